@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Accelerators: what executes guest code.  A row per kind ("tcg", "kvm", "qtest"), found by
+ * name from -accel.  Properties of the row's object are the accelerator's options
+ * (thread=, tb-size=, kernel-irqchip=, x-opt-NAME=).
+ */
+#ifndef VM_ACCEL_H
+#define VM_ACCEL_H
+
+#include "vm/cpu.h"
+
+typedef struct AccelType {
+    OBJECT_TYPE_FIELDS        /* name is "<accel>-accel" */
+    const char *accel;        /* "tcg" */
+    /* Whether it can work on this host; the error says why not and what to do. */
+    bool (*probe)(GError **error);
+    /* Before the board is built. */
+    bool (*init_vm)(Accel *accel, Vm *vm, GError **error);
+    /* On the vCPU's thread, before it runs; the vCPU's registers are at reset. */
+    bool (*cpu_init)(Cpu *cpu, GError **error);
+    /* Runs guest code until something asks to leave (exit_request, halt, debug, VM request).
+     * On the vCPU's thread, without the machine lock. */
+    void (*cpu_run)(Cpu *cpu);
+    /* Makes cpu_run return soon; any thread. */
+    void (*cpu_kick)(Cpu *cpu);
+    void (*cpu_destroy)(Cpu *cpu);
+    /* Copy between the architecture's state struct and where the accelerator keeps it (KVM); NULL
+     * where the struct is the truth.  On the vCPU's thread or with it stopped. */
+    void (*cpu_get_state)(Cpu *cpu);
+    void (*cpu_put_state)(Cpu *cpu);
+    /* Interrupt controllers in the kernel (KVM): boards ask before they make their own. */
+    bool (*has_kernel_irqchip)(Accel *accel);
+    bool (*insert_breakpoint)(Cpu *cpu, uint64_t addr, uint64_t len, int type);
+    bool (*remove_breakpoint)(Cpu *cpu, uint64_t addr, uint64_t len, int type);
+    /* `info jit` and query-stats text. */
+    void (*info)(Accel *accel, GString *out);
+} AccelType;
+
+struct Accel {
+    Object obj;
+    Vm *vm;
+};
+
+#define ACCEL_TYPE(id, ...)                                                                \
+    static const AccelType id##_accel_type = { .parent = "accel", .size = sizeof(Accel),   \
+                                               __VA_ARGS__ };                              \
+    TYPE_ROW(id##_accel, &id##_accel_type)
+
+static inline const AccelType *accel_type(const Accel *accel)
+{
+    return (const AccelType *)(const void *)accel->obj.type;
+}
+
+const AccelType *accel_find(const char *name, GError **error);
+
+#endif
