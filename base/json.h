@@ -2,8 +2,12 @@
 /*
  * JSON values, a strict parser that works on a stream, and a writer.  [RFC 8259]
  *
- * A Json is reference counted and belongs to one thread at a time (the count is atomic, so an
- * unshared tree may be handed over).  Numbers keep their kind: an integer literal that fits is
+ * Values are json-c's, so that its accessors work on them too; the parser and the writer are ours:
+ * json-c's are laxer than RFC 8259, recurse, and cannot resume after an error.  As in json-c, the
+ * null pointer is the JSON null; json_has() tells it from an absent member.
+ *
+ * A Json is reference counted and belongs to one thread at a time (an unshared
+ * tree may be handed over).  Numbers keep their kind: an integer literal that fits is
  * JSON_INT (int64_t, or uint64_t when above INT64_MAX), any other literal is JSON_DOUBLE.
  * Dicts remember the order of insertion; a duplicate key is a parse error.
  *
@@ -40,7 +44,7 @@ typedef enum JsonType {
     JSON_DICT,
 } JsonType;
 
-typedef struct Json Json;
+typedef struct json_object Json;
 
 Json *json_new_null(void);
 Json *json_new_bool(bool value);
@@ -51,7 +55,7 @@ Json *json_new_string(const char *value);              /* NULL gives "" */
 Json *json_new_string_len(const char *value, size_t len);
 Json *json_new_list(void);
 Json *json_new_dict(void);
-/* VALUE, which must be a complete JSON text, is written out verbatim; it reads as JSON_NULL.
+/* VALUE, which must be a complete JSON text, is written out verbatim; it reads as a string.
  * For large constant answers that are prepared ahead. */
 Json *json_new_raw(const char *static_text);
 
@@ -61,9 +65,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Json, json_unref)
 Json *json_copy(const Json *json);                     /* deep */
 bool json_equal(const Json *a, const Json *b);
 
-JsonType json_type(const Json *json);
-const char *json_type_name(JsonType type);             /* "string", "integer", ... */
-bool json_is(const Json *json, JsonType type);         /* NULL is of no type */
+JsonType json_kind(const Json *json);
+const char *json_kind_name(JsonType type);             /* "string", "integer", ... */
+bool json_is(const Json *json, JsonType type);
 
 /* Each is true, and *VALUE set, only when JSON is of that type and the value fits. */
 bool json_get_bool(const Json *json, bool *value);
@@ -78,9 +82,11 @@ Json *json_list_at(const Json *list, size_t index);    /* borrowed; NULL past th
 void json_append(Json *list, Json *take);
 
 size_t json_dict_len(const Json *dict);
-const char *json_dict_key(const Json *dict, size_t index);
-Json *json_dict_value(const Json *dict, size_t index); /* borrowed */
-Json *json_lookup(const Json *dict, const char *key);  /* borrowed; NULL when absent */
+/* In order of insertion; the callback must not change the dict; false stops. */
+bool json_dict_foreach(const Json *dict, bool (*fn)(const char *key, Json *value, void *opaque),
+                       void *opaque);
+bool json_has(const Json *dict, const char *key);
+Json *json_lookup(const Json *dict, const char *key);  /* borrowed; NULL when absent or null */
 const char *json_lookup_string(const Json *dict, const char *key);
 void json_set(Json *dict, const char *key, Json *take);/* replaces */
 bool json_remove(Json *dict, const char *key);
@@ -96,8 +102,8 @@ char *json_to_pretty(const Json *json);
 void json_write(const Json *json, GString *out, bool pretty);
 
 /*
- * A stream of values with no separator needed between them.  SINK gets each value, or an error
- * when the input is malformed (exactly one of the two; both belong to the sink).  After an error
+ * A stream of values with no separator needed between them.  SINK gets each value (null for null), or
+ * an error when the input is malformed; both belong to the sink.  After an error
  * the parser resumes at the next value.  The sink must not free the parser.
  */
 typedef struct JsonStream JsonStream;
