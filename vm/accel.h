@@ -42,9 +42,8 @@ struct Accel {
 };
 
 #define ACCEL_TYPE(id, ...)                                                                \
-    static const AccelType id##_accel_type = { .parent = "accel", .size = sizeof(Accel),   \
-                                               __VA_ARGS__ };                              \
-    TYPE_ROW(id##_accel, &id##_accel_type)
+    static const AccelType id##_accel_type = { __VA_ARGS__ };                              \
+    TYPE_ROW(id##_accel, &id##_accel_type, "accel")
 
 static inline const AccelType *accel_type(const Accel *accel)
 {

@@ -123,8 +123,8 @@ struct DeviceType {
 /* Hooks other than sync and set_input are inherited when NULL; realize and the reset hooks of an
  * abstract parent run before the child's own. */
 #define DEVICE_TYPE(id, ...)                                                               \
-    static const DeviceType id##_type = { .parent = "device", __VA_ARGS__ };               \
-    TYPE_ROW(id, &id##_type)
+    static const DeviceType id##_type = { __VA_ARGS__ };                                   \
+    TYPE_ROW(id, &id##_type, "device")
 
 struct Device {
     Object obj;               /* first: casts are plain */

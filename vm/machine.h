@@ -58,9 +58,8 @@ struct MachineType {
 };
 
 #define MACHINE_TYPE(id, ...)                                                              \
-    static const MachineType id##_type = { .parent = "machine", .size = sizeof(Machine),   \
-                                           __VA_ARGS__ };                                  \
-    TYPE_ROW(id, &id##_type)
+    static const MachineType id##_type = { __VA_ARGS__ };                                  \
+    TYPE_ROW(id, &id##_type, "machine")
 
 static inline const MachineType *machine_type(const Machine *m)
 {

@@ -31,7 +31,7 @@ typedef struct PropType PropType;
 /* The fields every type row begins with; DeviceType and others extend the list. */
 #define OBJECT_TYPE_FIELDS                                                                 \
     const char *name;                                                                      \
-    const char *parent;    /* NULL: "object" (or the default of the macro) */              \
+    const char *parent;    /* NULL: the default of the declaring macro ("object") */       \
     size_t size;           /* of the instance struct; 0 inherits the parent's */           \
     bool abstract;                                                                         \
     const char *desc;                                                                      \
@@ -47,17 +47,23 @@ struct ObjectType {
     OBJECT_TYPE_FIELDS
 };
 
-/* Adds a row to the linker-collected table.  ROW is any struct that begins with ObjectType. */
-#define TYPE_ROW(id, row)                                                                  \
-    static const void *const type_row_##id                                                 \
-        __attribute__((used, section("rhea_types"))) = (row)
+/* What the linker collects: a row of any struct that begins with ObjectType, and the parent it has
+ * when it names none.  (A macro that pre-set .parent would trip -Woverride-init.) */
+typedef struct TypeRow {
+    const void *type;
+    const char *default_parent;
+} TypeRow;
+
+#define TYPE_ROW(id, row, parent)                                                          \
+    static const TypeRow type_row_##id                                                     \
+        __attribute__((used, section("rhea_types"))) = { (row), (parent) }
 
 #define OBJECT_TYPE(id, ...)                                                               \
     static const ObjectType id##_type = { __VA_ARGS__ };                                   \
-    TYPE_ROW(id, &id##_type)
+    TYPE_ROW(id, &id##_type, "object")
 
 /* Rows of a module loaded at run time. */
-void type_register(const ObjectType *type);
+void type_register(const TypeRow *row);
 /* NULL when there is no such type. */
 const ObjectType *type_find(const char *name);
 /* The row of the parent; NULL for "object". */

@@ -47,6 +47,7 @@ struct Vm {
     Clock *realtime_clock;
     AddressSpace memory;      /* what CPUs see, before paging */
     AddressSpace io;          /* ports, 64 KiB */
+    AddressSpace *smm_memory; /* what CPUs in SMM see; NULL: the same as memory */
     MemoryRegion system_memory, system_io;   /* their roots */
     Bus system_bus;
     GPtrArray *cpus;          /* Cpu*, by index */

@@ -34,7 +34,8 @@ typedef enum VmKind {
 } VmKind;
 
 struct VmField {
-    const char *name;         /* wire description name, QEMU's */
+    const char *name;         /* the C field's */
+    const char *wire;         /* QEMU's name of the field in -dump-vmstate; NULL: the same */
     VmKind kind;
     size_t offset;            /* in the struct */
     size_t size;              /* bytes of one element in memory (VM_BUFFER, VM_UNUSED: length) */
@@ -76,7 +77,8 @@ struct VmStateDesc {
 #define VMS_FIELD_(T, f, k) .name = #f, .kind = (k), .offset = offsetof(T, f), .size = sizeof(((T *)0)->f)
 #define VMS_ARRAY_(T, f, k) .name = #f, .kind = (k), .offset = offsetof(T, f), \
     .size = sizeof(((T *)0)->f[0]), .count = ARRAY_LEN(((T *)0)->f)
-/* Trailing arguments are further designated initializers, e.g. .version = 2, .name = "wire_name". */
+/* Trailing arguments are further designated initializers, e.g. .version = 2.  The wire name is the
+ * C name of the field; where QEMU's differs, .wire = "its name" says so. */
 #define VMS_BOOL(T, f, ...) { VMS_FIELD_(T, f, VM_BOOL), __VA_ARGS__ }
 #define VMS_U8(T, f, ...)   { VMS_FIELD_(T, f, VM_U8), __VA_ARGS__ }
 #define VMS_U16(T, f, ...)  { VMS_FIELD_(T, f, VM_U16), __VA_ARGS__ }

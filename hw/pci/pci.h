@@ -71,10 +71,11 @@ struct PciDevice {
     uint32_t romsize;
     bool has_rom;
     MemoryRegion rom;
-    uint32_t cap_present;
+    uint32_t cap_present;     /* PCI_CAP_EXPRESS: 4 KiB of configuration space */
     uint8_t msi_cap, msix_cap, exp_cap, pm_cap;   /* offsets; 0: none */
     struct PciMsix *msix;     /* hw/pci/msix.c */
-    int32_t acpi_index;
+    uint32_t acpi_index;
+    int32_t version_id;       /* wire only */
 };
 
 static inline const PciInfo *pci_info(const PciDevice *dev)
@@ -156,6 +157,6 @@ PciDevice *pci_create(PciBus *bus, int devfn, bool multifunction, const char *ty
 
 /* First field of every PCI device's vmstate, QEMU's "parent_obj" of type PCIDevice. */
 extern const VmStateDesc vmstate_pci_device;
-#define VMS_PCI_DEVICE(T, f, ...) VMS_PART(T, f, "parent_obj", &vmstate_pci_device, __VA_ARGS__)
+#define VMS_PCI_DEVICE(T, f) VMS_PART(T, f, "parent_obj", &vmstate_pci_device)
 
 #endif
