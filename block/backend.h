@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * BlockBackend: what a device model (or a tool, job or export) holds to use a disk.
+ *
+ * A backend is a seat with a name ("ide0-hd0", the id= of -drive) in which a medium, the root of a
+ * graph of block nodes, may or may not sit.  -drive makes a named backend; for a device whose
+ * drive= names a node of -blockdev, blk_attach() makes an anonymous one.
+ *
+ *     s->blk = blk_attach("drive0", &conf, &ide_blk_ops, s, error);      // realize
+ *     blk_aio_preadv(s->blk, lba * 512, &s->iov, 1, ide_read_done, s);   // a command
+ *     ...
+ *     static void ide_read_done(void *opaque, int ret)                   // 0 or -errno
+ *     {
+ *         if (ret < 0 && blk_handle_error(s->blk, true, -ret) == BLK_ERROR_STOP) {
+ *             return;                   // keep the request, repeat it when the VM resumes
+ *         }
+ *     ...
+ *     blk_detach(s->blk);                                                // unrealize: drains
+ *
+ * Offsets and lengths are bytes and need no alignment.  A request outside the medium fails with
+ * -EIO, one without a medium with -ENOMEDIUM, a write to a read-only one with -EPERM; nothing
+ * asserts on values that come from a guest.
+ *
+ * Threads: calls on one backend are made on the event loop that it belongs to (the main loop
+ * unless blk_set_loop() moved it).  Those marked [main] are for the main loop only, those prefixed
+ * co_ for coroutines.  Completion callbacks run on the backend's loop, never from within the
+ * call that started the request.  Buffers and the iovec array stay valid until then.
+ */
+#ifndef BLOCK_BACKEND_H
+#define BLOCK_BACKEND_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+typedef struct BlockBackend BlockBackend;
+typedef struct BlockNode BlockNode;
+typedef struct BlkRequest BlkRequest;
+typedef struct EventLoop EventLoop;
+typedef struct Json Json;
+
+/* RET: 0 or -errno. */
+typedef void BlkDone(void *opaque, int ret);
+
+/* Flags of writes. */
+enum {
+    BLK_REQ_FUA = 1 << 0,        /* on stable storage when done */
+    BLK_REQ_MAY_UNMAP = 1 << 1,  /* write_zeroes: may become a hole */
+    BLK_REQ_NO_FALLBACK = 1 << 2,/* write_zeroes: -ENOTSUP rather than writing buffers of zeroes */
+    BLK_REQ_COMPRESSED = 1 << 3, /* qcow2, vmdk: whole clusters only */
+};
+
+/* ---- attaching a device ---- */
+
+/* Hooks of the attached device; all run on the main loop and all are optional. */
+typedef struct BlkDeviceOps {
+    /* The medium was taken out or put in by the user. */
+    void (*medium_changed)(void *opaque, bool loaded);
+    /* The user asks for an eject while the tray is locked. */
+    void (*eject_request)(void *opaque, bool force);
+    bool (*tray_is_open)(void *opaque);
+    bool (*medium_is_locked)(void *opaque);
+    /* The length of the medium changed. */
+    void (*resized)(void *opaque);
+    /* Between the two, start no request. */
+    void (*drained_begin)(void *opaque);
+    void (*drained_end)(void *opaque);
+} BlkDeviceOps;
+
+typedef struct BlkAttachConf {
+    const char *device_name;     /* qdev id or path, for messages and query-block */
+    bool removable;              /* has a tray: medium may be absent, and may change */
+    bool read_only;              /* the device never writes (a CD drive) */
+    bool writable_required;      /* refuse a read-only medium */
+    bool share_rw;               /* share-rw=on: others may write too */
+} BlkAttachConf;
+
+/* DRIVE is the name of a backend or of a node; with DRIVE == NULL an empty, anonymous seat for a
+ * removable drive.  The same backend cannot be attached twice.  [main] */
+BlockBackend *blk_attach(const char *drive, const BlkAttachConf *conf, const BlkDeviceOps *ops,
+                         void *opaque, GError **error);
+/* Waits for its requests; an anonymous backend goes away with it.  [main] */
+void blk_detach(BlockBackend *blk);
+
+/* ---- finding, making ---- [main] */
+
+BlockBackend *blk_new(const char *name);              /* NAME may be NULL */
+BlockBackend *blk_ref(BlockBackend *blk);
+void blk_unref(BlockBackend *blk);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(BlockBackend, blk_unref)
+BlockBackend *blk_by_name(const char *name);
+BlockBackend *blk_by_device(const char *qdev_id);
+/* By qdev id or by backend name, with an error that says which exist. */
+BlockBackend *blk_find(const char *device, const char *qdev_id, GError **error);
+BlockBackend *blk_next(BlockBackend *blk);            /* NULL: first; NULL at the end */
+
+const char *blk_name(const BlockBackend *blk);        /* "" when anonymous */
+const char *blk_device_name(const BlockBackend *blk); /* NULL when no device sits on it */
+void *blk_device(const BlockBackend *blk);            /* the OPAQUE of blk_attach() */
+
+/* ---- the medium ---- */
+
+bool blk_has_medium(const BlockBackend *blk);
+BlockNode *blk_node(const BlockBackend *blk);         /* borrowed; NULL when empty */
+/* Seats NODE (a reference is taken); WRITABLE asks for write permission.  [main] */
+bool blk_insert_node(BlockBackend *blk, BlockNode *node, bool writable, GError **error);
+void blk_remove_node(BlockBackend *blk);              /* [main] drains */
+
+uint64_t blk_length(BlockBackend *blk);               /* bytes; 0 without a medium */
+bool blk_is_read_only(const BlockBackend *blk);
+bool blk_is_writable(const BlockBackend *blk);        /* a medium, and not read-only */
+bool blk_is_available(const BlockBackend *blk);       /* a medium, and the tray is shut */
+bool blk_is_removable(const BlockBackend *blk);
+bool blk_is_sg(const BlockBackend *blk);              /* a host SCSI generic device */
+/* Alignment that requests need to avoid a bounce copy, and the largest single request. */
+uint32_t blk_request_align(BlockBackend *blk);
+uint32_t blk_max_transfer(BlockBackend *blk);
+/* Seen by the guest as "the write cache is on": false makes every write FUA. */
+bool blk_write_cache(const BlockBackend *blk);
+void blk_set_write_cache(BlockBackend *blk, bool on);
+
+/* Geometry hints.  Sectors of 512 bytes. */
+typedef struct BlkGeometry {
+    uint32_t cylinders, heads, sectors;
+} BlkGeometry;
+typedef enum BlkTranslation {
+    BLK_TRANS_AUTO, BLK_TRANS_NONE, BLK_TRANS_LBA, BLK_TRANS_LARGE, BLK_TRANS_RECHS,
+} BlkTranslation;
+/* From the partition table where it gives one away, else 16 heads x 63 sectors; [main], reads. */
+void blk_guess_geometry(BlockBackend *blk, BlkGeometry *geometry, BlkTranslation *translation);
+/* What BIOS translation AUTO means for a geometry (CMOS byte of SeaBIOS). */
+BlkTranslation blk_pick_translation(const BlkGeometry *geometry);
+
+/* ---- tray and medium change ---- [main] */
+
+/* The guest moved the tray: with EJECT the medium is also taken out at the backend where that
+ * means something (host CD).  Emits DEVICE_TRAY_MOVED by blk_hooks. */
+void blk_tray_moved(BlockBackend *blk, bool open);
+void blk_lock_medium(BlockBackend *blk, bool locked);
+/* QMP eject and friends; false when locked and not FORCE (the device has been asked). */
+bool blk_open_tray(BlockBackend *blk, bool force, GError **error);
+bool blk_close_tray(BlockBackend *blk, GError **error);
+bool blk_eject(BlockBackend *blk, bool force, GError **error);
+/* READ_ONLY_MODE: "retain", "read-only", "read-write" or NULL (retain). */
+bool blk_change_medium(BlockBackend *blk, const char *filename, const char *format,
+                       bool force, const char *read_only_mode, GError **error);
+
+/* ---- requests ---- */
+
+BlkRequest *blk_aio_preadv(BlockBackend *blk, uint64_t offset, const struct iovec *iov, int niov,
+                           BlkDone *done, void *opaque);
+BlkRequest *blk_aio_pwritev(BlockBackend *blk, uint64_t offset, const struct iovec *iov, int niov,
+                            int flags, BlkDone *done, void *opaque);
+BlkRequest *blk_aio_flush(BlockBackend *blk, BlkDone *done, void *opaque);
+BlkRequest *blk_aio_discard(BlockBackend *blk, uint64_t offset, uint64_t bytes, BlkDone *done,
+                            void *opaque);
+BlkRequest *blk_aio_write_zeroes(BlockBackend *blk, uint64_t offset, uint64_t bytes, int flags,
+                                 BlkDone *done, void *opaque);
+/* Asks; DONE still comes, with -ECANCELED when it worked. */
+void blk_aio_cancel(BlkRequest *req);
+/* Asks, and runs the loop until DONE has come.  The buffers are free afterwards. */
+void blk_aio_cancel_sync(BlkRequest *req);
+
+int co_blk_preadv(BlockBackend *blk, uint64_t offset, const struct iovec *iov, int niov);
+int co_blk_pwritev(BlockBackend *blk, uint64_t offset, const struct iovec *iov, int niov,
+                   int flags);
+int co_blk_pread(BlockBackend *blk, uint64_t offset, void *buf, uint64_t bytes);
+int co_blk_pwrite(BlockBackend *blk, uint64_t offset, const void *buf, uint64_t bytes, int flags);
+int co_blk_flush(BlockBackend *blk);
+int co_blk_discard(BlockBackend *blk, uint64_t offset, uint64_t bytes);
+int co_blk_write_zeroes(BlockBackend *blk, uint64_t offset, uint64_t bytes, int flags);
+
+/* The same, running the event loop until done; they work in a coroutine too. */
+int blk_pread(BlockBackend *blk, uint64_t offset, void *buf, uint64_t bytes);
+int blk_pwrite(BlockBackend *blk, uint64_t offset, const void *buf, uint64_t bytes, int flags);
+int blk_flush(BlockBackend *blk);
+int blk_discard(BlockBackend *blk, uint64_t offset, uint64_t bytes);
+int blk_write_zeroes(BlockBackend *blk, uint64_t offset, uint64_t bytes, int flags);
+bool blk_truncate(BlockBackend *blk, uint64_t length, const char *prealloc, GError **error);
+
+/* Until every request in flight is done, running the loop; quiesced in between. */
+void blk_drain(BlockBackend *blk);
+void blk_drained_begin(BlockBackend *blk);
+void blk_drained_end(BlockBackend *blk);
+void blk_drain_all(void);                             /* [main] */
+bool blk_flush_all(GError **error);                   /* [main] */
+unsigned blk_in_flight(const BlockBackend *blk);
+
+EventLoop *blk_loop(const BlockBackend *blk);
+/* Moves the backend and its nodes; drained.  [main] */
+bool blk_set_loop(BlockBackend *blk, EventLoop *loop, GError **error);
+
+/* ---- error policy: werror=, rerror= ---- */
+
+typedef enum BlkErrorPolicy {
+    BLK_ON_ERROR_AUTO,           /* device default: enospc for writes, report for reads */
+    BLK_ON_ERROR_REPORT,
+    BLK_ON_ERROR_IGNORE,
+    BLK_ON_ERROR_ENOSPC,         /* stop when the host disk is full, else report */
+    BLK_ON_ERROR_STOP,
+} BlkErrorPolicy;
+typedef enum BlkErrorAction {
+    BLK_ERROR_REPORT,            /* tell the guest */
+    BLK_ERROR_IGNORE,            /* carry on as if it had worked */
+    BLK_ERROR_STOP,              /* the VM was stopped: keep the request and retry on resume */
+} BlkErrorAction;
+
+void blk_set_on_error(BlockBackend *blk, BlkErrorPolicy on_read, BlkErrorPolicy on_write);
+BlkErrorPolicy blk_on_error(const BlockBackend *blk, bool is_read);
+bool blk_error_policy_parse(const char *text, bool is_read, BlkErrorPolicy *policy,
+                            GError **error);
+/* ERROR is a positive errno.  Decides, records iostatus, and stops the VM through the hooks. */
+BlkErrorAction blk_handle_error(BlockBackend *blk, bool is_read, int error);
+const char *blk_iostatus(const BlockBackend *blk);    /* "ok", "failed", "nospace" */
+void blk_iostatus_reset(BlockBackend *blk);
+
+/* How the emulator above hears of things: set once at start-up by system/, all optional, called
+ * on the main loop. */
+typedef struct BlkHooks {
+    void (*io_error)(BlockBackend *blk, bool is_read, BlkErrorAction action, int error,
+                     void *opaque);
+    void (*stop_vm)(void *opaque);
+    void (*tray_moved)(BlockBackend *blk, bool open, void *opaque);
+    void *opaque;
+} BlkHooks;
+void blk_set_hooks(const BlkHooks *hooks);
+
+/* ---- statistics ---- */
+
+typedef enum BlkAcctType {
+    BLK_ACCT_READ, BLK_ACCT_WRITE, BLK_ACCT_FLUSH, BLK_ACCT_UNMAP, BLK_ACCT_COUNT,
+} BlkAcctType;
+typedef struct BlkStats {
+    uint64_t bytes[BLK_ACCT_COUNT], ops[BLK_ACCT_COUNT], ns[BLK_ACCT_COUNT];
+    uint64_t failed[BLK_ACCT_COUNT], invalid[BLK_ACCT_COUNT], merged[BLK_ACCT_COUNT];
+    uint64_t wr_highest_offset;
+    int64_t last_access_ns;
+} BlkStats;
+/* Requests count themselves; devices add what never became one. */
+const BlkStats *blk_stats(const BlockBackend *blk);
+void blk_acct_invalid(BlockBackend *blk, BlkAcctType type);
+
+/* ---- query-block and query-blockstats elements ---- [main] */
+Json *blk_query(BlockBackend *blk);
+Json *blk_query_stats(BlockBackend *blk, bool query_nodes);
+
+#endif
