@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * X86Cpu: the one architectural state of a virtual x86 CPU, shared by the interpreter, the
+ * translator, the KVM back end, the debugger stub and migration.  Spec: Intel SDM (all volumes).
+ *
+ * Thread rule: a CPU's state belongs to its vCPU thread while it runs.  Other threads may only
+ * touch `requests` (atomically, through x86_cpu_request()) and poison TLB tags
+ * (x86_tlb_poison_page()).  Everything else: only when the vCPU is stopped.
+ *
+ * Derived state.  `mode`, `mmu_idx` and the fields marked "derived" are functions of others.
+ * Whoever changes a control register, EFER, XCR0, a segment, CPL or TF/AC/IOPL/VM of the flags
+ * calls x86_update_mode() before the next instruction is fetched.
+ *
+ * Flags.  The six arithmetic flags live in `cc` the way the host delivers them:
+ *     lahf; seto %al   =>   cc = SF:ZF:0:AF:0:PF:1:CF in bits 15..8, OF in bit 0
+ * so that one pair of host instructions moves them in either direction.  All other flags are in
+ * `eflags`, whose arithmetic bits are always 0.  Use x86_rflags() and x86_set_rflags().
+ */
+#ifndef TARGET_X86_CPU_H
+#define TARGET_X86_CPU_H
+
+#include <setjmp.h>
+#include <stdatomic.h>
+
+#include "base/bits.h"
+#include "target-x86/features.h"
+#include "target-x86/regs.h"
+
+typedef struct X86Cpu X86Cpu;
+typedef struct Insn Insn;
+typedef struct X86Bus X86Bus;
+typedef struct X86CodeMap X86CodeMap;
+struct Cpu;                     /* vm/cpu.h */
+
+/* ---- segments and tables -------------------------------------------------------------- */
+
+typedef struct X86Seg {
+    uint16_t sel;
+    uint32_t flags;             /* DESC_*: bits of the descriptor's high word, in place */
+    uint32_t limit;             /* in bytes: G is already applied */
+    uint64_t base;
+} X86Seg;
+
+typedef struct X86Table {
+    uint64_t base;
+    uint16_t limit;
+} X86Table;
+
+/* ---- vector and x87 state ------------------------------------------------------------- */
+
+typedef union X86Vec {          /* ZMM, YMM, XMM: low bytes first */
+    uint8_t u8[64];
+    uint16_t u16[32];
+    uint32_t u32[16];
+    uint64_t u64[8];
+    float f32[16];
+    double f64[8];
+    unsigned __int128 u128[4];
+} X86Vec __attribute__((aligned(64)));
+
+/*
+ * Bytes 0..159 of the FXSAVE64 image, in its layout: st[0] is ST(0), not R0.  MMn is the
+ * mantissa of physical register n, that is st[(n - TOP) & 7].
+ */
+typedef struct X87State {
+    uint16_t fcw, fsw;
+    uint8_t ftw;                /* abridged: bit n set = physical register n not empty */
+    uint8_t reserved;
+    uint16_t fop;
+    uint64_t fip, fdp;
+    uint32_t mxcsr, mxcsr_mask;
+    struct {
+        uint64_t mantissa;
+        uint16_t exponent;      /* and sign */
+        uint16_t pad[3];
+    } st[8];
+} X87State __attribute__((aligned(16)));
+G_STATIC_ASSERT(sizeof(X87State) == 160);
+
+/* ---- software TLB (ENGINE 4.1) -------------------------------------------------------- */
+
+/*
+ * One entry per 4 KiB virtual page.  A tag is the page's linear address when that kind of access
+ * may go straight to `host`, or X86_TLB_POISON when it must take the slow path (not present, no
+ * permission, MMIO, page holds translated code, dirty logging, watchpoint, A or D bit clear).
+ * The test `(va ^ tag) <= 4096 - size` covers a wrong page and a page crossing at once.
+ * Stored with the host address of the page's first byte, so that host + (va ^ tag) is the datum.
+ * The fields are written by the owner thread; other threads only poison tags.
+ */
+typedef struct X86TlbEntry {
+    uint64_t tag_r, tag_w, tag_x;
+    uint8_t *host;
+} X86TlbEntry;
+G_STATIC_ASSERT(sizeof(X86TlbEntry) == 32);
+
+#define X86_TLB_POISON (~0ull)
+#define X86_TLB_BITS 10
+#define X86_TLB_SIZE (1u << X86_TLB_BITS)
+
+/* Contexts.  Accesses are checked as if made with the privilege in the name. */
+typedef enum X86MmuIdx {
+    X86_MMU_USER,               /* CPL 3 */
+    X86_MMU_KERNEL,             /* CPL 0-2 and implicit system accesses; CR4.SMAP applies */
+    X86_MMU_KERNEL_AC,          /* CPL 0-2 with EFLAGS.AC = 1: SMAP suspended */
+    X86_MMU_COUNT
+} X86MmuIdx;
+
+/* What the slow path needs beside the entry; same index. */
+typedef struct X86TlbPhys {
+    uint64_t va;                /* page, or X86_TLB_POISON when the entry is empty */
+    uint64_t gpa;               /* page */
+    uint32_t attr;              /* X86_PAGE_* of mmu.h */
+    uint32_t perm;              /* BIT(X86Access) for each access that has been granted */
+    uint8_t *host;              /* page, or NULL for MMIO */
+} X86TlbPhys;
+
+/* ---- mode word: everything decoding and checking depend on; part of the block key ------- */
+
+enum {
+    MODE_CPL = 3,               /* the field is the CPL */
+    MODE_PE = BIT(2),
+    MODE_VM86 = BIT(3),
+    MODE_LMA = BIT(4),
+    MODE_CS64 = BIT(5),         /* 64-bit code */
+    MODE_CS32 = BIT(6),         /* default operand and address size 32; never with MODE_CS64 */
+    MODE_SS32 = BIT(7),         /* stack pointer is ESP (RSP with MODE_CS64) */
+    MODE_FLAT_CS = BIT(8),      /* base 0, limit 4 GiB, right type: needs no check */
+    MODE_FLAT_SS = BIT(9),
+    MODE_FLAT_DS = BIT(10),
+    MODE_FLAT_ES = BIT(11),
+    MODE_TS = BIT(12),          /* CR0.TS, CR0.EM, CR0.MP */
+    MODE_EM = BIT(13),
+    MODE_MP = BIT(14),
+    MODE_OSFXSR = BIT(15),
+    MODE_OSXSAVE = BIT(16),
+    MODE_AVX = BIT(17),         /* OSXSAVE and XCR0 enables SSE and AVX state */
+    MODE_AVX512 = BIT(18),
+    MODE_TF = BIT(19),          /* single-step: one instruction per block, then #DB */
+    MODE_ALIGN = BIT(20),       /* CR0.AM, EFLAGS.AC, CPL 3: #AC is checked */
+    MODE_SMAP_AC = BIT(21),     /* supervisor with AC = 1 and CR4.SMAP: X86_MMU_KERNEL_AC */
+    MODE_UMIP = BIT(22),        /* CR4.UMIP and CPL > 0 */
+    MODE_IOPL = BIT(23),        /* CPL <= IOPL: CLI, STI, IN, OUT need no further check */
+    MODE_TSD = BIT(24),         /* RDTSC raises #GP here */
+    MODE_PCE = BIT(25),         /* RDPMC allowed here */
+    MODE_FSGSBASE = BIT(26),
+    MODE_SMM = BIT(27),
+    MODE_DEBUG = BIT(28),       /* breakpoint registers or a debugger: careful blocks */
+    MODE_USER = BIT(29),        /* free for the engines' own block flavours */
+};
+
+/* ---- requests from other threads --------------------------------------------------------- */
+
+enum {
+    X86_REQ_INTR = BIT(0),      /* interrupt controller has something: level, as the INTR pin */
+    X86_REQ_NMI = BIT(1),
+    X86_REQ_SMI = BIT(2),
+    X86_REQ_INIT = BIT(3),
+    X86_REQ_SIPI = BIT(4),
+    X86_REQ_MCE = BIT(5),
+    X86_REQ_TLB_FLUSH = BIT(6), /* memory map changed: drop everything cached */
+    X86_REQ_EXIT = BIT(7),      /* leave the run loop (kick, stop, debugger) */
+};
+
+/* How an instruction or a run ended early. */
+typedef enum X86Exit {
+    X86_EXIT_KICK,              /* X86_REQ_EXIT seen (and cleared) */
+    X86_EXIT_HALT,              /* `halted` or `wait_sipi`, and nothing to wake it */
+    X86_EXIT_DEBUG,             /* a debugger's breakpoint, watchpoint or step */
+    X86_EXIT_TRIPLE_FAULT,
+    X86_EXIT_STEP,              /* interp_step(): one instruction done (or its fault delivered) */
+} X86Exit;
+
+/* An exception or interrupt on its way to the guest; also KVM's and migration's view of it. */
+typedef struct X86Event {
+    uint8_t vector;
+    bool pending;               /* raised, not yet delivered */
+    bool has_code;
+    bool soft;                  /* INT n, INT3, INTO: pushes next_rip */
+    uint32_t code;
+    uint64_t payload;           /* CR2 for #PF, DR6 bits for #DB */
+} X86Event;
+
+/* ---- MSRs that are plain state ------------------------------------------------------------ */
+
+#define X86_MTRR_VAR 8
+#define X86_MCE_BANKS 10
+
+typedef struct X86Msrs {
+    uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux;
+    uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
+    uint64_t apicbase, pat, misc_enable, feature_control, tsc_adjust, tsc_deadline;
+    uint64_t spec_ctrl, xss, debugctl, smbase, smi_count, arch_capabilities, ucode_rev;
+    uint64_t mtrr_fixed[11], mtrr_def_type;
+    struct { uint64_t base, mask; } mtrr_var[X86_MTRR_VAR];
+    uint64_t mcg_cap, mcg_status, mcg_ctl, mce_banks[4 * X86_MCE_BANKS];
+} X86Msrs;
+
+/* ---- the CPU -------------------------------------------------------------------------------- */
+
+struct X86Cpu {
+    /* Hot; the translator reaches the first kilobyte or so through %gs with short offsets. */
+    uint64_t gpr[R_COUNT];      /* gpr[R_ZERO] stays 0 */
+    uint64_t rip;               /* of the instruction being executed: see insn.h */
+    uint64_t next_rip;
+    uint32_t cc;
+    uint32_t eflags;
+    uint32_t mode;              /* derived: MODE_* */
+    uint8_t cpl;
+    uint8_t mmu_idx;            /* derived: X86MmuIdx of the instruction's own accesses */
+    bool interrupt_shadow;      /* STI, MOV SS, POP SS: one instruction without interrupts */
+    bool halted;
+    _Atomic uint32_t requests;  /* X86_REQ_*; tested between blocks */
+    uint32_t stop;              /* own thread: leave the block after this instruction */
+    X86Seg segs[SEG_COUNT];
+    const Insn *insn;           /* being executed by the interpreter, for diagnostics */
+    uint64_t block_rip;         /* interpreter: rip of the current block's first byte */
+
+    X86TlbEntry tlb[X86_MMU_COUNT][X86_TLB_SIZE] __attribute__((aligned(64)));
+    X86TlbPhys tlb_phys[X86_MMU_COUNT][X86_TLB_SIZE];
+
+    /* SIMD and x87.  Upper parts of zmm[] are kept exact even where the guest has no AVX. */
+    X87State x87 __attribute__((aligned(64)));
+    X86Vec zmm[32];
+    uint64_t k[8];
+    uint64_t xcr0;
+    uint32_t pkru;
+
+    /* System state */
+    X86Seg ldt, tr;
+    X86Table gdt, idt;
+    uint64_t cr0, cr2, cr3, cr4, cr8, efer;
+    uint64_t pdpte[4];          /* PAE paging: loaded with CR3 */
+    uint64_t dr[8];             /* dr[4], dr[5] unused */
+    X86Msrs msrs;
+    int64_t tsc_offset;         /* guest TSC = source + offset */
+    uint64_t a20_mask;          /* ~0, or with bit 20 clear */
+
+    bool smm;                   /* in system management mode */
+    bool nmi_blocked;
+    bool nmi_pending_smm;       /* latched while in SMM */
+    bool wait_sipi;             /* INIT received: waiting for a start-up IPI */
+    uint8_t sipi_vector;
+    X86Event event;             /* what delivery is working on, or waits for the next entry */
+    X86Event previous;          /* the event during whose delivery `event` was raised */
+    bool delivering;
+
+    /* CPUID */
+    uint32_t features[FEAT_WORDS];
+    uint32_t cpuid_level, cpuid_xlevel, cpuid_version;
+    uint32_t cpuid_vendor[3];
+    uint32_t cpuid_model[12];
+    uint8_t phys_bits, virt_bits;
+    struct X86CpuidTable *cpuid;        /* cpuid.c */
+    uint32_t apic_id;
+    uint32_t index;             /* 0 = bootstrap processor */
+
+    /* Surroundings; none of it is architectural. */
+    sigjmp_buf *unwind;         /* where cpu_raise() goes: see exception.h */
+    const X86Bus *bus;          /* guest physical memory and ports: see bus.h */
+    void *bus_opaque;
+    X86CodeMap *code;           /* pages that hold decoded code: see code.h; may be NULL */
+    struct X86Interp *interp;   /* the interpreter's block cache */
+    void *engine;               /* the translator's private part */
+    struct Cpu *vm_cpu;         /* the board's view of this CPU */
+    uint8_t rmw_bounce[64] __attribute__((aligned(64)));     /* mem.h */
+    struct X86RmwState { uint64_t va, va2; uint32_t size; bool bounced, locked; } rmw;
+    uint64_t insn_count;        /* executed by the interpreter; steps of a `rep` count as one */
+};
+
+/* A CPU after power-on, except CPUID and the surroundings.  Returns zeroed, aligned memory. */
+X86Cpu *x86_cpu_new(void);
+void x86_cpu_free(X86Cpu *cpu);
+/* RESET (init = false) or INIT# (init = true), SDM3A 10.1.1.  Requests are not touched. */
+void x86_cpu_reset(X86Cpu *cpu, bool init);
+
+void x86_update_mode(X86Cpu *cpu);
+
+/* From any thread; kicks nothing by itself. */
+void x86_cpu_request(X86Cpu *cpu, uint32_t requests);
+void x86_cpu_request_clear(X86Cpu *cpu, uint32_t requests);
+
+static inline uint64_t x86_cc_to_flags(uint32_t cc)
+{
+    return ((cc >> 8) & (FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF)) | (cc & 1) << 11;
+}
+
+static inline uint32_t x86_flags_to_cc(uint64_t flags)
+{
+    return (flags & (FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF)) << 8 | 0x200 |
+           ((flags >> 11) & 1);
+}
+
+/* All of RFLAGS as PUSHF would store it (VM and RF included). */
+static inline uint64_t x86_rflags(const X86Cpu *cpu)
+{
+    return cpu->eflags | x86_cc_to_flags(cpu->cc) | FLAG_ONE;
+}
+
+/* Stores every defined bit; the caller has done the privilege masking. */
+static inline void x86_set_rflags(X86Cpu *cpu, uint64_t flags)
+{
+    cpu->cc = x86_flags_to_cc(flags);
+    cpu->eflags = flags & 0x3f7700;
+}
+
+static inline bool x86_has(const X86Cpu *cpu, unsigned feature)
+{
+    return feature >= FEAT_WORDS * 32 || (cpu->features[feature / 32] >> (feature % 32) & 1);
+}
+
+static inline bool x86_is_long(const X86Cpu *cpu) { return cpu->mode & MODE_LMA; }
+static inline bool x86_is_64(const X86Cpu *cpu) { return cpu->mode & MODE_CS64; }
+static inline bool x86_is_protected(const X86Cpu *cpu)
+{
+    return (cpu->mode & (MODE_PE | MODE_VM86)) == MODE_PE;
+}
+
+#endif
