@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ATA and ATAPI drives, and the cable they hang on.  [ATA8-ACS T13/1699-D, ATAPI: MMC-6]
+ *
+ * A bus holds two drives that share the task file registers.  The drive executes commands; the
+ * controller gives it the interrupt line and, for DMA, guest memory (IdeHostOps): PIIX's bus
+ * master and AHCI both do.
+ *
+ *   command written -> the row of the command table runs
+ *     PIO:  data goes through drive->buf; when the guest has moved it, drive->pio_next() goes on
+ *     DMA:  drive->dma is prepared; once the controller is ready (ide_dma_start) the drive asks
+ *           for scatter-gather lists and moves data in rounds of at most IDE_DMA_ROUND
+ *   end: status, error, interrupt
+ *
+ * Thread rule: machine lock; block completions come on the main loop, which holds it.
+ */
+#ifndef HW_IDE_IDE_H
+#define HW_IDE_IDE_H
+
+#include "hw/block/block_conf.h"
+#include "vm/device.h"
+
+typedef struct IdeBus IdeBus;
+typedef struct IdeDrive IdeDrive;
+
+enum { IDE_SECTOR = 512, IDE_CD_SECTOR = 2048, IDE_BUF_LEN = 128 * IDE_SECTOR,
+       IDE_DMA_ROUND = 1 << 20 };
+
+/* Status register [ACS 6.2.x] */
+enum { ATA_ERR = BIT(0), ATA_DRQ = BIT(3), ATA_DSC = BIT(4), ATA_DF = BIT(5), ATA_DRDY = BIT(6),
+       ATA_BSY = BIT(7) };
+/* Error register */
+enum { ATA_ABRT = BIT(2), ATA_IDNF = BIT(4), ATA_UNC = BIT(6), ATA_ICRC = BIT(7) };
+/* Device register */
+enum { ATA_DEV = BIT(4), ATA_LBA = BIT(6) };
+/* Device control register */
+enum { ATA_NIEN = BIT(1), ATA_SRST = BIT(2), ATA_HOB = BIT(7) };
+/* ATAPI interrupt reason, in the sector count register */
+enum { ATAPI_CD = BIT(0), ATAPI_IO = BIT(1) };
+
+typedef enum IdeKind { IDE_KIND_NONE, IDE_KIND_DISK, IDE_KIND_CD } IdeKind;
+
+typedef struct IdeHostOps {
+    /* A DMA command is prepared; the controller calls ide_dma_start() now or later. */
+    void (*dma_prepare)(IdeBus *bus);
+    /* Adds up to LEN bytes of guest memory, from where the last call ended; returns how many it
+     * added (a multiple of 2); 0: the guest's list is at its end or unusable. */
+    uint32_t (*dma_add)(IdeBus *bus, DmaSg *sg, uint32_t len);
+    /* The command ended; ERROR: the bus master saw a fault. */
+    void (*dma_done)(IdeBus *bus, bool error);
+    /* A command ended, DMA or not (AHCI posts its FIS here); may be NULL. */
+    void (*command_done)(IdeBus *bus);
+} IdeHostOps;
+
+/* The task file as one drive sees it; hob_: the previous content of the FIFO pairs. */
+typedef struct IdeTaskFile {
+    uint8_t feature, error, nsector, sector, lcyl, hcyl, select, status;
+    uint8_t hob_feature, hob_nsector, hob_sector, hob_lcyl, hob_hcyl;
+    bool lba48;               /* the running command uses 48-bit addresses */
+} IdeTaskFile;
+
+typedef struct IdeDma {
+    bool active;              /* between dma_prepare and the end */
+    bool running;             /* the controller has started */
+    bool to_device;
+    bool from_buf;            /* data is in drive->buf (ATAPI replies, SMART), else the medium */
+    uint64_t offset;          /* bytes, next on the medium */
+    uint32_t left;            /* bytes still to move */
+    uint32_t buf_pos;
+    bool fua;
+    DmaSg sg;
+    uint32_t round;           /* bytes of the round in flight */
+    void (*moved)(IdeDrive *d);   /* all data moved; NULL: end of command */
+} IdeDma;
+
+struct IdeDrive {
+    IdeBus *bus;
+    Device *dev;              /* ide-hd or ide-cd; NULL: no drive here */
+    IdeKind kind;
+    unsigned unit;            /* 0 master, 1 slave */
+    BlockConf *conf;
+    BlockBackend *blk;
+    IdeTaskFile tf;
+    uint64_t nb_sectors;      /* of 512 bytes */
+    uint32_t cyls, heads, secs;          /* current CHS translation */
+    uint8_t mult_sectors;
+    uint8_t wwn_set, dma_mode;           /* SET FEATURES 03h value */
+    bool smart_enabled, reserved_ahead;
+    uint16_t rotation_rate;
+    uint64_t wwn;
+    char model[41], serial[21], version[9];
+
+    uint8_t *buf;             /* IDE_BUF_LEN */
+    uint32_t pio_pos, pio_end;
+    bool pio_to_device;
+    void (*pio_next)(IdeDrive *d);       /* the guest moved pio_end - start bytes */
+    IdeDma dma;
+    BlkRequest *request;
+    struct iovec iov;
+    uint32_t pio_sectors;     /* of the block in flight */
+    uint32_t sectors_left;
+    unsigned per_irq;         /* sectors a PIO interrupt stands for */
+    uint64_t sector_pos;      /* next sector of a PIO command */
+
+    /* ATAPI */
+    uint8_t packet[12];
+    uint32_t reply_len;       /* bytes in buf still to hand over */
+    uint32_t reply_pos;
+    uint32_t cd_sector_size;  /* 2048, or 2352 for READ CD */
+    uint64_t cd_lba;
+    uint32_t cd_sectors_left;
+    uint8_t sense_key, asc, ascq;
+    bool tray_open, tray_locked;
+    bool media_changed;       /* UNIT ATTENTION is due */
+    bool media_event;         /* GET EVENT STATUS NOTIFICATION is due */
+
+    bool retry;               /* the VM was stopped by an I/O error: repeat when it runs */
+    /* wire only */
+    int32_t mult_wire, identify_wire;
+    uint32_t nsector_wire;
+    uint8_t changed_wire, lba48_wire;
+};
+
+struct IdeBus {
+    Bus bus;
+    IdeDrive drives[2];
+    uint8_t unit;             /* selected drive */
+    uint8_t cmd;              /* device control register */
+    bool irq_pending;         /* INTRQ of the selected drive, before nIEN */
+    IrqLine legacy_irq;       /* onward, where the controller looks at irq first */
+    IrqLine irq;
+    const IdeHostOps *host;
+    void *host_opaque;
+    MemoryRegion command_mr, control_mr;
+};
+
+extern const BusType bus_ide;
+extern const VmStateDesc vmstate_ide_bus, vmstate_ide_drive;
+
+void ide_bus_init(IdeBus *bus, Device *owner, const char *name, const IdeHostOps *host,
+                  void *host_opaque);
+void ide_bus_clear(IdeBus *bus);
+void ide_bus_reset(IdeBus *bus);
+/* Legacy port windows: COMMAND 8 bytes, CONTROL 1 byte (3f6). */
+void ide_bus_add_ports(IdeBus *bus, MemoryRegion *io, uint16_t command, uint16_t control);
+
+static inline IdeDrive *ide_selected(IdeBus *bus)
+{
+    return &bus->drives[bus->unit];
+}
+
+/* Register access by a controller: offset 0..7 of the command block. */
+uint8_t ide_reg_read(IdeBus *bus, unsigned reg);
+void ide_reg_write(IdeBus *bus, unsigned reg, uint8_t value);
+uint32_t ide_data_read(IdeBus *bus, unsigned size);
+void ide_data_write(IdeBus *bus, uint32_t value, unsigned size);
+uint8_t ide_alt_status(IdeBus *bus);
+void ide_control_write(IdeBus *bus, uint8_t value);
+
+/* The controller's side of a prepared DMA command. */
+void ide_dma_start(IdeBus *bus);
+void ide_dma_cancel(IdeBus *bus);     /* waits for what is in flight */
+
+/* INTRQ level from state; for the owner's sync. */
+void ide_bus_sync(IdeBus *bus);
+
+#endif
