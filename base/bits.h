@@ -8,9 +8,9 @@
 #define BASE_BITS_H
 
 #include <glib.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 
 #define BIT(n) (1u << (n))

@@ -30,16 +30,14 @@ static bool devfn_parse(Object *obj, const PropDef *prop, const char *text, GErr
 static bool devfn_from_json(Object *obj, const PropDef *prop, struct json_object *v,
                             GError **error)
 {
-    if (json_object_is_type(v, json_type_string)) {
-        return devfn_parse(obj, prop, json_object_get_string(v), error);
-    }
-    if (json_object_is_type(v, json_type_int)) {
-        int64_t n = json_object_get_int64(v);
+    int64_t n;
 
-        if (n >= -1 && n <= 255) {
-            *(int32_t *)prop_field(obj, prop) = n;
-            return true;
-        }
+    if (json_is(v, JSON_STRING)) {
+        return devfn_parse(obj, prop, json_get_string(v), error);
+    }
+    if (json_get_int(v, &n) && n >= -1 && n <= 255) {
+        *(int32_t *)prop_field(obj, prop) = n;
+        return true;
     }
     error_set(error, "Property '%s.%s' takes a slot such as '06.0' or a number -1..255",
               obj->type->name, prop->name);
@@ -48,7 +46,7 @@ static bool devfn_from_json(Object *obj, const PropDef *prop, struct json_object
 
 static struct json_object *devfn_to_json(Object *obj, const PropDef *prop)
 {
-    return json_object_new_int(*(int32_t *)prop_field(obj, prop));
+    return json_new_int(*(int32_t *)prop_field(obj, prop));
 }
 
 static char *devfn_print(Object *obj, const PropDef *prop)
