@@ -83,6 +83,8 @@ typedef struct Thread Thread;
 /* NAME is cut to 15 characters, as the kernel does; all signals except SIGBUS, SIGSEGV and the
  * like are blocked in the new thread.  Running out of threads is fatal. */
 Thread *thread_new(const char *name, void *(*fn)(void *opaque), void *opaque);
+/* As above, but nobody joins it. */
+void thread_start_detached(const char *name, void *(*fn)(void *opaque), void *opaque);
 /* Waits for the end, returns what fn returned, frees the Thread. */
 void *thread_join(Thread *thread);
 bool thread_is_self(const Thread *thread);

@@ -15,8 +15,7 @@
  *
  *     hw_char_trace = custom_target('trace-hw-char', input: 'trace-events',
  *                                   output: ['trace.h', 'trace.c'],
- *                                   command: [trace_gen, 'hw/char', '@INPUT@', '@OUTPUT@'],
- *                                   depend_files: trace_gen_files)
+ *                                   command: [trace_gen, 'hw/char', '@INPUT@', '@OUTPUT@'])
  *
  * and list hw_char_trace among the library's sources.
  *

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Worker threads; see the header.
+ *
+ * Locking: pool->lock guards the queue, the counts and each request's state.
+ */
+#include "base/worker_pool.h"
+#include "base/coroutine.h"
+#include "base/thread.h"
+
+#include <errno.h>
+
+#define IDLE_NS (10 * INT64_C(1000000000))
+
+typedef enum WorkState { WORK_WAITING, WORK_STARTED, WORK_CANCELLED } WorkState;
+
+struct WorkRequest {
+    WorkerPool *pool;
+    WorkFn *work;
+    WorkDoneFn *done;
+    void *opaque;
+    EventLoop *loop; /* reference */
+    int result;
+    WorkState state;
+    WorkRequest *next;
+};
+
+struct WorkerPool {
+    char *name;
+    Mutex lock;
+    Cond has_work, all_gone;
+    WorkRequest *head, **tail;
+    unsigned threads, idle, max_threads;
+    bool closing;
+};
+
+static void request_finish(void *opaque)
+{
+    WorkRequest *req = opaque;
+
+    if (req->done) {
+        req->done(req->opaque, req->result);
+    }
+    event_loop_unref(req->loop);
+    g_free(req);
+}
+
+static WorkRequest *pool_take_locked(WorkerPool *pool)
+{
+    WorkRequest *req = pool->head;
+
+    if (req) {
+        pool->head = req->next;
+        if (!pool->head) {
+            pool->tail = &pool->head;
+        }
+    }
+    return req;
+}
+
+static void *worker_body(void *opaque)
+{
+    WorkerPool *pool = opaque;
+    bool timed_out = false;
+
+    mutex_lock(&pool->lock);
+    for (;;) {
+        WorkRequest *req = pool_take_locked(pool);
+
+        if (!req) {
+            if (pool->closing || timed_out) {
+                break;
+            }
+            pool->idle++;
+            timed_out = !cond_wait_ns(&pool->has_work, &pool->lock, IDLE_NS);
+            pool->idle--;
+            continue;
+        }
+        timed_out = false;
+        if (req->state != WORK_CANCELLED) {
+            req->state = WORK_STARTED;
+            mutex_unlock(&pool->lock);
+            req->result = req->work(req->opaque);
+            mutex_lock(&pool->lock);
+        }
+        event_loop_post(req->loop, request_finish, req);
+    }
+    if (--pool->threads == 0) {
+        cond_signal(&pool->all_gone);
+    }
+    mutex_unlock(&pool->lock);
+    return NULL;
+}
+
+WorkerPool *worker_pool_new(const char *name, unsigned max_threads)
+{
+    WorkerPool *pool = g_new0(WorkerPool, 1);
+
+    pool->name = g_strdup(name);
+    pool->max_threads = max_threads;
+    pool->tail = &pool->head;
+    mutex_init(&pool->lock, "worker pool", LOCK_RANK_POOL);
+    cond_init(&pool->has_work);
+    cond_init(&pool->all_gone);
+    return pool;
+}
+
+void worker_pool_free(WorkerPool *pool)
+{
+    if (!pool) {
+        return;
+    }
+    mutex_lock(&pool->lock);
+    pool->closing = true;
+    cond_broadcast(&pool->has_work);
+    while (pool->threads) {
+        cond_wait(&pool->all_gone, &pool->lock);
+    }
+    mutex_unlock(&pool->lock);
+    cond_clear(&pool->has_work);
+    cond_clear(&pool->all_gone);
+    mutex_clear(&pool->lock);
+    g_free(pool->name);
+    g_free(pool);
+}
+
+WorkerPool *worker_pool_shared(void)
+{
+    static WorkerPool *shared;
+    static gsize once;
+
+    if (g_once_init_enter(&once)) {
+        shared = worker_pool_new("worker", 64);
+        g_once_init_leave(&once, 1);
+    }
+    return shared;
+}
+
+WorkRequest *worker_submit(WorkerPool *pool, WorkFn *work, WorkDoneFn *done, void *opaque)
+{
+    WorkRequest *req = g_new0(WorkRequest, 1);
+    bool start;
+
+    req->pool = pool;
+    req->work = work;
+    req->done = done;
+    req->opaque = opaque;
+    req->result = -ECANCELED;
+    req->loop = event_loop_ref(event_loop_current());
+    mutex_lock(&pool->lock);
+    g_assert(!pool->closing);
+    *pool->tail = req;
+    pool->tail = &req->next;
+    start = pool->idle == 0 && pool->threads < pool->max_threads;
+    if (start) {
+        pool->threads++;
+    } else {
+        cond_signal(&pool->has_work);
+    }
+    mutex_unlock(&pool->lock);
+    if (start) {
+        thread_start_detached(pool->name, worker_body, pool);
+    }
+    return req;
+}
+
+bool worker_cancel(WorkRequest *req)
+{
+    bool cancelled;
+
+    mutex_lock(&req->pool->lock);
+    cancelled = req->state == WORK_WAITING;
+    if (cancelled) {
+        req->state = WORK_CANCELLED;
+    }
+    mutex_unlock(&req->pool->lock);
+    return cancelled;
+}
+
+typedef struct CoWorkCall {
+    WorkFn *work;
+    void *opaque;
+    Coroutine *co;
+    int result;
+} CoWorkCall;
+
+static int co_work_body(void *opaque)
+{
+    CoWorkCall *call = opaque;
+
+    return call->work(call->opaque);
+}
+
+static void co_work_done(void *opaque, int result)
+{
+    CoWorkCall *call = opaque;
+
+    call->result = result;
+    coroutine_enter(call->co);
+}
+
+int co_worker_run(WorkerPool *pool, WorkFn *work, void *opaque)
+{
+    CoWorkCall call = { work, opaque, coroutine_self(), -ECANCELED };
+
+    worker_submit(pool, co_work_body, co_work_done, &call);
+    co_yield();
+    return call.result;
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/* The worker pool. */
+#include "base/worker_pool.h"
+#include "base/coroutine.h"
+#include "base/thread.h"
+
+#include <errno.h>
+
+typedef struct Job {
+    int tid, result;
+    int done_tid;
+    unsigned *left;
+    GMutex *gate;
+} Job;
+
+static int job_work(void *opaque)
+{
+    Job *job = opaque;
+
+    if (job->gate) {
+        g_mutex_lock(job->gate);
+        g_mutex_unlock(job->gate);
+    }
+    job->tid = thread_self_tid();
+    return 42;
+}
+
+static void job_done(void *opaque, int result)
+{
+    Job *job = opaque;
+
+    job->result = result;
+    job->done_tid = thread_self_tid();
+    --*job->left;
+}
+
+static void test_work_elsewhere_done_here(void)
+{
+    g_autoptr(WorkerPool) pool = worker_pool_new("test", 3);
+    unsigned left = 50;
+    Job jobs[50] = { { 0 } };
+
+    for (unsigned i = 0; i < 50; i++) {
+        jobs[i].left = &left;
+        worker_submit(pool, job_work, job_done, &jobs[i]);
+    }
+    EVENT_LOOP_WAIT_WHILE(event_loop_main(), left);
+    for (unsigned i = 0; i < 50; i++) {
+        g_assert_cmpint(jobs[i].result, ==, 42);
+        g_assert_cmpint(jobs[i].done_tid, ==, thread_self_tid());
+        g_assert_cmpint(jobs[i].tid, !=, thread_self_tid());
+    }
+}
+
+static void test_cancel_before_start(void)
+{
+    g_autoptr(WorkerPool) pool = worker_pool_new("test", 1);
+    unsigned left = 2;
+    GMutex gate;
+    Job first = { .left = &left, .gate = &gate }, second = { .left = &left };
+    WorkRequest *req;
+
+    g_mutex_init(&gate);
+    g_mutex_lock(&gate);
+    worker_submit(pool, job_work, job_done, &first);
+    req = worker_submit(pool, job_work, job_done, &second);
+    g_assert_true(worker_cancel(req));
+    g_mutex_unlock(&gate);
+    EVENT_LOOP_WAIT_WHILE(event_loop_main(), left);
+    g_assert_cmpint(first.result, ==, 42);
+    g_assert_cmpint(second.result, ==, -ECANCELED);
+    g_assert_cmpint(second.tid, ==, 0);
+    g_mutex_clear(&gate);
+}
+
+static void co_job(void *opaque)
+{
+    Job *job = opaque;
+
+    job->result = co_worker_run(worker_pool_shared(), job_work, job);
+    job->done_tid = thread_self_tid();
+}
+
+static void test_coroutine_waits(void)
+{
+    Job job = { 0 };
+
+    coroutine_run_sync(event_loop_main(), co_job, &job);
+    g_assert_cmpint(job.result, ==, 42);
+    g_assert_cmpint(job.done_tid, ==, thread_self_tid());
+    g_assert_cmpint(job.tid, !=, job.done_tid);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/workers/done-here", test_work_elsewhere_done_here);
+    g_test_add_func("/workers/cancel", test_cancel_before_start);
+    g_test_add_func("/workers/coroutine", test_coroutine_waits);
+    return g_test_run();
+}
