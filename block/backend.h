@@ -38,7 +38,7 @@ typedef struct BlockBackend BlockBackend;
 typedef struct BlockNode BlockNode;
 typedef struct BlkRequest BlkRequest;
 typedef struct EventLoop EventLoop;
-typedef struct Json Json;
+typedef struct json_object Json;
 
 /* RET: 0 or -errno. */
 typedef void BlkDone(void *opaque, int ret);

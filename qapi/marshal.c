@@ -59,8 +59,7 @@ static bool wrong_type(const Path *path, const char *expected, GError **error)
 {
     g_autofree char *name = path_text(path);
 
-    g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC,
-                "Invalid parameter type for '%s', expected: %s", name, expected);
+    error_set(error, "Invalid parameter type for '%s', expected: %s", name, expected);
     return false;
 }
 
@@ -170,7 +169,7 @@ static bool store_int(const QapiType *type, const Json *json, const Path *path, 
     if (!fits) {
         g_autofree char *name = path_text(path);
 
-        g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC, "Parameter '%s' expects %s", name,
+        error_set(error, "Parameter '%s' expects %s", name,
                     type->name);
         return false;
     }
@@ -211,8 +210,7 @@ static bool store_enum(const QapiType *type, const Json *json, const Path *path,
     }
     value = qapi_enum_parse(type, word);
     if (value < 0) {
-        g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC,
-                    "Parameter '%s' does not accept value '%s'",
+        error_set(error, "Parameter '%s' does not accept value '%s'",
                     path && path->name ? path->name : "null", word);
         return false;
     }
@@ -265,7 +263,7 @@ static bool parse_members(const QapiType *type, const Json *dict, const Path *pa
             if (!m->optional) {
                 g_autofree char *name = path_text(&inner);
 
-                g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC, "Parameter '%s' is missing",
+                error_set(error, "Parameter '%s' is missing",
                             name);
                 return false;
             }
@@ -311,7 +309,7 @@ static bool parse_struct(const QapiType *type, const Json *json, const Path *pat
         Path inner = { path, unexpected.found, 0 };
         g_autofree char *name = path_text(&inner);
 
-        g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC, "Parameter '%s' is unexpected", name);
+        error_set(error, "Parameter '%s' is unexpected", name);
         qapi_free(type, base);
         return false;
     }
@@ -590,22 +588,6 @@ Json *qapi_command_run(const QapiCommand *command, QmpCall *call, const Json *ar
                       error);
     qapi_free(type, arg);
     return ret;
-}
-
-G_DEFINE_QUARK(rhea-qmp-error, qmp_error)
-
-const char *qmp_error_class_name(const GError *error)
-{
-    static const char *const names[] = {
-        [QMP_ERROR_GENERIC] = "GenericError",
-        [QMP_ERROR_COMMAND_NOT_FOUND] = "CommandNotFound",
-        [QMP_ERROR_DEVICE_NOT_ACTIVE] = "DeviceNotActive",
-        [QMP_ERROR_DEVICE_NOT_FOUND] = "DeviceNotFound",
-        [QMP_ERROR_KVM_MISSING_CAP] = "KVMMissingCap",
-    };
-
-    return error->domain == QMP_ERROR && error->code >= 0 && error->code < G_N_ELEMENTS(names)
-               ? names[error->code] : names[QMP_ERROR_GENERIC];
 }
 
 static void (*event_sink)(void *opaque, const char *name, Json *data);

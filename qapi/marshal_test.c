@@ -66,7 +66,7 @@ static void test_typed_members(void)
                     QAPI_QMP_CAPABILITY_OOB);
     g_assert_null(qapi_from_json(&qapi_type_QmpQmpCapabilitiesArgs, bad, &error));
     g_assert_cmpstr(error->message, ==, "Parameter 'null' does not accept value 'foo'");
-    g_assert_cmpstr(qmp_error_class_name(error), ==, "GenericError");
+    g_assert_cmpstr(error_class_name(error), ==, "GenericError");
 }
 
 static void remember(void *opaque, const char *name, Json *data)

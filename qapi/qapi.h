@@ -18,6 +18,7 @@
 #ifndef QAPI_QAPI_H
 #define QAPI_QAPI_H
 
+#include "base/error.h"
 #include "base/json.h"
 
 typedef enum QapiKind {
@@ -93,15 +94,6 @@ typedef struct QapiCommand {
 /* Checks ARGS (NULL: none) against the command's type, calls it; the result as JSON, or NULL. */
 Json *qapi_command_run(const QapiCommand *command, QmpCall *call, const Json *args,
                        GError **error);
-
-/* QMP's error classes; a GError of another domain is a GenericError. */
-typedef enum QmpErrorClass {
-    QMP_ERROR_GENERIC, QMP_ERROR_COMMAND_NOT_FOUND, QMP_ERROR_DEVICE_NOT_ACTIVE,
-    QMP_ERROR_DEVICE_NOT_FOUND, QMP_ERROR_KVM_MISSING_CAP,
-} QmpErrorClass;
-GQuark qmp_error_quark(void);
-#define QMP_ERROR qmp_error_quark()
-const char *qmp_error_class_name(const GError *error);
 
 /* ---- events ---- */
 

@@ -11,7 +11,8 @@ Outputs (into --output DIR):
 
 A command with 'gen': false gets its arguments as the JSON dict they came as, unchecked: they are
 properties that the schema does not know.  Our extension 'x-raw': true hands over the dict too, but
-after checking it against the schema.
+after checking it against the schema.  'x-raw-return': true: the function makes the JSON of the
+answer itself.
 """
 import argparse
 import json
@@ -402,7 +403,7 @@ def gen_types_c(s, ct):
             rows += struct_table(s, ct, t)
     for e in list(s.commands.values()):
         if 'returns' in e:
-            ct.ref(e['returns'])
+            ct.ref(returned(e))
     decl = []
     for name in sorted(ct.lists):
         el = ct.lists[name]
@@ -476,14 +477,17 @@ def raw(e):
     return e.get('x-raw') or e.get('gen') is False
 
 
+def returned(e):
+    return 'any' if e.get('x-raw-return') else e.get('returns')
+
+
 def command_proto(s, ct, name, e):
     params = ['QmpCall *call']
     if e['arg']:
         params.append('const Json *args' if raw(e)
                       else 'const %s *args' % s.types[e['arg']].c)
     if 'returns' in e:
-        d = ct.decl(e['returns'])
-        params.append(d + '*ret')
+        params.append(ct.decl(returned(e)) + '*ret')
     params.append('GError **error')
     return 'bool qmp_%s(%s)' % (c_name(name), ', '.join(params))
 
@@ -515,7 +519,7 @@ def gen_commands_c(s, ct):
         out += ['static bool call_%s(QmpCall *call, const void *arg, void *ret, GError **error)' % c_name(n),
                 '{', '    return qmp_%s(%s);' % (c_name(n), ', '.join(args)), '}', '']
     for n in names:
-        ret = s.commands[n].get('returns')
+        ret = returned(s.commands[n])
         if isinstance(ret, list):
             ref = ct.ref(ret)[1:]
             line = 'extern const QapiType %s;' % ref
@@ -531,7 +535,7 @@ def gen_commands_c(s, ct):
             flags.append('QAPI_OPEN_ARGS')
         out.append('    { "%s", call_%s, %s, %s, %s },' % (
             n, c_name(n), ct.ref(e['arg']) if e['arg'] else 'NULL',
-            ct.ref(e['returns']) if 'returns' in e else 'NULL', ' | '.join(flags) or '0'))
+            ct.ref(returned(e)) if 'returns' in e else 'NULL', ' | '.join(flags) or '0'))
     out += ['};', 'const unsigned qapi_command_count = G_N_ELEMENTS(qapi_commands);', '']
     return '\n'.join(out)
 

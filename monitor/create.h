@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Devices and objects made on request: -device and device_add, -object and object-add.
+ *
+ * The request is a dict of properties.  Values that are strings are read as on the command line,
+ * whatever the property's type; others must have the property's JSON type.
+ * Thread rule: main loop, machine lock.
+ */
+#ifndef MONITOR_CREATE_H
+#define MONITOR_CREATE_H
+
+#include "base/json.h"
+#include "vm/vm.h"
+
+/* "driver", "id" and "bus" are taken out of PROPS, the rest are properties.  Realized and
+ * plugged; the reference belongs to the tree. */
+Device *create_device(Vm *vm, const Json *props, bool hotplug, GError **error);
+/* "qom-type" and "id" likewise; a child of /objects. */
+Object *create_object(Vm *vm, const Json *props, GError **error);
+bool delete_object(Vm *vm, const char *id, GError **error);
+
+#endif

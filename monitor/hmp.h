@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The human monitor: commands as rows.
+ *
+ * A row's ARGS says what a command takes, in order, split by commas, each "name:type":
+ *   s  a word, or "quoted"      F  a file name       i  an integer expression
+ *   S  the rest of the line     b  on or off         -x the flag -x      /  a format (/4xw)
+ * and "?" after the type where it may be left out.  What was given arrives as a JSON dict under the
+ * names (a format as "count", "letter", "size").
+ *
+ * Commands are thin: they call QMP commands by monitor_do() and print what these return.
+ */
+#ifndef MONITOR_HMP_H
+#define MONITOR_HMP_H
+
+#include "monitor/monitor.h"
+
+typedef struct HmpCommand {
+    const char *name;            /* "quit|q": name and aliases */
+    const char *args;
+    const char *params;          /* for help */
+    const char *help;
+    void (*run)(Monitor *mon, const Json *args);
+    const struct HmpCommand *sub;        /* "info": a table of its own */
+} HmpCommand;
+
+extern const HmpCommand hmp_commands[], hmp_info_commands[];   /* end with a NULL name */
+
+int64_t hmp_int(const Json *args, const char *name, int64_t absent);
+bool hmp_flag(const Json *args, const char *name);
+/* Evaluates TEXT ("1+2*0x10", "$pc"); advances it past the expression. */
+bool hmp_expression(Monitor *mon, const char **text, int64_t *value, GError **error);
+void hmp_help(Monitor *mon, const HmpCommand *table, const char *prefix, const char *name);
+
+/* hmp_memory.c */
+void hmp_x(Monitor *mon, const Json *args);
+void hmp_xp(Monitor *mon, const Json *args);
+void hmp_print(Monitor *mon, const Json *args);
+void hmp_port_read(Monitor *mon, const Json *args);
+void hmp_port_write(Monitor *mon, const Json *args);
+void hmp_gva2gpa(Monitor *mon, const Json *args);
+void hmp_info_mtree(Monitor *mon, const Json *args);
+/* hmp_tree.c */
+void hmp_info_qtree(Monitor *mon, const Json *args);
+void hmp_info_qom_tree(Monitor *mon, const Json *args);
+
+#endif

@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: MIT */
+/* Handlers of the options that note something for later, and of the informational ones. */
+#include "system/system.h"
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/trace.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+bool opt_help(System *sys, const char *arg, GError **error)
+{
+    options_print_help();
+    exit(0);
+}
+
+bool opt_version(System *sys, const char *arg, GError **error)
+{
+    printf("QEMU emulator version 7.2.22 (rhea " RHEA_VERSION ")\n");
+    exit(0);
+}
+
+/* Parses ARG and lays it over *INTO: later options win key by key, as in QEMU. */
+static bool merge(KeyVal **into, const char *arg, const char *implied, GError **error)
+{
+    g_autoptr(KeyVal) kv = keyval_parse(arg, implied, KEYVAL_BARE_BOOL, error);
+
+    if (!kv) {
+        return false;
+    }
+    if (!*into) {
+        *into = keyval_new();
+    }
+    for (unsigned i = 0; i < keyval_count(kv); i++) {
+        keyval_set(*into, keyval_key_at(kv, i), keyval_value_at(kv, i));
+    }
+    return true;
+}
+
+static bool note(char **into, const char *arg)
+{
+    g_free(*into);
+    *into = g_strdup(arg);
+    return true;
+}
+
+#define NOTE_TEXT(id, field)                                                                 \
+    bool opt_##id(System *sys, const char *arg, GError **error)                              \
+    {                                                                                        \
+        return note(&sys->field, arg);                                                       \
+    }
+#define NOTE_FLAG(id, field)                                                                 \
+    bool opt_##id(System *sys, const char *arg, GError **error)                              \
+    {                                                                                        \
+        sys->field = true;                                                                   \
+        return true;                                                                         \
+    }
+#define NOTE_LIST(id, field)                                                                 \
+    bool opt_##id(System *sys, const char *arg, GError **error)                              \
+    {                                                                                        \
+        g_ptr_array_add(sys->field, g_strdup(arg));                                          \
+        return true;                                                                         \
+    }
+#define NOTE_KEYVAL(id, field, implied)                                                      \
+    bool opt_##id(System *sys, const char *arg, GError **error)                              \
+    {                                                                                        \
+        return merge(&sys->field, arg, implied, error);                                      \
+    }
+
+NOTE_TEXT(cpu, cpu)
+NOTE_TEXT(kernel, kernel)
+NOTE_TEXT(initrd, initrd)
+NOTE_TEXT(append, append)
+NOTE_TEXT(bios, bios)
+NOTE_TEXT(pidfile, pidfile)
+NOTE_TEXT(dump_vmstate, dump_vmstate)
+NOTE_TEXT(qtest, qtest)
+NOTE_TEXT(qtest_log, qtest_log)
+NOTE_FLAG(nodefaults, nodefaults)
+NOTE_FLAG(S, start_paused)
+NOTE_FLAG(daemonize, daemonize)
+NOTE_FLAG(no_hpet, no_hpet)
+NOTE_FLAG(no_acpi, no_acpi)
+NOTE_FLAG(snapshot, snapshot)
+NOTE_LIST(L, firmware_dirs)
+NOTE_LIST(accel, accels)
+NOTE_LIST(serial, serials)
+NOTE_LIST(parallel, parallels)
+NOTE_LIST(monitor, monitors)
+NOTE_KEYVAL(smp, smp_opts, "cpus")
+NOTE_KEYVAL(m, memory_opts, "size")
+NOTE_KEYVAL(machine, machine_opts, "type")
+NOTE_KEYVAL(rtc, rtc_opts, "base")
+
+bool opt_nographic(System *sys, const char *arg, GError **error)
+{
+    sys->nographic = true;
+    return note(&sys->display, "none");
+}
+
+bool opt_no_user_config(System *sys, const char *arg, GError **error)
+{
+    return true;             /* no files are ever read unasked */
+}
+
+bool opt_enable_kvm(System *sys, const char *arg, GError **error)
+{
+    return opt_accel(sys, "kvm", error);
+}
+
+bool opt_boot(System *sys, const char *arg, GError **error)
+{
+    const char *keys[] = { "order", "once" };
+
+    if (!merge(&sys->boot_opts, arg, "order", error)) {
+        return false;
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(keys); i++) {
+        const char *drives = keyval_get(sys->boot_opts, keys[i]);
+        unsigned seen = 0;
+
+        for (; drives && *drives; drives++) {
+            if (*drives < 'a' || *drives > 'p') {
+                return error_set(error, "Invalid boot device '%c'; a floppy, c hard disk, d CD-ROM, "
+                                        "n network", *drives);
+            }
+            if (seen & 1u << (*drives - 'a')) {
+                return error_set(error, "Boot device '%c' was given twice", *drives);
+            }
+            seen |= 1u << (*drives - 'a');
+        }
+    }
+    return true;
+}
+
+bool opt_name(System *sys, const char *arg, GError **error)
+{
+    g_autoptr(KeyVal) kv = keyval_parse(arg, "guest", KEYVAL_BARE_BOOL, error);
+    const char *process;
+    bool debug_threads;
+
+    if (!kv || !keyval_get_bool(kv, "debug-threads", false, &debug_threads, error)) {
+        return false;
+    }
+    note(&sys->name, keyval_get(kv, "guest"));
+    process = keyval_get(kv, "process");
+    if (process) {
+        prctl(PR_SET_NAME, process);
+    }
+    return keyval_check_used(kv, "-name", error);
+}
+
+bool opt_uuid(System *sys, const char *arg, GError **error)
+{
+    if (!g_uuid_string_is_valid(arg)) {
+        return error_set(error, "failed to parse UUID string: wrong format; expected "
+                                "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx, hexadecimal");
+    }
+    sys->uuid = g_ascii_strdown(arg, -1);
+    return true;
+}
+
+static bool one_of(const char *what, const char *arg, const char *const *words, GError **error)
+{
+    g_autofree char *list = g_strjoinv(", ", (char **)words);
+    g_autofree char *first = g_strndup(arg, strcspn(arg, ","));
+
+    if (g_strv_contains(words, first)) {
+        return true;
+    }
+    return error_set(error, "unknown %s type: %s; this build has: %s", what, first, list);
+}
+
+bool opt_display(System *sys, const char *arg, GError **error)
+{
+    static const char *const words[] = { "none", "sdl", NULL };
+
+    return one_of("display", arg, words, error) && note(&sys->display, arg);
+}
+
+bool opt_vga(System *sys, const char *arg, GError **error)
+{
+    static const char *const words[] = { "none", "std", NULL };
+
+    sys->default_vga = false;
+    return one_of("vga", arg, words, error) && note(&sys->vga, arg);
+}
+
+bool opt_d(System *sys, const char *arg, GError **error)
+{
+    if (strcmp(arg, "help") == 0 || strcmp(arg, "?") == 0) {
+        g_autofree char *help = log_items_help();
+
+        printf("%s", help);
+        exit(0);
+    }
+    return log_add_items(arg, error);
+}
+
+bool opt_D(System *sys, const char *arg, GError **error)
+{
+    return log_set_file(arg, error);
+}
+
+static void print_trace_event(TraceEvent *event, void *opaque)
+{
+    printf("%s\n", event->name);
+}
+
+bool opt_trace(System *sys, const char *arg, GError **error)
+{
+    if (strcmp(arg, "help") == 0) {
+        trace_foreach(print_trace_event, NULL);
+        exit(0);
+    }
+    return trace_configure(arg, error);
+}
+
+bool opt_msg(System *sys, const char *arg, GError **error)
+{
+    g_autoptr(KeyVal) kv = keyval_parse(arg, "timestamp", KEYVAL_BARE_BOOL, error);
+    bool timestamp, guest_name;
+
+    if (!kv || !keyval_get_bool(kv, "timestamp", false, &timestamp, error) ||
+        !keyval_get_bool(kv, "guest-name", false, &guest_name, error) ||
+        !keyval_check_used(kv, "-msg", error)) {
+        return false;
+    }
+    report_set_timestamp(timestamp);
+    if (guest_name) {
+        report_set_guest_name(sys->name);
+    }
+    return true;
+}
+
+/* ---- -action ---- */
+
+static bool take_action(KeyVal *kv, const char *key, const QapiType *type, void *value,
+                        GError **error)
+{
+    int index;
+
+    if (!keyval_get_enum(kv, key, type->values, *(int *)value, &index, error)) {
+        return false;
+    }
+    *(int *)value = index;
+    return true;
+}
+
+bool opt_action(System *sys, const char *arg, GError **error)
+{
+    g_autoptr(KeyVal) kv = keyval_parse(arg, NULL, 0, error);
+    RunControl *r = &sys->run;
+
+    return kv && take_action(kv, "reboot", &qapi_type_QapiRebootAction, &r->reboot, error) &&
+           take_action(kv, "shutdown", &qapi_type_QapiShutdownAction, &r->shutdown, error) &&
+           take_action(kv, "panic", &qapi_type_QapiPanicAction, &r->panic, error) &&
+           take_action(kv, "watchdog", &qapi_type_QapiWatchdogAction, &r->watchdog_action, error) &&
+           keyval_check_used(kv, "-action", error);
+}
+
+bool opt_watchdog_action(System *sys, const char *arg, GError **error)
+{
+    g_autofree char *text = g_strdup_printf("watchdog=%s", arg);
+
+    return opt_action(sys, text, error);
+}
+
+bool opt_no_reboot(System *sys, const char *arg, GError **error)
+{
+    return opt_action(sys, "reboot=shutdown", error);
+}
+
+bool opt_no_shutdown(System *sys, const char *arg, GError **error)
+{
+    return opt_action(sys, "shutdown=pause", error);
+}
+
+/* ---- -global, -set, -readconfig ---- */
+
+/* "driver.property=value", where neither name holds a dot, or driver=,property=,value=. */
+bool opt_global(System *sys, const char *arg, GError **error)
+{
+    g_autoptr(KeyVal) kv = NULL;
+    const char *dot = strchr(arg, '.'), *equals = strchr(arg, '=');
+    const char *driver, *property, *value;
+
+    if (dot && equals && dot < equals) {
+        g_autofree char *left = g_strndup(arg, (gsize)(dot - arg));
+        g_autofree char *middle = g_strndup(dot + 1, (gsize)(equals - dot - 1));
+
+        globals_add(g_intern_string(left), g_intern_string(middle), g_intern_string(equals + 1),
+                    false);
+        return true;
+    }
+    kv = keyval_parse(arg, NULL, 0, error);
+    if (!kv) {
+        return false;
+    }
+    driver = keyval_get(kv, "driver");
+    property = keyval_get(kv, "property");
+    value = keyval_get(kv, "value");
+    if (!driver || !property || !value) {
+        return error_set(error, "expected driver.property=value");
+    }
+    globals_add(g_intern_string(driver), g_intern_string(property), g_intern_string(value), false);
+    return keyval_check_used(kv, "-global", error);
+}
+
+static bool use_has_id(const OptionUse *use, const char *id)
+{
+    g_autoptr(KeyVal) kv = use->arg ? keyval_parse(use->arg, "driver", KEYVAL_BARE_BOOL, NULL) : NULL;
+    const char *have = kv ? keyval_get(kv, "id") : NULL;
+
+    return have && strcmp(have, id) == 0;
+}
+
+bool opt_set(System *sys, const char *arg, GError **error)
+{
+    g_auto(GStrv) parts = g_strsplit(arg, ".", 3);
+    char *value = g_strv_length(parts) == 3 ? strchr(parts[2], '=') : NULL;
+
+    if (!value) {
+        return error_set(error, "can't parse: \"%s\"; expected group.id.parameter=value", arg);
+    }
+    for (unsigned i = 0; i < sys->uses->len; i++) {
+        OptionUse *use = sys->uses->pdata[i];
+
+        if (use->row->group && strcmp(use->row->group, parts[0]) == 0 && use_has_id(use, parts[1])) {
+            g_auto(GStrv) commas = g_strsplit(value, ",", -1);
+            g_autofree char *doubled = g_strjoinv(",,", commas);
+            char *merged;
+
+            *value = '\0';
+            merged = g_strdup_printf("%s,%s%s", use->arg, parts[2], doubled);
+            g_free(use->arg);
+            use->arg = merged;
+            return true;
+        }
+    }
+    return error_set(error, "there is no %s \"%s\" defined", parts[0], parts[1]);
+}
+
+static const OptionRow *row_of_group(const char *group)
+{
+    for (unsigned i = 0; i < option_count; i++) {
+        if (option_table[i].group && strcmp(option_table[i].group, group) == 0) {
+            return &option_table[i];
+        }
+    }
+    return NULL;
+}
+
+static void end_section(System *sys, const OptionRow *row, GString *arg)
+{
+    if (row && arg->len) {
+        options_add_use(sys, row->name, arg->str);
+    }
+    g_string_truncate(arg, 0);
+}
+
+/* One line of: [group], [group "id"], key = "value", blank, # comment. */
+static bool config_line(System *sys, char *line, const OptionRow **row, GString *arg,
+                        GError **error)
+{
+    char group[64], id[128], key[64], value[1024];
+
+    g_strstrip(line);
+    if (!*line || *line == '#') {
+        return true;
+    }
+    if (sscanf(line, "[%63s \"%127[^\"]\"]", group, id) == 2) {
+        end_section(sys, *row, arg);
+        *row = row_of_group(group);
+        g_string_append_printf(arg, "id=%s", id);
+    } else if (sscanf(line, "[%63[^]]]", group) == 1) {
+        end_section(sys, *row, arg);
+        *row = row_of_group(group);
+    } else if (sscanf(line, "%63s = \"%1023[^\"]\"", key, value) == 2 ||
+               (value[0] = '\0', sscanf(line, "%63s = \"\"", key) == 1)) {
+        g_auto(GStrv) commas = g_strsplit(value, ",", -1);
+        g_autofree char *doubled = g_strjoinv(",,", commas);
+
+        if (!*row) {
+            return error_set(error, "no group defined");
+        }
+        g_string_append_printf(arg, "%s%s=%s", arg->len ? "," : "", key, doubled);
+        return true;
+    } else {
+        return error_set(error, "parse error");
+    }
+    return *row || error_set(error, "There is no option group '%s'", group);
+}
+
+bool opt_readconfig(System *sys, const char *arg, GError **error)
+{
+    g_autofree char *text = NULL;
+    g_auto(GStrv) lines = NULL;
+    g_autoptr(GString) section = g_string_new(NULL);
+    const OptionRow *row = NULL;
+
+    if (!g_file_get_contents(arg, &text, NULL, NULL)) {
+        return error_set_errno(error, errno, "Could not open '%s'", arg);
+    }
+    lines = g_strsplit(text, "\n", -1);
+    for (unsigned i = 0; lines[i]; i++) {
+        if (!config_line(sys, lines[i], &row, section, error)) {
+            g_prefix_error(error, "%s:%u: ", arg, i + 1);
+            return false;
+        }
+    }
+    end_section(sys, row, section);
+    return true;
+}
