@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* The ACPI tables of the pc machine. */
+#ifndef HW_I386_PC_ACPI_H
+#define HW_I386_PC_ACPI_H
+
+#include "hw/fw_cfg/fw_cfg.h"
+
+typedef struct PcAcpiConfig {
+    unsigned cpus, max_cpus;
+    const uint32_t *apic_ids;     /* max_cpus of them */
+    bool hpet, s3, s4;
+    uint8_t s4_value;
+    bool has_floppy;
+    unsigned serials, parallels;  /* COM1.., LPT1.. */
+    uint64_t pci_hole_start;      /* end of low RAM */
+    uint64_t pci_hole64_start, pci_hole64_end;   /* inclusive end */
+    const char *oem_id, *oem_table_id;
+} PcAcpiConfig;
+
+bool pc_acpi_publish(const PcAcpiConfig *config, FwCfg *cfg, GError **error);
+/* DSDT alone, for the test that hands it to iasl. The caller frees. */
+uint8_t *pc_acpi_dsdt(const PcAcpiConfig *config, size_t *len);
+
+#endif
