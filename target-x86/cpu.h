@@ -23,7 +23,7 @@
 #include <stdatomic.h>
 
 #include "base/bits.h"
-#include "target-x86/features.h"
+#include "target-x86/cpuid_bits.h"
 #include "target-x86/regs.h"
 
 typedef struct X86Cpu X86Cpu;

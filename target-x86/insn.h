@@ -188,12 +188,10 @@ enum { FX_CF = 1, FX_PF = 2, FX_AF = 4, FX_ZF = 8, FX_SF = 16, FX_OF = 32, FX_DF
 #define A_CALL      BIT64(28)
 #define A_RET       BIT64(29)
 #define A_FLAGS_IN_SYS BIT64(30)/* reads or writes flags beyond the arithmetic ones */
-#define A_NOVM      BIT64(31)   /* VEX or other encoding that #UDs in real and vm86 mode */
-#define A_NO66      BIT64(32)   /* operand size prefix ignored */
 #define A_UD        BIT64(33)   /* raises #UD by definition (UD0, UD1, UD2) */
 #define A_FS        BIT64(34)   /* RDFSBASE and kin: #UD unless MODE_FSGSBASE */
-#define A_IGNLOCK   BIT64(35)
 #define A_OSXSAVE   BIT64(36)   /* #UD unless CR4.OSXSAVE */
+#define A_OPTIONAL  BIT64(37)   /* without the feature the next matching row counts (TZCNT: BSF) */
 /* The translator's class; none: COPY without, MEM with a memory operand. */
 #define A_SYS       BIT64(40)   /* call the semantic function */
 #define A_CTRL      BIT64(41)   /* control flow */

@@ -59,6 +59,8 @@ static inline uint64_t x86_linear(X86Cpu *cpu, unsigned seg, uint64_t off, unsig
         if (G_LIKELY((uint64_t)(((int64_t)va >> 47) + 1) <= 1)) {
             return va;          /* a page crossing over the edge is caught by the refill */
         }
+    } else if (G_LIKELY(seg == SEG_FLAT)) {
+        return (uint32_t)off;
     }
     return x86_linear_checked(cpu, seg, off, size, access);
 }

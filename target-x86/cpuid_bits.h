@@ -3,8 +3,8 @@
  * CPUID feature bits as small numbers: 32 * word + bit.  X86Cpu.features[] holds the words the
  * guest sees; instruction rows name the feature that must be present (X86_FEAT_BASE: none).
  */
-#ifndef TARGET_X86_FEATURES_H
-#define TARGET_X86_FEATURES_H
+#ifndef TARGET_X86_CPUID_BITS_H
+#define TARGET_X86_CPUID_BITS_H
 
 typedef enum {
     FEAT_1_EDX, FEAT_1_ECX, FEAT_7_0_EBX, FEAT_7_0_ECX, FEAT_7_0_EDX, FEAT_7_1_EAX,
@@ -49,6 +49,8 @@ enum {
     X86_FEAT_XGETBV1 = X86_FEAT(D_1_EAX, 2), X86_FEAT_XSAVES = X86_FEAT(D_1_EAX, 3),
     X86_FEAT_BASE = FEAT_WORDS * 32,    /* present on every CPU */
     X86_FEAT_NEVER,                     /* decoded for its length, always #UD */
+    /* VEX rows: AVX with 128 bits, the second feature with 256 (AES and kin: both with 128). */
+    X86_FEAT_AVX_AVX2, X86_FEAT_AVX_AES, X86_FEAT_AVX_PCLMUL, X86_FEAT_AVX_GFNI,
 };
 /* clang-format on */
 

@@ -1,0 +1,626 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Decoder: bytes to Insn by the tables.  Spec: SDM2 chapter 2 and appendix A.
+ * Missing: EVEX (62 with mod 3 or in 64-bit mode) and XOP decode as invalid.
+ * Locking: none; the index is built once.
+ */
+#include "target-x86/insn.h"
+
+/* For each map and opcode: its rows in row order, as a slice of row_list. */
+static struct {
+    uint16_t first, count;
+    bool modrm;
+} opcode_index[MAP_COUNT][256];
+static uint16_t *row_list;
+
+typedef struct Decoder {
+    Insn *insn;
+    const uint8_t *bytes;
+    unsigned avail, pos, limit;
+    uint32_t mode;
+    bool overrun;
+} Decoder;
+
+static bool opnd_needs_modrm(unsigned opnd)
+{
+    switch (opnd >> 8) {
+    case OT_E: case OT_G: case OT_M: case OT_R: case OT_S: case OT_C: case OT_D: case OT_P:
+    case OT_Q: case OT_N: case OT_V: case OT_W: case OT_U: case OT_RM: case OT_VSIB: case OT_STI:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void build_index(void)
+{
+    unsigned n = 0;
+
+    row_list = g_new(uint16_t, insn_row_count);
+    for (unsigned map = 0; map < MAP_COUNT; map++) {
+        for (unsigned op = 0; op < 256; op++) {
+            opcode_index[map][op].first = n;
+            for (unsigned i = 0; i < insn_row_count; i++) {
+                const InsnDef *def = &insn_rows[i];
+
+                if (def->map != map || def->op != op) {
+                    continue;
+                }
+                row_list[n++] = i;
+                if (def->match & (M_MEM | M_RR | M_HAS_REG | M_HAS_RM | M_MODRM)) {
+                    opcode_index[map][op].modrm = true;
+                }
+                for (unsigned k = 0; k < 4; k++) {
+                    if (opnd_needs_modrm(def->opnd[k])) {
+                        opcode_index[map][op].modrm = true;
+                    }
+                }
+            }
+            opcode_index[map][op].count = n - opcode_index[map][op].first;
+        }
+    }
+}
+
+static void ensure_index(void)
+{
+    static gsize once;
+
+    if (g_once_init_enter(&once)) {
+        build_index();
+        g_once_init_leave(&once, 1);
+    }
+}
+
+static uint8_t peek8(Decoder *d)
+{
+    if (d->pos >= d->limit) {
+        d->overrun = true;
+        return 0;
+    }
+    return d->bytes[d->pos];
+}
+
+static uint64_t take(Decoder *d, unsigned size)
+{
+    uint64_t v;
+
+    if (d->pos + size > d->limit) {
+        d->overrun = true;
+        d->pos = d->limit;
+        return 0;
+    }
+    v = le_load(d->bytes + d->pos, size);
+    d->pos += size;
+    return v;
+}
+
+static int64_t sign_extend(uint64_t value, unsigned size)
+{
+    return (int64_t)(value << (64 - 8 * size)) >> (64 - 8 * size);
+}
+
+/* Legacy prefixes and REX; leaves pos at the opcode or VEX byte. */
+static void take_prefixes(Decoder *d)
+{
+    Insn *insn = d->insn;
+    uint8_t b;
+
+    insn->seg_override = SEG_COUNT;
+    for (;;) {
+        b = peek8(d);
+        switch (b) {
+        case 0x26: insn->seg_override = SEG_ES; break;
+        case 0x2e: insn->seg_override = SEG_CS; break;
+        case 0x36: insn->seg_override = SEG_SS; break;
+        case 0x3e: insn->seg_override = SEG_DS; break;
+        case 0x64: insn->seg_override = SEG_FS; break;
+        case 0x65: insn->seg_override = SEG_GS; break;
+        case 0x66: insn->prefixes |= INSN_66; break;
+        case 0x67: insn->prefixes |= INSN_67; break;
+        case 0xf0: insn->prefixes |= INSN_LOCK; break;
+        case 0xf2: insn->prefixes = (insn->prefixes & ~INSN_F3) | INSN_F2; break;
+        case 0xf3: insn->prefixes = (insn->prefixes & ~INSN_F2) | INSN_F3; break;
+        default:
+            if (!(d->mode & MODE_CS64) || (b & 0xf0) != 0x40) {
+                return;
+            }
+            /* REX counts only directly before the opcode. */
+            insn->rex = b & 15;
+            insn->prefixes |= INSN_REX;
+            d->pos++;
+            continue;
+        }
+        insn->rex = 0;
+        insn->prefixes &= ~INSN_REX;
+        if (d->overrun) {
+            return;
+        }
+        /* In 64-bit mode only FS and GS count, and a later null override does not undo them. */
+        d->pos++;
+    }
+}
+
+/* VEX.  Returns false when the encoding cannot be valid. */
+static bool take_vex(Decoder *d, bool three)
+{
+    Insn *insn = d->insn;
+    unsigned b1, b2, select;
+
+    if (insn->prefixes & (INSN_66 | INSN_F2 | INSN_F3 | INSN_LOCK | INSN_REX)) {
+        return false;
+    }
+    d->pos++;
+    b1 = take(d, 1);
+    if (three) {
+        b2 = take(d, 1);
+        select = b1 & 31;
+        insn->rex = (~b1 >> 5 & 7) | (b2 & 0x80 ? REX_W : 0);
+    } else {
+        b2 = b1;
+        select = 1;
+        insn->rex = b1 & 0x80 ? 0 : REX_R;
+    }
+    insn->vex = three ? 3 : 2;
+    insn->vvvv = ~b2 >> 3 & 15;
+    insn->vl = b2 >> 2 & 1;
+    insn->mp = b2 & 3;
+    if (!(d->mode & MODE_CS64)) {
+        insn->rex &= REX_W;
+    }
+    if (select < 1 || select > 3) {
+        return false;
+    }
+    insn->map = MAP_VEX0F + select - 1;
+    insn->opcode = take(d, 1);
+    return true;
+}
+
+static void take_opcode(Decoder *d)
+{
+    Insn *insn = d->insn;
+
+    insn->opcode = take(d, 1);
+    insn->map = MAP_1BYTE;
+    if (insn->opcode == 0x0f) {
+        insn->map = MAP_0F;
+        insn->opcode = take(d, 1);
+        if (insn->opcode == 0x38 || insn->opcode == 0x3a) {
+            insn->map = insn->opcode == 0x38 ? MAP_0F38 : MAP_0F3A;
+            insn->opcode = take(d, 1);
+        }
+    }
+    insn->mp = insn->prefixes & INSN_F3 ? 2 : insn->prefixes & INSN_F2 ? 3
+             : insn->prefixes & INSN_66 ? 1 : 0;
+}
+
+static void take_disp(Decoder *d, unsigned size)
+{
+    d->insn->disp_size = size;
+    d->insn->disp = size ? sign_extend(take(d, size), size) : 0;
+}
+
+static void take_memory16(Decoder *d)
+{
+    static const uint8_t bases[8] = { R_RBX, R_RBX, R_RBP, R_RBP, R_RSI, R_RDI, R_RBP, R_RBX };
+    static const uint8_t indices[4] = { R_RSI, R_RDI, R_RSI, R_RDI };
+    Insn *insn = d->insn;
+    unsigned mod = insn->modrm >> 6, rm = insn->modrm & 7;
+
+    if (mod == 0 && rm == 6) {
+        take_disp(d, 2);
+        return;
+    }
+    insn->base = bases[rm];
+    insn->index = rm < 4 ? indices[rm] : R_ZERO;
+    insn->seg = insn->base == R_RBP ? SEG_SS : SEG_DS;
+    take_disp(d, mod);
+}
+
+static void take_memory(Decoder *d)
+{
+    Insn *insn = d->insn;
+    unsigned mod = insn->modrm >> 6, rm = insn->modrm & 7;
+
+    insn->prefixes |= INSN_HAS_MEM;
+    if (insn->addr_size == 2) {
+        take_memory16(d);
+        return;
+    }
+    if (rm == 4) {
+        insn->sib = take(d, 1);
+        insn->prefixes |= INSN_HAS_SIB;
+        insn->scale = insn->sib >> 6;
+        insn->index = (insn->sib >> 3 & 7) | (insn->rex & REX_X ? 8 : 0);
+        if (insn->index == R_RSP) {
+            insn->index = R_ZERO;
+        }
+        rm = insn->sib & 7;
+        if (rm == 5 && mod == 0) {
+            take_disp(d, 4);
+            return;
+        }
+    } else if (rm == 5 && mod == 0) {
+        insn->base = d->mode & MODE_CS64 ? R_RIP : R_ZERO;
+        take_disp(d, 4);
+        return;
+    }
+    insn->base = rm | (insn->rex & REX_B ? 8 : 0);
+    insn->seg = insn->base == R_RSP || insn->base == R_RBP ? SEG_SS : SEG_DS;
+    take_disp(d, mod == 0 ? 0 : mod == 1 ? 1 : 4);
+}
+
+static bool vex_feature(const X86Cpu *cpu, unsigned feature, bool wide)
+{
+    switch (feature) {
+    case X86_FEAT_AVX_AVX2:
+        return x86_has(cpu, wide ? X86_FEAT_AVX2 : X86_FEAT_AVX);
+    case X86_FEAT_AVX_AES:
+        return x86_has(cpu, X86_FEAT_AVX) && x86_has(cpu, wide ? X86_FEAT_VAES : X86_FEAT_AES);
+    case X86_FEAT_AVX_PCLMUL:
+        return x86_has(cpu, X86_FEAT_AVX) &&
+               x86_has(cpu, wide ? X86_FEAT_VPCLMULQDQ : X86_FEAT_PCLMULQDQ);
+    case X86_FEAT_AVX_GFNI:
+        return x86_has(cpu, X86_FEAT_AVX) && x86_has(cpu, X86_FEAT_GFNI);
+    default:
+        return x86_has(cpu, feature);
+    }
+}
+
+static bool feature_present(const Insn *insn, const InsnDef *def, const X86Cpu *cpu)
+{
+    if (def->feature == X86_FEAT_NEVER) {
+        return false;
+    }
+    return !cpu || vex_feature(cpu, def->feature, insn->vl);
+}
+
+static bool row_matches(const Insn *insn, const InsnDef *def, uint32_t mode)
+{
+    uint32_t m = def->match;
+    bool mem = insn->modrm < 0xc0;
+    unsigned v = insn->op_size, a = insn->addr_size;
+
+    if (def->modes != MODES_ANY && (def->modes == MODES_ONLY64) != !!(mode & MODE_CS64)) {
+        return false;
+    }
+    if ((m & M_PREFIXES) && !(m & (1u << insn->mp))) {
+        return false;
+    }
+    if ((m & (M_MEM | M_RR)) && !(m & (mem ? M_MEM : M_RR))) {
+        return false;
+    }
+    if ((m & M_HAS_REG) && (insn->modrm >> 3 & 7) != (m >> 24 & 7)) {
+        return false;
+    }
+    if ((m & M_HAS_RM) && (insn->modrm & 7) != (m >> 27 & 7)) {
+        return false;
+    }
+    if ((m & (M_W0 | M_W1)) && !(m & (insn->rex & REX_W ? M_W1 : M_W0))) {
+        return false;
+    }
+    if ((m & (M_L0 | M_L1)) && !(m & (insn->vl ? M_L1 : M_L0))) {
+        return false;
+    }
+    if ((m & (M_O16 | M_O32 | M_O64)) &&
+        !(m & (v == 2 ? M_O16 : v == 4 ? M_O32 : M_O64))) {
+        return false;
+    }
+    if ((m & (M_A16 | M_A32 | M_A64)) &&
+        !(m & (a == 2 ? M_A16 : a == 4 ? M_A32 : M_A64))) {
+        return false;
+    }
+    if ((m & (M_REXB | M_NOREXB)) && !(m & (insn->rex & REX_B ? M_REXB : M_NOREXB))) {
+        return false;
+    }
+    return !(m & M_V1111) || insn->vvvv == 0;
+}
+
+static const InsnDef *find_row(const Insn *insn, uint32_t mode, const X86Cpu *cpu)
+{
+    unsigned first = opcode_index[insn->map][insn->opcode].first;
+    unsigned count = opcode_index[insn->map][insn->opcode].count;
+
+    for (unsigned i = first; i < first + count; i++) {
+        const InsnDef *def = &insn_rows[row_list[i]];
+
+        if (row_matches(insn, def, mode) &&
+            (!(def->attrs & A_OPTIONAL) || feature_present(insn, def, cpu))) {
+            return def;
+        }
+    }
+    return NULL;
+}
+
+static unsigned size_bytes(const Insn *insn, unsigned code, uint32_t mode)
+{
+    unsigned vec = insn->vl ? 32 : 16;
+    unsigned v = insn->op_size;
+
+    switch (code) {
+    case SZ_b: return 1;
+    case SZ_w: return 2;
+    case SZ_d: return 4;
+    case SZ_q: return 8;
+    case SZ_dq: return 16;
+    case SZ_qq: return 32;
+    case SZ_v: case SZ_vd64: return v;
+    case SZ_z: return v == 8 ? 4 : v;
+    case SZ_y: return v == 8 ? 8 : 4;
+    case SZ_p: return 2 + v;
+    case SZ_s: return mode & MODE_CS64 ? 10 : 6;
+    case SZ_a: return 2 * v;
+    case SZ_t: return 10;
+    case SZ_x: return vec;
+    case SZ_h: return vec / 2;
+    case SZ_f: return vec / 4;
+    case SZ_e: return vec / 8;
+    case SZ_k64: return mode & MODE_CS64 ? 8 : 4;
+    case SZ_env: return v == 2 ? 14 : 28;
+    case SZ_fsv: return v == 2 ? 94 : 108;
+    case SZ_asz: return insn->addr_size;
+    default: return 0;
+    }
+}
+
+static InsnOpnd gpr_operand(const Insn *insn, unsigned reg, unsigned size)
+{
+    InsnOpnd op = { OPK_GPR, reg, size };
+
+    if (size == 1 && reg >= 4 && reg < 8 && !(insn->prefixes & INSN_REX)) {
+        op.kind = OPK_GPR8H;
+        op.reg = reg - 4;
+    }
+    return op;
+}
+
+static void take_imm(Decoder *d, unsigned size, bool is_signed)
+{
+    Insn *insn = d->insn;
+
+    if (insn->imm_size) {
+        insn->imm2 = take(d, size);     /* ENTER */
+        insn->imm_size += size;
+        return;
+    }
+    insn->imm = take(d, size);
+    if (is_signed) {
+        insn->imm = sign_extend(insn->imm, size);
+    }
+    insn->imm_size = size;
+}
+
+/* Resolve one operand letter; false: the encoding is invalid. */
+static bool resolve_operand(Decoder *d, unsigned n, unsigned opnd)
+{
+    Insn *insn = d->insn;
+    InsnOpnd *op = &insn->op[n];
+    unsigned type = opnd >> 8, reg = insn_reg(insn), rm = insn_rm(insn);
+    unsigned size = type == OT_SEG ? 2 : size_bytes(insn, opnd & 0xff, d->mode);
+    bool mem = insn->modrm < 0xc0;
+    static const uint8_t mem_kind = OPK_MEM;
+
+    *op = (InsnOpnd){ mem_kind, 0, size };
+    switch (type) {
+    case OT_NIL: op->kind = OPK_NONE; break;
+    case OT_E: if (!mem) { *op = gpr_operand(insn, rm, size); } break;
+    case OT_RM:
+        if (!mem) {
+            *op = (InsnOpnd){ OPK_GPR, rm, (opnd & 0xff) == SZ_v ? size : 4 };
+        } else if ((opnd & 0xff) == SZ_v) {
+            op->size = 2;
+        }
+        break;
+    case OT_G: *op = gpr_operand(insn, reg, size); break;
+    case OT_R: *op = (InsnOpnd){ OPK_GPR, rm, size }; return !mem;
+    case OT_M: case OT_VSIB:
+        if (type == OT_VSIB) {
+            op->reg = (insn->sib >> 3 & 7) | (insn->rex & REX_X ? 8 : 0);
+            insn->index = R_ZERO;
+            return mem && (insn->prefixes & INSN_HAS_SIB);
+        }
+        return mem;
+    case OT_I: case OT_SI:
+        op->kind = OPK_IMM;
+        take_imm(d, size, type == OT_SI);
+        break;
+    case OT_J:
+        op->kind = OPK_REL;
+        take_imm(d, size, true);
+        break;
+    case OT_A:
+        op->kind = OPK_FAR;
+        take_imm(d, size - 2, false);
+        insn->imm2 = take(d, 2);
+        insn->imm_size += 2;
+        break;
+    case OT_O:
+        insn->prefixes |= INSN_HAS_MEM;
+        insn->disp_size = insn->addr_size;
+        insn->disp = take(d, insn->addr_size);
+        break;
+    case OT_X: *op = (InsnOpnd){ OPK_STRING, R_RSI, size }; break;
+    case OT_Y: *op = (InsnOpnd){ OPK_STRING, R_RDI, size }; break;
+    case OT_S:
+        *op = (InsnOpnd){ OPK_SEG, reg & 7, 2 };
+        return (reg & 7) < SEG_COUNT && !(n == 0 && (reg & 7) == SEG_CS);
+    case OT_SEG: *op = (InsnOpnd){ OPK_SEG, opnd & 0xff, 2 }; break;
+    case OT_C:
+        *op = (InsnOpnd){ OPK_CR, reg, size };
+        return reg == 0 || (reg >= 2 && reg <= 4) || reg == 8;
+    case OT_D: *op = (InsnOpnd){ OPK_DR, reg, size }; return reg < 8;
+    case OT_Z:
+        *op = gpr_operand(insn, (insn->opcode & 7) | (insn->rex & REX_B ? 8 : 0), size);
+        break;
+    case OT_P: *op = (InsnOpnd){ OPK_MMX, reg & 7, size }; break;
+    case OT_Q: if (!mem) { *op = (InsnOpnd){ OPK_MMX, rm & 7, size }; } break;
+    case OT_N: *op = (InsnOpnd){ OPK_MMX, rm & 7, size }; return !mem;
+    case OT_V: *op = (InsnOpnd){ OPK_VEC, reg, size }; break;
+    case OT_W: if (!mem) { *op = (InsnOpnd){ OPK_VEC, rm, size }; } break;
+    case OT_U: *op = (InsnOpnd){ OPK_VEC, rm, size }; return !mem;
+    case OT_H: case OT_B:
+        *op = (InsnOpnd){ type == OT_H ? OPK_VEC : OPK_GPR,
+                          d->mode & MODE_CS64 ? insn->vvvv : insn->vvvv & 7, size };
+        break;
+    case OT_L:
+        take_imm(d, 1, false);
+        *op = (InsnOpnd){ OPK_VEC, insn->imm >> 4 & (d->mode & MODE_CS64 ? 15 : 7), size };
+        break;
+    case OT_ST0: *op = (InsnOpnd){ OPK_ST, 0, size }; break;
+    case OT_STI: *op = (InsnOpnd){ OPK_ST, insn->modrm & 7, size }; break;
+    case OT_RAX: *op = (InsnOpnd){ OPK_GPR, R_RAX, size }; break;
+    case OT_RDX: case OT_DX: *op = (InsnOpnd){ OPK_GPR, R_RDX, size }; break;
+    case OT_RCX: *op = (InsnOpnd){ OPK_GPR, R_RCX, size }; break;
+    case OT_RBX: *op = (InsnOpnd){ OPK_GPR, R_RBX, size }; break;
+    case OT_ONE:
+        op->kind = OPK_IMM;
+        insn->imm = 1;
+        break;
+    case OT_XMM0: *op = (InsnOpnd){ OPK_VEC, 0, size }; break;
+    }
+    return true;
+}
+
+/* Size overrides of 64-bit mode that depend on the row. */
+static void settle_op_size(Insn *insn, const InsnDef *def, uint32_t mode)
+{
+    if (!(mode & MODE_CS64)) {
+        return;
+    }
+    if (def->attrs & A_FORCE64) {
+        insn->op_size = 8;
+    } else if ((def->attrs & A_DEF64) && insn->op_size == 4) {
+        insn->op_size = 8;
+    }
+}
+
+static void settle_segment(Insn *insn, uint32_t mode)
+{
+    static const uint32_t flat[SEG_COUNT] = {
+        [SEG_ES] = MODE_FLAT_ES, [SEG_CS] = MODE_FLAT_CS, [SEG_SS] = MODE_FLAT_SS,
+        [SEG_DS] = MODE_FLAT_DS,
+    };
+
+    if (insn->seg_override != SEG_COUNT &&
+        !((mode & MODE_CS64) && insn->seg_override < SEG_FS)) {
+        insn->seg = insn->seg_override;
+        insn->prefixes |= INSN_SEGP;
+    }
+    if (!(mode & MODE_CS64) && (mode & flat[insn->seg]) && insn->addr_size != 2) {
+        insn->seg = SEG_FLAT;
+    }
+}
+
+/* What mode, privilege and CPUID make of a valid encoding, in the priority of SDM3A 6.9. */
+static uint8_t settle_fault(const Insn *insn, const InsnDef *def, uint32_t mode,
+                            const X86Cpu *cpu)
+{
+    uint64_t a = def->attrs;
+
+    if (insn_is_locked(insn) && !((a & A_LOCK) && insn->op[0].kind == OPK_MEM)) {
+        return VEC_UD;
+    }
+    if (!feature_present(insn, def, cpu) || !def->sem || (a & A_UD)) {
+        return VEC_UD;
+    }
+    if ((a & (A_PROT | A_VEX_BMI | A_AVX)) && (mode & (MODE_PE | MODE_VM86)) != MODE_PE) {
+        return VEC_UD;
+    }
+    if (((a & A_FS) && !(mode & MODE_FSGSBASE)) || ((a & A_OSXSAVE) && !(mode & MODE_OSXSAVE)) ||
+        ((a & A_AVX) && !(mode & MODE_AVX)) ||
+        ((a & A_SSE) && (mode & (MODE_EM | MODE_OSFXSR)) != MODE_OSFXSR) ||
+        ((a & A_MMX) && (mode & MODE_EM))) {
+        return VEC_UD;
+    }
+    if (((a & A_X87) && (mode & (MODE_EM | MODE_TS))) ||
+        ((a & A_WAIT) && (mode & (MODE_MP | MODE_TS)) == (MODE_MP | MODE_TS)) ||
+        ((a & (A_SSE | A_MMX | A_AVX)) && (mode & MODE_TS))) {
+        return VEC_NM;
+    }
+    if (((a & A_CPL0) && (mode & MODE_CPL)) || ((a & A_UMIP) && (mode & MODE_UMIP))) {
+        return VEC_GP;
+    }
+    return FAULT_NONE;
+}
+
+static DecodeResult finish(Decoder *d, DecodeResult result)
+{
+    if (d->overrun) {
+        result = d->limit == INSN_MAX_LEN ? DECODE_TOO_LONG : DECODE_TRUNCATED;
+    }
+    d->insn->len = d->pos;
+    return result;
+}
+
+static void init_sizes(Insn *insn, uint32_t mode)
+{
+    bool p66 = insn->prefixes & INSN_66, p67 = insn->prefixes & INSN_67;
+
+    if (mode & MODE_CS64) {
+        insn->op_size = insn->rex & REX_W ? 8 : p66 ? 2 : 4;
+        insn->addr_size = p67 ? 4 : 8;
+    } else {
+        insn->op_size = !!(mode & MODE_CS32) != p66 ? 4 : 2;
+        insn->addr_size = !!(mode & MODE_CS32) != p67 ? 4 : 2;
+        if (insn->vex) {
+            insn->op_size = 4;
+        }
+    }
+}
+
+DecodeResult insn_decode(Insn *insn, const uint8_t *bytes, unsigned avail, uint32_t mode,
+                         const X86Cpu *cpu)
+{
+    Decoder d = { insn, bytes, avail, 0, MIN(avail, INSN_MAX_LEN), mode, false };
+    const InsnDef *def;
+    uint8_t lead;
+    bool vex_possible;
+
+    ensure_index();
+    memset(insn, 0, sizeof(*insn));
+    insn->base = insn->index = R_ZERO;
+    insn->seg = SEG_DS;
+    insn->fault = FAULT_NONE;
+    take_prefixes(&d);
+    lead = peek8(&d);
+    /* Outside 64-bit mode C4, C5 and 62 are LES, LDS and BOUND unless a register form follows. */
+    vex_possible = (mode & MODE_CS64) || (d.pos + 1 < d.limit && bytes[d.pos + 1] >= 0xc0);
+    if (lead == 0x62 && vex_possible) {
+        return finish(&d, DECODE_INVALID);
+    }
+    if ((lead == 0xc4 || lead == 0xc5) && vex_possible) {
+        if (!take_vex(&d, lead == 0xc4)) {
+            return finish(&d, DECODE_INVALID);
+        }
+    } else {
+        take_opcode(&d);
+    }
+    if (d.overrun) {
+        return finish(&d, DECODE_INVALID);
+    }
+    init_sizes(insn, mode);
+    if (opcode_index[insn->map][insn->opcode].modrm) {
+        insn->modrm = take(&d, 1);
+        insn->prefixes |= INSN_HAS_MODRM;
+        if (insn->map == MAP_0F && (insn->opcode & 0xfc) == 0x20) {
+            insn->modrm |= 0xc0;        /* MOV CRn, DRn: mod is ignored */
+        }
+        if (insn->modrm < 0xc0) {
+            take_memory(&d);
+        }
+    }
+    def = find_row(insn, mode, cpu);
+    if (!def) {
+        return finish(&d, DECODE_INVALID);
+    }
+    insn->def = def;
+    insn->sem = def->sem;
+    settle_op_size(insn, def, mode);
+    for (unsigned n = 0; n < 4; n++) {
+        if (!resolve_operand(&d, n, def->opnd[n])) {
+            return finish(&d, DECODE_INVALID);
+        }
+    }
+    settle_segment(insn, mode);
+    insn->fault = settle_fault(insn, def, mode, cpu);
+    return finish(&d, DECODE_OK);
+}
