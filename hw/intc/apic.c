@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Local APIC ("apic"): state, priorities and what reaches the CPU.
+ * Spec: [SDM3A 11]; register and bit names are the SDM's.
+ * Not modelled: the serial APIC bus of the P6, thermal and performance sources (their LVTs are
+ * storage), relocation of the registers by IA32_APIC_BASE, the vAPIC option ROM (property vapic=
+ * has no effect: there is none to switch on).
+ * Locking: machine lock, taken here when the caller does not hold it.
+ *
+ * Invariants:
+ *  1. a vector is in irr (requested), isr (in service), both or none; tmr says level.
+ *  2. the CPU has been told intr == has_interrupt(), by apic_update() after each change.
+ */
+#include "hw/intc/apic_int.h"
+
+#include "base/error.h"
+#include "hw/intc/i8259.h"
+
+bool apic_lock(void)
+{
+    if (machine_lock_held()) {
+        return false;
+    }
+    machine_lock();
+    return true;
+}
+
+void apic_unlock(bool taken)
+{
+    if (taken) {
+        machine_unlock();
+    }
+}
+
+/* ---- 256-bit vectors ---- */
+
+static void bit_set(uint32_t set[8], unsigned n)
+{
+    set[n >> 5] |= BIT(n & 31);
+}
+
+static void bit_clear(uint32_t set[8], unsigned n)
+{
+    set[n >> 5] &= ~BIT(n & 31);
+}
+
+static bool bit_test(const uint32_t set[8], unsigned n)
+{
+    return set[n >> 5] & BIT(n & 31);
+}
+
+static int highest(const uint32_t set[8])
+{
+    for (int i = 7; i >= 0; i--) {
+        if (set[i]) {
+            return i * 32 + 31 - __builtin_clz(set[i]);
+        }
+    }
+    return -1;
+}
+
+/* ---- priorities: [SDM3A 11.8.3] ---- */
+
+uint8_t apic_ppr(const Apic *apic)
+{
+    int isr = highest(apic->isr);
+    uint8_t isr_class = isr < 0 ? 0 : isr & 0xf0;
+
+    return (apic->tpr & 0xf0) >= isr_class ? apic->tpr : isr_class;
+}
+
+static int deliverable(const Apic *apic)
+{
+    int irr = highest(apic->irr);
+
+    if (irr < 0 || !apic_soft_enabled(apic) || (irr & 0xf0) <= (apic_ppr(apic) & 0xf0)) {
+        return -1;
+    }
+    return irr;
+}
+
+static bool accepts_pic(const Apic *apic)
+{
+    uint32_t lint0 = apic->lvt[LVT_LINT0];
+
+    if (!(apic->apicbase & APIC_BASE_ENABLE)) {
+        return apic->apicbase & APIC_BASE_BSP;    /* LINT0 is the INTR pin then */
+    }
+    return !(lint0 & LVT_MASKED) && ((lint0 >> 8) & 7) == DM_EXTINT;
+}
+
+static bool pic_asks(const Apic *apic)
+{
+    return apic->bus->pic && i8259_output(apic->bus->pic) && accepts_pic(apic);
+}
+
+static bool has_interrupt(const Apic *apic)
+{
+    return deliverable(apic) >= 0 || pic_asks(apic);
+}
+
+void apic_update(Apic *apic)
+{
+    bool intr = has_interrupt(apic);
+
+    /* Told again while it stays pending: the CPU may have dropped its request meanwhile. */
+    if (intr || apic->intr) {
+        apic->intr = intr;
+        apic->ops->set_intr(apic->cpu, intr);
+    }
+}
+
+void apic_accept(Apic *apic, uint8_t vector, bool level)
+{
+    if (vector < 16) {
+        apic_error(apic, ESR_RECEIVE_ILLEGAL);
+        return;
+    }
+    if (!(apic->apicbase & APIC_BASE_ENABLE)) {
+        return;
+    }
+    bit_set(apic->irr, vector);
+    if (level) {
+        bit_set(apic->tmr, vector);
+    } else {
+        bit_clear(apic->tmr, vector);
+    }
+    apic_update(apic);
+}
+
+void apic_error(Apic *apic, uint32_t bits)
+{
+    bool first = !(apic->esr_pending & bits);
+
+    apic->esr_pending |= bits;
+    if (first) {
+        apic_local(apic, LVT_ERROR);
+    }
+}
+
+/* A local source fires: [SDM3A 11.5.1]. */
+void apic_local(Apic *apic, unsigned lvt)
+{
+    uint32_t entry = apic->lvt[lvt];
+    unsigned mode = (entry >> 8) & 7;
+
+    if ((entry & LVT_MASKED) || !(apic->apicbase & APIC_BASE_ENABLE)) {
+        return;
+    }
+    switch (lvt == LVT_TIMER || lvt == LVT_ERROR ? DM_FIXED : mode) {
+    case DM_FIXED:
+        /* A bad vector in the error LVT must not raise another error. */
+        if (lvt != LVT_ERROR || (entry & 0xff) >= 16) {
+            apic_accept(apic, entry, false);
+        }
+        break;
+    case DM_NMI:
+        apic->ops->nmi(apic->cpu);
+        break;
+    case DM_SMI:
+        apic->ops->smi(apic->cpu);
+        break;
+    case DM_INIT:
+        apic->ops->init(apic->cpu);
+        break;
+    default:                      /* ExtINT: the level of the 8259 is asked for, not sent */
+        break;
+    }
+}
+
+void apic_eoi(Apic *apic)
+{
+    int vector = highest(apic->isr);
+
+    if (vector < 0) {
+        return;
+    }
+    bit_clear(apic->isr, vector);
+    if (bit_test(apic->tmr, vector) && !(apic->spurious_vec & SVR_NO_EOI_BROADCAST) &&
+        apic->bus->eoi) {
+        apic->bus->eoi(apic->bus->eoi_opaque, vector);
+    }
+    apic_update(apic);
+}
+
+/* ---- the CPU's side ---- */
+
+int apic_get_interrupt(Apic *apic)
+{
+    bool locked = apic_lock();
+    int vector = deliverable(apic);
+
+    if (vector >= 0) {
+        bit_clear(apic->irr, vector);
+        bit_set(apic->isr, vector);
+    } else if (pic_asks(apic)) {
+        vector = i8259_ack(apic->bus->pic);
+    } else if (highest(apic->irr) >= 0 && apic_soft_enabled(apic) && apic->intr) {
+        /* The priority rose after the CPU was told; nothing is due any more. */
+        vector = -1;
+    }
+    apic_update(apic);
+    apic_unlock(locked);
+    return vector;
+}
+
+bool apic_has_interrupt(Apic *apic)
+{
+    bool locked = apic_lock();
+    bool yes = has_interrupt(apic);
+
+    apic_unlock(locked);
+    return yes;
+}
+
+bool apic_accept_pic_intr(Apic *apic)
+{
+    return accepts_pic(apic);
+}
+
+uint64_t apic_base(Apic *apic)
+{
+    return apic->apicbase;
+}
+
+bool apic_is_enabled(Apic *apic)
+{
+    return apic->apicbase & APIC_BASE_ENABLE;
+}
+
+uint32_t apic_id(Apic *apic)
+{
+    return apic->initial_id;
+}
+
+Device *apic_device(Apic *apic)
+{
+    return &apic->dev;
+}
+
+/* The allowed moves between disabled, xAPIC and x2APIC: [SDM3A 11.12.5]. */
+bool apic_set_base(Apic *apic, uint64_t value)
+{
+    bool locked = apic_lock();
+    uint32_t modes = APIC_BASE_ENABLE | APIC_BASE_X2APIC;
+    uint32_t from = apic->apicbase & modes, to = value & modes;
+    bool ok = to != APIC_BASE_X2APIC && !(value & 0xff) && !(value & BIT(9)) && !(value >> 32) &&
+              !(from == modes && to == APIC_BASE_ENABLE) && !(from == 0 && to == modes);
+
+    if (ok) {
+        apic->apicbase = (value & 0xfffff000) | to | (apic->apicbase & APIC_BASE_BSP);
+        if (to == 0 && from != 0) {
+            apic_timer_reset(apic);
+            apic->spurious_vec &= ~SVR_ENABLE;
+        }
+        if (to == modes && from != modes) {
+            apic->log_dest = BIT(apic->initial_id & 0xf);
+            apic->id = apic->initial_id;
+        }
+        apic_update(apic);
+    }
+    apic_unlock(locked);
+    return ok;
+}
+
+uint8_t apic_cr8(Apic *apic)
+{
+    return __atomic_load_n(&apic->tpr, __ATOMIC_RELAXED) >> 4;
+}
+
+void apic_set_cr8(Apic *apic, uint8_t value)
+{
+    bool locked = apic_lock();
+
+    apic->tpr = (value & 0xf) << 4;
+    apic_update(apic);
+    apic_unlock(locked);
+}
+
+/* ---- life cycle ---- */
+
+void apic_init_reset(Apic *apic)
+{
+    bool locked = apic_lock();
+
+    apic_timer_reset(apic);
+    apic->id = apic->initial_id;
+    apic->tpr = 0;
+    apic->spurious_vec = 0xff;
+    apic->log_dest = 0;
+    apic->dest_mode = 0xf;
+    memset(apic->isr, 0, sizeof(apic->isr));
+    memset(apic->tmr, 0, sizeof(apic->tmr));
+    memset(apic->irr, 0, sizeof(apic->irr));
+    for (unsigned i = 0; i < LVTS; i++) {
+        apic->lvt[i] = LVT_MASKED;
+    }
+    apic->esr = apic->esr_pending = 0;
+    memset(apic->icr, 0, sizeof(apic->icr));
+    apic->divide_conf = 0;
+    apic->count_shift = 1;
+    apic->arb_id = apic->initial_id;
+    apic_update(apic);
+    apic_unlock(locked);
+}
+
+static void apic_reset_enter(Device *dev)
+{
+    Apic *apic = DEVICE_CAST(Apic, dev);
+
+    apic->apicbase = APIC_DEFAULT_ADDRESS | APIC_BASE_ENABLE |
+                     (apic->cpu->index == 0 ? APIC_BASE_BSP : 0);
+    apic_init_reset(apic);
+    /* Quirk: LINT0 of the boot CPU passes the 8259 through after a reset, as firmware for PCs with
+     * an APIC in virtual wire mode expects of the board. */
+    if (apic->cpu->index == 0) {
+        apic->lvt[LVT_LINT0] = DM_EXTINT << 8;
+    }
+}
+
+static void apic_sync(Device *dev)
+{
+    Apic *apic = DEVICE_CAST(Apic, dev);
+
+    if (!dev->sync_muted) {
+        apic_update(apic);
+    }
+}
+
+static bool apic_post_load(void *obj, int version, GError **error)
+{
+    Apic *apic = obj;
+
+    apic->apicbase = (apic->apicbase & ~0xffu) & ~BIT(9);
+    apic->esr_pending = 0;
+    if (apic->count_shift < 0 || apic->count_shift > 7 || !apic_timer_post_load(apic)) {
+        return error_set(error, "apic: count_shift %d or its times are out of range",
+                         apic->count_shift);
+    }
+    return true;
+}
+
+/* clang-format off */
+static const VmField apic_fields[] = {
+    VMS_U32(Apic, apicbase), VMS_U8(Apic, id), VMS_U8(Apic, arb_id), VMS_U8(Apic, tpr),
+    VMS_U32(Apic, spurious_vec), VMS_U8(Apic, log_dest), VMS_U8(Apic, dest_mode),
+    VMS_U32_ARRAY(Apic, isr), VMS_U32_ARRAY(Apic, tmr), VMS_U32_ARRAY(Apic, irr),
+    VMS_U32_ARRAY(Apic, lvt), VMS_U32(Apic, esr), VMS_U32_ARRAY(Apic, icr),
+    VMS_U32(Apic, divide_conf), VMS_I32(Apic, count_shift), VMS_U32(Apic, initial_count),
+    VMS_I64(Apic, initial_count_load_time), VMS_I64(Apic, next_time),
+    VMS_I64(Apic, timer_expiry), VMS_END
+};
+/* clang-format on */
+static const PropDef apic_props[] = {
+    PROP_U32("id", Apic, initial_id, 0),
+    PROP_U8("version", Apic, version, 0x14),
+    PROP_BOOL("vapic", Apic, vapic, true),
+    PROP_END,
+};
+DEVICE_TYPE(apic, .name = "apic", .size = sizeof(Apic), .props = apic_props,
+            .vmstate = VMSTATE("apic", 3, 3, apic_fields, .post_load = apic_post_load),
+            .reset_enter = apic_reset_enter, .sync = apic_sync);
+
+Apic *apic_new(ApicBus *bus, Cpu *cpu, uint8_t id, const ApicCpuOps *ops, GError **error)
+{
+    Device *dev;
+    Apic *apic;
+
+    if (bus->count == APIC_MAX_CPUS) {
+        error_set(error, "There are already %d local APICs, the most that fit", APIC_MAX_CPUS);
+        return NULL;
+    }
+    dev = device_new(bus->vm, "apic", error);
+    if (!dev) {
+        return NULL;
+    }
+    apic = DEVICE_CAST(Apic, dev);
+    apic->bus = bus;
+    apic->cpu = cpu;
+    apic->ops = ops;
+    apic->initial_id = id;
+    dev->instance_id = id;
+    apic_timer_init(apic);
+    object_add_child(OBJECT(cpu), "lapic", OBJECT(dev));
+    if (!device_realize(dev, NULL, error)) {
+        object_unparent(OBJECT(dev));
+        object_unref(OBJECT(dev));
+        return NULL;
+    }
+    object_unref(OBJECT(dev));
+    bus->apics[bus->count++] = apic;
+    return apic;
+}
+
+static void info_set(const char *name, const uint32_t set[8], GString *out)
+{
+    g_string_append_printf(out, "%s\t", name);
+    for (int n = 255; n >= 0; n--) {
+        if (bit_test(set, n)) {
+            g_string_append_printf(out, " %d", n);
+        }
+    }
+    g_string_append(out, highest(set) < 0 ? " (none)\n" : "\n");
+}
+
+void apic_info(Apic *apic, GString *out)
+{
+    static const char *const names[LVTS] = { "LVTT", "LVTTHMR", "LVTPC", "LVT0", "LVT1", "LVTERR" };
+
+    g_string_append_printf(out, "dumping local APIC state for CPU %u\n\n", apic->cpu->index);
+    for (unsigned i = 0; i < LVTS; i++) {
+        g_string_append_printf(out, "%s\t 0x%08x\n", names[i], apic->lvt[i]);
+    }
+    g_string_append_printf(out, "Timer\t DCR=0x%x initial_count = %u current_count = %u\n",
+                           apic->divide_conf, apic->initial_count, apic_timer_current(apic));
+    g_string_append_printf(out, "SPIV\t 0x%08x APIC %s, spurious vector 0x%02x\n",
+                           apic->spurious_vec, apic_soft_enabled(apic) ? "enabled" : "disabled",
+                           apic->spurious_vec & 0xff);
+    g_string_append_printf(out, "ICR\t 0x%08x\nICR2\t 0x%08x\nESR\t 0x%08x\n", apic->icr[0],
+                           apic->icr[1], apic->esr);
+    info_set("ISR", apic->isr, out);
+    info_set("IRR", apic->irr, out);
+    g_string_append_printf(out, "\nAPR 0x%02x TPR 0x%02x DFR 0x%02x LDR 0x%02x PPR 0x%02x\n",
+                           apic->arb_id, apic->tpr, apic->dest_mode, apic->log_dest,
+                           apic_ppr(apic));
+}

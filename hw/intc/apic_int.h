@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside of the local APIC: apic.c (state, interrupts, life cycle), apic_regs.c (registers),
+ * apic_bus.c (delivery between APICs, MSI window), apic_timer.c. */
+#ifndef HW_INTC_APIC_INT_H
+#define HW_INTC_APIC_INT_H
+
+#include "hw/intc/apic.h"
+
+enum { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVTS };
+enum { LVT_MASKED = BIT(16), LVT_LEVEL = BIT(15), LVT_REMOTE_IRR = BIT(14), LVT_DELIVS = BIT(12),
+       LVT_TIMER_PERIODIC = BIT(17), LVT_TIMER_TSC_DEADLINE = BIT(18),
+       LVT_TIMER_MODE = BIT(17) | BIT(18) };
+enum { SVR_ENABLE = BIT(8), SVR_FOCUS_OFF = BIT(9), SVR_NO_EOI_BROADCAST = BIT(12) };
+enum { ESR_SEND_ILLEGAL = BIT(5), ESR_RECEIVE_ILLEGAL = BIT(6), ESR_ILLEGAL_REGISTER = BIT(7) };
+enum { DM_FIXED, DM_LOWEST, DM_SMI, DM_NMI = 4, DM_INIT, DM_SIPI, DM_EXTINT };
+
+struct Apic {
+    Device dev;
+    ApicBus *bus;
+    Cpu *cpu;
+    const ApicCpuOps *ops;
+    uint32_t apicbase;
+    uint8_t id;                   /* xAPIC id register */
+    uint32_t initial_id;          /* property: what CPUID and x2APIC say */
+    uint8_t version;
+    bool vapic;                   /* accepted for the command line; there is no vAPIC page */
+    uint8_t arb_id, tpr;
+    uint32_t spurious_vec;
+    uint8_t log_dest, dest_mode;  /* LDR (8 bits), DFR's model: 0xf flat, 0 cluster */
+    uint32_t isr[8], tmr[8], irr[8];
+    uint32_t lvt[LVTS];
+    uint32_t esr, esr_pending;    /* visible, and collected since the last write */
+    uint32_t icr[2];
+    uint32_t divide_conf;
+    int32_t count_shift;          /* log2 of the divider */
+    uint32_t initial_count;
+    int64_t initial_count_load_time, next_time, timer_expiry;
+    uint64_t tsc_deadline;        /* travels in the CPU's section */
+    Timer timer;
+    bool intr;                    /* as last told to the CPU */
+};
+
+/* apic.c */
+void apic_update(Apic *apic);
+void apic_accept(Apic *apic, uint8_t vector, bool level);
+void apic_eoi(Apic *apic);
+void apic_error(Apic *apic, uint32_t bits);
+void apic_local(Apic *apic, unsigned lvt);
+uint8_t apic_ppr(const Apic *apic);
+bool apic_lock(void);             /* true: apic_unlock() must be called */
+void apic_unlock(bool taken);
+static inline bool apic_soft_enabled(const Apic *apic)
+{
+    return (apic->spurious_vec & SVR_ENABLE) && (apic->apicbase & APIC_BASE_ENABLE);
+}
+static inline bool apic_is_x2(const Apic *apic)
+{
+    return apic->apicbase & APIC_BASE_X2APIC;
+}
+
+/* apic_timer.c */
+void apic_timer_init(Apic *apic);
+void apic_timer_reset(Apic *apic);
+void apic_timer_set_initial(Apic *apic, uint32_t count);
+void apic_timer_set_divide(Apic *apic, uint32_t value);
+void apic_timer_set_lvt(Apic *apic, uint32_t value);
+uint32_t apic_timer_current(Apic *apic);
+bool apic_timer_post_load(Apic *apic);
+
+/* apic_bus.c */
+void apic_send_icr(Apic *from);
+void apic_deliver(ApicBus *bus, Apic *const *targets, unsigned count, unsigned mode,
+                  uint8_t vector, bool level_triggered);
+
+/* apic_regs.c: REG is the offset / 16.  false: reserved (x2APIC: #GP). */
+bool apic_reg_read(Apic *apic, unsigned reg, uint32_t *value);
+bool apic_reg_write(Apic *apic, unsigned reg, uint32_t value);
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The 8254 interval timer of a PC ("isa-pit"): counter 0 ticks IRQ 0, counter 2 drives the speaker.
+ * The device's one input disables counter 0's interrupt (the HPET's legacy replacement).
+ * Thread rule: machine lock.
+ */
+#ifndef HW_TIMER_I8254_H
+#define HW_TIMER_I8254_H
+
+#include "hw/isa/isa.h"
+
+#define PIT_HZ 1193182
+
+/* At port 40h; counter 0's output goes to IRQ. */
+Device *i8254_new(IsaBus *bus, IrqPin irq, GError **error);
+void i8254_set_gate(Device *dev, unsigned channel, bool level);
+bool i8254_gate(Device *dev, unsigned channel);
+/* Level of the output now. */
+bool i8254_out(Device *dev, unsigned channel);
+/* For a sound back end: reload value (1..0x10000) and mode. */
+unsigned i8254_count(Device *dev, unsigned channel);
+unsigned i8254_mode(Device *dev, unsigned channel);
+
+#endif
