@@ -180,6 +180,15 @@ typedef struct X86Event {
     uint64_t payload;           /* CR2 for #PF, DR6 bits for #DB */
 } X86Event;
 
+/* One link of a chain of exceptions raised while delivering others: for the triple fault report. */
+typedef struct X86FaultRecord {
+    X86Event event;
+    uint16_t cs, ss;
+    uint64_t rip, rsp, cr2;
+    char why[160];              /* what failed, in words */
+} X86FaultRecord;
+#define X86_FAULT_RECORDS 4
+
 /* ---- MSRs that are plain state ------------------------------------------------------------ */
 
 #define X86_MTRR_VAR 8
@@ -217,6 +226,9 @@ struct X86Cpu {
 
     X86TlbEntry tlb[X86_MMU_COUNT][X86_TLB_SIZE] __attribute__((aligned(64)));
     X86TlbPhys tlb_phys[X86_MMU_COUNT][X86_TLB_SIZE];
+    uint64_t tlb_used[X86_MMU_COUNT][X86_TLB_SIZE / 64];    /* sets a flush has to look at */
+    uint64_t mmu_leaf;          /* gpa of the entry that ended the latest walk */
+    bool tlb_large[2];          /* large mappings cached in the lower, upper half since a flush */
 
     /* SIMD and x87.  Upper parts of zmm[] are kept exact even where the guest has no AVX. */
     X87State x87 __attribute__((aligned(64)));
@@ -243,6 +255,8 @@ struct X86Cpu {
     X86Event event;             /* what delivery is working on, or waits for the next entry */
     X86Event previous;          /* the event during whose delivery `event` was raised */
     bool delivering;
+    X86FaultRecord faults[X86_FAULT_RECORDS];    /* the chain that led to the latest delivery */
+    unsigned fault_count;
 
     /* CPUID */
     uint32_t features[FEAT_WORDS];

@@ -39,9 +39,13 @@ const X86TlbPhys *x86_mmu_fill(X86Cpu *cpu, uint64_t va, X86Access access, X86Mm
 
 /* The same without faulting or side effects (debugger): false when not mapped. */
 bool x86_mmu_peek(X86Cpu *cpu, uint64_t va, uint64_t *gpa);
+/* Appends the walk in words, a line per level ("PDE at 0x1000 = 0x0: not present"). */
+void x86_mmu_explain(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx, GString *out);
 
 void x86_tlb_flush(X86Cpu *cpu, bool globals_too);
 void x86_tlb_flush_page(X86Cpu *cpu, uint64_t va);
+/* After a change of DR7 or of a data breakpoint address: such pages take the slow path. */
+void x86_tlb_update_watch(X86Cpu *cpu);
 /* Any thread: from now on stores (watch: all data accesses) to this physical page take the slow path. */
 void x86_tlb_poison_page(X86Cpu *cpu, uint64_t gpa, bool watch);
 
@@ -50,6 +54,8 @@ void x86_write_cr0(X86Cpu *cpu, uint64_t value);
 void x86_write_cr3(X86Cpu *cpu, uint64_t value);
 void x86_write_cr4(X86Cpu *cpu, uint64_t value);
 /* The same as plain state without checks, for KVM sync, migration and reset. */
+/* The PDPTEs of PAE paging for this CR3: false, and nothing changed, when a reserved bit is set. */
+bool x86_load_pdptes(X86Cpu *cpu, uint64_t cr3);
 void x86_load_cr(X86Cpu *cpu, uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t efer);
 
 #endif

@@ -1,0 +1,661 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Page walks and the contents of the software TLB.  Spec: [SDM3A 4], Intel SDM 325384-077.
+ * 32-bit paging with PSE-36, PAE, 4-level; NX, SMEP, SMAP, protection keys of user pages, WP,
+ * global pages, reserved bits, A/D updates by compare-exchange on the entry.
+ * Missing: 5-level paging (CR4.LA57 is a reserved bit), supervisor keys, paging-structure caches:
+ * each refill walks from CR3.
+ * One TLB set per privilege context holds one 4 KiB page; larger mappings are cached in pieces.
+ * The TLB is not tagged with a PCID: every CR3 load drops what is not global, as the architecture
+ * permits even with the no-flush bit.
+ * Locking: the vCPU's thread, except x86_tlb_poison_page().
+ */
+#include "target-x86/mmu.h"
+
+#include <inttypes.h>
+
+#include "target-x86/bus.h"
+#include "target-x86/code.h"
+#include "target-x86/exception.h"
+#include "target-x86/mem.h"
+
+enum {
+    PTE_P = BIT(0), PTE_W = BIT(1), PTE_U = BIT(2), PTE_A = BIT(5), PTE_D = BIT(6),
+    PTE_PS = BIT(7), PTE_G = BIT(8),
+};
+#define PTE_NX BIT64(63)
+
+typedef struct Walk {
+    uint64_t gpa;               /* of the byte */
+    uint64_t rights;            /* PTE_U and PTE_W ANDed over the levels, PTE_NX ORed */
+    uint64_t leaf;              /* entry that maps the page; 0 without paging */
+    unsigned shift;             /* 12, 21, 22 or 30 */
+    uint32_t code;              /* of the page fault when the walk failed */
+} Walk;
+
+typedef struct Level {
+    const char *name;
+    unsigned shift, bits;
+} Level;
+
+static const Level levels_long[] = {
+    { "PML4E", 39, 9 }, { "PDPTE", 30, 9 }, { "PDE", 21, 9 }, { "PTE", 12, 9 },
+};
+static const Level levels_32bit[] = { { "PDE", 22, 10 }, { "PTE", 12, 10 } };
+
+static uint64_t phys_limit_mask(const X86Cpu *cpu)
+{
+    unsigned bits = cpu->phys_bits ? cpu->phys_bits : 40;
+
+    return BIT64(MIN(bits, 52)) - 1;
+}
+
+static bool paging_is_pae(const X86Cpu *cpu)
+{
+    return cpu->cr4 & CR4_PAE;
+}
+
+static uint64_t entry_read(X86Cpu *cpu, uint64_t gpa, unsigned size)
+{
+    X86Phys phys;
+
+    cpu->bus->map(cpu->bus_opaque, gpa & ~0xfffull, &phys);
+    if (!phys.host) {
+        return cpu->bus->mmio_read(cpu->bus_opaque, gpa, size);
+    }
+    /* One access: another CPU may be setting A or D. */
+    return size == 8 ? __atomic_load_n((uint64_t *)(phys.host + (gpa & 0xff8)), __ATOMIC_RELAXED)
+                     : __atomic_load_n((uint32_t *)(phys.host + (gpa & 0xffc)), __ATOMIC_RELAXED);
+}
+
+/* Sets BITS in the entry if it still is what the walk saw; false: it changed, walk again. */
+static bool entry_set(X86Cpu *cpu, uint64_t gpa, unsigned size, uint64_t seen, uint64_t bits)
+{
+    X86Phys phys;
+    bool same;
+
+    cpu->bus->map(cpu->bus_opaque, gpa & ~0xfffull, &phys);
+    if (!phys.host) {
+        cpu->bus->mmio_write(cpu->bus_opaque, gpa, seen | bits, size);
+        return true;
+    }
+    if (!phys.writable) {
+        return true;            /* tables in ROM: the bits cannot stick */
+    }
+    if (size == 8) {
+        same = __atomic_compare_exchange_n((uint64_t *)(phys.host + (gpa & 0xff8)), &seen,
+                                           seen | bits, false, __ATOMIC_SEQ_CST,
+                                           __ATOMIC_SEQ_CST);
+    } else {
+        uint32_t seen32 = (uint32_t)seen;
+
+        same = __atomic_compare_exchange_n((uint32_t *)(phys.host + (gpa & 0xffc)), &seen32,
+                                           seen32 | (uint32_t)bits, false, __ATOMIC_SEQ_CST,
+                                           __ATOMIC_SEQ_CST);
+    }
+    if (same) {
+        if (phys.log_writes && cpu->bus->dirty) {
+            cpu->bus->dirty(cpu->bus_opaque, gpa, size);
+        }
+        if (cpu->code && code_map_has(cpu->code, gpa)) {
+            code_map_written(cpu->code, gpa, size);
+        }
+    }
+    return same;
+}
+
+/* Reserved bits of an entry, [SDM3A 4.3, 4.4.2, 4.5.4]. */
+static uint64_t reserved_bits(const X86Cpu *cpu, const Level *level, uint64_t entry)
+{
+    uint64_t rsvd = 0;
+    bool large = level->shift > 12 && (entry & PTE_PS);
+
+    if (!paging_is_pae(cpu)) {
+        if (large && (cpu->cr4 & CR4_PSE)) {
+            /* PSE-36: bits 20..13 are address bits 39..32, as far as MAXPHYADDR goes. */
+            unsigned width = MIN(cpu->phys_bits ? cpu->phys_bits : 40, 40);
+
+            return x86_has(cpu, X86_FEAT(1_EDX, 17)) && width > 32
+                       ? BIT(21) | (0x1fe000u & ~(BIT(width - 32 + 13) - 1))
+                       : 0x3fe000;
+        }
+        return 0;
+    }
+    rsvd = ~phys_limit_mask(cpu) & 0x000ffffffffff000ull;
+    if (!(cpu->efer & EFER_NXE)) {
+        rsvd |= PTE_NX;
+    }
+    if (!(cpu->efer & EFER_LMA)) {
+        rsvd |= 0x7ff0000000000000ull;
+    }
+    if (level->shift == 39 || (level->shift == 30 && !x86_has(cpu, X86_FEAT(8000_0001_EDX, 26)))) {
+        rsvd |= PTE_PS;
+    } else if (large) {
+        rsvd |= (BIT64(level->shift) - 1) & ~0x1fffull;
+    }
+    return rsvd;
+}
+
+static void say(GString *why, const char *format, ...) G_GNUC_PRINTF(2, 3);
+static void say(GString *why, const char *format, ...)
+{
+    va_list ap;
+
+    if (why) {
+        va_start(ap, format);
+        g_string_append_vprintf(why, format, ap);
+        va_end(ap);
+    }
+}
+
+static uint32_t access_code(const X86Cpu *cpu, X86Access access, X86MmuIdx idx)
+{
+    bool exec_bit = (paging_is_pae(cpu) && (cpu->efer & EFER_NXE)) || (cpu->cr4 & CR4_SMEP);
+
+    return (access == X86_WRITE ? PF_W : 0) | (idx == X86_MMU_USER ? PF_U : 0) |
+           (access == X86_EXEC && exec_bit ? PF_I : 0);
+}
+
+/*
+ * From CR3 to the leaf.  MARK sets A bits on the way.  False: not mapped, w->code says why.
+ * Permissions are not looked at: see rights_check().  Changed entries restart the walk; after a
+ * few rounds against a guest that keeps changing them, A is left alone for this access.
+ */
+static bool walk(X86Cpu *cpu, uint64_t va, bool mark, Walk *w, GString *why)
+{
+    const Level *level;
+    unsigned levels, size, round = 0;
+    uint64_t table, rights;
+
+    w->code = 0;
+    if (!(cpu->cr0 & CR0_PG)) {
+        *w = (Walk){ .gpa = (uint32_t)va & cpu->a20_mask, .rights = PTE_U | PTE_W, .shift = 12 };
+        say(why, "paging is off\n");
+        return true;
+    }
+again:
+    rights = PTE_U | PTE_W;
+    if (!paging_is_pae(cpu)) {
+        va = (uint32_t)va;
+        level = levels_32bit;
+        levels = 2;
+        size = 4;
+        table = cpu->cr3 & 0xfffff000;
+    } else if (cpu->efer & EFER_LMA) {
+        level = levels_long;
+        levels = 4;
+        size = 8;
+        table = cpu->cr3 & 0x000ffffffffff000ull;
+    } else {
+        uint64_t pdpte;
+
+        va = (uint32_t)va;
+        pdpte = cpu->pdpte[va >> 30];
+        say(why, "PDPTE[%u] = 0x%" PRIx64 "%s\n", (unsigned)(va >> 30), pdpte,
+            pdpte & PTE_P ? "" : ": not present");
+        if (!(pdpte & PTE_P)) {
+            return false;
+        }
+        level = levels_long + 2;
+        levels = 2;
+        size = 8;
+        table = pdpte & 0x000ffffffffff000ull;
+    }
+    for (; levels; levels--, level++) {
+        uint64_t index = va >> level->shift & ((1u << level->bits) - 1);
+        uint64_t at = (table + index * size) & cpu->a20_mask;
+        uint64_t entry = entry_read(cpu, at, size);
+        bool leaf = level->shift == 12 ||
+                    ((entry & PTE_PS) && level->shift != 39 &&
+                     (paging_is_pae(cpu) || (cpu->cr4 & CR4_PSE)));
+
+        say(why, "%s at 0x%" PRIx64 " = 0x%" PRIx64, level->name, at, entry);
+        if (!(entry & PTE_P)) {
+            say(why, ": not present\n");
+            return false;
+        }
+        if (entry & reserved_bits(cpu, level, entry)) {
+            say(why, ": reserved bits 0x%" PRIx64 " are set\n",
+                entry & reserved_bits(cpu, level, entry));
+            w->code = PF_P | PF_RSVD;
+            return false;
+        }
+        say(why, "%s%s%s\n", entry & PTE_W ? "" : ": read-only",
+            entry & PTE_U ? "" : ": supervisor", entry & PTE_NX ? ": no-execute" : "");
+        rights &= entry | PTE_NX;
+        rights |= entry & PTE_NX;
+        if (mark && !(entry & PTE_A)) {
+            if (!entry_set(cpu, at, size, entry, PTE_A) && ++round < 8) {
+                goto again;
+            }
+            entry |= PTE_A;
+        }
+        if (leaf) {
+            uint64_t mask = BIT64(level->shift) - 1;
+
+            w->gpa = (entry & phys_limit_mask(cpu) & ~mask) | (va & mask);
+            if (size == 4) {
+                w->gpa = ((uint32_t)entry & ~(uint32_t)mask) | (va & mask);
+                if (level->shift == 22) {
+                    w->gpa |= (entry >> 13 & 0xff) << 32;
+                }
+            }
+            w->gpa &= cpu->a20_mask;
+            w->rights = rights;
+            w->leaf = entry;
+            w->shift = level->shift;
+            w->code = 0;
+            /* Kept for the D update: where the leaf is. */
+            cpu->mmu_leaf = at;
+            return true;
+        }
+        table = entry & (size == 4 ? 0xfffff000 : 0x000ffffffffff000ull);
+    }
+    return false;
+}
+
+/* 0, or the error code bits beside those of access_code(), [SDM3A 4.6]. */
+static uint32_t rights_check(const X86Cpu *cpu, const Walk *w, X86Access access, X86MmuIdx idx)
+{
+    bool user_page = w->rights & PTE_U;
+    bool user = idx == X86_MMU_USER;
+
+    if (!w->leaf) {
+        return 0;               /* no paging */
+    }
+    if (user && !user_page) {
+        return PF_P;
+    }
+    if (access == X86_WRITE && !(w->rights & PTE_W) && (user || (cpu->cr0 & CR0_WP))) {
+        return PF_P;
+    }
+    if (access == X86_EXEC) {
+        return ((w->rights & PTE_NX) && (cpu->efer & EFER_NXE)) ||
+                       (!user && user_page && (cpu->cr4 & CR4_SMEP))
+                   ? PF_P
+                   : 0;
+    }
+    if (idx == X86_MMU_KERNEL && user_page && (cpu->cr4 & CR4_SMAP)) {
+        return PF_P;
+    }
+    if (user_page && (cpu->cr4 & CR4_PKE) && (cpu->efer & EFER_LMA)) {
+        unsigned key = w->leaf >> 59 & 15;
+        uint32_t pkru = cpu->pkru >> (2 * key);
+
+        if ((pkru & 1) ||
+            ((pkru & 2) && access == X86_WRITE && (user || (cpu->cr0 & CR0_WP)))) {
+            return PF_P | PF_PK;
+        }
+    }
+    return 0;
+}
+
+/* Does an enabled data breakpoint touch this page?  [SDM3B 17.2.4] */
+static bool page_is_watched(const X86Cpu *cpu, uint64_t va)
+{
+    static const uint8_t lengths[4] = { 1, 2, 8, 4 };
+
+    if (G_LIKELY(!(cpu->dr[7] & 0xff))) {
+        return false;
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        unsigned kind = cpu->dr[7] >> (16 + 4 * i) & 3;
+        uint64_t len = lengths[cpu->dr[7] >> (18 + 4 * i) & 3];
+
+        if ((cpu->dr[7] >> (2 * i) & 3) && (kind & 1) &&
+            (cpu->dr[i] & ~(len - 1) & ~0xfffull) == (va & ~0xfffull)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void entry_drop(X86Cpu *cpu, unsigned idx, unsigned set)
+{
+    X86TlbEntry *e = &cpu->tlb[idx][set];
+
+    __atomic_store_n(&e->tag_r, X86_TLB_POISON, __ATOMIC_RELAXED);
+    __atomic_store_n(&e->tag_w, X86_TLB_POISON, __ATOMIC_RELAXED);
+    __atomic_store_n(&e->tag_x, X86_TLB_POISON, __ATOMIC_RELAXED);
+    cpu->tlb_phys[idx][set].va = X86_TLB_POISON;
+}
+
+const X86TlbPhys *x86_mmu_fill(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx)
+{
+    unsigned set = x86_tlb_index(va);
+    uint64_t page = va & ~0xfffull;
+    X86TlbEntry *e = &cpu->tlb[idx][set];
+    X86TlbPhys *p = &cpu->tlb_phys[idx][set];
+    uint32_t perm = 0, denied;
+    X86Phys phys;
+    Walk w;
+
+    if ((cpu->efer & EFER_LMA) && (uint64_t)(((int64_t)va >> 47) + 1) > 1) {
+        cpu_raise(cpu, VEC_GP, 0);
+    }
+    for (unsigned round = 0;; round++) {
+        if (!walk(cpu, va, true, &w, NULL)) {
+            cpu_raise_page_fault(cpu, va, w.code | access_code(cpu, access, idx));
+        }
+        denied = rights_check(cpu, &w, access, idx);
+        if (denied) {
+            cpu_raise_page_fault(cpu, va, denied | access_code(cpu, access, idx));
+        }
+        if (access != X86_WRITE || !w.leaf || (w.leaf & PTE_D) ||
+            entry_set(cpu, cpu->mmu_leaf, paging_is_pae(cpu) ? 8 : 4, w.leaf, PTE_D) ||
+            round == 8) {
+            break;
+        }
+    }
+    for (unsigned a = X86_READ; a <= X86_EXEC; a++) {
+        /* A page whose D bit is clear takes the slow path for its first write. */
+        if (a == access || (!rights_check(cpu, &w, a, idx) &&
+                            (a != X86_WRITE || !w.leaf || (w.leaf & PTE_D)))) {
+            perm |= BIT(a);
+        }
+    }
+    cpu->bus->map(cpu->bus_opaque, w.gpa & ~0xfffull, &phys);
+    entry_drop(cpu, idx, set);
+    p->gpa = w.gpa & ~0xfffull;
+    p->perm = perm;
+    p->host = phys.host;
+    p->attr = (phys.host ? phys.writable ? 0 : X86_PAGE_ROM : X86_PAGE_MMIO) |
+              (phys.log_writes ? X86_PAGE_LOG : 0) |
+              (cpu->code && code_map_has(cpu->code, w.gpa) ? X86_PAGE_CODE : 0) |
+              (page_is_watched(cpu, va) ? X86_PAGE_WATCH : 0) |
+              ((w.leaf & PTE_G) && (cpu->cr4 & CR4_PGE) ? X86_PAGE_GLOBAL : 0) |
+              (w.shift > 12 ? X86_PAGE_LARGE : 0);
+    p->va = page;
+    e->host = phys.host;
+    cpu->tlb_used[idx][set / 64] |= BIT64(set % 64);
+    if (w.shift > 12) {
+        cpu->tlb_large[va >> 63] = true;
+    }
+    if (phys.host && !(p->attr & X86_PAGE_WATCH)) {
+        if (perm & BIT(X86_READ)) {
+            __atomic_store_n(&e->tag_r, page, __ATOMIC_RELAXED);
+        }
+        if ((perm & BIT(X86_WRITE)) && !(p->attr & (X86_PAGE_ROM | X86_PAGE_CODE | X86_PAGE_LOG))) {
+            __atomic_store_n(&e->tag_w, page, __ATOMIC_RELAXED);
+            /* Pairs with code_map_add(): either it finds the tag, or we find its mark. */
+            __atomic_thread_fence(__ATOMIC_SEQ_CST);
+            if (cpu->code && code_map_has(cpu->code, p->gpa)) {
+                __atomic_store_n(&e->tag_w, X86_TLB_POISON, __ATOMIC_RELAXED);
+                p->attr |= X86_PAGE_CODE;
+            }
+        }
+    }
+    if (phys.host && (perm & BIT(X86_EXEC))) {
+        __atomic_store_n(&e->tag_x, page, __ATOMIC_RELAXED);
+    }
+    return p;
+}
+
+bool x86_mmu_peek(X86Cpu *cpu, uint64_t va, uint64_t *gpa)
+{
+    Walk w;
+
+    if ((cpu->efer & EFER_LMA) && (uint64_t)(((int64_t)va >> 47) + 1) > 1) {
+        return false;
+    }
+    if (!walk(cpu, va, false, &w, NULL)) {
+        return false;
+    }
+    *gpa = w.gpa;
+    return true;
+}
+
+void x86_mmu_explain(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx, GString *out)
+{
+    static const char *const names[] = { "read", "write", "fetch" };
+    uint32_t denied;
+    Walk w;
+
+    say(out, "%s %s of 0x%" PRIx64 ", CR3 = 0x%" PRIx64 "\n",
+        idx == X86_MMU_USER ? "user" : "supervisor", names[access], va, cpu->cr3);
+    if ((cpu->efer & EFER_LMA) && (uint64_t)(((int64_t)va >> 47) + 1) > 1) {
+        say(out, "address is not canonical\n");
+        return;
+    }
+    if (!walk(cpu, va, false, &w, out)) {
+        return;
+    }
+    denied = rights_check(cpu, &w, access, idx);
+    if (denied) {
+        say(out, "maps 0x%" PRIx64 ", but this %s is not allowed%s\n", w.gpa, names[access],
+            denied & PF_PK ? " by the protection key" : "");
+    } else {
+        say(out, "maps 0x%" PRIx64 "\n", w.gpa);
+    }
+}
+
+/* ---- invalidation -------------------------------------------------------------------------- */
+
+void x86_tlb_flush(X86Cpu *cpu, bool globals_too)
+{
+    for (unsigned idx = 0; idx < X86_MMU_COUNT; idx++) {
+        for (unsigned word = 0; word < X86_TLB_SIZE / 64; word++) {
+            uint64_t used = cpu->tlb_used[idx][word], keep = 0;
+
+            for (; used; used &= used - 1) {
+                unsigned bit = __builtin_ctzll(used);
+                unsigned set = word * 64 + bit;
+
+                if (!globals_too && (cpu->tlb_phys[idx][set].attr & X86_PAGE_GLOBAL)) {
+                    keep |= BIT64(bit);
+                } else {
+                    entry_drop(cpu, idx, set);
+                }
+            }
+            cpu->tlb_used[idx][word] = keep;
+        }
+    }
+    if (globals_too) {
+        cpu->tlb_large[0] = cpu->tlb_large[1] = false;
+    }
+}
+
+/* Runs FN on each cached page. */
+static void tlb_foreach(X86Cpu *cpu, void (*fn)(X86Cpu *cpu, unsigned idx, unsigned set,
+                                                uint64_t arg), uint64_t arg)
+{
+    for (unsigned idx = 0; idx < X86_MMU_COUNT; idx++) {
+        for (unsigned word = 0; word < X86_TLB_SIZE / 64; word++) {
+            for (uint64_t used = cpu->tlb_used[idx][word]; used; used &= used - 1) {
+                fn(cpu, idx, word * 64 + __builtin_ctzll(used), arg);
+            }
+        }
+    }
+}
+
+/* A piece of a large mapping goes with any address of its gigabyte. */
+static void drop_large_near(X86Cpu *cpu, unsigned idx, unsigned set, uint64_t va)
+{
+    const X86TlbPhys *p = &cpu->tlb_phys[idx][set];
+
+    if ((p->attr & X86_PAGE_LARGE) && !((p->va ^ va) >> 30)) {
+        entry_drop(cpu, idx, set);
+    }
+}
+
+void x86_tlb_flush_page(X86Cpu *cpu, uint64_t va)
+{
+    unsigned set = x86_tlb_index(va);
+
+    for (unsigned idx = 0; idx < X86_MMU_COUNT; idx++) {
+        if (cpu->tlb_phys[idx][set].va == (va & ~0xfffull)) {
+            entry_drop(cpu, idx, set);
+        }
+    }
+    if (cpu->tlb_large[va >> 63]) {
+        tlb_foreach(cpu, drop_large_near, va);
+    }
+}
+
+void x86_tlb_poison_page(X86Cpu *cpu, uint64_t gpa, bool watch)
+{
+    gpa &= ~0xfffull;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    for (unsigned idx = 0; idx < X86_MMU_COUNT; idx++) {
+        for (unsigned set = 0; set < X86_TLB_SIZE; set++) {
+            if (__atomic_load_n(&cpu->tlb_phys[idx][set].gpa, __ATOMIC_RELAXED) != gpa) {
+                continue;
+            }
+            __atomic_store_n(&cpu->tlb[idx][set].tag_w, X86_TLB_POISON, __ATOMIC_RELAXED);
+            if (watch) {
+                __atomic_store_n(&cpu->tlb[idx][set].tag_r, X86_TLB_POISON, __ATOMIC_RELAXED);
+            }
+            __atomic_fetch_or(&cpu->tlb_phys[idx][set].attr, watch ? X86_PAGE_WATCH : X86_PAGE_CODE,
+                              __ATOMIC_RELAXED);
+        }
+    }
+}
+
+static void drop_if_watch_changed(X86Cpu *cpu, unsigned idx, unsigned set, uint64_t arg)
+{
+    const X86TlbPhys *p = &cpu->tlb_phys[idx][set];
+
+    if (p->va != X86_TLB_POISON &&
+        page_is_watched(cpu, p->va) != !!(p->attr & X86_PAGE_WATCH)) {
+        entry_drop(cpu, idx, set);
+    }
+}
+
+void x86_tlb_update_watch(X86Cpu *cpu)
+{
+    tlb_foreach(cpu, drop_if_watch_changed, 0);
+}
+
+/* ---- control registers ------------------------------------------------------------------------ */
+
+bool x86_load_pdptes(X86Cpu *cpu, uint64_t cr3)
+{
+    uint64_t pdpte[4];
+
+    for (unsigned i = 0; i < 4; i++) {
+        pdpte[i] = entry_read(cpu, ((cr3 & 0xffffffe0) + 8 * i) & cpu->a20_mask, 8);
+        if ((pdpte[i] & PTE_P) && (pdpte[i] & (~phys_limit_mask(cpu) | 0x1e6))) {
+            return false;       /* [SDM3A 4.4.1] */
+        }
+    }
+    memcpy(cpu->pdpte, pdpte, sizeof(pdpte));
+    return true;
+}
+
+static void load_pdptes_or_gp(X86Cpu *cpu, uint64_t cr0, uint64_t cr3, uint64_t cr4)
+{
+    if ((cr0 & CR0_PG) && (cr4 & CR4_PAE) && !(cpu->efer & (EFER_LMA | EFER_LME)) &&
+        !x86_load_pdptes(cpu, cr3)) {
+        cpu_raise(cpu, VEC_GP, 0);
+    }
+}
+
+/* [SDM3A 2.5], [SDM2 MOV CR] */
+void x86_write_cr0(X86Cpu *cpu, uint64_t value)
+{
+    const uint64_t known = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM |
+                           CR0_NW | CR0_CD | (uint64_t)CR0_PG;
+    uint64_t changed;
+    bool cs_long = cpu->segs[SEG_CS].flags & DESC_L;
+
+    if (value >> 32 || ((value & CR0_PG) && !(value & CR0_PE)) ||
+        ((value & CR0_NW) && !(value & CR0_CD))) {
+        cpu_raise(cpu, VEC_GP, 0);
+    }
+    value = (value & known) | CR0_ET;
+    changed = value ^ cpu->cr0;
+    if (changed & CR0_PG) {
+        if (value & CR0_PG) {
+            if ((cpu->efer & EFER_LME) && (!(cpu->cr4 & CR4_PAE) || cs_long)) {
+                cpu_raise(cpu, VEC_GP, 0);
+            }
+        } else if ((cpu->cr4 & CR4_PCIDE) || (cpu->mode & MODE_CS64)) {
+            cpu_raise(cpu, VEC_GP, 0);
+        }
+    }
+    if (changed & ((uint64_t)CR0_PG | CR0_CD | CR0_NW)) {
+        load_pdptes_or_gp(cpu, value, cpu->cr3, cpu->cr4);
+    }
+    cpu->cr0 = value;
+    if (changed & CR0_PG) {
+        cpu->efer &= ~(uint64_t)EFER_LMA;
+        if ((value & CR0_PG) && (cpu->efer & EFER_LME)) {
+            cpu->efer |= EFER_LMA;
+        }
+    }
+    if (changed & ((uint64_t)CR0_PG | CR0_PE | CR0_WP)) {
+        x86_tlb_flush(cpu, true);
+    }
+    x86_update_mode(cpu);
+}
+
+void x86_write_cr3(X86Cpu *cpu, uint64_t value)
+{
+    if (cpu->efer & EFER_LMA) {
+        if (cpu->cr4 & CR4_PCIDE) {
+            value &= ~BIT64(63);
+        }
+        if (value & ~phys_limit_mask(cpu)) {
+            cpu_raise(cpu, VEC_GP, 0);
+        }
+    } else {
+        value = (uint32_t)value;
+        load_pdptes_or_gp(cpu, cpu->cr0, value, cpu->cr4);
+    }
+    cpu->cr3 = value;
+    x86_tlb_flush(cpu, false);
+}
+
+static uint64_t cr4_known(const X86Cpu *cpu)
+{
+    static const struct { uint64_t bit; unsigned feature; } rows[] = {
+        { CR4_VME | CR4_PVI, X86_FEAT(1_EDX, 1) }, { CR4_TSD, X86_FEAT_TSC },
+        { CR4_DE, X86_FEAT(1_EDX, 2) }, { CR4_PSE, X86_FEAT(1_EDX, 3) },
+        { CR4_PAE, X86_FEAT(1_EDX, 6) }, { CR4_MCE, X86_FEAT(1_EDX, 7) },
+        { CR4_PGE, X86_FEAT(1_EDX, 13) }, { CR4_PCE, X86_FEAT_BASE },
+        { CR4_OSFXSR, X86_FEAT_FXSR }, { CR4_OSXMMEXCPT, X86_FEAT_SSE },
+        { CR4_UMIP, X86_FEAT(7_0_ECX, 2) }, { CR4_FSGSBASE, X86_FEAT_FSGSBASE },
+        { CR4_PCIDE, X86_FEAT(1_ECX, 17) }, { CR4_OSXSAVE, X86_FEAT_XSAVE },
+        { CR4_SMEP, X86_FEAT(7_0_EBX, 7) }, { CR4_SMAP, X86_FEAT_SMAP },
+        { CR4_PKE, X86_FEAT_PKU },
+    };
+    uint64_t known = 0;
+
+    for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+        known |= x86_has(cpu, rows[i].feature) ? rows[i].bit : 0;
+    }
+    return known;
+}
+
+void x86_write_cr4(X86Cpu *cpu, uint64_t value)
+{
+    uint64_t changed = value ^ cpu->cr4;
+
+    if (value & ~cr4_known(cpu)) {
+        cpu_raise(cpu, VEC_GP, 0);
+    }
+    if ((cpu->efer & EFER_LMA) && !(value & CR4_PAE)) {
+        cpu_raise(cpu, VEC_GP, 0);
+    }
+    if ((changed & value & CR4_PCIDE) && (!(cpu->efer & EFER_LMA) || (cpu->cr3 & 0xfff))) {
+        cpu_raise(cpu, VEC_GP, 0);
+    }
+    if (changed & (CR4_PAE | CR4_PSE | CR4_PGE | CR4_SMEP)) {
+        load_pdptes_or_gp(cpu, cpu->cr0, cpu->cr3, value);
+    }
+    cpu->cr4 = value;
+    if (changed & (CR4_PAE | CR4_PSE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PKE | CR4_PCIDE)) {
+        x86_tlb_flush(cpu, true);
+    }
+    x86_update_mode(cpu);
+}
+
+void x86_load_cr(X86Cpu *cpu, uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t efer)
+{
+    cpu->cr0 = cr0 | CR0_ET;
+    cpu->cr3 = cr3;
+    cpu->cr4 = cr4;
+    cpu->efer = efer;
+    x86_tlb_flush(cpu, true);
+    x86_update_mode(cpu);
+}
