@@ -18,8 +18,8 @@ typedef struct AccelType {
     bool (*init_vm)(Accel *accel, Vm *vm, GError **error);
     /* On the vCPU's thread, before it runs; the vCPU's registers are at reset. */
     bool (*cpu_init)(Cpu *cpu, GError **error);
-    /* Runs guest code until something asks to leave (exit_request, halt, debug, VM request).
-     * On the vCPU's thread, without the machine lock. */
+    /* Runs guest code until exit_request is set (and clears it), the vCPU halts (sets
+     * cpu->halted), or something stops the VM.  On the vCPU's thread, without the machine lock. */
     void (*cpu_run)(Cpu *cpu);
     /* Makes cpu_run return soon; any thread. */
     void (*cpu_kick)(Cpu *cpu);

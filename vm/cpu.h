@@ -39,10 +39,12 @@ struct Cpu {
     bool created;
     int halted;               /* waits for has_work(); atomics */
     bool singlestep;
-    GMutex work_mutex;
-    GQueue work;              /* cpu_run_on */
-    GCond halt_cond;          /* with machine lock: sleeping vCPUs */
-    GThread *thread;
+    GQueue work;              /* of cpu_run_on(); machine lock */
+    Mutex wake_lock;          /* rank LOCK_RANK_CPU; protects woken */
+    Cond wake_cond;
+    bool woken;
+    bool unplug;              /* the thread is to end */
+    pthread_t thread;
 };
 
 static inline const CpuClass *cpu_class(const Cpu *cpu)
@@ -50,9 +52,16 @@ static inline const CpuClass *cpu_class(const Cpu *cpu)
     return (const CpuClass *)(const void *)cpu->dev.obj.type;
 }
 
-/* Starts the thread; returns once it waits for the VM to run. */
-void cpu_start(Cpu *cpu);
-/* Makes a running vCPU leave guest code soon; wakes a halted one.  Any thread, async-signal-unsafe. */
+/* For the architecture's init and finalize hooks. */
+void cpu_init(Cpu *cpu);
+void cpu_clear(Cpu *cpu);
+/* Adds it to vm->cpus and starts the thread; returns once it waits for the VM to run.  Machine
+ * lock held; false when the accelerator refuses. */
+bool cpu_start(Cpu *cpu, GError **error);
+/* Ends the thread and takes the vCPU out of vm->cpus.  Machine lock held; drops it meanwhile. */
+void cpu_stop(Cpu *cpu);
+/* Makes a running vCPU leave guest code soon; wakes a halted one.  Any thread; not for signal
+ * handlers. */
 void cpu_kick(Cpu *cpu);
 /* Runs FN on the vCPU's thread at a safe point and waits for it (from the vCPU itself: at once).
  * Called with the machine lock held; drops it while waiting. */

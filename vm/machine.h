@@ -36,6 +36,7 @@ struct Machine {
     char *memory_backend;
     MemoryRegion *ram;        /* made by the core from ram_size or memory-backend */
     Bus *main_bus;            /* the default place of -device */
+    GArray *done_hooks;
 };
 
 struct MachineType {

@@ -11,6 +11,7 @@
 #ifndef VM_VM_H
 #define VM_VM_H
 
+#include "base/thread.h"
 #include "vm/clock.h"
 #include "vm/device.h"
 #include "vm/memory.h"
@@ -52,7 +53,7 @@ struct Vm {
     Bus system_bus;
     GPtrArray *cpus;          /* Cpu*, by index */
     GPtrArray *sections;      /* vmstate registrations */
-    GPtrArray *reset_hooks, *state_hooks;
+    GPtrArray *reset_hooks, *state_hooks, *powerdown_hooks;
     RunState state;           /* machine lock */
     /* What the system (or a test) does about the guest's wishes; set once. */
     const struct VmHost *host;
@@ -107,5 +108,17 @@ void vm_del_reset_hook(Vm *vm, void (*fn)(void *opaque), void *opaque);
 void machine_lock(void);
 void machine_unlock(void);
 bool machine_lock_held(void);
+/* Once, at start-up: the main thread takes the lock, and its event loop drops it while it
+ * sleeps. */
+void machine_lock_enter_main_loop(void);
+/* Leaves LOCKED whether the caller held it already: for code reached from both sides. */
+static inline bool machine_lock_if_needed(void)
+{
+    if (machine_lock_held()) {
+        return false;
+    }
+    machine_lock();
+    return true;
+}
 
 #endif
