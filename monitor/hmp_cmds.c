@@ -39,7 +39,6 @@ FORWARD(cont, "cont", "")
 FORWARD(system_reset, "system_reset", "")
 FORWARD(system_powerdown, "system_powerdown", "")
 FORWARD(system_wakeup, "system_wakeup", "")
-FORWARD(nmi, "inject-nmi", "")
 FORWARD(eject, "eject", "force,device")
 FORWARD(screendump, "screendump", "filename,format,device,head")
 FORWARD(device_del, "device_del", "id")
@@ -287,7 +286,6 @@ const HmpCommand hmp_commands[] = {
     { "system_reset", "", NULL, "reset the system", cmd_system_reset },
     { "system_powerdown", "", NULL, "send system power down event", cmd_system_powerdown },
     { "system_wakeup", "", NULL, "wakeup guest from suspend", cmd_system_wakeup },
-    { "nmi", "", NULL, "inject an NMI", cmd_nmi },
     { "cpu", "index:i", "index", "set the default CPU", cmd_cpu },
     { "sendkey", "keys:s,hold-time:i?", "keys [hold_ms]", "send keys to the VM (e.g. 'sendkey ctrl-alt-f1', default hold time=100 ms)", cmd_sendkey },
     { "mouse_move", "dx:i,dy:i,dz:i?", "dx dy [dz]", "send mouse move events", cmd_mouse_move },

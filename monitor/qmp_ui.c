@@ -2,6 +2,7 @@
 /* QMP: keys and pointers.  The enums of the schema and of ui/input.h have the same order. */
 #include "base/error.h"
 #include "qapi/qapi_commands.h"
+#include "ui/console.h"
 #include "ui/input.h"
 
 G_STATIC_ASSERT((int)QAPI_Q_KEY_CODE__COUNT == (int)INPUT_KEYS);
@@ -119,4 +120,22 @@ bool qmp_query_mice(QmpCall *call, GPtrArray **ret, GError **error)
     *ret = qapi_list_new(&qapi_type_QapiMouseInfo);
     input_foreach_handler(call->vm, list_mouse, *ret);
     return true;
+}
+
+bool qmp_screendump(QmpCall *call, const QmpScreendumpArgs *args, GError **error)
+{
+    Console *con = args->device ? console_find(args->device, (unsigned)args->head) : console_at(0);
+    bool png = args->has_format && args->format == QAPI_IMAGE_FORMAT_PNG;
+
+    if (args->has_head && !args->device) {
+        return error_set(error, "'head' must be specified together with 'device'");
+    }
+    if (!con && args->device) {
+        return error_set_code(error, VM_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found",
+                              args->device);
+    }
+    if (!con) {
+        return error_set(error, "There is no console to take a screendump from.");
+    }
+    return console_screendump(con, args->filename, png ? SCREENDUMP_PNG : SCREENDUMP_PPM, error);
 }

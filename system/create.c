@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Making the machine: accelerator, board, and the devices that are there unless refused.
+ * Default devices are made by name on the board's buses, the same way -device makes them.
+ */
+#include "system/system.h"
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/parse.h"
+#include "monitor/create.h"
+#include "vm/accel.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- accelerator ---- */
+
+/* hw virtualization in /proc/cpuinfo: without it a working /dev/kvm is itself an emulation. */
+static bool host_has_virtualization(void)
+{
+    g_autofree char *text = NULL;
+
+    return g_file_get_contents("/proc/cpuinfo", &text, NULL, NULL) &&
+           g_regex_match_simple("^flags\\s*:.*\\b(vmx|svm)\\b", text, G_REGEX_MULTILINE, 0);
+}
+
+/* "kvm,kernel-irqchip=off" */
+static bool try_accel(System *sys, const char *spec, GError **error)
+{
+    g_autoptr(KeyVal) kv = keyval_parse(spec, "accel", KEYVAL_BARE_BOOL, error);
+    const char *name = kv ? keyval_get(kv, "accel") : NULL;
+    const AccelType *type = name ? accel_find(name, error) : NULL;
+    g_autoptr(Object) obj = NULL;
+    Accel *accel;
+
+    if (kv && !name) {
+        return error_set(error, "expected the name of an accelerator");
+    }
+    if (!type || (type->probe && !type->probe(error))) {
+        return false;
+    }
+    obj = object_new(type->name, error);
+    if (!obj) {
+        return false;
+    }
+    for (unsigned i = 0; i < keyval_count(kv); i++) {
+        if (strcmp(keyval_key_at(kv, i), "accel") != 0 &&
+            !object_set_text(obj, keyval_key_at(kv, i), keyval_value_at(kv, i), error)) {
+            return false;
+        }
+    }
+    accel = (Accel *)(void *)obj;
+    accel->vm = sys->vm;
+    sys->vm->accel = accel;
+    if (type->init_vm && !type->init_vm(accel, sys->vm, error)) {
+        sys->vm->accel = NULL;
+        return false;
+    }
+    g_steal_pointer(&obj);       /* the VM has it */
+    return true;
+}
+
+/* Without a wish: KVM where it is real, else TCG with a line that says why. */
+static bool default_accel(System *sys, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+
+    if (accel_find("kvm", NULL) && host_has_virtualization()) {
+        if (try_accel(sys, "kvm", &why)) {
+            return true;
+        }
+        info_report("using TCG: %s", why->message);
+    } else if (accel_find("tcg", NULL)) {
+        info_report("using TCG: the host CPU offers no vmx or svm");
+    }
+    return try_accel(sys, "tcg", error);
+}
+
+static bool create_accel(System *sys, GError **error)
+{
+    const char *listed = sys->machine_opts ? keyval_get(sys->machine_opts, "accel") : NULL;
+    g_autoptr(GPtrArray) specs = g_ptr_array_new_with_free_func(g_free);
+
+    if (listed && sys->accels->len) {
+        return error_set(error, "The -accel and \"-machine accel=\" options are incompatible");
+    }
+    if (listed) {
+        g_auto(GStrv) names = g_strsplit(listed, ":", -1);
+
+        for (unsigned i = 0; names[i]; i++) {
+            g_ptr_array_add(specs, g_strdup(names[i]));
+        }
+    }
+    for (unsigned i = 0; i < sys->accels->len; i++) {
+        g_ptr_array_add(specs, g_strdup(sys->accels->pdata[i]));
+    }
+    if (!specs->len) {
+        return sys->qtest ? try_accel(sys, "qtest", error) : default_accel(sys, error);
+    }
+    for (unsigned i = 0; i < specs->len; i++) {
+        g_autoptr(GError) why = NULL;
+
+        if (try_accel(sys, specs->pdata[i], &why)) {
+            if (i) {
+                info_report("falling back to %s", (char *)specs->pdata[i]);
+            }
+            return true;
+        }
+        if (i + 1 == specs->len) {
+            g_propagate_error(error, g_steal_pointer(&why));
+            g_prefix_error(error, "-accel %s: ", (char *)specs->pdata[i]);
+            return false;
+        }
+        warn_report("-accel %s: %s", (char *)specs->pdata[i], why->message);
+    }
+    return false;
+}
+
+/* ---- machine ---- */
+
+static void print_machine(const ObjectType *type, void *opaque)
+{
+    const MachineType *m = (const MachineType *)type;
+
+    printf("%-20s %s%s%s\n", m->machine, m->desc ? m->desc : "", m->is_default ? " (default)" : "",
+           m->deprecated ? " (deprecated)" : "");
+    if (m->alias) {
+        printf("%-20s %s (alias of %s)\n", m->alias, m->desc ? m->desc : "", m->machine);
+    }
+}
+
+const MachineType *system_machine_type(System *sys, GError **error)
+{
+    const char *name = sys->machine_opts ? keyval_get(sys->machine_opts, "type") : NULL;
+    const MachineType *type;
+
+    if (name && (strcmp(name, "help") == 0 || strcmp(name, "?") == 0)) {
+        printf("Supported machines are:\n");
+        type_foreach("machine", false, print_machine, NULL);
+        exit(0);
+    }
+    if (name) {
+        return machine_find(name, error);
+    }
+    type = machine_default();
+    if (!type) {
+        error_set(error, "No machine specified, and there is no default; -machine help lists them");
+    }
+    return type;
+}
+
+/* -machine keys that are not properties of the machine. */
+static bool is_machine_meta(const char *key)
+{
+    return strcmp(key, "type") == 0 || strcmp(key, "accel") == 0;
+}
+
+static bool apply_boot(System *sys, Machine *m, GError **error)
+{
+    KeyVal *b = sys->boot_opts;
+    uint64_t splash_time = 0, reboot_timeout = 0;
+
+    m->boot_splash_time = m->boot_reboot_timeout = -1;
+    if (!b) {
+        return true;
+    }
+    if (!keyval_get_bool(b, "menu", false, &m->boot_menu, error) ||
+        !keyval_get_bool(b, "strict", false, &m->boot_strict, error) ||
+        !keyval_get_uint(b, "splash-time", 0, 65535, &splash_time, error) ||
+        !keyval_get_uint(b, "reboot-timeout", 0, 65535, &reboot_timeout, error)) {
+        return false;
+    }
+    m->boot_menu_set = keyval_has(b, "menu");
+    m->boot_splash_time = keyval_has(b, "splash-time") ? (int)splash_time : -1;
+    m->boot_reboot_timeout = keyval_has(b, "reboot-timeout") ? (int)reboot_timeout : -1;
+    m->boot_splash = g_strdup(keyval_get(b, "splash"));
+    m->boot_order = g_strdup(keyval_get(b, "order"));
+    m->boot_once = g_strdup(keyval_get(b, "once"));
+    return keyval_check_used(b, "-boot", error);
+}
+
+static bool apply_machine_props(System *sys, Machine *m, GError **error)
+{
+    for (unsigned i = 0; sys->machine_opts && i < keyval_count(sys->machine_opts); i++) {
+        const char *key = keyval_key_at(sys->machine_opts, i);
+
+        if (!is_machine_meta(key) &&
+            !object_set_text(OBJECT(m), key, keyval_value_at(sys->machine_opts, i), error)) {
+            return false;
+        }
+    }
+    if ((sys->no_hpet && !object_set_text(OBJECT(m), "hpet", "off", error)) ||
+        (sys->no_acpi && !object_set_text(OBJECT(m), "acpi", "off", error))) {
+        return false;
+    }
+    return true;
+}
+
+static bool check_kernel_options(System *sys, GError **error)
+{
+    if (sys->initrd && !sys->kernel) {
+        return error_set(error, "-initrd only allowed with -kernel option");
+    }
+    if (sys->append && !sys->kernel) {
+        return error_set(error, "-append only allowed with -kernel option");
+    }
+    return true;
+}
+
+bool system_create_machine(System *sys, GError **error)
+{
+    const MachineType *type = system_machine_type(sys, error);
+    g_autoptr(Object) obj = NULL;
+    Machine *m;
+
+    if (!type || !check_kernel_options(sys, error)) {
+        return false;
+    }
+    for (const GlobalProp *g = type->compat; g && g->driver; g++) {
+        globals_add(g->driver, g->property, g->value, true);
+    }
+    obj = object_new(type->name, error);
+    if (!obj) {
+        return false;
+    }
+    m = (Machine *)(void *)obj;
+    m->vm = sys->vm;
+    m->default_devices = !sys->nodefaults;
+    m->cpu_type = g_strdup(sys->cpu ? sys->cpu : type->default_cpu);
+    m->kernel = g_strdup(sys->kernel);
+    m->initrd = g_strdup(sys->initrd);
+    m->append = g_strdup(sys->append);
+    m->firmware = g_strdup(sys->bios);
+    if (!topology_parse(sys->smp_opts, type, &m->smp, error) ||
+        !memory_parse(sys->memory_opts, type, m, error) || !apply_boot(sys, m, error) ||
+        !apply_machine_props(sys, m, error)) {
+        return false;
+    }
+    sys->vm->machine = m;
+    object_add_child(sys->vm->root, "machine", obj);
+    if (!create_accel(sys, error)) {
+        return false;
+    }
+    return !type->build || type->build(m, error);
+}
+
+/* ---- default devices ---- */
+
+static Json *props_new(const char *driver, ...) G_GNUC_NULL_TERMINATED;
+static Json *props_new(const char *driver, ...)
+{
+    Json *props = json_new_dict();
+    va_list args;
+    const char *key;
+
+    json_set(props, "driver", json_new_string(driver));
+    va_start(args, driver);
+    while ((key = va_arg(args, const char *))) {
+        json_set(props, key, json_new_string(va_arg(args, const char *)));
+    }
+    va_end(args);
+    return props;
+}
+
+static bool make(System *sys, Json *take, GError **error)
+{
+    g_autoptr(Json) props = take;
+
+    return create_device(sys->vm, props, false, error) != NULL;
+}
+
+static bool make_ports(System *sys, GPtrArray *specs, const char *driver, const char *prefix,
+                       GError **error)
+{
+    for (unsigned i = 0; i < specs->len; i++) {
+        g_autofree char *index = g_strdup_printf("%u", i);
+        g_autofree char *chardev = g_strdup_printf("%s%u", prefix, i);
+
+        if (strcmp(specs->pdata[i], "none") != 0 &&
+            !make(sys, props_new(driver, "index", index, "chardev", chardev, NULL), error)) {
+            g_prefix_error(error, "-%s %s: ", prefix, (char *)specs->pdata[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool system_create_default_devices(System *sys, GError **error)
+{
+    const MachineType *type = machine_type(sys->vm->machine);
+    const char *vga = sys->vga ? sys->vga : sys->default_vga ? type->default_display : NULL;
+
+    if (type->build && vga && strcmp(vga, "std") == 0 && type_find("VGA") &&
+        !make(sys, props_new("VGA", NULL), error)) {
+        return false;
+    }
+    return make_ports(sys, sys->serials, "isa-serial", "serial", error) &&
+           make_ports(sys, sys->parallels, "isa-parallel", "parallel", error);
+}

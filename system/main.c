@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * rhea-system-x86_64: the order of things.
+ *
+ *   parse -> CONFIG -> fork -> OBJECTS -> BLOCK -> MONITORS -> machine -> DEVICES -> run -> clean up
+ *
+ * Whatever fails before the guest runs is one line on stderr and exit status 1.
+ */
+#include "system/system.h"
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/thread.h"
+#include "monitor/create.h"
+#include "qapi/qapi_commands.h"
+#include "system/backends.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void system_init(System *sys)
+{
+    *sys = (System){
+        .accels = g_ptr_array_new_with_free_func(g_free),
+        .serials = g_ptr_array_new_with_free_func(g_free),
+        .parallels = g_ptr_array_new_with_free_func(g_free),
+        .monitors = g_ptr_array_new_with_free_func(g_free),
+        .firmware_dirs = g_ptr_array_new_with_free_func(g_free),
+        .default_serial = true, .default_parallel = true, .default_monitor = true,
+        .default_vga = true, .default_net = true, .default_cdrom = true, .default_floppy = true,
+        .daemon_pipe = -1, .pidfile_fd = -1,
+    };
+    sys->vm = vm_new();
+    run_control_init(sys);
+}
+
+static bool check_combinations(System *sys, GError **error)
+{
+    if (sys->daemonize && sys->nographic) {
+        return error_set(error, "-nographic cannot be used with -daemonize");
+    }
+    if (sys->nodefaults) {
+        sys->default_serial = sys->default_parallel = sys->default_monitor = false;
+        sys->default_vga = sys->default_net = sys->default_cdrom = sys->default_floppy = false;
+    }
+    return true;
+}
+
+static bool start(System *sys, int argc, char **argv, GError **error)
+{
+    MonitorHubConfig hub = { sys->vm, sys, qapi_commands, qapi_command_count };
+
+    if (!options_parse(sys, argc, argv, error) || !options_apply(sys, PHASE_CONFIG, error) ||
+        !check_combinations(sys, error) || !daemon_fork(sys, error)) {
+        return false;
+    }
+    sys->hub = monitor_hub_new(&hub);
+    signals_install(sys);
+    if (sys->dump_vmstate) {
+        return dump_vmstate(sys, error);
+    }
+    return system_machine_type(sys, error) && options_apply(sys, PHASE_OBJECTS, error) &&
+           create_default_chardevs(sys, error) && options_apply(sys, PHASE_BLOCK, error) &&
+           options_apply(sys, PHASE_MONITORS, error) && connect_monitors(sys, error) &&
+           system_create_machine(sys, error) && options_apply(sys, PHASE_MACHINE, error) &&
+           system_create_default_devices(sys, error) && create_default_drives(sys, error) &&
+           options_apply(sys, PHASE_DEVICES, error) && connect_qtest(sys, error) &&
+           connect_display(sys, error);
+}
+
+int main(int argc, char **argv)
+{
+    static System sys;
+    g_autoptr(GError) error = NULL;
+    int status;
+
+    thread_set_main();
+    report_set_program(argv[0]);
+    machine_lock();
+    system_init(&sys);
+    if (!start(&sys, argc, argv, &error)) {
+        error_report("%s", error->message);
+        return 1;
+    }
+    if (sys.dump_vmstate) {
+        return 0;
+    }
+    globals_warn_unused();
+    machine_done(sys.vm->machine);
+    vm_reset(sys.vm);
+    if (!pidfile_write(&sys, &error)) {
+        error_report("%s", error->message);
+        return 1;
+    }
+    if (!sys.start_paused) {
+        vm_start(sys.vm);
+    }
+    if (!daemon_ready(&sys, &error)) {
+        error_report("%s", error->message);
+        pidfile_remove(&sys);
+        return 1;
+    }
+    status = system_run(&sys);
+    disconnect_backends(&sys);
+    monitor_hub_free(sys.hub);
+    pidfile_remove(&sys);
+    return status;
+}
