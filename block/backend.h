@@ -34,11 +34,12 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "base/json.h"
+
 typedef struct BlockBackend BlockBackend;
 typedef struct BlockNode BlockNode;
 typedef struct BlkRequest BlkRequest;
 typedef struct EventLoop EventLoop;
-typedef struct json_object Json;
 
 /* RET: 0 or -errno. */
 typedef void BlkDone(void *opaque, int ret);

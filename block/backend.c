@@ -1,0 +1,713 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Block backends: names, media, trays, error policy, queries.  Requests: backend_io.c.
+ * Locking: main loop, except where backend.h says otherwise.
+ */
+#include "block/backend_int.h"
+
+#include "base/log.h"
+
+static GPtrArray *all_backends;
+static BlkHooks hooks;
+
+void blk_set_hooks(const BlkHooks *h)
+{
+    hooks = *h;
+}
+
+/* ---- edges to the medium ---- */
+
+static void root_resized(void *opaque)
+{
+    BlockBackend *blk = opaque;
+
+    if (blk->ops && blk->ops->resized) {
+        blk->ops->resized(blk->device);
+    }
+}
+
+static void root_drained_begin(void *opaque)
+{
+    blk_quiesce_begin(opaque);
+}
+
+static void root_drained_end(void *opaque)
+{
+    blk_quiesce_end(opaque);
+}
+
+static const ChildHooks root_hooks = {
+    .resized = root_resized,
+    .drained_begin = root_drained_begin,
+    .drained_end = root_drained_end,
+};
+
+/* ---- life and lookup ---- */
+
+BlockBackend *blk_new(const char *name)
+{
+    BlockBackend *blk = g_new0(BlockBackend, 1);
+
+    blk->refs = 1;
+    blk->name = g_strdup(name ? name : "");
+    blk->loop = event_loop_current();
+    blk->write_cache = true;
+    blk->iostatus = 0;
+    co_queue_init(&blk->held);
+    if (!all_backends) {
+        all_backends = g_ptr_array_new();
+    }
+    g_ptr_array_add(all_backends, blk);
+    return blk;
+}
+
+BlockBackend *blk_ref(BlockBackend *blk)
+{
+    blk->refs++;
+    return blk;
+}
+
+void blk_unref(BlockBackend *blk)
+{
+    if (!blk || --blk->refs) {
+        return;
+    }
+    blk->refs = 1;
+    blk_remove_node(blk);
+    g_ptr_array_remove(all_backends, blk);
+    g_free(blk->name);
+    g_free(blk->device_name);
+    g_free(blk);
+}
+
+BlockBackend *blk_by_name(const char *name)
+{
+    for (unsigned i = 0; *name && all_backends && i < all_backends->len; i++) {
+        BlockBackend *blk = all_backends->pdata[i];
+
+        if (g_str_equal(blk->name, name)) {
+            return blk;
+        }
+    }
+    return NULL;
+}
+
+BlockBackend *blk_by_device(const char *qdev_id)
+{
+    for (unsigned i = 0; all_backends && i < all_backends->len; i++) {
+        BlockBackend *blk = all_backends->pdata[i];
+
+        if (blk->device_name && g_str_equal(blk->device_name, qdev_id)) {
+            return blk;
+        }
+    }
+    return NULL;
+}
+
+BlockBackend *blk_find(const char *device, const char *qdev_id, GError **error)
+{
+    BlockBackend *blk;
+
+    if (!device == !qdev_id) {
+        error_set(error, "Need exactly one of 'device' and 'id'");
+        return NULL;
+    }
+    blk = qdev_id ? blk_by_device(qdev_id) : blk_by_name(device);
+    if (!blk) {
+        error_set_code(error, VM_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found",
+                       qdev_id ? qdev_id : device);
+    }
+    return blk;
+}
+
+BlockBackend *blk_next(BlockBackend *blk)
+{
+    unsigned i = 0;
+
+    if (!all_backends) {
+        return NULL;
+    }
+    if (blk && g_ptr_array_find(all_backends, blk, &i)) {
+        i++;
+    }
+    return i < all_backends->len ? all_backends->pdata[i] : NULL;
+}
+
+const char *blk_name(const BlockBackend *blk)
+{
+    return blk->name;
+}
+
+const char *blk_device_name(const BlockBackend *blk)
+{
+    return blk->device_name;
+}
+
+void *blk_device(const BlockBackend *blk)
+{
+    return blk->device;
+}
+
+EventLoop *blk_loop(const BlockBackend *blk)
+{
+    return blk->loop;
+}
+
+static void move_nodes(BlockNode *node, EventLoop *loop)
+{
+    node->loop = loop;
+    for (unsigned i = 0; i < node->children->len; i++) {
+        move_nodes(((BlockChild *)node->children->pdata[i])->node, loop);
+    }
+}
+
+bool blk_set_loop(BlockBackend *blk, EventLoop *loop, GError **error)
+{
+    if (blk->root) {
+        if (blk->root->node->parents->len > 1) {
+            return error_set(error, "Cannot move '%s' to another iothread: it has other users",
+                             blk->root->node->name);
+        }
+        blk_drained_begin(blk);
+        move_nodes(blk->root->node, loop);
+        blk->loop = loop;
+        blk_drained_end(blk);
+    }
+    blk->loop = loop;
+    return true;
+}
+
+/* ---- medium ---- */
+
+bool blk_has_medium(const BlockBackend *blk)
+{
+    return blk->root != NULL;
+}
+
+BlockNode *blk_node(const BlockBackend *blk)
+{
+    return blk->root ? blk->root->node : NULL;
+}
+
+static uint32_t shared_for(const BlockBackend *blk)
+{
+    return BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE_UNCHANGED |
+           (blk->share_rw ? BLK_PERM_WRITE | BLK_PERM_RESIZE : 0);
+}
+
+static uint32_t perm_for(bool writable)
+{
+    return BLK_PERM_CONSISTENT_READ | (writable ? BLK_PERM_WRITE : 0);
+}
+
+bool blk_insert_node(BlockBackend *blk, BlockNode *node, bool writable, GError **error)
+{
+    g_autofree char *what = g_strdup(*blk->name ? blk->name
+                                     : blk->device_name ? blk->device_name : "root");
+    uint32_t shared = shared_for(blk);
+    BlockChild *root;
+
+    if (node->force_share) {
+        shared = BLK_PERM_ALL;
+    }
+    root = node_attach_root(node, what, perm_for(writable), shared, &root_hooks, blk, error);
+    if (!root) {
+        return false;
+    }
+    blk_remove_node(blk);
+    blk->root = root;
+    blk->writable = writable;
+    blk->loop = node->loop;
+    return true;
+}
+
+void blk_remove_node(BlockBackend *blk)
+{
+    if (blk->root) {
+        blk_drain(blk);
+        node_detach_root(g_steal_pointer(&blk->root));
+        blk->writable = false;
+    }
+}
+
+uint64_t blk_length(BlockBackend *blk)
+{
+    return blk->root ? blk->root->node->length : 0;
+}
+
+bool blk_is_read_only(const BlockBackend *blk)
+{
+    return blk->root ? blk->root->node->read_only : blk->medium_read_only;
+}
+
+bool blk_is_writable(const BlockBackend *blk)
+{
+    return blk->root && !blk->root->node->read_only;
+}
+
+static bool tray_open(const BlockBackend *blk)
+{
+    return blk->ops && blk->ops->tray_is_open ? blk->ops->tray_is_open(blk->device) : false;
+}
+
+bool blk_is_available(const BlockBackend *blk)
+{
+    return blk->root && !tray_open(blk);
+}
+
+bool blk_is_removable(const BlockBackend *blk)
+{
+    return blk->device ? blk->removable : true;
+}
+
+bool blk_is_sg(const BlockBackend *blk)
+{
+    return false;                       /* no node type passes SCSI commands through */
+}
+
+uint32_t blk_request_align(BlockBackend *blk)
+{
+    return blk->root ? blk->root->node->limits.align : 1;
+}
+
+uint32_t blk_max_transfer(BlockBackend *blk)
+{
+    return 1u << 30;
+}
+
+bool blk_write_cache(const BlockBackend *blk)
+{
+    return blk->write_cache;
+}
+
+void blk_set_write_cache(BlockBackend *blk, bool on)
+{
+    blk->write_cache = on;
+}
+
+/* ---- devices ---- */
+
+BlockBackend *blk_attach(const char *drive, const BlkAttachConf *conf, const BlkDeviceOps *ops,
+                         void *opaque, GError **error)
+{
+    g_autoptr(BlockBackend) blk = NULL;
+    BlockNode *node;
+    bool writable;
+
+    if (drive && (blk = blk_by_name(drive)) != NULL) {
+        blk_ref(blk);
+        if (blk->device) {
+            error_set(error, "Drive '%s' is already in use by device '%s'", drive,
+                      blk->device_name ? blk->device_name : "?");
+            return NULL;
+        }
+    } else {
+        node = drive ? node_by_name(drive) : NULL;
+        if (drive && !node) {
+            error_set(error, "Can't find drive or node '%s'; define it with -drive id=%s or "
+                      "-blockdev node-name=%s", drive, drive, drive);
+            return NULL;
+        }
+        blk = blk_new(NULL);
+        blk->share_rw = conf->share_rw;
+        if (node && !blk_insert_node(blk, node, false, error)) {
+            return NULL;
+        }
+    }
+    if (!blk->root && !conf->removable) {
+        error_set(error, "Device needs media, but drive is empty");
+        return NULL;
+    }
+    writable = blk->root && !conf->read_only && !blk->root->node->read_only;
+    if (conf->writable_required && blk->root && !writable) {
+        error_set(error, "Block node is read-only");
+        return NULL;
+    }
+    blk->share_rw = conf->share_rw;
+    if (blk->root && !node_root_set_perm(blk->root, perm_for(writable), shared_for(blk), error)) {
+        return NULL;
+    }
+    blk->writable = writable;
+    blk->device = opaque ? opaque : blk;
+    blk->ops = ops;
+    blk->removable = conf->removable;
+    blk->device_reads_only = conf->read_only;
+    g_free(blk->device_name);
+    blk->device_name = g_strdup(conf->device_name);
+    return g_steal_pointer(&blk);
+}
+
+void blk_detach(BlockBackend *blk)
+{
+    if (!blk) {
+        return;
+    }
+    blk_drain(blk);
+    blk->device = NULL;
+    blk->ops = NULL;
+    g_clear_pointer(&blk->device_name, g_free);
+    blk_unref(blk);
+}
+
+/* ---- tray and medium change ---- */
+
+void blk_tray_moved(BlockBackend *blk, bool open)
+{
+    if (hooks.tray_moved) {
+        hooks.tray_moved(blk, open, hooks.opaque);
+    }
+}
+
+void blk_lock_medium(BlockBackend *blk, bool locked)
+{
+    blk->medium_locked = locked;
+}
+
+static const char *label(const BlockBackend *blk)
+{
+    return *blk->name ? blk->name : blk->device_name ? blk->device_name : "";
+}
+
+static bool check_removable(const BlockBackend *blk, GError **error)
+{
+    return (blk->device && blk->removable) || !blk->device ||
+           error_set(error, "Device '%s' is not removable", label(blk));
+}
+
+bool blk_open_tray(BlockBackend *blk, bool force, GError **error)
+{
+    bool locked = blk->ops && blk->ops->medium_is_locked &&
+                  blk->ops->medium_is_locked(blk->device);
+
+    if (!check_removable(blk, error)) {
+        return false;
+    }
+    if (tray_open(blk)) {
+        return true;
+    }
+    if (locked && blk->ops->eject_request) {
+        blk->ops->eject_request(blk->device, force);
+    }
+    if (locked && !force) {
+        return error_set(error, "Device '%s' is locked and force was not specified, wait for "
+                         "tray to open and try again", label(blk));
+    }
+    if (blk->ops && blk->ops->medium_changed) {
+        blk->ops->medium_changed(blk->device, false);
+    }
+    return true;
+}
+
+bool blk_close_tray(BlockBackend *blk, GError **error)
+{
+    if (!check_removable(blk, error)) {
+        return false;
+    }
+    if (blk->ops && blk->ops->medium_changed) {
+        blk->ops->medium_changed(blk->device, true);
+    }
+    return true;
+}
+
+bool blk_eject(BlockBackend *blk, bool force, GError **error)
+{
+    if (!blk_open_tray(blk, force, error)) {
+        return false;
+    }
+    blk->medium_read_only = blk_is_read_only(blk);
+    blk_remove_node(blk);
+    return true;
+}
+
+bool blk_change_medium(BlockBackend *blk, const char *filename, const char *format, bool force,
+                       const char *read_only_mode, GError **error)
+{
+    g_autoptr(NodeOpts) opts = node_opts_new();
+    g_autoptr(BlockNode) node = NULL;
+    bool read_only = blk_is_read_only(blk) || blk->device_reads_only;
+    int flags;
+
+    if (read_only_mode && g_str_equal(read_only_mode, "read-only")) {
+        read_only = true;
+    } else if (read_only_mode && g_str_equal(read_only_mode, "read-write")) {
+        read_only = false;
+    } else if (read_only_mode && !g_str_equal(read_only_mode, "retain")) {
+        return error_set(error, "Invalid read-only-mode '%s': use 'retain', 'read-only' or "
+                         "'read-write'", read_only_mode);
+    }
+    if (format) {
+        node_opts_set(opts, "driver", format);
+    }
+    flags = read_only ? 0 : NODE_OPEN_RDWR;
+    if (!read_only_mode || g_str_equal(read_only_mode, "retain")) {
+        flags |= NODE_OPEN_AUTO_RO;
+    }
+    node = node_open(filename, opts, flags, error);
+    if (!node || !blk_eject(blk, force, error)) {
+        return false;
+    }
+    if (!blk_insert_node(blk, node, !node->read_only && !blk->device_reads_only, error)) {
+        return false;
+    }
+    return blk_close_tray(blk, error);
+}
+
+/* ---- errors ---- */
+
+static const char *const policy_names[] = { "auto", "report", "ignore", "enospc", "stop" };
+
+bool blk_error_policy_parse(const char *text, bool is_read, BlkErrorPolicy *policy,
+                            GError **error)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(policy_names); i++) {
+        if (g_str_equal(text, policy_names[i]) && !(is_read && i == BLK_ON_ERROR_ENOSPC)) {
+            *policy = (BlkErrorPolicy)i;
+            return true;
+        }
+    }
+    return error_set(error, "'%s' invalid %s error action: use 'report', 'ignore', %s'stop'", text,
+                     is_read ? "read" : "write", is_read ? "" : "'enospc', ");
+}
+
+void blk_set_on_error(BlockBackend *blk, BlkErrorPolicy on_read, BlkErrorPolicy on_write)
+{
+    blk->on_read_error = on_read;
+    blk->on_write_error = on_write;
+}
+
+BlkErrorPolicy blk_on_error(const BlockBackend *blk, bool is_read)
+{
+    return is_read ? blk->on_read_error : blk->on_write_error;
+}
+
+BlkErrorAction blk_handle_error(BlockBackend *blk, bool is_read, int error)
+{
+    BlkErrorPolicy policy = blk_on_error(blk, is_read);
+    BlkErrorAction action = BLK_ERROR_REPORT;
+
+    if (policy == BLK_ON_ERROR_AUTO) {
+        policy = is_read ? BLK_ON_ERROR_REPORT : BLK_ON_ERROR_ENOSPC;
+    }
+    if (policy == BLK_ON_ERROR_IGNORE) {
+        action = BLK_ERROR_IGNORE;
+    } else if (policy == BLK_ON_ERROR_STOP ||
+               (policy == BLK_ON_ERROR_ENOSPC && error == ENOSPC)) {
+        action = BLK_ERROR_STOP;
+    }
+    if (action == BLK_ERROR_STOP) {
+        if (!blk->iostatus) {
+            blk->iostatus = error == ENOSPC ? 2 : 1;
+        }
+        if (hooks.stop_vm) {
+            hooks.stop_vm(hooks.opaque);
+        }
+    }
+    if (hooks.io_error) {
+        hooks.io_error(blk, is_read, action, error, hooks.opaque);
+    }
+    return action;
+}
+
+const char *blk_iostatus(const BlockBackend *blk)
+{
+    static const char *const names[] = { "ok", "failed", "nospace" };
+
+    return names[blk->iostatus];
+}
+
+void blk_iostatus_reset(BlockBackend *blk)
+{
+    blk->iostatus = 0;
+}
+
+/* ---- geometry ---- */
+
+BlkTranslation blk_pick_translation(const BlkGeometry *g)
+{
+    if (g->cylinders <= 1024 && g->heads <= 16 && g->sectors <= 63) {
+        return BLK_TRANS_NONE;
+    }
+    return (uint64_t)g->cylinders * g->heads <= 131072 ? BLK_TRANS_LARGE : BLK_TRANS_LBA;
+}
+
+/* The end of a used partition gives heads and sectors away when it ends on a cylinder. */
+static bool guess_from_mbr(BlockBackend *blk, BlkGeometry *g)
+{
+    uint8_t mbr[512];
+    uint64_t total = blk_length(blk) / 512;
+
+    if (blk_pread(blk, 0, mbr, sizeof(mbr)) < 0 || mbr[510] != 0x55 || mbr[511] != 0xaa) {
+        return false;
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        const uint8_t *p = mbr + 0x1be + i * 16;
+        uint32_t sectors = le32_load(p + 12), heads = p[5] + 1u, spt = p[6] & 63u;
+        uint64_t cylinders;
+
+        if (!sectors || !p[5] || !spt) {
+            continue;
+        }
+        cylinders = total / (heads * spt);
+        if (cylinders >= 1 && cylinders <= 16383) {
+            *g = (BlkGeometry){ (uint32_t)cylinders, heads, spt };
+            return true;
+        }
+    }
+    return false;
+}
+
+void blk_guess_geometry(BlockBackend *blk, BlkGeometry *geometry, BlkTranslation *translation)
+{
+    uint64_t total = blk_length(blk) / 512, cylinders = total / (16 * 63);
+
+    if (guess_from_mbr(blk, geometry)) {
+        if (geometry->heads > 16) {
+            /* The BIOS already translates: physical geometry is the standard one. */
+            *translation = (uint64_t)geometry->cylinders * geometry->heads <= 131072
+                               ? BLK_TRANS_LARGE : BLK_TRANS_LBA;
+        } else {
+            *translation = BLK_TRANS_NONE;
+            return;
+        }
+    } else {
+        *translation = BLK_TRANS_AUTO;
+    }
+    *geometry = (BlkGeometry){ (uint32_t)MIN(MAX(cylinders, 2), 16383), 16, 63 };
+    if (*translation == BLK_TRANS_AUTO) {
+        *translation = blk_pick_translation(geometry);
+    }
+}
+
+/* ---- draining all ---- */
+
+void blk_drain_all(void)
+{
+    for (unsigned i = 0; all_backends && i < all_backends->len; i++) {
+        blk_drain(all_backends->pdata[i]);
+    }
+    node_drain_all();
+}
+
+bool blk_flush_all(GError **error)
+{
+    return node_flush_all(error);
+}
+
+/* ---- queries ---- */
+
+static Json *query_inserted(BlockBackend *blk, BlockNode *node)
+{
+    Json *ins = json_new_dict(), *cache = json_new_dict(), *image;
+    int depth = 0;
+    static const char *const detect[] = { "off", "on", "unmap" };
+    static const char *const zero_keys[] = { "bps", "bps_rd", "bps_wr", "iops", "iops_rd",
+                                             "iops_wr", "write_threshold" };
+
+    json_set(ins, "file", json_new_string(node->filename));
+    json_set(ins, "node-name", json_new_string(node->name));
+    json_set(ins, "ro", json_new_bool(node->read_only));
+    json_set(ins, "drv", json_new_string(node->type->name));
+    if (node->backing_file && node->backing) {
+        json_set(ins, "backing_file", json_new_string(node->backing->node->filename));
+    }
+    for (BlockNode *n = node; n->backing; n = n->backing->node) {
+        depth++;
+    }
+    json_set(ins, "backing_file_depth", json_new_int(depth));
+    json_set(ins, "encrypted", json_new_bool(node->encrypted));
+    json_set(ins, "detect_zeroes", json_new_string(detect[node->detect_zeroes]));
+    for (unsigned i = 0; i < ARRAY_LEN(zero_keys); i++) {
+        json_set(ins, zero_keys[i], json_new_int(0));
+    }
+    json_set(cache, "writeback", json_new_bool(blk->write_cache));
+    json_set(cache, "direct", json_new_bool(node->direct));
+    json_set(cache, "no-flush", json_new_bool(node->no_flush));
+    json_set(ins, "cache", cache);
+    image = node_image_info(node, NULL);
+    if (image) {
+        json_set(ins, "image", image);
+    }
+    return ins;
+}
+
+Json *blk_query(BlockBackend *blk)
+{
+    Json *info = json_new_dict();
+
+    json_set(info, "device", json_new_string(blk->name));
+    if (blk->device_name) {
+        json_set(info, "qdev", json_new_string(blk->device_name));
+    }
+    json_set(info, "type", json_new_string("unknown"));
+    json_set(info, "removable", json_new_bool(blk_is_removable(blk)));
+    json_set(info, "locked", json_new_bool(blk->ops && blk->ops->medium_is_locked &&
+                                           blk->ops->medium_is_locked(blk->device)));
+    if (blk->ops && blk->ops->tray_is_open) {
+        json_set(info, "tray_open", json_new_bool(tray_open(blk)));
+    }
+    if (blk->device) {
+        json_set(info, "io-status", json_new_string(blk_iostatus(blk)));
+    }
+    if (blk->root) {
+        json_set(info, "inserted", query_inserted(blk, blk->root->node));
+    }
+    return info;
+}
+
+static const char *const acct_names[BLK_ACCT_COUNT] = { "rd", "wr", "flush", "unmap" };
+
+static Json *query_node_stats(BlockBackend *blk, BlockNode *node)
+{
+    Json *dict = json_new_dict(), *stats = json_new_dict();
+    const BlkStats *s = blk ? &blk->stats : NULL;
+
+    if (node) {
+        json_set(dict, "node-name", json_new_string(node->name));
+    }
+    for (unsigned i = 0; i < BLK_ACCT_COUNT; i++) {
+        g_autofree char *bytes = g_strdup_printf("%s_bytes", acct_names[i]);
+        g_autofree char *ops = g_strdup_printf("%s_operations", acct_names[i]);
+        g_autofree char *ns = g_strdup_printf("%s_total_time_ns", acct_names[i]);
+        g_autofree char *merged = g_strdup_printf("%s_merged", acct_names[i]);
+        g_autofree char *failed = g_strdup_printf("failed_%s_operations", acct_names[i]);
+        g_autofree char *invalid = g_strdup_printf("invalid_%s_operations", acct_names[i]);
+
+        if (i != BLK_ACCT_FLUSH) {
+            json_set(stats, bytes, json_new_uint(s ? s->bytes[i] : 0));
+            json_set(stats, merged, json_new_uint(s ? s->merged[i] : 0));
+        }
+        json_set(stats, ops, json_new_uint(s ? s->ops[i] : 0));
+        json_set(stats, ns, json_new_uint(s ? s->ns[i] : 0));
+        json_set(stats, failed, json_new_uint(s ? s->failed[i] : 0));
+        json_set(stats, invalid, json_new_uint(s ? s->invalid[i] : 0));
+    }
+    json_set(stats, "wr_highest_offset", json_new_uint(node ? node->wr_highest : 0));
+    json_set(stats, "account_invalid", json_new_bool(true));
+    json_set(stats, "account_failed", json_new_bool(true));
+    json_set(stats, "timed_stats", json_new_list());
+    if (s && s->last_access_ns) {
+        json_set(stats, "idle_time_ns",
+                 json_new_int(g_get_monotonic_time() * 1000 - s->last_access_ns));
+    }
+    json_set(dict, "stats", stats);
+    if (node && node->file) {
+        json_set(dict, "parent", query_node_stats(NULL, node->file->node));
+    }
+    if (node && node->backing) {
+        json_set(dict, "backing", query_node_stats(NULL, node->backing->node));
+    }
+    return dict;
+}
+
+Json *blk_query_stats(BlockBackend *blk, bool query_nodes)
+{
+    Json *dict = query_node_stats(query_nodes ? NULL : blk, blk_node(blk));
+
+    if (!query_nodes) {
+        json_set(dict, "device", json_new_string(blk->name));
+        if (blk->device_name) {
+            json_set(dict, "qdev", json_new_string(blk->device_name));
+        }
+    }
+    return dict;
+}

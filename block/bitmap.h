@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Dirty bitmaps of a node: which granules were written since some moment.
+ * Thread rule: the node's event loop.
+ */
+#ifndef BLOCK_BITMAP_H
+#define BLOCK_BITMAP_H
+
+#include "block/graph.h"
+
+typedef struct DirtyBitmap {
+    char *name;
+    uint32_t granularity;
+    uint64_t length, dirty;      /* bytes of the node; set bits */
+    uint64_t *bits;
+    bool enabled, persistent, inconsistent, busy;
+} DirtyBitmap;
+
+/* GRANULARITY: a power of two, 512 to 2 GiB; 0: the cluster size or 64 KiB. */
+DirtyBitmap *dirty_bitmap_add(BlockNode *node, const char *name, uint32_t granularity,
+                              GError **error);
+DirtyBitmap *dirty_bitmap_find(BlockNode *node, const char *name);
+void dirty_bitmap_remove(BlockNode *node, DirtyBitmap *bitmap);
+void dirty_bitmap_clear(DirtyBitmap *bitmap);
+void dirty_bitmap_set(DirtyBitmap *bitmap, uint64_t offset, uint64_t bytes);
+bool dirty_bitmap_get(const DirtyBitmap *bitmap, uint64_t offset);
+/* Next dirty run at or after OFFSET; false when there is none. */
+bool dirty_bitmap_next(const DirtyBitmap *bitmap, uint64_t offset, uint64_t *start,
+                       uint64_t *bytes);
+bool dirty_bitmap_merge(DirtyBitmap *to, const DirtyBitmap *from, GError **error);
+
+/* Hooks of io.c. */
+void dirty_bitmaps_set(BlockNode *node, uint64_t offset, uint64_t bytes);
+void dirty_bitmaps_resize(BlockNode *node, uint64_t length);
+void dirty_bitmaps_free(BlockNode *node);
+
+#endif

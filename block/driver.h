@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a node type is: one NodeType row, and the struct behind BlockNode.  For block/ only.
+ *
+ * The core (graph.c, io.c) guarantees to every hook: it runs in a coroutine on the node's loop;
+ * requests lie within [0, length) (a protocol also gets writes behind its end when a parent may
+ * resize); they are aligned to limits.align; BLK_REQ_FUA is only passed when fua is true; no
+ * write reaches a read-only node.  Hooks of graph changes run drained on the main loop.
+ */
+#ifndef BLOCK_DRIVER_H
+#define BLOCK_DRIVER_H
+
+#include "base/bits.h"
+#include "base/error.h"
+#include "block/graph.h"
+
+typedef struct NodeType NodeType;
+typedef struct DirtyBitmap DirtyBitmap;
+
+typedef enum DetectZeroes { DETECT_OFF, DETECT_ON, DETECT_UNMAP } DetectZeroes;
+
+typedef struct NodeLimits {
+    uint32_t align;            /* of offset and length of requests; power of two */
+    uint32_t mem_align;        /* of buffers; 1: any */
+    uint32_t max_transfer;     /* 0: no limit */
+    uint32_t zero_align;       /* preferred granularity of write_zeroes */
+    uint32_t discard_align;
+} NodeLimits;
+
+struct BlockChild {
+    char *name;
+    BlockNode *node;           /* the child */
+    BlockNode *parent;         /* NULL: a root edge */
+    uint32_t perm, shared;
+    const ChildHooks *hooks;   /* root edges */
+    void *opaque;
+};
+
+typedef struct TrackedWrite TrackedWrite;
+
+struct BlockNode {
+    const NodeType *type;
+    void *state;
+    char *name, *filename;
+    unsigned refs;
+    bool monitor_owned;
+    int flags;
+    EventLoop *loop;
+    NodeLimits limits;
+    uint64_t length;
+    bool read_only, fua, force_share, no_flush, direct, discard_unmap, probed, encrypted;
+    bool grows;                /* protocol: write behind the end extends */
+    bool dirty_since_flush;
+    DetectZeroes detect_zeroes;
+    BlockChild *file, *backing, *data_file;
+    char *backing_file, *backing_format;
+    bool backing_overridden;   /* by the option backing= */
+    GPtrArray *children;       /* of BlockChild, owned */
+    GPtrArray *parents;        /* of BlockChild, borrowed */
+    uint32_t perm, shared;     /* sums over the parents, as granted */
+    unsigned in_flight, quiesced;
+    CoQueue drain_queue;       /* requests held back */
+    TrackedWrite *tracked;
+    GPtrArray *bitmaps;        /* of DirtyBitmap */
+    uint64_t write_gen;        /* bumped by each completed write */
+    uint64_t wr_highest;
+};
+
+struct NodeType {
+    const char *name;
+    const char *prefixes;      /* protocols: "file", "nbd,nbd+unix": filename scheme(s) */
+    size_t state_size;
+    bool is_protocol, is_filter, has_backing, has_variable_length, no_file;
+    bool zero_init;            /* a fresh image reads as zeroes */
+    /* 0..100 how surely HEAD is ours. */
+    int (*probe)(const uint8_t *head, size_t len, const char *filename);
+    /* Format: node->file is open.  Sets length, limits, backing_file. */
+    bool (*open)(BlockNode *node, NodeOpts *opts, GError **error);
+    void (*close)(BlockNode *node);
+    /* Turns the protocol's own filename syntax into options. */
+    bool (*parse_filename)(const char *filename, NodeOpts *opts, GError **error);
+
+    int (*co_preadv)(BlockNode *node, uint64_t offset, IoSpan span);
+    int (*co_pwritev)(BlockNode *node, uint64_t offset, IoSpan span, int flags);
+    int (*co_write_zeroes)(BlockNode *node, uint64_t offset, uint64_t bytes, int flags);
+    int (*co_discard)(BlockNode *node, uint64_t offset, uint64_t bytes);
+    /* To the file below; the core flushes that one afterwards. */
+    int (*co_flush)(BlockNode *node);
+    int (*co_status)(BlockNode *node, uint64_t offset, uint64_t bytes, BlockStatus *status);
+    int (*co_write_compressed)(BlockNode *node, uint64_t offset, IoSpan span);
+    bool (*co_truncate)(BlockNode *node, uint64_t length, bool exact, const char *prealloc,
+                        GError **error);
+
+    /* Locks of other processes: the sums just computed.  Called before they are stored. */
+    bool (*set_perm)(BlockNode *node, uint32_t perm, uint32_t shared, GError **error);
+
+    bool (*create)(const char *filename, NodeOpts *opts, GError **error);
+    const char *create_help;   /* "  size=<size>            - Virtual disk size\n" ... */
+    uint32_t (*cluster_size)(const BlockNode *node);
+    void (*info)(BlockNode *node, Json *image_info);
+    uint64_t (*allocated_size)(BlockNode *node);
+    bool (*check)(BlockNode *node, int fix, CheckResult *result, GError **error);
+    bool (*change_backing)(BlockNode *node, const char *file, const char *format,
+                           GError **error);
+    bool (*amend)(BlockNode *node, NodeOpts *opts, GError **error);
+    bool (*make_empty)(BlockNode *node, GError **error);
+    bool (*measure)(NodeOpts *opts, BlockNode *source, uint64_t *required, uint64_t *full,
+                    uint64_t *bitmaps, GError **error);
+    bool (*snapshot_create)(BlockNode *node, const char *name, const SnapshotInfo *vm,
+                            GError **error);
+    bool (*snapshot_apply)(BlockNode *node, const char *id, GError **error);
+    bool (*snapshot_delete)(BlockNode *node, const char *id, GError **error);
+    GPtrArray *(*snapshot_list)(BlockNode *node, GError **error);
+    bool (*snapshot_load_tmp)(BlockNode *node, const char *id, GError **error);
+    bool (*bitmap_add)(BlockNode *node, const char *name, uint32_t granularity, GError **error);
+    /* "remove", "clear", "enable", "disable". */
+    bool (*bitmap_action)(BlockNode *node, const char *name, const char *action,
+                          GError **error);
+    bool (*bitmap_merge)(BlockNode *node, const char *name, BlockNode *source_node,
+                         const char *source, GError **error);
+};
+
+/* All types; the table is in block/types.c. */
+const NodeType *node_type_find(const char *name);
+const NodeType *node_type_at(unsigned index);      /* NULL past the end */
+/* By "scheme:" of a filename; the file protocol when there is none. */
+const NodeType *node_type_for_filename(const char *filename, GError **error);
+
+/* Opens (or refers to) the child NAME of NODE while NODE is being opened: by "NAME" (a node name),
+ * by "NAME.*" options, or by FILENAME. */
+BlockChild *node_open_child(BlockNode *node, const char *name, const char *filename,
+                            NodeOpts *opts, int flags, GError **error);
+BlockChild *node_attach_child(BlockNode *node, BlockNode *child, const char *name,
+                              GError **error);
+void node_detach_child(BlockNode *node, BlockChild *child);
+/* Recomputes what NODE needs from its children (after read_only or perm changed). */
+bool node_refresh_perms(BlockNode *node, GError **error);
+
+/* Creates FILENAME by its protocol, LENGTH bytes long, and opens it for writing. */
+BlockNode *image_create_file(const char *filename, uint64_t length, GError **error);
+/* "size" and checks of it: multiple of 512, at most MAX. */
+bool create_take_size(NodeOpts *opts, uint64_t max, uint64_t *size, GError **error);
+/* Fails when OPTS still has keys. */
+bool create_opts_finish(const char *format, NodeOpts *opts, GError **error);
+
+#endif

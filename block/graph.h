@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Block nodes: the graph.  Requests are in block/io.h, node types in block/driver.h.
+ *
+ * A node is one row of behaviour (a format such as qcow2, a protocol such as file, a filter such
+ * as throttle) plus its children ("file", "backing", "data-file").  Each edge states what the
+ * parent does (perm) and what it lets others do (shared); node_open() and every change of the
+ * graph fail when two parents of a node contradict each other, and the file protocol extends
+ * this to other processes by locks.
+ *
+ *     g_autoptr(NodeOpts) opts = node_opts_new();
+ *     node_opts_set(opts, "driver", "qcow2");
+ *     BlockNode *node = node_open("disk.qcow2", opts, NODE_OPEN_RDWR, error);
+ *     ...
+ *     node_unref(node);
+ *
+ * Options are flat: "file.driver" -> "file", values as text ("on"/"off").  -drive gives them so;
+ * the JSON of -blockdev is flattened first.  A type takes the keys that it knows; one that is
+ * left over is an error naming it.
+ *
+ * Thread rule: main loop only; graph changes happen drained.  May be called in a coroutine.
+ */
+#ifndef BLOCK_GRAPH_H
+#define BLOCK_GRAPH_H
+
+#include "base/json.h"
+#include "block/io.h"
+
+/* ---- options ---- */
+
+typedef struct NodeOpts NodeOpts;
+NodeOpts *node_opts_new(void);
+void node_opts_free(NodeOpts *opts);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(NodeOpts, node_opts_free)
+NodeOpts *node_opts_copy(const NodeOpts *opts);
+void node_opts_set(NodeOpts *opts, const char *key, const char *value);
+void node_opts_default(NodeOpts *opts, const char *key, const char *value);
+const char *node_opts_get(const NodeOpts *opts, const char *key);
+/* Takes the key out; NULL when absent. */
+char *node_opts_take(NodeOpts *opts, const char *key);
+bool node_opts_take_bool(NodeOpts *opts, const char *key, bool *value, GError **error);
+bool node_opts_take_uint(NodeOpts *opts, const char *key, uint64_t *value, GError **error);
+/* With QEMU's size suffixes (k, M, G, T, P, E). */
+bool node_opts_take_size(NodeOpts *opts, const char *key, uint64_t *value, GError **error);
+/* All of "PREFIX.", without the prefix. */
+NodeOpts *node_opts_take_prefix(NodeOpts *opts, const char *prefix);
+bool node_opts_empty(const NodeOpts *opts);
+const char *node_opts_any_key(const NodeOpts *opts);
+/* Nested dicts and lists become dotted keys ("a.0"). */
+bool node_opts_add_json(NodeOpts *opts, const Json *dict, GError **error);
+/* "a=b,c.d=e" with ",," for a comma; a first item without = gets IMPLIED as its key. */
+bool node_opts_add_keyval(NodeOpts *opts, const char *text, const char *implied, GError **error);
+
+/* ---- nodes ---- */
+
+enum {
+    NODE_OPEN_RDWR = 1 << 0,
+    NODE_OPEN_NO_BACKING = 1 << 1,    /* do not open the backing file */
+    NODE_OPEN_PROTOCOL = 1 << 2,      /* filename names a protocol node: no probing */
+    NODE_OPEN_NO_IO = 1 << 3,         /* metadata only: no key needed, data-file may be missing */
+    NODE_OPEN_CHECK = 1 << 4,         /* be lenient about what check repairs */
+    NODE_OPEN_INLINE_IO = 1 << 5,     /* tools: host I/O in the calling thread */
+    NODE_OPEN_RESIZE = 1 << 6,        /* the parent may grow a protocol node */
+    NODE_OPEN_UNSAFE_BACKING = 1 << 7,/* a missing backing file is no error */
+    NODE_OPEN_AUTO_RO = 1 << 8,
+};
+
+enum {
+    BLK_PERM_CONSISTENT_READ = 1 << 0,
+    BLK_PERM_WRITE = 1 << 1,
+    BLK_PERM_WRITE_UNCHANGED = 1 << 2,
+    BLK_PERM_RESIZE = 1 << 3,
+    BLK_PERM_ALL = 15,
+};
+/* "write, resize" */
+char *blk_perm_text(uint32_t perm);
+
+BlockNode *node_open(const char *filename, NodeOpts *opts, int flags, GError **error);
+/* What a "file"/"backing" option or a command's argument may be: the name of a node. */
+BlockNode *node_by_name(const char *name);
+BlockNode *node_next(BlockNode *node);                /* NULL: first */
+BlockNode *node_ref(BlockNode *node);
+void node_unref(BlockNode *node);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(BlockNode, node_unref)
+/* -blockdev and blockdev-add: the monitor's own reference. */
+bool node_add(NodeOpts *opts, GError **error);
+bool node_del(const char *name, GError **error);
+
+const char *node_name(const BlockNode *node);
+const char *node_format(const BlockNode *node);
+const char *node_filename(const BlockNode *node);
+bool node_is_read_only(const BlockNode *node);
+BlockNode *node_file(const BlockNode *node);
+BlockNode *node_backing(const BlockNode *node);
+const char *node_backing_filename(const BlockNode *node);  /* as the header has it, or NULL */
+const char *node_backing_format(const BlockNode *node);
+/* The backing filename made absolute or relative to the current directory. */
+char *node_backing_full(const BlockNode *node, GError **error);
+/* PATH as named by an image at BASE: relative ones are relative to BASE's folder. */
+char *path_combine(const char *base, const char *path);
+
+/* Replaces the backing child (NULL: none). */
+bool node_set_backing(BlockNode *node, BlockNode *backing, GError **error);
+/* Records it in the header. */
+bool node_change_backing_file(BlockNode *node, const char *file, const char *format,
+                              GError **error);
+
+/* Waits until no request is in flight in the node and below, then keeps new ones out. */
+void node_drained_begin(BlockNode *node);
+void node_drained_end(BlockNode *node);
+void node_drain_all(void);
+bool node_flush_all(GError **error);
+
+/* ---- edges ---- */
+
+typedef struct BlockChild BlockChild;
+typedef struct ChildHooks {
+    void (*resized)(void *opaque);
+    void (*drained_begin)(void *opaque);
+    void (*drained_end)(void *opaque);
+} ChildHooks;
+/* An edge from something that is no node (a backend, a job). */
+BlockChild *node_attach_root(BlockNode *node, const char *name, uint32_t perm, uint32_t shared,
+                             const ChildHooks *hooks, void *opaque, GError **error);
+bool node_root_set_perm(BlockChild *child, uint32_t perm, uint32_t shared, GError **error);
+void node_detach_root(BlockChild *child);
+
+/* ---- images ---- */
+
+/* FORMAT NULL is raw.  OPTS hold the -o options, among them "size", "backing_file". */
+bool image_create(const char *filename, const char *format, NodeOpts *opts, GError **error);
+/* Best match by content and name; "raw" when nothing matches. */
+const char *image_probe(const uint8_t *head, size_t len, const char *filename);
+bool format_exists(const char *format);
+/* Names for "Supported formats:"; creatable only, or all. */
+char **format_names(bool creatable);
+const char *format_create_help(const char *format);
+
+/* Json of "info": virtual-size, actual-size, format-specific, ... as ImageInfo. */
+Json *node_image_info(BlockNode *node, GError **error);
+
+typedef struct SnapshotInfo {
+    char *id, *name;
+    uint64_t vm_state_size, date_sec, vm_clock_ns, disk_size;
+    uint32_t date_nsec;
+    uint64_t icount;
+    bool has_icount;
+} SnapshotInfo;
+void snapshot_info_free(SnapshotInfo *info);
+bool node_snapshot_create(BlockNode *node, const char *name, const SnapshotInfo *vm,
+                          GError **error);
+bool node_snapshot_apply(BlockNode *node, const char *id_or_name, GError **error);
+bool node_snapshot_delete(BlockNode *node, const char *id_or_name, GError **error);
+/* Array of SnapshotInfo; NULL with an error when the format has none. */
+GPtrArray *node_snapshot_list(BlockNode *node, GError **error);
+/* Reads come from the snapshot from now on; the node is read-only. */
+bool node_snapshot_load_tmp(BlockNode *node, const char *id_or_name, GError **error);
+
+typedef struct CheckResult {
+    uint64_t corruptions, leaks, check_errors, corruptions_fixed, leaks_fixed;
+    uint64_t image_end_offset;
+    uint64_t total_clusters, allocated_clusters, fragmented_clusters, compressed_clusters;
+    bool has_clusters;
+    void (*print)(const char *line, void *opaque); /* each finding; may be NULL */
+    void *opaque;
+} CheckResult;
+enum { CHECK_FIX_LEAKS = 1, CHECK_FIX_ERRORS = 2 };
+/* False with an error when it could not run at all (VM_ERROR_GENERIC; unsupported too). */
+bool node_check(BlockNode *node, int fix, CheckResult *result, GError **error);
+bool node_can_check(const BlockNode *node);
+bool node_amend(BlockNode *node, NodeOpts *opts, GError **error);
+/* After commit: everything in this layer is dropped. */
+bool node_make_empty(BlockNode *node, GError **error);
+/* required and fully-allocated bytes. */
+bool format_measure(const char *format, NodeOpts *opts, BlockNode *source, uint64_t *required,
+                    uint64_t *full, uint64_t *bitmaps, GError **error);
+bool node_truncate(BlockNode *node, uint64_t length, const char *prealloc, GError **error);
+
+#endif

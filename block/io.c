@@ -1,0 +1,670 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Requests on block nodes: bounds, alignment, detect-zeroes, FUA emulation, draining.
+ *
+ * Locking: everything of a node happens on its event loop, so plain fields suffice; requests that
+ * need a read-modify-write cycle exclude overlapping writes through the node's tracked list.
+ */
+#include "block/io.h"
+
+#include "block/bitmap.h"
+#include "block/driver.h"
+
+#define ZERO_CHUNK (1u << 20)
+#define MAX_REQUEST (1ull << 62)
+
+struct TrackedWrite {
+    uint64_t start, end;
+    TrackedWrite *next;
+    CoQueue waiters;
+};
+
+/* ---- spans ---- */
+
+int io_span_to_iov(IoSpan span, struct iovec *iov, int max, size_t *bytes)
+{
+    int n = 0;
+
+    *bytes = 0;
+    while (span.len && n < max) {
+        size_t piece = span.iov->iov_len - span.skip;
+
+        piece = piece < span.len ? piece : span.len;
+        if (piece) {
+            iov[n].iov_base = (char *)span.iov->iov_base + span.skip;
+            iov[n++].iov_len = piece;
+            *bytes += piece;
+            span.len -= piece;
+        }
+        span.iov++;
+        span.skip = 0;
+    }
+    return n;
+}
+
+/* Calls FN on each contiguous piece. */
+#define SPAN_EACH(span, ptr, piece, body)                                                \
+    while ((span).len) {                                                                 \
+        size_t piece = MIN((span).iov->iov_len - (span).skip, (span).len);               \
+        char *ptr = (char *)(span).iov->iov_base + (span).skip;                          \
+        body;                                                                            \
+        (span).len -= piece;                                                             \
+        (span).iov++;                                                                    \
+        (span).skip = 0;                                                                 \
+    }
+
+void io_span_to_buf(IoSpan span, void *buf)
+{
+    SPAN_EACH(span, ptr, piece, { memcpy(buf, ptr, piece); buf = (char *)buf + piece; });
+}
+
+void io_span_from_buf(IoSpan span, const void *buf)
+{
+    SPAN_EACH(span, ptr, piece, { memcpy(ptr, buf, piece); buf = (const char *)buf + piece; });
+}
+
+void io_span_zero(IoSpan span)
+{
+    SPAN_EACH(span, ptr, piece, memset(ptr, 0, piece));
+}
+
+bool buffer_is_zero(const void *buf, size_t len)
+{
+    const unsigned char *p = buf;
+    size_t head = MIN(len, 16);
+
+    for (size_t i = 0; i < head; i++) {
+        if (p[i]) {
+            return false;
+        }
+    }
+    /* All equal to the one 16 bytes before: libc compares with the widest vectors there are. */
+    return len <= 16 || memcmp(p, p + 16, len - 16) == 0;
+}
+
+bool io_span_is_zero(IoSpan span)
+{
+    SPAN_EACH(span, ptr, piece, if (!buffer_is_zero(ptr, piece)) { return false; });
+    return true;
+}
+
+void *io_span_flat(IoSpan span)
+{
+    if (span.len && span.iov->iov_len - span.skip >= span.len) {
+        return (char *)span.iov->iov_base + span.skip;
+    }
+    return NULL;
+}
+
+/* ---- draining and tracking ---- */
+
+void node_request_begin(BlockNode *node)
+{
+    while (node->quiesced && node->in_flight == 0) {
+        co_queue_wait(&node->drain_queue, NULL);
+    }
+    node->in_flight++;
+}
+
+void node_request_end(BlockNode *node)
+{
+    node->in_flight--;
+}
+
+/* A request from a parent node is part of one already let in; only roots are held back. */
+static void inner_begin(BlockNode *node)
+{
+    node->in_flight++;
+}
+
+static void track_begin(BlockNode *node, TrackedWrite *w, uint64_t start, uint64_t end)
+{
+    TrackedWrite *other;
+
+again:
+    for (other = node->tracked; other; other = other->next) {
+        if (other->start < end && start < other->end) {
+            co_queue_wait(&other->waiters, NULL);
+            goto again;
+        }
+    }
+    w->start = start;
+    w->end = end;
+    co_queue_init(&w->waiters);
+    w->next = node->tracked;
+    node->tracked = w;
+}
+
+static void track_end(BlockNode *node, TrackedWrite *w)
+{
+    TrackedWrite **p = &node->tracked;
+
+    while (*p != w) {
+        p = &(*p)->next;
+    }
+    *p = w->next;
+    co_queue_wake_all(&w->waiters);
+}
+
+static bool range_ok(uint64_t offset, uint64_t bytes)
+{
+    return offset <= MAX_REQUEST && bytes <= MAX_REQUEST - offset;
+}
+
+/* ---- reading ---- */
+
+static void *bounce_alloc(const BlockNode *node, size_t size)
+{
+    size_t align = MAX(node->limits.mem_align, 4096);
+    void *p = NULL;
+
+    return posix_memalign(&p, align, MAX(size, 1)) == 0 ? p : NULL;
+}
+
+static bool span_aligned(const BlockNode *node, IoSpan span)
+{
+    size_t mask = node->limits.mem_align - 1;
+
+    if (node->limits.mem_align <= 1) {
+        return true;
+    }
+    SPAN_EACH(span, ptr, piece, if (((uintptr_t)ptr | piece) & mask) { return false; });
+    return true;
+}
+
+static int read_aligned(BlockNode *node, uint64_t offset, IoSpan span)
+{
+    uint32_t max = node->limits.max_transfer;
+    int ret = 0;
+
+    while (span.len && ret == 0) {
+        size_t piece = max && span.len > max ? max : span.len;
+
+        ret = node->type->co_preadv(node, offset, io_span_sub(span, 0, piece));
+        offset += piece;
+        span = io_span_sub(span, piece, span.len - piece);
+    }
+    return ret;
+}
+
+static int read_bounced(BlockNode *node, uint64_t offset, IoSpan span)
+{
+    uint32_t align = node->limits.align;
+    uint64_t start = align_down(offset, align), end = align_up(offset + span.len, align);
+    void *buf = bounce_alloc(node, end - start);
+    int ret;
+
+    if (!buf) {
+        return -ENOMEM;
+    }
+    IO_BUF(whole, buf, end - start);
+    ret = read_aligned(node, start, whole);
+    if (ret == 0) {
+        io_span_from_buf(span, (char *)buf + (offset - start));
+    }
+    free(buf);
+    return ret;
+}
+
+int co_node_preadv(BlockNode *node, uint64_t offset, IoSpan span)
+{
+    uint32_t align = node->limits.align;
+    int ret;
+
+    if (!node->type->co_preadv) {
+        return -ENOTSUP;
+    }
+    if (!range_ok(offset, span.len)) {
+        return -EIO;
+    }
+    if (offset + span.len > node->length) {
+        uint64_t in = offset < node->length ? node->length - offset : 0;
+
+        io_span_zero(io_span_sub(span, in, span.len - in));
+        span.len = in;
+    }
+    if (!span.len) {
+        return 0;
+    }
+    inner_begin(node);
+    if (((offset | span.len) & (align - 1)) == 0 && span_aligned(node, span)) {
+        ret = read_aligned(node, offset, span);
+    } else if (((offset | span.len) & (align - 1)) && offset + span.len == node->length &&
+               align == 1) {
+        ret = read_aligned(node, offset, span);
+    } else {
+        ret = read_bounced(node, offset, span);
+    }
+    node_request_end(node);
+    return ret;
+}
+
+/* ---- writing ---- */
+
+static int write_done(BlockNode *node, uint64_t offset, uint64_t bytes, int flags, int ret)
+{
+    if (ret == 0) {
+        node->write_gen++;
+        node->dirty_since_flush = true;
+        node->wr_highest = MAX(node->wr_highest, offset + bytes);
+        if (node->grows && offset + bytes > node->length) {
+            node->length = offset + bytes;
+        }
+    }
+    /* Also after a failure: part of it may have been written. */
+    dirty_bitmaps_set(node, offset, bytes);
+    if (ret == 0 && (flags & BLK_REQ_FUA)) {
+        ret = co_node_flush(node);
+    }
+    return ret;
+}
+
+static int write_aligned(BlockNode *node, uint64_t offset, IoSpan span, int flags)
+{
+    uint32_t max = node->limits.max_transfer;
+    int ret = 0;
+
+    if (flags & BLK_REQ_COMPRESSED) {
+        return node->type->co_write_compressed
+                   ? node->type->co_write_compressed(node, offset, span) : -ENOTSUP;
+    }
+    if (node->detect_zeroes != DETECT_OFF && io_span_is_zero(span)) {
+        int zflags = node->detect_zeroes == DETECT_UNMAP ? BLK_REQ_MAY_UNMAP : 0;
+
+        return co_node_write_zeroes(node, offset, span.len, zflags);
+    }
+    while (span.len && ret == 0) {
+        size_t piece = max && span.len > max ? max : span.len;
+
+        ret = node->type->co_pwritev(node, offset, io_span_sub(span, 0, piece), flags);
+        offset += piece;
+        span = io_span_sub(span, piece, span.len - piece);
+    }
+    return ret;
+}
+
+/* Read what is around, merge, write; no other write may come between. */
+static int write_rmw(BlockNode *node, uint64_t offset, IoSpan span, int flags)
+{
+    uint32_t align = node->limits.align;
+    uint64_t start = align_down(offset, align), end = align_up(offset + span.len, align);
+    TrackedWrite w;
+    void *buf = bounce_alloc(node, end - start);
+    int ret = 0;
+
+    if (!buf) {
+        return -ENOMEM;
+    }
+    track_begin(node, &w, start, end);
+    if (start != offset) {
+        ret = co_node_pread(node, start, buf, align);
+    }
+    if (ret == 0 && end != offset + span.len && (start == offset || end - start > align)) {
+        ret = co_node_pread(node, end - align, (char *)buf + (end - start - align), align);
+    }
+    if (ret == 0) {
+        io_span_to_buf(span, (char *)buf + (offset - start));
+        IO_BUF(whole, buf, end - start);
+        ret = write_aligned(node, start, whole, flags);
+    }
+    track_end(node, &w);
+    free(buf);
+    return ret;
+}
+
+static int write_check(BlockNode *node, uint64_t offset, uint64_t bytes)
+{
+    if (node->read_only) {
+        return -EPERM;
+    }
+    if (!range_ok(offset, bytes) || (!node->grows && offset + bytes > node->length)) {
+        return -EIO;
+    }
+    return 0;
+}
+
+int co_node_pwritev(BlockNode *node, uint64_t offset, IoSpan span, int flags)
+{
+    uint32_t align = node->limits.align;
+    uint64_t bytes = span.len;
+    int ret = write_check(node, offset, bytes);
+
+    if (ret < 0 || !bytes) {
+        return ret;
+    }
+    if (!node->type->co_pwritev) {
+        return -ENOTSUP;
+    }
+    inner_begin(node);
+    if (align == 1 && span_aligned(node, span)) {
+        ret = write_aligned(node, offset, span, flags);
+    } else if (((offset | bytes) & (align - 1)) == 0 && span_aligned(node, span)) {
+        TrackedWrite w;
+
+        track_begin(node, &w, offset, offset + bytes);
+        ret = write_aligned(node, offset, span, flags);
+        track_end(node, &w);
+    } else {
+        ret = write_rmw(node, offset, span, flags);
+    }
+    ret = write_done(node, offset, bytes, flags, ret);
+    node_request_end(node);
+    return ret;
+}
+
+static int write_zero_buffers(BlockNode *node, uint64_t offset, uint64_t bytes)
+{
+    void *buf = bounce_alloc(node, MIN(bytes, ZERO_CHUNK));
+    int ret = 0;
+
+    if (!buf) {
+        return -ENOMEM;
+    }
+    memset(buf, 0, MIN(bytes, ZERO_CHUNK));
+    while (bytes && ret == 0) {
+        size_t piece = MIN(bytes, ZERO_CHUNK);
+        IO_BUF(span, buf, piece);
+
+        ret = node->type->co_pwritev(node, offset, span, 0);
+        offset += piece;
+        bytes -= piece;
+    }
+    free(buf);
+    return ret;
+}
+
+/* One edge that is not aligned: as a plain write, which merges. */
+static int zero_edge(BlockNode *node, uint64_t offset, size_t bytes)
+{
+    g_autofree void *buf = g_malloc0(bytes);
+    IO_BUF(span, buf, bytes);
+
+    return write_rmw(node, offset, span, 0);
+}
+
+int co_node_write_zeroes(BlockNode *node, uint64_t offset, uint64_t bytes, int flags)
+{
+    uint64_t start = offset, len = bytes, align = node->limits.align;
+    int ret = write_check(node, offset, bytes);
+
+    if (ret < 0 || !bytes) {
+        return ret;
+    }
+    inner_begin(node);
+    if (!node->discard_unmap) {
+        flags &= ~BLK_REQ_MAY_UNMAP;
+    }
+    if (start & (align - 1)) {
+        size_t piece = MIN(align_up(start, align) - start, len);
+
+        ret = zero_edge(node, start, piece);
+        start += piece;
+        len -= piece;
+    }
+    if (ret == 0 && (len & (align - 1))) {
+        size_t piece = len & (align - 1);
+
+        ret = zero_edge(node, start + len - piece, piece);
+        len -= piece;
+    }
+    if (ret == 0 && len) {
+        ret = node->type->co_write_zeroes
+                  ? node->type->co_write_zeroes(node, start, len, flags) : -ENOTSUP;
+        if (ret == -ENOTSUP && !(flags & BLK_REQ_NO_FALLBACK)) {
+            ret = node->type->co_pwritev ? write_zero_buffers(node, start, len) : -ENOTSUP;
+        }
+    }
+    ret = write_done(node, offset, bytes, flags, ret);
+    node_request_end(node);
+    return ret;
+}
+
+int co_node_discard(BlockNode *node, uint64_t offset, uint64_t bytes)
+{
+    uint64_t align = MAX(node->limits.align, node->limits.discard_align);
+    uint64_t start, end;
+    int ret = write_check(node, offset, bytes);
+
+    if (ret < 0 || !node->discard_unmap || !node->type->co_discard) {
+        return ret;
+    }
+    start = align_up(offset, align);
+    end = offset + bytes == node->length ? offset + bytes : align_down(offset + bytes, align);
+    if (start >= end) {
+        return 0;
+    }
+    inner_begin(node);
+    ret = node->type->co_discard(node, start, end - start);
+    if (ret == -ENOTSUP) {
+        ret = 0;                       /* advice that the host cannot follow */
+    }
+    ret = write_done(node, start, end - start, 0, ret);
+    node_request_end(node);
+    return ret;
+}
+
+int co_node_flush(BlockNode *node)
+{
+    int ret = 0;
+
+    if (node->read_only && !node->dirty_since_flush) {
+        return 0;
+    }
+    inner_begin(node);
+    node->dirty_since_flush = false;
+    if (node->type->co_flush && !(node->no_flush && node->type->is_protocol)) {
+        ret = node->type->co_flush(node);
+    }
+    if (ret == 0 && node->data_file && node->data_file != node->file) {
+        ret = co_node_flush(node->data_file->node);
+    }
+    if (ret == 0 && node->file) {
+        ret = co_node_flush(node->file->node);
+    }
+    if (ret < 0) {
+        node->dirty_since_flush = true;
+    }
+    node_request_end(node);
+    return ret;
+}
+
+bool co_node_truncate(BlockNode *node, uint64_t length, bool exact, const char *prealloc,
+                      GError **error)
+{
+    bool ok;
+    uint64_t old = node->length;
+
+    if (node->read_only) {
+        return error_set(error, "Image '%s' is read-only, so it cannot be resized",
+                         node->filename);
+    }
+    if (length > INT64_MAX - MIB) {
+        return error_set(error, "The new size must be less than 8 EiB");
+    }
+    inner_begin(node);
+    if (node->type->co_truncate) {
+        ok = node->type->co_truncate(node, length, exact, prealloc ? prealloc : "off", error);
+    } else if (node->type->is_filter && node->file) {
+        ok = co_node_truncate(node->file->node, length, exact, prealloc, error);
+    } else {
+        ok = error_set(error, "Image format driver '%s' does not support resize",
+                       node->type->name);
+    }
+    if (ok) {
+        node->length = length;
+        dirty_bitmaps_resize(node, length);
+        node->dirty_since_flush = true;
+        for (unsigned i = 0; old != length && i < node->parents->len; i++) {
+            BlockChild *edge = node->parents->pdata[i];
+
+            if (edge->hooks && edge->hooks->resized) {
+                edge->hooks->resized(edge->opaque);
+            }
+        }
+    }
+    node_request_end(node);
+    return ok;
+}
+
+/* ---- status ---- */
+
+int co_node_status(BlockNode *node, uint64_t offset, uint64_t bytes, BlockStatus *status)
+{
+    int ret = 0;
+
+    memset(status, 0, sizeof(*status));
+    if (offset >= node->length) {
+        status->flags = BLK_STATUS_EOF;
+        return 0;
+    }
+    bytes = MIN(bytes, node->length - offset);
+    status->bytes = bytes;
+    inner_begin(node);
+    if (node->type->co_status) {
+        ret = node->type->co_status(node, offset, bytes, status);
+    } else {
+        status->flags = BLK_STATUS_DATA | BLK_STATUS_ALLOCATED;
+        if (node->type->is_protocol) {
+            status->flags |= BLK_STATUS_OFFSET_VALID;
+            status->map = offset;
+            status->file = node;
+        }
+    }
+    if (ret == 0) {
+        status->bytes = MIN(MAX(status->bytes, 1), bytes);
+        if (status->flags & (BLK_STATUS_DATA | BLK_STATUS_ZERO)) {
+            status->flags |= BLK_STATUS_ALLOCATED;
+        }
+        if ((status->flags & BLK_STATUS_RECURSE) && (status->flags & BLK_STATUS_DATA) &&
+            (status->flags & BLK_STATUS_OFFSET_VALID) && status->file && status->file != node) {
+            BlockStatus inner;
+
+            if (co_node_status(status->file, status->map, status->bytes, &inner) == 0) {
+                if (inner.flags & BLK_STATUS_EOF) {
+                    status->flags |= BLK_STATUS_ZERO;
+                } else {
+                    status->bytes = MIN(status->bytes, inner.bytes);
+                    status->flags |= inner.flags & BLK_STATUS_ZERO;
+                }
+            }
+        }
+        if (!(status->flags & BLK_STATUS_ALLOCATED) && !node->backing) {
+            status->flags |= BLK_STATUS_ZERO;    /* nothing below: reads as zeroes */
+        }
+        if (offset + status->bytes == node->length) {
+            status->flags |= BLK_STATUS_EOF;
+        }
+    }
+    node_request_end(node);
+    return ret;
+}
+
+int co_node_status_above(BlockNode *node, BlockNode *base, uint64_t offset, uint64_t bytes,
+                         BlockStatus *status, int *depth)
+{
+    bool eof = false;
+    int ret, level = 0;
+
+    *depth = 0;
+    ret = co_node_status(node, offset, bytes, status);
+    if (ret < 0 || !status->bytes || (status->flags & BLK_STATUS_ALLOCATED)) {
+        return ret;
+    }
+    eof = status->flags & BLK_STATUS_EOF;
+    for (BlockNode *n = node->backing ? node->backing->node : NULL; n && n != base;
+         n = n->backing ? n->backing->node : NULL) {
+        BlockStatus here;
+
+        level++;
+        ret = co_node_status(n, offset, status->bytes, &here);
+        if (ret < 0) {
+            return ret;
+        }
+        if (!here.bytes) {
+            /* Behind the end of a short backing file: zeroes, decided by that layer. */
+            status->flags = BLK_STATUS_ZERO | BLK_STATUS_ALLOCATED |
+                            (eof ? BLK_STATUS_EOF : 0);
+            *depth = level;
+            return 0;
+        }
+        eof = eof && here.bytes == status->bytes;
+        *status = here;
+        *depth = level;
+        if (here.flags & BLK_STATUS_ALLOCATED) {
+            break;
+        }
+    }
+    status->flags = (status->flags & ~BLK_STATUS_EOF) | (eof ? BLK_STATUS_EOF : 0);
+    return 0;
+}
+
+/* ---- plain buffers and sync forms ---- */
+
+int co_node_pread(BlockNode *node, uint64_t offset, void *buf, size_t bytes)
+{
+    IO_BUF(span, buf, bytes);
+
+    return co_node_preadv(node, offset, span);
+}
+
+int co_node_pwrite(BlockNode *node, uint64_t offset, const void *buf, size_t bytes, int flags)
+{
+    IO_BUF(span, buf, bytes);
+
+    return co_node_pwritev(node, offset, span, flags);
+}
+
+uint64_t node_length(const BlockNode *node)
+{
+    return node->length;
+}
+
+uint32_t node_cluster_size(const BlockNode *node)
+{
+    return node->type->cluster_size ? node->type->cluster_size(node) : 0;
+}
+
+typedef struct SyncIo {
+    BlockNode *node;
+    uint64_t offset;
+    void *buf;
+    size_t bytes;
+    int kind, ret;
+} SyncIo;
+
+static void co_sync_entry(void *opaque)
+{
+    SyncIo *io = opaque;
+
+    switch (io->kind) {
+    case 0:
+        io->ret = co_node_pread(io->node, io->offset, io->buf, io->bytes);
+        break;
+    case 1:
+        io->ret = co_node_pwrite(io->node, io->offset, io->buf, io->bytes, 0);
+        break;
+    default:
+        io->ret = co_node_flush(io->node);
+    }
+}
+
+static int sync_io(SyncIo io)
+{
+    coroutine_run_sync(io.node->loop, co_sync_entry, &io);
+    return io.ret;
+}
+
+int node_pread(BlockNode *node, uint64_t offset, void *buf, size_t bytes)
+{
+    return sync_io((SyncIo){ node, offset, buf, bytes, 0, 0 });
+}
+
+int node_pwrite(BlockNode *node, uint64_t offset, const void *buf, size_t bytes)
+{
+    return sync_io((SyncIo){ node, offset, (void *)(uintptr_t)buf, bytes, 1, 0 });
+}
+
+int node_flush(BlockNode *node)
+{
+    return sync_io((SyncIo){ node, 0, NULL, 0, 2, 0 });
+}

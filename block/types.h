@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The node types there are; each is documented where it is defined.  Constant data.
+ */
+#ifndef BLOCK_TYPES_H
+#define BLOCK_TYPES_H
+
+#include "block/driver.h"
+
+extern const NodeType node_type_file, node_type_host_device, node_type_host_cdrom;
+extern const NodeType node_type_null_co, node_type_memory;
+extern const NodeType node_type_raw, node_type_qcow2;
+
+/* file, host_device or host_cdrom, by what FILENAME is. */
+const NodeType *host_file_type(const char *filename);
+
+#endif
