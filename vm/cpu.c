@@ -14,6 +14,8 @@
  */
 #include "vm/cpu.h"
 
+#include <signal.h>
+#include <stdio.h>
 #include <unistd.h>
 #include <sys/syscall.h>
 
