@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The "tcg" accelerator: guest code in software.  One thread per vCPU; each runs the interpreter
+ * over the VM's shared map of decoded code.
+ * Missing: the translator; -accel tcg,thread=single.
+ * Locking: vm/cpu.h; nothing is held while guest code runs.
+ */
+
+#include "target-x86/code.h"
+#include "target-x86/interp.h"
+#include "target-x86/x86_cpu.h"
+#include "vm/accel.h"
+
+typedef struct TcgAccel {
+    Accel accel;
+} TcgAccel;
+
+static bool tcg_init_vm(Accel *accel, Vm *vm, GError **error)
+{
+    x86_vm_code_map(vm);
+    return true;
+}
+
+static bool tcg_cpu_init(Cpu *cpu, GError **error)
+{
+    X86Cpu *x86 = x86_cpu_device(cpu)->x86;
+
+    x86->code = x86_vm_code_map(cpu->dev.vm);
+    code_map_attach_cpu(x86->code, x86);
+    interp_init(x86);
+    return true;
+}
+
+static void tcg_cpu_destroy(Cpu *cpu)
+{
+    X86Cpu *x86 = x86_cpu_device(cpu)->x86;
+
+    interp_clear(x86);
+    code_map_detach_cpu(x86->code, x86);
+}
+
+static void tcg_cpu_kick(Cpu *cpu)
+{
+    x86_cpu_request(x86_cpu_device(cpu)->x86, X86_REQ_EXIT);
+}
+
+static void tcg_cpu_run(Cpu *cpu)
+{
+    X86CpuDevice *s = x86_cpu_device(cpu);
+
+    __atomic_store_n(&cpu->exit_request, 0, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&cpu->halted, 0, __ATOMIC_SEQ_CST);
+    switch (interp_run(s->x86)) {
+    case X86_EXIT_HALT:
+        __atomic_store_n(&cpu->halted, 1, __ATOMIC_SEQ_CST);
+        break;
+    case X86_EXIT_TRIPLE_FAULT:
+        s->shutdown = true;
+        __atomic_store_n(&cpu->halted, 1, __ATOMIC_SEQ_CST);
+        vm_request_reset(cpu->dev.vm, SHUTDOWN_CAUSE_GUEST_RESET);
+        break;
+    case X86_EXIT_DEBUG:
+        vm_request_stop(cpu->dev.vm, RUN_STATE_DEBUG);
+        break;
+    case X86_EXIT_KICK:
+    case X86_EXIT_STEP:
+        break;
+    }
+}
+
+ACCEL_TYPE(tcg, .name = "tcg-accel", .accel = "tcg", .size = sizeof(TcgAccel),
+           .desc = "software emulation", .init_vm = tcg_init_vm, .cpu_init = tcg_cpu_init,
+           .cpu_run = tcg_cpu_run, .cpu_kick = tcg_cpu_kick, .cpu_destroy = tcg_cpu_destroy);

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * CPU models and their CPUID facts: rows for -cpu NAME, names of features, and the CPUID
+ * instruction's answers.  [SDM2A CPUID]
+ * Thread rule: x86_cpuid() on the vCPU's thread; the rest before it runs.
+ */
+#ifndef TARGET_X86_CPU_MODELS_H
+#define TARGET_X86_CPU_MODELS_H
+
+#include "target-x86/cpu.h"
+
+/* Names in a fixed order, aliases and versioned names included; NULL at the end. */
+const char *x86_cpu_model_name(unsigned index);
+/* One line for -cpu help. */
+const char *x86_cpu_model_description(unsigned index);
+/* An error with a close match when there is no such model. */
+bool x86_cpu_model_exists(const char *model, GError **error);
+/* Fills features[], cpuid_*, phys_bits; keeps what this build and host can do, with one warning
+ * line for each feature that is left out. */
+bool x86_cpu_model_apply(X86Cpu *cpu, const char *model, GError **error);
+
+/* "avx2", "lahf-lm" or "lahf_lm"; an error with a close match for an unknown one. */
+bool x86_cpu_set_feature(X86Cpu *cpu, const char *name, bool on, GError **error);
+/* "family", "model", "stepping", "vendor", "model-id", "level", "xlevel", "phys-bits"...: those
+ * -cpu parameters that are not on/off. */
+bool x86_cpu_model_is_param(const char *name);
+bool x86_cpu_set_param(X86Cpu *cpu, const char *name, const char *text, GError **error);
+
+/* Every feature name, for the properties of CPU objects; NULL at the end. */
+const char *x86_cpu_feature_name(unsigned index);
+bool x86_cpu_has_feature_name(const X86Cpu *cpu, const char *name);
+
+/* Where this CPU sits, for leaves 4, 0xb, 0x1f and 0x8000001e. */
+typedef struct X86Topology {
+    unsigned threads_per_core, cores_per_die, dies_per_socket;
+} X86Topology;
+void x86_cpuid_set_topology(X86Cpu *cpu, const X86Topology *topology);
+
+/* EAX, EBX, ECX, EDX of a leaf. */
+void x86_cpuid(X86Cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
+
+#endif

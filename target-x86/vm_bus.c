@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+#include "target-x86/vm_bus.h"
+
+#include "base/rcu.h"
+#include "target-x86/code.h"
+#include "vm/cpu.h"
+
+static AddressSpace *space_of(const X86VmBus *bus)
+{
+    return bus->x86->smm && bus->vm->smm_memory ? bus->vm->smm_memory : &bus->vm->memory;
+}
+
+/* A device may have asked for this CPU while it was accessed: the block ends here. */
+static void end_block_if_requested(X86VmBus *bus)
+{
+    if (atomic_load_explicit(&bus->x86->requests, memory_order_relaxed)) {
+        bus->x86->stop = 1;
+    }
+}
+
+static void bus_map(void *opaque, uint64_t gpa, X86Phys *out)
+{
+    X86VmBus *bus = opaque;
+    MemoryTarget t;
+
+    RCU_READ_SCOPE();
+    t = memory_resolve(space_of(bus), gpa);
+    *out = (X86Phys){ 0 };
+    if (t.host && t.len >= GUEST_PAGE_SIZE) {
+        out->host = t.host;
+        out->writable = !t.readonly;
+        out->log_writes = t.mr->dirty_clients & (BIT(DIRTY_VGA) | BIT(DIRTY_MIGRATION));
+    }
+}
+
+static uint64_t bus_mmio_read(void *opaque, uint64_t gpa, unsigned size)
+{
+    X86VmBus *bus = opaque;
+    uint64_t value = address_space_load(space_of(bus), gpa, size);
+
+    end_block_if_requested(bus);
+    return value;
+}
+
+static void bus_mmio_write(void *opaque, uint64_t gpa, uint64_t value, unsigned size)
+{
+    X86VmBus *bus = opaque;
+
+    address_space_store(space_of(bus), gpa, value, size);
+    end_block_if_requested(bus);
+}
+
+static uint64_t bus_port_read(void *opaque, uint16_t port, unsigned size)
+{
+    X86VmBus *bus = opaque;
+    uint64_t value = address_space_load(&bus->vm->io, port, size);
+
+    end_block_if_requested(bus);
+    return value;
+}
+
+static void bus_port_write(void *opaque, uint16_t port, uint64_t value, unsigned size)
+{
+    X86VmBus *bus = opaque;
+
+    address_space_store(&bus->vm->io, port, value, size);
+    end_block_if_requested(bus);
+}
+
+static void bus_dirty(void *opaque, uint64_t gpa, unsigned len)
+{
+    X86VmBus *bus = opaque;
+    MemoryTarget t;
+
+    RCU_READ_SCOPE();
+    t = memory_resolve(space_of(bus), gpa);
+    if (t.mr) {
+        memory_set_dirty(t.mr, t.offset, len);
+    }
+}
+
+static void bus_smm_changed(void *opaque, X86Cpu *cpu)
+{
+    if (((X86VmBus *)opaque)->vm->smm_memory) {
+        x86_cpu_request(cpu, X86_REQ_TLB_FLUSH);
+        cpu->stop = 1;
+    }
+}
+
+static const X86Bus vm_bus_ops = {
+    .map = bus_map,
+    .mmio_read = bus_mmio_read,
+    .mmio_write = bus_mmio_write,
+    .port_read = bus_port_read,
+    .port_write = bus_port_write,
+    .dirty = bus_dirty,
+    .smm_changed = bus_smm_changed,
+};
+
+/* ---- changes of the memory map ---- */
+
+static void map_changed(MemoryListener *l)
+{
+    X86VmBus *bus = l->opaque;
+
+    x86_cpu_request(bus->x86, X86_REQ_TLB_FLUSH);
+    if (bus->x86->vm_cpu && bus->x86->vm_cpu->created) {
+        cpu_kick(bus->x86->vm_cpu);
+    }
+}
+
+void x86_vm_bus_init(X86VmBus *bus, Vm *vm, X86Cpu *x86)
+{
+    bus->ops = vm_bus_ops;
+    bus->vm = vm;
+    bus->x86 = x86;
+    x86->bus = &bus->ops;
+    x86->bus_opaque = bus;
+    bus->memory_listener = (MemoryListener){ .commit = map_changed, .opaque = bus };
+    memory_listener_add(&vm->memory, &bus->memory_listener);
+    if (vm->smm_memory) {
+        bus->smm_listener = bus->memory_listener;
+        memory_listener_add(vm->smm_memory, &bus->smm_listener);
+    }
+}
+
+void x86_vm_bus_clear(X86VmBus *bus)
+{
+    memory_listener_remove(&bus->vm->memory, &bus->memory_listener);
+    if (bus->smm_listener.commit) {
+        memory_listener_remove(bus->vm->smm_memory, &bus->smm_listener);
+    }
+}
+
+/* ---- code written by devices and other CPUs ---- */
+
+/* The hook of vm/memory.h has no argument of ours; there is one VM with TCG code in a process. */
+static Vm *code_vm;
+static X86CodeMap *code_map;
+
+/* RAM is found at every place where the map shows it: code is known by its physical address. */
+static void code_written(RamBlock *ram, uint64_t offset, uint64_t len)
+{
+    const FlatMap *map;
+
+    RCU_READ_SCOPE();
+    map = rcu_get(&code_vm->memory.map);
+    for (unsigned i = 0; i < map->count; i++) {
+        const FlatRange *r = &map->ranges[i];
+        uint64_t r_len = r->last - r->start + 1, from, to;
+
+        if (r->mr->ram != ram || offset + len <= r->offset || offset >= r->offset + r_len) {
+            continue;
+        }
+        from = MAX(offset, r->offset);
+        to = MIN(offset + len, r->offset + r_len);
+        code_map_written(code_map, r->start + (from - r->offset), to - from);
+    }
+}
+
+X86CodeMap *x86_vm_code_map(Vm *vm)
+{
+    if (!code_map) {
+        code_map = code_map_new();
+        code_vm = vm;
+        memory_code_write_hook = code_written;
+    }
+    return code_map;
+}

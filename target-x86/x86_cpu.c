@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The CPU device.  Its state's meaning is in cpu.h; this file is the part that vm/ sees.
+ * Locking: machine lock; registers are read only while the vCPU is at a safe point.
+ */
+#include "target-x86/x86_cpu.h"
+
+#include "base/error.h"
+#include "target-x86/cpu_models.h"
+#include "target-x86/exception.h"
+#include "target-x86/mmu.h"
+#include "vm/accel.h"
+
+/* ---- what vm/cpu.h asks ---- */
+
+static void x86_class_reset(Cpu *cpu)
+{
+    X86CpuDevice *s = x86_cpu_device(cpu);
+
+    s->shutdown = false;
+    atomic_store(&s->x86->requests, X86_REQ_TLB_FLUSH);
+    x86_cpu_reset(s->x86, false);
+    cpu->halted = 0;
+}
+
+static bool x86_class_has_work(Cpu *cpu)
+{
+    X86CpuDevice *s = x86_cpu_device(cpu);
+
+    return !s->shutdown && x86_has_work(s->x86);
+}
+
+static uint64_t x86_class_pc(Cpu *cpu)
+{
+    const X86Cpu *x86 = x86_cpu_device(cpu)->x86;
+
+    return x86->segs[SEG_CS].base + x86->rip;
+}
+
+static bool x86_class_translate(Cpu *cpu, uint64_t va, gpa_t *pa)
+{
+    return x86_mmu_peek(x86_cpu_device(cpu)->x86, va, pa);
+}
+
+/* ---- `info registers` ---- */
+
+static void dump_seg(GString *out, const char *name, const X86Seg *seg, bool wide)
+{
+    g_string_append_printf(out, wide ? "%-3s=%04x %016" PRIx64 " %08x %08x DPL=%u\n"
+                                     : "%-3s=%04x %08" PRIx64 " %08x %08x DPL=%u\n",
+                           name, seg->sel, seg->base, seg->limit, seg->flags & 0xffff00,
+                           seg->flags >> 13 & 3);
+}
+
+static void dump_gprs(const X86Cpu *c, GString *out, bool wide)
+{
+    static const char *const wide_names[] = { "RAX", "RCX", "RDX", "RBX", "RSP", "RBP",
+                                              "RSI", "RDI", "R8 ", "R9 ", "R10", "R11",
+                                              "R12", "R13", "R14", "R15" };
+    static const unsigned order[] = { 0, 3, 1, 2, 6, 7, 5, 4, 8, 9, 10, 11, 12, 13, 14, 15 };
+
+    for (unsigned i = 0; i < (wide ? 16 : 8); i++) {
+        unsigned r = order[i];
+
+        if (wide) {
+            g_string_append_printf(out, "%s=%016" PRIx64 "%c", wide_names[r], c->gpr[r],
+                                   i % 4 == 3 ? '\n' : ' ');
+        } else {
+            g_string_append_printf(out, "E%.2s=%08x%c", wide_names[r] + 1, (uint32_t)c->gpr[r],
+                                   i % 4 == 3 ? '\n' : ' ');
+        }
+    }
+}
+
+static void x86_class_dump(Cpu *cpu, GString *out)
+{
+    static const char *const seg_names[] = { "ES", "CS", "SS", "DS", "FS", "GS" };
+    const X86Cpu *c = x86_cpu_device(cpu)->x86;
+    bool wide = c->mode & MODE_CS64;
+    uint64_t fl = x86_rflags(c);
+    int w = wide ? 16 : 8;
+
+    dump_gprs(c, out, wide);
+    g_string_append_printf(out,
+                           "%s=%0*" PRIx64 " %s=%08x [%c%c%c%c%c%c%c] CPL=%u II=%d A20=%d SMM=%d "
+                           "HLT=%d\n",
+                           wide ? "RIP" : "EIP", w, c->rip, wide ? "RFL" : "EFL", (uint32_t)fl,
+                           fl & FLAG_DF ? 'D' : '-', fl & FLAG_OF ? 'O' : '-',
+                           fl & FLAG_SF ? 'S' : '-', fl & FLAG_ZF ? 'Z' : '-',
+                           fl & FLAG_AF ? 'A' : '-', fl & FLAG_PF ? 'P' : '-',
+                           fl & FLAG_CF ? 'C' : '-', c->cpl, c->interrupt_shadow,
+                           c->a20_mask == UINT64_MAX, c->smm, c->halted);
+    for (unsigned i = 0; i < ARRAY_LEN(seg_names); i++) {
+        dump_seg(out, seg_names[i], &c->segs[i], wide);
+    }
+    dump_seg(out, "LDT", &c->ldt, wide);
+    dump_seg(out, "TR", &c->tr, wide);
+    g_string_append_printf(out, "GDT=     %0*" PRIx64 " %08x\n", w, c->gdt.base, c->gdt.limit);
+    g_string_append_printf(out, "IDT=     %0*" PRIx64 " %08x\n", w, c->idt.base, c->idt.limit);
+    g_string_append_printf(out, "CR0=%08x CR2=%0*" PRIx64 " CR3=%0*" PRIx64 " CR4=%08x\n",
+                           (uint32_t)c->cr0, w, c->cr2, w, c->cr3, (uint32_t)c->cr4);
+    for (unsigned i = 0; i < 4; i++) {
+        g_string_append_printf(out, "DR%u=%016" PRIx64 "%c", i, c->dr[i], i == 3 ? '\n' : ' ');
+    }
+    g_string_append_printf(out, "DR6=%016" PRIx64 " DR7=%016" PRIx64 "\n", c->dr[6], c->dr[7]);
+    g_string_append_printf(out, "EFER=%016" PRIx64 "\n", c->efer);
+    g_string_append_printf(out, "FCW=%04x FSW=%04x [ST=%u] FTW=%02x MXCSR=%08x\n", c->x87.fcw,
+                           c->x87.fsw, c->x87.fsw >> 11 & 7, c->x87.ftw, c->x87.mxcsr);
+    for (unsigned i = 0; i < 16; i++) {
+        g_string_append_printf(out, "XMM%02u=%016" PRIx64 " %016" PRIx64 "%c", i,
+                               c->zmm[i].u64[1], c->zmm[i].u64[0], i & 1 ? '\n' : ' ');
+    }
+}
+
+/* ---- life cycle ---- */
+
+static void x86_init(Object *obj)
+{
+    X86CpuDevice *s = (X86CpuDevice *)(void *)obj;
+
+    cpu_init(&s->cpu);
+    s->x86 = x86_cpu_new();
+    s->x86->vm_cpu = &s->cpu;
+}
+
+static void x86_finalize(Object *obj)
+{
+    X86CpuDevice *s = (X86CpuDevice *)(void *)obj;
+
+    x86_cpu_free(s->x86);
+    cpu_clear(&s->cpu);
+}
+
+static bool x86_realize(Device *dev, GError **error)
+{
+    X86CpuDevice *s = DEVICE_CAST(X86CpuDevice, dev);
+
+    s->x86->index = s->cpu.index;
+    s->x86->apic_id = s->apic_id == UINT32_MAX ? s->cpu.index : s->apic_id;
+    s->apic_id = s->x86->apic_id;
+    x86_class_reset(&s->cpu);
+    return cpu_start(&s->cpu, error);
+}
+
+static void x86_unrealize(Device *dev)
+{
+    X86CpuDevice *s = DEVICE_CAST(X86CpuDevice, dev);
+
+    cpu_stop(&s->cpu);
+    if (s->bus.vm) {
+        x86_vm_bus_clear(&s->bus);
+    }
+}
+
+/* Registers change at a safe point only, and before any other CPU can send this one an IPI. */
+static void x86_reset_hold(Device *dev)
+{
+    x86_class_reset(&DEVICE_CAST(X86CpuDevice, dev)->cpu);
+}
+
+static const PropDef x86_props[] = {
+    PROP_U32("apic-id", X86CpuDevice, apic_id, UINT32_MAX),
+    PROP_I32("node-id", X86CpuDevice, node_id, -1),
+    PROP_I32("socket-id", X86CpuDevice, socket_id, -1),
+    PROP_I32("die-id", X86CpuDevice, die_id, -1),
+    PROP_I32("core-id", X86CpuDevice, core_id, -1),
+    PROP_I32("thread-id", X86CpuDevice, thread_id, -1),
+    PROP_END
+};
+
+/* clang-format off */
+#define X86_CPU_CLASS(...)                                                                  \
+    { .dev = { .size = sizeof(X86CpuDevice), .category = DEVICE_CATEGORY_CPU,               \
+               .init = x86_init, .finalize = x86_finalize, .props = x86_props,              \
+               .realize = x86_realize, .unrealize = x86_unrealize,                          \
+               .reset_hold = x86_reset_hold, __VA_ARGS__ },                                 \
+      .reset = x86_class_reset, .has_work = x86_class_has_work, .pc = x86_class_pc,         \
+      .dump = x86_class_dump, .translate = x86_class_translate, .arch_name = "x86_64" }
+/* clang-format on */
+
+static const CpuClass x86_cpu_class = X86_CPU_CLASS(.name = "x86_64-cpu", .abstract = true);
+TYPE_ROW(x86_cpu, &x86_cpu_class, "cpu");
+
+void x86_cpu_register_types(void)
+{
+    const char *model;
+
+    for (unsigned i = 0; (model = x86_cpu_model_name(i)); i++) {
+        CpuClass *class = g_new0(CpuClass, 1);
+        TypeRow *row = g_new0(TypeRow, 1);
+
+        *class = x86_cpu_class;
+        class->dev.name = g_strconcat(model, X86_CPU_TYPE_SUFFIX, NULL);
+        class->dev.abstract = false;
+        class->dev.init = NULL;       /* the parent's run */
+        class->dev.finalize = NULL;
+        class->dev.realize = NULL;
+        class->dev.unrealize = NULL;
+        class->dev.reset_hold = NULL;
+        class->dev.props = NULL;
+        *row = (TypeRow){ class, "x86_64-cpu" };
+        type_register(row);
+    }
+}
+
+/* ---- -cpu ---- */
+
+static bool apply_word(X86CpuDevice *s, const char *word, GError **error)
+{
+    const char *eq = strchr(word, '=');
+    g_autofree char *name = NULL;
+
+    if (*word == '+' || *word == '-') {
+        return x86_cpu_set_feature(s->x86, word + 1, *word == '+', error);
+    }
+    if (!eq) {
+        return x86_cpu_set_feature(s->x86, word, true, error);
+    }
+    name = g_strndup(word, eq - word);
+    if (type_find_prop(s->cpu.dev.obj.type, name)) {
+        return object_set_text(OBJECT(s), name, eq + 1, error);
+    }
+    if (x86_cpu_model_is_param(name)) {
+        return x86_cpu_set_param(s->x86, name, eq + 1, error);
+    }
+    if (g_str_equal(eq + 1, "on") || g_str_equal(eq + 1, "off")) {
+        return x86_cpu_set_feature(s->x86, name, g_str_equal(eq + 1, "on"), error);
+    }
+    return error_set(error, "-cpu property '%s' takes on or off, not '%s'", name, eq + 1);
+}
+
+X86CpuDevice *x86_cpu_create(Vm *vm, const char *text, unsigned index, uint32_t apic_id,
+                             GError **error)
+{
+    g_auto(GStrv) words = g_strsplit(text, ",", -1);
+    g_autofree char *type = g_strconcat(words[0], X86_CPU_TYPE_SUFFIX, NULL);
+    Device *dev;
+    X86CpuDevice *s;
+
+    if (!x86_cpu_model_exists(words[0], error) || !(dev = device_new(vm, type, error))) {
+        return NULL;
+    }
+    s = DEVICE_CAST(X86CpuDevice, dev);
+    s->cpu.index = index;
+    s->apic_id = apic_id;
+    if (!x86_cpu_model_apply(s->x86, words[0], error)) {
+        goto fail;
+    }
+    for (unsigned i = 1; words[i]; i++) {
+        if (*words[i] && !apply_word(s, words[i], error)) {
+            goto fail;
+        }
+    }
+    x86_vm_bus_init(&s->bus, vm, s->x86);
+    return s;
+
+fail:
+    object_unref(OBJECT(dev));
+    return NULL;
+}
