@@ -71,7 +71,6 @@ static bool note(char **into, const char *arg)
         return merge(&sys->field, arg, implied, error);                                      \
     }
 
-NOTE_TEXT(cpu, cpu)
 NOTE_TEXT(kernel, kernel)
 NOTE_TEXT(initrd, initrd)
 NOTE_TEXT(append, append)
@@ -87,13 +86,11 @@ NOTE_FLAG(no_hpet, no_hpet)
 NOTE_FLAG(no_acpi, no_acpi)
 NOTE_FLAG(snapshot, snapshot)
 NOTE_LIST(L, firmware_dirs)
-NOTE_LIST(accel, accels)
 NOTE_LIST(serial, serials)
 NOTE_LIST(parallel, parallels)
 NOTE_LIST(monitor, monitors)
 NOTE_KEYVAL(smp, smp_opts, "cpus")
 NOTE_KEYVAL(m, memory_opts, "size")
-NOTE_KEYVAL(machine, machine_opts, "type")
 NOTE_KEYVAL(rtc, rtc_opts, "base")
 
 bool opt_nographic(System *sys, const char *arg, GError **error)
@@ -177,7 +174,7 @@ static bool one_of(const char *what, const char *arg, const char *const *words, 
 
 bool opt_display(System *sys, const char *arg, GError **error)
 {
-    static const char *const words[] = { "none", "sdl", NULL };
+    static const char *const words[] = { "none", NULL };
 
     return one_of("display", arg, words, error) && note(&sys->display, arg);
 }

@@ -11,8 +11,6 @@
 #include "monitor/create.h"
 #include "vm/accel.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* ---- accelerator ---- */
@@ -120,27 +118,11 @@ static bool create_accel(System *sys, GError **error)
 
 /* ---- machine ---- */
 
-static void print_machine(const ObjectType *type, void *opaque)
-{
-    const MachineType *m = (const MachineType *)type;
-
-    printf("%-20s %s%s%s\n", m->machine, m->desc ? m->desc : "", m->is_default ? " (default)" : "",
-           m->deprecated ? " (deprecated)" : "");
-    if (m->alias) {
-        printf("%-20s %s (alias of %s)\n", m->alias, m->desc ? m->desc : "", m->machine);
-    }
-}
-
 const MachineType *system_machine_type(System *sys, GError **error)
 {
     const char *name = sys->machine_opts ? keyval_get(sys->machine_opts, "type") : NULL;
     const MachineType *type;
 
-    if (name && (strcmp(name, "help") == 0 || strcmp(name, "?") == 0)) {
-        printf("Supported machines are:\n");
-        type_foreach("machine", false, print_machine, NULL);
-        exit(0);
-    }
     if (name) {
         return machine_find(name, error);
     }

@@ -25,12 +25,16 @@ static void system_init(System *sys)
         .serials = g_ptr_array_new_with_free_func(g_free),
         .parallels = g_ptr_array_new_with_free_func(g_free),
         .monitors = g_ptr_array_new_with_free_func(g_free),
+        .shared_monitors = g_ptr_array_new_with_free_func(g_free),
         .firmware_dirs = g_ptr_array_new_with_free_func(g_free),
         .default_serial = true, .default_parallel = true, .default_monitor = true,
         .default_vga = true, .default_net = true, .default_cdrom = true, .default_floppy = true,
         .daemon_pipe = -1, .pidfile_fd = -1,
     };
     sys->vm = vm_new();
+    clock_attach(sys->vm->clock, NULL);
+    clock_attach(sys->vm->host_clock, NULL);
+    clock_attach(sys->vm->realtime_clock, NULL);
     run_control_init(sys);
 }
 
@@ -76,7 +80,7 @@ int main(int argc, char **argv)
 
     thread_set_main();
     report_set_program(argv[0]);
-    machine_lock();
+    machine_lock_enter_main_loop();
     system_init(&sys);
     if (!start(&sys, argc, argv, &error)) {
         error_report("%s", error->message);

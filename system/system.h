@@ -74,6 +74,9 @@ struct System {
     char *display, *vga;
     GPtrArray *serials, *parallels, *monitors;   /* char *: chardev specs, in order */
     GPtrArray *firmware_dirs;
+    GPtrArray *shared_monitors;      /* char *: back ends that "mon:" shares with a monitor */
+    unsigned monitor_count;          /* -monitor and -qmp so far */
+    void *qtest_connection;          /* backends.c */
     char *pidfile, *dump_vmstate, *qtest, *qtest_log;
     bool nodefaults, nographic, start_paused, daemonize, no_hpet, no_acpi, snapshot;
     bool default_serial, default_parallel, default_monitor, default_vga, default_net,
@@ -164,7 +167,6 @@ DECLARE_OPTION(cdrom);
 DECLARE_OPTION(fda);
 DECLARE_OPTION(fdb);
 DECLARE_OPTION(debugcon);
-DECLARE_OPTION(option_rom);
 DECLARE_OPTION(qtest);
 DECLARE_OPTION(qtest_log);
 DECLARE_OPTION(dump_vmstate);

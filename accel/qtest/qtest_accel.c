@@ -42,6 +42,7 @@ static void qtest_cpu_run(Cpu *cpu)
         g_cond_wait(&q->kicked, &q->mutex);
     }
     g_mutex_unlock(&q->mutex);
+    __atomic_store_n(&cpu->exit_request, 0, __ATOMIC_SEQ_CST);
 }
 
 static void qtest_cpu_kick(Cpu *cpu)

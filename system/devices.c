@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: MIT */
+/* -device, -object and the lists that "help" asks for. */
+#include "system/system.h"
+
+#include "base/error.h"
+#include "monitor/create.h"
+#include "vm/accel.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The dict of "a=b,c=d" or of a JSON text; *HELP when help was asked for. */
+static Json *props_of(const char *arg, const char *implied, bool *help, GError **error)
+{
+    g_autoptr(KeyVal) kv = NULL;
+    Json *props;
+
+    *help = false;
+    if (arg[0] == '{') {
+        return json_parse(arg, error);
+    }
+    kv = keyval_parse(arg, implied, KEYVAL_BARE_BOOL, error);
+    if (!kv) {
+        return NULL;
+    }
+    *help = keyval_wants_help(kv);
+    props = json_new_dict();
+    for (unsigned i = 0; i < keyval_count(kv); i++) {
+        json_set(props, keyval_key_at(kv, i), json_new_string(keyval_value_at(kv, i)));
+    }
+    return props;
+}
+
+/* ---- lists ---- */
+
+static const char *const categories[] = {
+    [DEVICE_CATEGORY_BRIDGE] = "Controller/Bridge/Hub",
+    [DEVICE_CATEGORY_USB] = "USB",
+    [DEVICE_CATEGORY_STORAGE] = "Storage",
+    [DEVICE_CATEGORY_NETWORK] = "Network",
+    [DEVICE_CATEGORY_INPUT] = "Input",
+    [DEVICE_CATEGORY_DISPLAY] = "Display",
+    [DEVICE_CATEGORY_SOUND] = "Sound",
+    [DEVICE_CATEGORY_MISC] = "Misc",
+    [DEVICE_CATEGORY_CPU] = "CPU",
+    [DEVICE_CATEGORY_WATCHDOG] = "Watchdog",
+    [DEVICE_CATEGORY_NONE] = "Uncategorized",
+};
+
+typedef struct Listing {
+    DeviceCategory category;
+    bool any;
+} Listing;
+
+static void print_device(const ObjectType *type, void *opaque)
+{
+    const DeviceType *d = (const DeviceType *)type;
+    Listing *l = opaque;
+
+    if (!d->user_creatable || d->category != l->category) {
+        return;
+    }
+    if (!l->any) {
+        printf("%s%s devices:\n", l->category == DEVICE_CATEGORY_BRIDGE ? "" : "\n",
+               categories[l->category]);
+        l->any = true;
+    }
+    printf("name \"%s\"", d->name);
+    if (d->bus) {
+        printf(", bus %s", d->bus->name);
+    }
+    if (d->desc) {
+        printf(", desc \"%s\"", d->desc);
+    }
+    printf("\n");
+}
+
+static void list_devices(void)
+{
+    for (unsigned i = 1; i <= G_N_ELEMENTS(categories); i++) {
+        Listing l = { (DeviceCategory)(i % G_N_ELEMENTS(categories)), false };
+
+        type_foreach("device", false, print_device, &l);
+    }
+}
+
+static char *default_text(const PropDef *p)
+{
+    if (p->def_str) {
+        return g_strdup_printf(" (default: \"%s\")", p->def_str);
+    }
+    if (p->type == &prop_bool || p->type == &prop_bit32 || p->type == &prop_bit64) {
+        return g_strdup_printf(" (default: %s)", p->def ? "on" : "off");
+    }
+    if (p->type == &prop_i32 || p->type == &prop_i64) {
+        return g_strdup_printf(" (default: %" G_GINT64_FORMAT ")", (gint64)p->def);
+    }
+    if (p->type == &prop_enum) {
+        return g_strdup_printf(" (default: \"%s\")", ((const char *const *)p->arg)[p->def]);
+    }
+    if (p->type == &prop_str || p->type == &prop_link || p->get) {
+        return g_strdup("");
+    }
+    return g_strdup_printf(" (default: %" G_GUINT64_FORMAT ")", p->def);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp((*(const PropDef *const *)a)->name, (*(const PropDef *const *)b)->name);
+}
+
+static void gather(const PropDef *p, GPtrArray *rows)
+{
+    for (; p && p->name; p++) {
+        if (!(p->flags & (PROP_HIDDEN | PROP_READ_ONLY))) {
+            g_ptr_array_add(rows, (void *)p);
+        }
+    }
+}
+
+static void list_props(const ObjectType *type)
+{
+    g_autoptr(GPtrArray) rows = g_ptr_array_new();
+
+    for (const ObjectType *t = type; t; t = type_parent(t)) {
+        gather(t->props, rows);
+    }
+    if (type_is_a(type, "device") && ((const DeviceType *)type)->bus) {
+        gather(((const DeviceType *)type)->bus->device_props, rows);
+    }
+    g_ptr_array_sort(rows, by_name);
+    printf("%s options:\n", type->name);
+    for (unsigned i = 0; i < rows->len; i++) {
+        const PropDef *p = rows->pdata[i];
+        g_autofree char *head = g_strdup_printf("  %s=<%s>", p->name, p->type->name);
+        g_autofree char *tail = default_text(p);
+
+        printf("%-24s - %s%s\n", head, p->help ? p->help : "", tail);
+    }
+}
+
+static void print_creatable(const ObjectType *type, void *opaque)
+{
+    for (const ObjectType *t = type; t; t = type_parent(t)) {
+        if (t->complete) {
+            printf("  %s\n", type->name);
+            return;
+        }
+    }
+}
+
+static void print_accel(const ObjectType *type, void *opaque)
+{
+    printf("%s\n", ((const AccelType *)type)->accel);
+}
+
+static void print_cpu(const ObjectType *type, void *opaque)
+{
+    const char *end = strstr(type->name, "-x86_64-cpu");
+
+    if (end) {
+        printf("x86 %-20.*s  %s\n", (int)(end - type->name), type->name,
+               type->desc ? type->desc : "");
+    }
+}
+
+static void print_machine(const ObjectType *type, void *opaque)
+{
+    const MachineType *m = (const MachineType *)type;
+
+    if (m->alias) {
+        printf("%-20s %s (alias of %s)\n", m->alias, m->desc ? m->desc : "", m->machine);
+    }
+    printf("%-20s %s%s%s\n", m->machine, m->desc ? m->desc : "", m->is_default ? " (default)" : "",
+           m->deprecated ? " (deprecated)" : "");
+}
+
+/* ---- options ---- */
+
+bool opt_machine(System *sys, const char *arg, GError **error)
+{
+    g_autoptr(KeyVal) kv = keyval_parse(arg, "type", KEYVAL_BARE_BOOL, error);
+
+    if (!kv) {
+        return false;
+    }
+    if (!sys->machine_opts) {
+        sys->machine_opts = keyval_new();
+    }
+    for (unsigned i = 0; i < keyval_count(kv); i++) {
+        keyval_set(sys->machine_opts, keyval_key_at(kv, i), keyval_value_at(kv, i));
+    }
+    if (keyval_wants_help(kv)) {
+        const char *name = keyval_get(sys->machine_opts, "type");
+        const MachineType *type = name ? machine_find(name, error) : NULL;
+
+        if (name && !type) {
+            return false;
+        }
+        if (name) {
+            list_props((const ObjectType *)type);
+        } else {
+            printf("Supported machines are:\n");
+            type_foreach("machine", false, print_machine, NULL);
+        }
+        exit(0);
+    }
+    return true;
+}
+
+static bool wants_help(const char *arg)
+{
+    return strcmp(arg, "help") == 0 || strcmp(arg, "?") == 0;
+}
+
+bool opt_accel(System *sys, const char *arg, GError **error)
+{
+    if (wants_help(arg)) {
+        printf("Accelerators supported in QEMU binary:\n");
+        type_foreach("accel", false, print_accel, NULL);
+        exit(0);
+    }
+    g_ptr_array_add(sys->accels, g_strdup(arg));
+    return true;
+}
+
+bool opt_cpu(System *sys, const char *arg, GError **error)
+{
+    if (wants_help(arg)) {
+        printf("Available CPUs:\n");
+        type_foreach("cpu", false, print_cpu, NULL);
+        exit(0);
+    }
+    g_free(sys->cpu);
+    sys->cpu = g_strdup(arg);
+    return true;
+}
+
+bool opt_device(System *sys, const char *arg, GError **error)
+{
+    bool help;
+    g_autoptr(Json) props = props_of(arg, "driver", &help, error);
+    const char *driver;
+
+    if (!props) {
+        return false;
+    }
+    driver = json_lookup_string(props, "driver");
+    if (help) {
+        const ObjectType *type = driver ? type_find(driver) : NULL;
+
+        if (!driver) {
+            list_devices();
+        } else if (!type) {
+            return error_set(error, "'%s' is not a valid device model name", driver);
+        } else {
+            list_props(type);
+        }
+        exit(0);
+    }
+    return create_device(sys->vm, props, false, error) != NULL;
+}
+
+bool opt_object(System *sys, const char *arg, GError **error)
+{
+    bool help;
+    g_autoptr(Json) props = props_of(arg, "qom-type", &help, error);
+    const char *name;
+
+    if (!props) {
+        return false;
+    }
+    name = json_lookup_string(props, "qom-type");
+    if (help) {
+        const ObjectType *type = name ? type_find(name) : NULL;
+
+        if (!name) {
+            printf("List of user creatable objects:\n");
+            type_foreach(NULL, false, print_creatable, NULL);
+        } else if (!type) {
+            return error_set(error, "invalid object type: %s", name);
+        } else {
+            list_props(type);
+        }
+        exit(0);
+    }
+    return create_object(sys->vm, props, error) != NULL;
+}

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: MIT */
+/* The client of the qtest protocol, over a pair of sockets that the emulator connects to. */
+#include "tests/qtest/libqtest.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define IRQS 256
+
+typedef struct Line {
+    int fd;
+    GString *pending;
+} Line;
+
+struct Qtest {
+    pid_t pid;
+    char *dir;
+    Line qtest, qmp;
+    bool irq[IRQS];
+    GPtrArray *events;           /* char *: QMP events nobody asked for yet */
+};
+
+static void write_all(int fd, const char *text)
+{
+    size_t len = strlen(text);
+
+    while (len) {
+        ssize_t n = write(fd, text, len);
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            g_error("the emulator has gone: %s", g_strerror(errno));
+        }
+        text += n;
+        len -= (size_t)n;
+    }
+}
+
+static char *read_line(Line *line)
+{
+    for (;;) {
+        char *end = memchr(line->pending->str, '\n', line->pending->len);
+        char buf[4096];
+        ssize_t n;
+
+        if (end) {
+            size_t len = (size_t)(end - line->pending->str);
+            char *text = g_strndup(line->pending->str, len);
+
+            g_string_erase(line->pending, 0, (gssize)len + 1);
+            g_strchomp(text);
+            return text;
+        }
+        n = read(line->fd, buf, sizeof(buf));
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            g_error("the emulator has gone");
+        }
+        g_string_append_len(line->pending, buf, n);
+    }
+}
+
+static int listen_on(const char *path)
+{
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path));
+    if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, 1) < 0) {
+        g_error("cannot listen on %s: %s", path, g_strerror(errno));
+    }
+    return fd;
+}
+
+/* The emulator may die instead of connecting: then say so rather than wait for ever. */
+static int accept_from(int listener, pid_t pid)
+{
+    struct timeval tick = { .tv_usec = 200000 };
+    int status;
+
+    setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof(tick));
+    for (;;) {
+        int fd = accept(listener, NULL, NULL);
+
+        if (fd >= 0) {
+            close(listener);
+            return fd;
+        }
+        if (waitpid(pid, &status, WNOHANG) == pid) {
+            g_error("the emulator ended with status %d before it connected", status);
+        }
+    }
+}
+
+static G_NORETURN void exec_emulator(const char *binary, const char *dir, const char *args)
+{
+    g_autofree char *command = g_strdup_printf(
+        "exec %s -qtest unix:%s/qtest -qtest-log none -chardev socket,path=%s/qmp,id=qtest-qmp "
+        "-mon chardev=qtest-qmp,mode=control -display none -accel qtest %s", binary, dir, dir,
+        args);
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    execl("/bin/sh", "sh", "-c", command, NULL);
+    _exit(127);
+}
+
+Qtest *qtest_start(const char *args)
+{
+    const char *binary = getenv("QTEST_QEMU_BINARY");
+    Qtest *q = g_new0(Qtest, 1);
+    g_autofree char *qtest_path = NULL, *qmp_path = NULL, *answer = NULL;
+    int qtest_listener, qmp_listener;
+
+    if (!binary) {
+        g_error("set QTEST_QEMU_BINARY to the emulator to test");
+    }
+    q->dir = g_dir_make_tmp("qtest-XXXXXX", NULL);
+    qtest_path = g_build_filename(q->dir, "qtest", NULL);
+    qmp_path = g_build_filename(q->dir, "qmp", NULL);
+    qtest_listener = listen_on(qtest_path);
+    qmp_listener = listen_on(qmp_path);
+    q->pid = fork();
+    if (q->pid == 0) {
+        exec_emulator(binary, q->dir, args);
+    }
+    q->events = g_ptr_array_new_with_free_func(g_free);
+    q->qmp = (Line){ -1, g_string_new(NULL) };
+    q->qtest = (Line){ -1, g_string_new(NULL) };
+    /* QEMU connects the qtest chardev first, we the other way round: the backlog takes both. */
+    q->qmp.fd = accept_from(qmp_listener, q->pid);
+    q->qtest.fd = accept_from(qtest_listener, q->pid);
+    g_free(read_line(&q->qmp));                  /* the greeting */
+    answer = qtest_qmp(q, "{'execute': 'qmp_capabilities'}");
+    return q;
+}
+
+Qtest *qtest_startf(const char *format, ...)
+{
+    g_autofree char *args = NULL;
+    va_list list;
+
+    va_start(list, format);
+    args = g_strdup_vprintf(format, list);
+    va_end(list);
+    return qtest_start(args);
+}
+
+void qtest_quit(Qtest *q)
+{
+    g_autofree char *qtest_path = g_build_filename(q->dir, "qtest", NULL);
+    g_autofree char *qmp_path = g_build_filename(q->dir, "qmp", NULL);
+    int status = 0;
+
+    kill(q->pid, SIGTERM);
+    waitpid(q->pid, &status, 0);
+    if (WIFSIGNALED(status) && WTERMSIG(status) != SIGTERM) {
+        g_error("the emulator died of signal %d", WTERMSIG(status));
+    }
+    close(q->qtest.fd);
+    close(q->qmp.fd);
+    unlink(qtest_path);
+    unlink(qmp_path);
+    rmdir(q->dir);
+    g_string_free(q->qtest.pending, TRUE);
+    g_string_free(q->qmp.pending, TRUE);
+    g_ptr_array_unref(q->events);
+    g_free(q->dir);
+    g_free(q);
+}
+
+/* ---- the protocol ---- */
+
+/* Interrupt messages come between answers. */
+static char *read_answer(Qtest *q)
+{
+    for (;;) {
+        char *line = read_line(&q->qtest);
+        char verb[16];
+        unsigned n;
+
+        if (sscanf(line, "IRQ %15s %u", verb, &n) != 2) {
+            return line;
+        }
+        if (n < IRQS) {
+            q->irq[n] = strcmp(verb, "raise") == 0;
+        }
+        g_free(line);
+    }
+}
+
+char *qtest_command(Qtest *q, const char *format, ...)
+{
+    g_autofree char *line = NULL;
+    g_autofree char *answer = NULL;
+    va_list list;
+
+    va_start(list, format);
+    line = g_strdup_vprintf(format, list);
+    va_end(list);
+    write_all(q->qtest.fd, line);
+    write_all(q->qtest.fd, "\n");
+    answer = read_answer(q);
+    if (!g_str_has_prefix(answer, "OK")) {
+        g_error("qtest: '%s' was answered '%s'", line, answer);
+    }
+    return g_strdup(answer[2] == ' ' ? answer + 3 : "");
+}
+
+bool qtest_fails(Qtest *q, const char *line)
+{
+    g_autofree char *answer = NULL;
+
+    write_all(q->qtest.fd, line);
+    write_all(q->qtest.fd, "\n");
+    answer = read_answer(q);
+    return g_str_has_prefix(answer, "FAIL");
+}
+
+static uint64_t value_of(char *take)
+{
+    uint64_t value = g_ascii_strtoull(take, NULL, 0);
+
+    g_free(take);
+    return value;
+}
+
+#define PORT(letter, type)                                                                   \
+    type qtest_in##letter(Qtest *q, uint16_t port)                                           \
+    {                                                                                        \
+        return (type)value_of(qtest_command(q, "in" #letter " 0x%x", port));                 \
+    }                                                                                        \
+    void qtest_out##letter(Qtest *q, uint16_t port, type value)                              \
+    {                                                                                        \
+        g_free(qtest_command(q, "out" #letter " 0x%x 0x%x", port, value));                   \
+    }
+PORT(b, uint8_t)
+PORT(w, uint16_t)
+PORT(l, uint32_t)
+
+#define MEMORY(letter, type)                                                                 \
+    type qtest_read##letter(Qtest *q, uint64_t addr)                                         \
+    {                                                                                        \
+        return (type)value_of(qtest_command(q, "read" #letter " 0x%" PRIx64, addr));         \
+    }                                                                                        \
+    void qtest_write##letter(Qtest *q, uint64_t addr, type value)                            \
+    {                                                                                        \
+        g_free(qtest_command(q, "write" #letter " 0x%" PRIx64 " 0x%" PRIx64, addr,           \
+                             (uint64_t)value));                                              \
+    }
+MEMORY(b, uint8_t)
+MEMORY(w, uint16_t)
+MEMORY(l, uint32_t)
+MEMORY(q, uint64_t)
+
+void qtest_memread(Qtest *q, uint64_t addr, void *buf, size_t len)
+{
+    g_autofree char *text = qtest_command(q, "b64read 0x%" PRIx64 " 0x%zx", addr, len);
+    gsize have;
+    g_autofree guchar *bytes = g_base64_decode(text, &have);
+
+    g_assert_cmpuint(have, ==, len);
+    memcpy(buf, bytes, len);
+}
+
+void qtest_memwrite(Qtest *q, uint64_t addr, const void *buf, size_t len)
+{
+    g_autofree char *text = g_base64_encode(buf, len);
+
+    g_free(qtest_command(q, "b64write 0x%" PRIx64 " 0x%zx %s", addr, len, text));
+}
+
+void qtest_memset(Qtest *q, uint64_t addr, uint8_t byte, size_t len)
+{
+    g_free(qtest_command(q, "memset 0x%" PRIx64 " 0x%zx 0x%02x", addr, len, byte));
+}
+
+int64_t qtest_clock_step(Qtest *q, int64_t ns)
+{
+    return (int64_t)value_of(qtest_command(q, "clock_step %" PRId64, ns));
+}
+
+int64_t qtest_clock_step_next(Qtest *q)
+{
+    return (int64_t)value_of(qtest_command(q, "clock_step"));
+}
+
+void qtest_irq_intercept_in(Qtest *q, const char *path)
+{
+    g_free(qtest_command(q, "irq_intercept_in %s", path));
+}
+
+bool qtest_irq(Qtest *q, unsigned n)
+{
+    g_assert_cmpuint(n, <, IRQS);
+    g_free(qtest_command(q, "endianness"));      /* whatever was sent before has arrived now */
+    return q->irq[n];
+}
+
+/* ---- QMP ---- */
+
+char *qtest_qmp(Qtest *q, const char *json)
+{
+    write_all(q->qmp.fd, json);
+    for (;;) {
+        char *line = read_line(&q->qmp);
+
+        if (!strstr(line, "\"event\": ")) {
+            return line;
+        }
+        g_ptr_array_add(q->events, line);
+    }
+}
+
+static bool is_event(const char *line, const char *name)
+{
+    g_autofree char *part = g_strdup_printf("\"event\": \"%s\"", name);
+
+    return strstr(line, part) != NULL;
+}
+
+char *qtest_wait_event(Qtest *q, const char *name)
+{
+    for (unsigned i = 0; i < q->events->len; i++) {
+        if (is_event(q->events->pdata[i], name)) {
+            return g_ptr_array_steal_index(q->events, i);
+        }
+    }
+    for (;;) {
+        char *line = read_line(&q->qmp);
+
+        if (is_event(line, name)) {
+            return line;
+        }
+        g_ptr_array_add(q->events, line);
+    }
+}
+
+/* ---- PCI ---- */
+
+static void pci_select(Qtest *q, unsigned devfn, unsigned offset)
+{
+    qtest_outl(q, 0xcf8, 0x80000000u | devfn << 8 | (offset & 0xfc));
+}
+
+#define PCI(letter, type)                                                                    \
+    type qtest_pci_read##letter(Qtest *q, unsigned devfn, unsigned offset)                   \
+    {                                                                                        \
+        pci_select(q, devfn, offset);                                                        \
+        return qtest_in##letter(q, (uint16_t)(0xcfc + (offset & 3)));                        \
+    }                                                                                        \
+    void qtest_pci_write##letter(Qtest *q, unsigned devfn, unsigned offset, type value)      \
+    {                                                                                        \
+        pci_select(q, devfn, offset);                                                        \
+        qtest_out##letter(q, (uint16_t)(0xcfc + (offset & 3)), value);                       \
+    }
+PCI(b, uint8_t)
+PCI(w, uint16_t)
+PCI(l, uint32_t)
