@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Run the tests of a build folder and end with "N passed, N failed[, N skipped]".
+
+usage: run_tests.py BUILD [--suite NAME]... [--no-suite NAME]... [TEST]...
+
+A program that speaks TAP counts as many tests as it reports; any other counts as one.
+"""
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+
+OK = re.compile(r'^(not )?ok\b(.*)$', re.M)
+
+
+def count_tap(text):
+    """(passed, failed, skipped) and the names of failed cases of a TAP output."""
+    passed = failed = skipped = 0
+    names = []
+    for bad, rest in OK.findall(text):
+        if re.search(r'#\s*skip', rest, re.I):
+            skipped += 1
+        elif bad:
+            failed += 1
+            names.append(rest.strip())
+        else:
+            passed += 1
+    return passed, failed, skipped, names
+
+
+def count_result(entry):
+    """The same for one line of meson's log."""
+    result = entry['result']
+    stdout = entry.get('stdout') or ''
+    passed, failed, skipped, names = count_tap(stdout)
+    if passed + failed + skipped == 0:
+        return ((0, 0, 1, []) if result == 'SKIP' else
+                (1, 0, 0, []) if result in ('OK', 'EXPECTEDFAIL') else
+                (0, 1, 0, [result]))
+    if result in ('FAIL', 'ERROR', 'TIMEOUT', 'INTERRUPT') and failed == 0:
+        failed += 1             # it died between two cases
+        names.append(result)
+    return passed, failed, skipped, names
+
+
+def main():
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument('build')
+    parser.add_argument('--suite', action='append', default=[])
+    parser.add_argument('--no-suite', action='append', default=[])
+    parser.add_argument('tests', nargs='*')
+    args = parser.parse_args()
+
+    log = os.path.join(args.build, 'meson-logs', 'testlog.json')
+    if os.path.exists(log):
+        os.unlink(log)
+    command = ['meson', 'test', '-C', args.build, '--no-rebuild', '--print-errorlogs']
+    for suite in args.suite:
+        command += ['--suite', suite]
+    for suite in args.no_suite:
+        command += ['--no-suite', suite]
+    status = subprocess.call(command + args.tests)
+    if not os.path.exists(log):
+        sys.exit('run_tests.py: meson test left no log')
+
+    totals = [0, 0, 0]
+    failures = []
+    skips = []
+    with open(log, encoding='utf-8') as f:
+        for line in f:
+            entry = json.loads(line)
+            passed, failed, skipped, names = count_result(entry)
+            for i, n in enumerate((passed, failed, skipped)):
+                totals[i] += n
+            failures += [f'{entry["name"]}: {name}' for name in names]
+            if skipped:
+                skips.append(entry['name'])
+    for failure in failures:
+        print(f'FAILED {failure}')
+    for name in skips:
+        print(f'has skipped tests: {name}')
+    tail = f', {totals[2]} skipped' if totals[2] else ''
+    print(f'{totals[0]} passed, {totals[1]} failed{tail}')
+    sys.exit(1 if totals[1] or status else 0)
+
+
+main()
