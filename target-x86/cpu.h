@@ -220,7 +220,9 @@ struct X86Cpu {
     bool halted;
     _Atomic uint32_t requests;  /* X86_REQ_*; tested between blocks */
     uint32_t stop;              /* own thread: leave the block after this instruction */
-    X86Seg segs[SEG_COUNT];
+    uint32_t tlb_gen;           /* counts TLB invalidations: translations cached elsewhere are stale */
+    uint64_t lin_mask;          /* derived: width of linear addresses */
+    X86Seg segs[SEG_COUNT + 1]; /* segs[SEG_FLAT] stays base 0, no limit */
     const Insn *insn;           /* being executed by the interpreter, for diagnostics */
     uint64_t block_rip;         /* interpreter: rip of the current block's first byte */
 

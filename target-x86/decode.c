@@ -495,9 +495,9 @@ static void settle_op_size(Insn *insn, const InsnDef *def, uint32_t mode)
 
 static void settle_segment(Insn *insn, uint32_t mode)
 {
+    /* Not CS: even a flat one may not be written. */
     static const uint32_t flat[SEG_COUNT] = {
-        [SEG_ES] = MODE_FLAT_ES, [SEG_CS] = MODE_FLAT_CS, [SEG_SS] = MODE_FLAT_SS,
-        [SEG_DS] = MODE_FLAT_DS,
+        [SEG_ES] = MODE_FLAT_ES, [SEG_SS] = MODE_FLAT_SS, [SEG_DS] = MODE_FLAT_DS,
     };
 
     if (insn->seg_override != SEG_COUNT &&

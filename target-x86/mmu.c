@@ -433,6 +433,7 @@ void x86_mmu_explain(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx, 
 
 void x86_tlb_flush(X86Cpu *cpu, bool globals_too)
 {
+    cpu->tlb_gen++;
     for (unsigned idx = 0; idx < X86_MMU_COUNT; idx++) {
         for (unsigned word = 0; word < X86_TLB_SIZE / 64; word++) {
             uint64_t used = cpu->tlb_used[idx][word], keep = 0;
@@ -482,6 +483,7 @@ void x86_tlb_flush_page(X86Cpu *cpu, uint64_t va)
 {
     unsigned set = x86_tlb_index(va);
 
+    cpu->tlb_gen++;
     for (unsigned idx = 0; idx < X86_MMU_COUNT; idx++) {
         if (cpu->tlb_phys[idx][set].va == (va & ~0xfffull)) {
             entry_drop(cpu, idx, set);

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * For the files that define semantic functions: prototypes of all of them (from the tables) and
+ * small helpers.  See insn.h for how they are called.
+ */
+#ifndef TARGET_X86_SEM_H
+#define TARGET_X86_SEM_H
+
+#include "target-x86/alu.h"
+#include "target-x86/mem.h"
+
+#define INSN(o, m, n, s, d, a, b, c, mo, fe, fx, at) void sem_##s(X86Cpu *cpu, const Insn *insn);
+#include "target-x86/insn/map_all.def"
+#undef INSN
+
+static inline uint64_t size_mask(unsigned size)
+{
+    return size == 8 ? ~0ull : (1ull << (8 * size)) - 1;
+}
+
+/* Replace the given CC_* bits. */
+static inline void cc_set(X86Cpu *cpu, uint32_t mask, uint32_t bits)
+{
+    cpu->cc = (cpu->cc & ~mask) | bits;
+}
+
+/* sem_branch.c: check a near branch target (#GP(0)) and cut it to the operand size. */
+uint64_t x86_branch_target(X86Cpu *cpu, uint64_t target, unsigned op_size);
+
+#endif
