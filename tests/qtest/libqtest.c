@@ -107,10 +107,11 @@ static int accept_from(int listener, pid_t pid)
 
 static G_NORETURN void exec_emulator(const char *binary, const char *dir, const char *args)
 {
+    const char *accel = getenv("QTEST_ACCEL");
     g_autofree char *command = g_strdup_printf(
         "exec %s -qtest unix:%s/qtest -qtest-log none -chardev socket,path=%s/qmp,id=qtest-qmp "
-        "-mon chardev=qtest-qmp,mode=control -display none -accel qtest %s", binary, dir, dir,
-        args);
+        "-mon chardev=qtest-qmp,mode=control -display none -accel %s %s", binary, dir, dir,
+        accel ? accel : "qtest", args);
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     execl("/bin/sh", "sh", "-c", command, NULL);

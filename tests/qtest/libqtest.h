@@ -7,7 +7,8 @@
  *     g_assert_cmphex(qtest_inb(q, 0x71) & 0x7f, ==, 0x26);
  *
  * The emulator is the program named by the environment variable QTEST_QEMU_BINARY; it may also be
- * QEMU itself, to check a test.  It runs with -accel qtest -display none, its time moves only by
+ * QEMU itself, to check a test (QTEST_ACCEL="tcg -S" where it was built without the qtest
+ * accelerator).  It runs with -accel qtest -display none, its time moves only by
  * qtest_clock_step(), and ends with the Qtest.  Anything unexpected on the protocol aborts the test.
  */
 #ifndef TESTS_QTEST_LIBQTEST_H
