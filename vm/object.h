@@ -82,6 +82,7 @@ struct Object {
     GHashTable *children;     /* name -> Object*, lazily made; owns a reference each */
     GHashTable *dynamic;      /* name -> DynamicProp*: run-time properties, lazily made */
     int refs;
+    bool embedded;            /* its memory belongs to someone else (buses) */
 };
 
 /* NULL and an error for an unknown or abstract type. */
