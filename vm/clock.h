@@ -68,7 +68,7 @@ void timer_cancel(Timer *timer);
 
 static inline bool timer_pending(const Timer *timer)
 {
-    return timer->deadline_ns >= 0;
+    return __atomic_load_n(&timer->deadline_ns, __ATOMIC_RELAXED) >= 0;
 }
 
 #endif

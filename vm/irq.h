@@ -37,6 +37,13 @@ void irq_pulse(IrqLine *line);
 /* Takes the level without telling the other end (state load). */
 void irq_restore(IrqLine *line, bool level);
 
+/*
+ * While muted (state load), irq_set() acts as irq_restore(): gates below still pass the level on
+ * among themselves, but no receiver is told.  Nests.
+ */
+void irq_mute(void);
+void irq_unmute(void);
+
 static inline void irq_raise(IrqLine *line)
 {
     irq_set(line, true);

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Clocks and timers: a sorted list a clock, fired by a GSource on a timerfd.
+ * Locking: the clock's own mutex guards list and time base; it is never held over a callback or a
+ * notification.  A timer's deadline is also read without it (timer_pending), atomically.
+ */
+#include "vm/clock.h"
+#include <errno.h>
+#include <stdio.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef struct ClockSource ClockSource;
+
+struct Clock {
+    ClockKind kind;
+    GMutex lock;
+    bool fake;
+    bool running;             /* virtual clock: advances with the host */
+    int64_t offset;           /* running: now = monotonic + offset; else now = offset */
+    int64_t (*source)(void *opaque);
+    void *source_opaque;
+    Timer *timers;            /* earliest first */
+    void (*notify)(void *opaque);
+    void *notify_opaque;
+    ClockSource *attached;
+};
+
+static int64_t host_ns(clockid_t id)
+{
+    struct timespec ts;
+
+    clock_gettime(id, &ts);
+    return ts.tv_sec * NANOSECONDS_PER_SECOND + ts.tv_nsec;
+}
+
+static int64_t now_locked(const Clock *clock)
+{
+    if (clock->source) {
+        return clock->source(clock->source_opaque);
+    }
+    if (clock->fake) {
+        return clock->offset;
+    }
+    if (clock->kind == CLOCK_KIND_HOST) {
+        return host_ns(CLOCK_REALTIME);
+    }
+    return clock->running ? host_ns(CLOCK_MONOTONIC) + clock->offset : clock->offset;
+}
+
+/* ---- the GSource: one timerfd, armed for the earliest deadline ---- */
+
+struct ClockSource {
+    GSource source;
+    Clock *clock;
+    int fd;
+    void *tag;
+};
+
+static void source_arm_locked(Clock *clock)
+{
+    struct itimerspec when = { 0 };
+
+    if (!clock->attached) {
+        return;
+    }
+    if (clock->timers && (clock->running || clock->kind != CLOCK_KIND_VIRTUAL) && !clock->fake) {
+        int64_t wait = clock->timers->deadline_ns - now_locked(clock);
+
+        wait = CLAMP(wait, 1, 3600 * NANOSECONDS_PER_SECOND);
+        when.it_value.tv_sec = wait / NANOSECONDS_PER_SECOND;
+        when.it_value.tv_nsec = wait % NANOSECONDS_PER_SECOND;
+    }
+    timerfd_settime(clock->attached->fd, 0, &when, NULL);
+}
+
+static gboolean source_dispatch(GSource *source, GSourceFunc fn, void *opaque)
+{
+    ClockSource *s = (ClockSource *)source;
+    uint64_t expirations;
+
+    if (read(s->fd, &expirations, sizeof(expirations)) < 0 && errno != EAGAIN) {
+        return G_SOURCE_REMOVE;
+    }
+    clock_run(s->clock);
+    g_mutex_lock(&s->clock->lock);
+    source_arm_locked(s->clock);
+    g_mutex_unlock(&s->clock->lock);
+    return G_SOURCE_CONTINUE;
+}
+
+static void source_finalize(GSource *source)
+{
+    close(((ClockSource *)source)->fd);
+}
+
+static GSourceFuncs source_funcs = { .dispatch = source_dispatch, .finalize = source_finalize };
+
+void clock_attach(Clock *clock, GMainContext *context)
+{
+    ClockSource *s = (ClockSource *)g_source_new(&source_funcs, sizeof(ClockSource));
+
+    g_assert(!clock->attached);
+    s->clock = clock;
+    s->fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (s->fd < 0) {
+        g_error("timerfd_create: %s", g_strerror(errno));
+    }
+    g_source_add_unix_fd(&s->source, s->fd, G_IO_IN);
+    g_source_set_name(&s->source, "clock");
+    g_source_attach(&s->source, context);
+    g_mutex_lock(&clock->lock);
+    clock->attached = s;
+    source_arm_locked(clock);
+    g_mutex_unlock(&clock->lock);
+}
+
+/* Called without the lock. */
+static void tell_earlier(Clock *clock)
+{
+    void (*notify)(void *opaque);
+    void *opaque;
+
+    g_mutex_lock(&clock->lock);
+    source_arm_locked(clock);
+    notify = clock->notify;
+    opaque = clock->notify_opaque;
+    g_mutex_unlock(&clock->lock);
+    if (notify) {
+        notify(opaque);
+    }
+}
+
+/* ---- life and time ---- */
+
+Clock *clock_new(ClockKind kind)
+{
+    Clock *clock = g_new0(Clock, 1);
+
+    g_mutex_init(&clock->lock);
+    clock->kind = kind;
+    clock->running = kind == CLOCK_KIND_REALTIME;
+    return clock;
+}
+
+Clock *clock_new_fake(ClockKind kind)
+{
+    Clock *clock = clock_new(kind);
+
+    clock->fake = true;
+    clock->running = true;
+    return clock;
+}
+
+void clock_free(Clock *clock)
+{
+    if (!clock) {
+        return;
+    }
+    if (clock->attached) {
+        g_source_destroy(&clock->attached->source);
+        g_source_unref(&clock->attached->source);
+    }
+    for (Timer *t = clock->timers; t; t = t->next) {
+        t->clock = NULL;
+    }
+    g_mutex_clear(&clock->lock);
+    g_free(clock);
+}
+
+int64_t clock_now(Clock *clock)
+{
+    int64_t now;
+
+    g_mutex_lock(&clock->lock);
+    now = now_locked(clock);
+    g_mutex_unlock(&clock->lock);
+    return now;
+}
+
+void clock_stop(Clock *clock)
+{
+    g_mutex_lock(&clock->lock);
+    if (clock->running) {
+        if (!clock->fake) {
+            clock->offset += host_ns(CLOCK_MONOTONIC);
+        }
+        clock->running = false;
+        source_arm_locked(clock);
+    }
+    g_mutex_unlock(&clock->lock);
+}
+
+void clock_start(Clock *clock)
+{
+    g_mutex_lock(&clock->lock);
+    if (!clock->running) {
+        if (!clock->fake) {
+            clock->offset -= host_ns(CLOCK_MONOTONIC);
+        }
+        clock->running = true;
+    }
+    g_mutex_unlock(&clock->lock);
+    tell_earlier(clock);
+}
+
+bool clock_is_running(const Clock *clock)
+{
+    Clock *c = (Clock *)clock;
+    bool running;
+
+    g_mutex_lock(&c->lock);
+    running = c->running;
+    g_mutex_unlock(&c->lock);
+    return running;
+}
+
+void clock_set(Clock *clock, int64_t now_ns)
+{
+    g_assert(clock->kind == CLOCK_KIND_VIRTUAL || clock->fake);
+    g_mutex_lock(&clock->lock);
+    clock->offset = now_ns;
+    if (clock->running && !clock->fake) {
+        clock->offset -= host_ns(CLOCK_MONOTONIC);
+    }
+    g_mutex_unlock(&clock->lock);
+    tell_earlier(clock);
+}
+
+void clock_make_fake(Clock *clock)
+{
+    g_mutex_lock(&clock->lock);
+    clock->offset = now_locked(clock);
+    clock->fake = true;
+    source_arm_locked(clock);
+    g_mutex_unlock(&clock->lock);
+}
+
+void clock_set_source(Clock *clock, int64_t (*now)(void *opaque), void *opaque)
+{
+    g_mutex_lock(&clock->lock);
+    clock->source = now;
+    clock->source_opaque = opaque;
+    g_mutex_unlock(&clock->lock);
+    tell_earlier(clock);
+}
+
+/* ---- timers ---- */
+
+int64_t clock_next_deadline(Clock *clock)
+{
+    int64_t deadline;
+
+    g_mutex_lock(&clock->lock);
+    deadline = clock->timers ? clock->timers->deadline_ns : -1;
+    g_mutex_unlock(&clock->lock);
+    return deadline;
+}
+
+/* Takes the first timer if it is due by LIMIT. */
+static Timer *pop_due(Clock *clock, int64_t limit)
+{
+    Timer *t;
+
+    g_mutex_lock(&clock->lock);
+    t = clock->timers;
+    if (t && t->deadline_ns <= limit) {
+        clock->timers = t->next;
+        t->next = NULL;
+        if (clock->fake && clock->offset < t->deadline_ns) {
+            clock->offset = t->deadline_ns;
+        }
+        __atomic_store_n(&t->deadline_ns, -1, __ATOMIC_RELAXED);
+    } else {
+        t = NULL;
+    }
+    g_mutex_unlock(&clock->lock);
+    return t;
+}
+
+/* A callback that sets its timer into the past again waits for the next turn: what became due
+ * after the turn began is left alone, so this ends. */
+unsigned clock_run(Clock *clock)
+{
+    int64_t limit = clock_now(clock);
+    unsigned fired = 0;
+
+    if (clock->kind == CLOCK_KIND_VIRTUAL && !clock_is_running(clock)) {
+        return 0;
+    }
+    for (unsigned budget = 10000; budget > 0; budget--) {
+        Timer *t = pop_due(clock, limit);
+        TimerFn *fn;
+
+        if (!t) {
+            break;
+        }
+        fn = t->fn;
+        fn(t->opaque);
+        fired++;
+    }
+    return fired;
+}
+
+void clock_fake_set(Clock *clock, int64_t now_ns)
+{
+    Timer *t;
+
+    g_assert(clock->fake);
+    while ((t = pop_due(clock, now_ns)) != NULL) {
+        t->fn(t->opaque);
+    }
+    g_mutex_lock(&clock->lock);
+    clock->offset = MAX(clock->offset, now_ns);
+    g_mutex_unlock(&clock->lock);
+}
+
+void clock_fake_advance(Clock *clock, int64_t delta_ns)
+{
+    clock_fake_set(clock, clock_now(clock) + delta_ns);
+}
+
+void clock_set_notify(Clock *clock, void (*notify)(void *opaque), void *opaque)
+{
+    g_mutex_lock(&clock->lock);
+    clock->notify = notify;
+    clock->notify_opaque = opaque;
+    g_mutex_unlock(&clock->lock);
+}
+
+void timer_init(Timer *timer, Clock *clock, TimerFn *fn, void *opaque)
+{
+    *timer = (Timer){ .clock = clock, .fn = fn, .opaque = opaque, .deadline_ns = -1 };
+}
+
+static void unlink_locked(Clock *clock, Timer *timer)
+{
+    if (timer->deadline_ns < 0) {
+        return;
+    }
+    for (Timer **p = &clock->timers; *p; p = &(*p)->next) {
+        if (*p == timer) {
+            *p = timer->next;
+            break;
+        }
+    }
+    timer->next = NULL;
+}
+
+void timer_set(Timer *timer, int64_t deadline_ns)
+{
+    Clock *clock = timer->clock;
+    Timer **p = &clock->timers;
+    bool earlier;
+
+    deadline_ns = MAX(deadline_ns, 0);
+    g_mutex_lock(&clock->lock);
+    unlink_locked(clock, timer);
+    while (*p && (*p)->deadline_ns <= deadline_ns) {
+        p = &(*p)->next;
+    }
+    timer->next = *p;
+    *p = timer;
+    __atomic_store_n(&timer->deadline_ns, deadline_ns, __ATOMIC_RELAXED);
+    earlier = clock->timers == timer;
+    g_mutex_unlock(&clock->lock);
+    if (earlier) {
+        tell_earlier(clock);
+    }
+}
+
+void timer_cancel(Timer *timer)
+{
+    if (!timer->clock) {
+        return;               /* never initialized, or outlived its clock */
+    }
+    g_mutex_lock(&timer->clock->lock);
+    unlink_locked(timer->clock, timer);
+    __atomic_store_n(&timer->deadline_ns, -1, __ATOMIC_RELAXED);
+    g_mutex_unlock(&timer->clock->lock);
+}
