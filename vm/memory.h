@@ -18,6 +18,7 @@
 #define VM_MEMORY_H
 
 #include "base/bits.h"
+#include "base/rcu.h"
 #include "vm/object.h"
 
 typedef struct MemoryRegion MemoryRegion;
@@ -56,13 +57,16 @@ typedef struct Iommu Iommu;   /* vm/iommu.h */
 struct MemoryRegion {
     RegionKind kind;
     const char *name;
-    Object *owner;            /* for the tree, re-entrancy guard; may be NULL */
+    Object *owner;            /* for the tree; may be NULL */
+    Device *device;           /* the owner if it is a device: re-entrancy guard */
     uint64_t size;            /* bytes; 2^64 is stored as UINT64_MAX */
     uint64_t addr;            /* in the container */
     int priority;
     bool enabled;
     bool rom_mode;            /* REGION_ROM_DEVICE: reads come from RAM */
+    bool readonly;            /* this region, or everything seen through this alias */
     uint8_t dirty_clients;    /* BIT(DirtyClient): logging wanted */
+    uint16_t log_counts[3];   /* by DirtyClient */
     MemoryRegion *container;
     MemoryRegion *children;   /* sorted, highest priority first */
     MemoryRegion *next;
@@ -113,6 +117,8 @@ void memory_region_add_eventfd(MemoryRegion *mr, uint64_t offset, unsigned size,
 void memory_region_del_eventfd(MemoryRegion *mr, uint64_t offset, unsigned size, bool match,
                                uint64_t value, int fd);
 
+/* The RAM-backed region at the end of a chain of aliases; adds to *OFFSET.  NULL: none. */
+MemoryRegion *memory_region_ram_target(MemoryRegion *mr, uint64_t *offset);
 /* Host pointer of a RAM-backed region's start.  Writing through it needs memory_set_dirty(). */
 void *memory_region_ram_ptr(MemoryRegion *mr);
 
@@ -161,7 +167,13 @@ void memory_snapshot_dirty(MemoryRegion *mr, uint64_t offset, uint64_t len, Dirt
                            unsigned long *bitmap);
 /* Counted; tells the accelerator through the listeners. */
 void memory_region_set_logging(MemoryRegion *mr, DirtyClient client, bool on);
-/* Called (any thread) before a page that has its DIRTY_CODE bit clear is written. */
+/*
+ * Translated code.  ram_block_track_code() clears the page's DIRTY_CODE bit; the first write
+ * after that sets it again and calls the hook (any thread, the write may already be done), which
+ * discards the code and may track the page anew.
+ */
+void ram_block_track_code(RamBlock *ram, uint64_t offset);
+bool ram_block_has_code(const RamBlock *ram, uint64_t offset);
 extern void (*memory_code_write_hook)(RamBlock *ram, uint64_t offset, uint64_t len);
 
 /* ---- address spaces ---- */
@@ -172,10 +184,14 @@ typedef struct FlatRange {
     MemoryRegion *mr;         /* never an alias or a container */
     uint64_t offset;          /* in mr, of start */
     bool readonly;
+    bool rom_mode;            /* mr's, when the map was made */
+    uint8_t dirty_clients;    /* mr's, when the map was made */
 } FlatRange;
 
 typedef struct FlatMap {
+    struct rcu_head rcu;
     unsigned count;
+    unsigned last_hit;        /* index of the range found last; a hint, atomic */
     FlatRange *ranges;        /* sorted by start, not overlapping */
 } FlatMap;
 
@@ -184,6 +200,7 @@ struct AddressSpace {
     MemoryRegion *root;
     FlatMap *map;             /* RCU */
     GPtrArray *listeners;
+    GArray *eventfds;         /* what the listeners have been told */
     AddressSpace *next;
     bool is_io;               /* port space: unclaimed ports read all ones silently */
 };
