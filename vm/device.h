@@ -137,7 +137,8 @@ struct Device {
     bool hotplugged;
     bool unplugging;
     uint8_t sync_muted;       /* > 0 while loading */
-    uint8_t busy;             /* re-entrancy guard of MMIO handlers and DMA */
+    uint8_t busy;             /* re-entrancy guard of MMIO handlers */
+    GPtrArray *reg_windows;   /* of device_init_reg_region() */
     int instance_id;          /* of the vmstate section; -1: allocate */
     char *opts_json;          /* as given by the user, for error messages; may be NULL */
     /* qtest's irq_intercept_in: told about every input change instead of the device. */
@@ -173,6 +174,12 @@ Device *device_find(Vm *vm, const char *id);
 
 /* Interrupt input N, as an end for irq_connect(). */
 IrqPin device_input(Device *dev, unsigned n);
+/* The bus type that TYPE plugs into, inherited along its parents; NULL: none. */
+const BusType *device_type_bus(const DeviceType *type);
+/* The vmstate of a type, inherited likewise. */
+const VmStateDesc *device_type_vmstate(const DeviceType *type);
+/* Calls FN for every device of the VM. */
+void device_foreach(Vm *vm, void (*fn)(Device *dev, void *opaque), void *opaque);
 /* Recomputes outputs now. */
 void device_sync(Device *dev);
 /* Resets this device and everything below it, three phases. */

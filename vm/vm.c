@@ -88,8 +88,16 @@ Vm *vm_new(void)
     return vm;
 }
 
+static void unplug_one(Device *dev, void *opaque)
+{
+    if (dev->realized) {
+        device_unplug(dev);
+    }
+}
+
 void vm_free(Vm *vm)
 {
+    device_foreach(vm, unplug_one, NULL);
     bus_clear(&vm->system_bus);
     object_unref(vm->root);
     address_space_destroy(&vm->memory);
