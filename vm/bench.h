@@ -23,6 +23,7 @@ typedef struct DeviceBench {
     unsigned irq_edges[64];   /* low-to-high changes seen */
     gpa_t io_base;            /* where bench_read/write offsets start in vm->io */
     gpa_t mmio_base;
+    bool took_lock;           /* the machine lock is ours to release */
 } DeviceBench;
 
 DeviceBench *device_bench_new(const char *type, const char *options);
