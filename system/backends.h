@@ -18,6 +18,5 @@ bool create_default_drives(System *sys, GError **error);
 bool connect_qtest(System *sys, GError **error);
 bool connect_display(System *sys, GError **error);
 void disconnect_backends(System *sys);
-bool dump_vmstate(System *sys, GError **error);
 
 #endif

@@ -50,12 +50,21 @@ static bool check_combinations(System *sys, GError **error)
     return true;
 }
 
+static bool dump_vmstate(System *sys, GError **error)
+{
+    const MachineType *type = system_machine_type(sys, error);
+    g_autoptr(Json) json = type ? vmstate_dump_types(type->machine) : NULL;
+    g_autofree char *text = json_to_pretty(json);
+
+    return type && g_file_set_contents(sys->dump_vmstate, text, -1, error);
+}
+
 static bool start(System *sys, int argc, char **argv, GError **error)
 {
     MonitorHubConfig hub = { sys->vm, sys, qapi_commands, qapi_command_count };
 
     if (!options_parse(sys, argc, argv, error) || !options_apply(sys, PHASE_CONFIG, error) ||
-        !check_combinations(sys, error) || !daemon_fork(sys, error)) {
+        !options_answer_help(sys, error) || !check_combinations(sys, error) || !daemon_fork(sys, error)) {
         return false;
     }
     sys->hub = monitor_hub_new(&hub);
@@ -63,7 +72,7 @@ static bool start(System *sys, int argc, char **argv, GError **error)
     if (sys->dump_vmstate) {
         return dump_vmstate(sys, error);
     }
-    return system_machine_type(sys, error) && options_apply(sys, PHASE_OBJECTS, error) &&
+    return options_apply(sys, PHASE_OBJECTS, error) && system_machine_type(sys, error) &&
            create_default_chardevs(sys, error) && options_apply(sys, PHASE_BLOCK, error) &&
            options_apply(sys, PHASE_MONITORS, error) && connect_monitors(sys, error) &&
            system_create_machine(sys, error) && options_apply(sys, PHASE_MACHINE, error) &&

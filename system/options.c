@@ -183,6 +183,22 @@ bool options_apply(System *sys, Phase phase, GError **error)
     return true;
 }
 
+/* "-device help" and the like need no machine, whatever else is on the line. */
+bool options_answer_help(System *sys, GError **error)
+{
+    for (unsigned i = 0; i < sys->uses->len; i++) {
+        OptionUse *use = sys->uses->pdata[i];
+        bool lists = use->row->apply == opt_device || use->row->apply == opt_object ||
+                     use->row->apply == opt_chardev;
+
+        if (lists && (strcmp(use->arg, "help") == 0 || strcmp(use->arg, "?") == 0 ||
+                      g_str_has_suffix(use->arg, ",help") || g_str_has_suffix(use->arg, ",?"))) {
+            return use->row->apply(sys, use->arg, error);
+        }
+    }
+    return true;
+}
+
 void options_print_help(void)
 {
     printf("QEMU emulator version 7.2.22 (rhea " RHEA_VERSION ")\n"

@@ -104,6 +104,8 @@ extern const unsigned option_count;
 /* Fills sys->uses; reports and returns false on the first bad word. */
 bool options_parse(System *sys, int argc, char **argv, GError **error);
 bool options_apply(System *sys, Phase phase, GError **error);
+/* Prints and exits when a list was asked for. */
+bool options_answer_help(System *sys, GError **error);
 void options_add_use(System *sys, const char *name, const char *arg);
 void options_print_help(void);
 
