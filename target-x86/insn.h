@@ -249,6 +249,7 @@ struct Insn {
     uint8_t fault;              /* FAULT_NONE, or the vector this instruction raises instead of running */
     InsnOpnd op[4];
     uint16_t off;               /* interpreter: bytes from block start */
+    uint16_t seg_off;           /* interpreter: where in X86Cpu the segment base to add is */
     uint16_t prefixes;          /* INSN_* */
     uint16_t imm2;              /* ENTER's level, far selector, is4 byte */
     /* encoding, for re-emission */
