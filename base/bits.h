@@ -18,10 +18,10 @@
 /* LEN ones starting at bit LOW; LEN is 1..64. */
 #define BITMASK64(low, len) ((~0ull >> (64 - (len))) << (low))
 
-#define KIB (1ull << 10)
-#define MIB (1ull << 20)
-#define GIB (1ull << 30)
-#define TIB (1ull << 40)
+#define KIB (UINT64_C(1) << 10)
+#define MIB (UINT64_C(1) << 20)
+#define GIB (UINT64_C(1) << 30)
+#define TIB (UINT64_C(1) << 40)
 
 #define NANOSECONDS_PER_SECOND 1000000000ll
 

@@ -40,6 +40,20 @@ void firmware_foreach_dir(void (*fn)(const char *dir, void *opaque), void *opaqu
     }
 }
 
+/* Next to a program that is not installed: build/bin/PROGRAM, build/roms. */
+static const char *own_dir(void)
+{
+    static char *dir;
+
+    if (!dir) {
+        g_autofree char *exe = g_file_read_link("/proc/self/exe", NULL);
+        g_autofree char *bin = exe ? g_path_get_dirname(exe) : g_strdup("");
+
+        dir = g_build_filename(bin, "..", "roms", NULL);
+    }
+    return dir;
+}
+
 static char *find_in(const char *dir, const char *name)
 {
     g_autofree char *path = g_build_filename(dir, name, NULL);
@@ -57,8 +71,11 @@ char *firmware_find(const char *name, GError **error)
     if (!path && access(name, R_OK) == 0) {
         return g_strdup(name);
     }
-    for (unsigned i = 0; i < ARRAY_LEN(builtin_dirs) && !path && !strchr(name, '/'); i++) {
-        path = find_in(builtin_dirs[i], name);
+    if (!strchr(name, '/')) {
+        path = find_in(own_dir(), name);
+        for (unsigned i = 0; i < ARRAY_LEN(builtin_dirs) && !path; i++) {
+            path = find_in(builtin_dirs[i], name);
+        }
     }
     if (path) {
         return path;

@@ -16,6 +16,7 @@ typedef struct X86VmBus {
     Vm *vm;
     X86Cpu *x86;
     void *board;              /* of the board's hooks: the local APIC */
+    void *board_data;         /* and what it shares among CPUs */
     MemoryListener memory_listener, smm_listener;
 } X86VmBus;
 

@@ -20,7 +20,8 @@ static void machine_init(Object *obj)
 static void machine_finalize(Object *obj)
 {
     Machine *m = (Machine *)(void *)obj;
-    char **owned[] = { &m->cpu_type, &m->boot_order, &m->boot_once, &m->boot_splash };
+    char **owned[] = { &m->cpu_type, &m->boot_order, &m->boot_once, &m->boot_splash,
+                       &m->rtc_base, &m->rtc_clock };
 
     for (unsigned i = 0; i < ARRAY_LEN(owned); i++) {
         g_free(*owned[i]);
@@ -117,6 +118,19 @@ void machine_done(Machine *m)
 
         hook->fn(hook->opaque);
     }
+}
+
+bool machine_create_ram(Machine *m, GError **error)
+{
+    const char *id = machine_type(m)->default_ram_id ?: "ram";
+
+    m->ram = g_new0(MemoryRegion, 1);
+    if (!memory_region_init_ram(m->ram, NULL, id, m->ram_size, error)) {
+        g_clear_pointer(&m->ram, g_free);
+        g_prefix_error(error, "-m %" PRIu64 "M: ", m->ram_size / MIB);
+        return false;
+    }
+    return true;
 }
 
 /* "none": no devices, no CPUs; what programs start to ask questions. */

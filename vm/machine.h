@@ -30,6 +30,8 @@ struct Machine {
     bool boot_menu, boot_menu_set, boot_strict;
     int boot_splash_time, boot_reboot_timeout;   /* ms; -1 unset */
     char *boot_splash;
+    char *rtc_base, *rtc_clock;      /* of -rtc; NULL: utc, host */
+    bool rtc_slew;            /* driftfix=slew */
     bool default_devices;     /* false after -nodefaults */
     /* Common -machine properties. */
     bool usb, graphics, dump_guest_core, mem_merge, suppress_vmdesc;
@@ -70,6 +72,8 @@ static inline const MachineType *machine_type(const Machine *m)
 /* By machine name or alias; NULL with an error that lists close names. */
 const MachineType *machine_find(const char *name, GError **error);
 const MachineType *machine_default(void);
+/* machine->ram from ram_size, named default_ram_id.  For boards that have RAM. */
+bool machine_create_ram(Machine *machine, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Called once all devices are there and before the first reset (ACPI tables, fw_cfg files). */
 void machine_add_done_hook(Machine *machine, void (*fn)(void *opaque), void *opaque);
 void machine_done(Machine *machine);

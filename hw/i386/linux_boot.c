@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * -kernel: a kernel image taken apart into fw_cfg items, and the option ROM of roms/ that puts them
+ * in memory and jumps.
+ * Spec: Linux "x86 boot protocol" 2.15.  PVH ELF: Xen's "x86/HVM direct boot ABI".
+ *       Multiboot 0.6.96.
+ */
+#include "hw/i386/pc.h"
+
+#include "base/error.h"
+#include "hw/i386/boot_order.h"
+#include "roms/firmware.h"
+
+/* Offsets in the setup header. */
+enum { HDR_SETUP_SECTS = 0x1f1, HDR_BOOT_FLAG = 0x1fe, HDR_MAGIC = 0x202, HDR_VERSION = 0x206,
+       HDR_TYPE_OF_LOADER = 0x210, HDR_LOADFLAGS = 0x211, HDR_CODE32 = 0x214,
+       HDR_RAMDISK_IMAGE = 0x218, HDR_RAMDISK_SIZE = 0x21c, HDR_HEAP_END = 0x224,
+       HDR_CMD_LINE_PTR = 0x228, HDR_INITRD_MAX = 0x22c, HDR_XLOADFLAGS = 0x236,
+       HDR_CMDLINE_SIZE = 0x238, HDR_LEN = 0x268 };
+enum { LOADED_HIGH = BIT(0), CAN_USE_HEAP = BIT(7), LOADER_QEMU = 0xb0 };
+enum { REAL_ADDR = 0x10000, CMDLINE_ADDR = 0x20000, PROT_ADDR = 0x100000,
+       OLD_REAL_ADDR = 0x90000, HEAP_END = 0xe000 };
+
+static bool read_file(const char *what, const char *path, char **data, gsize *len, GError **error)
+{
+    if (g_file_test(path, G_FILE_TEST_IS_DIR)) {
+        return error_set(error, "-%s '%s' is a directory: give the path of an image", what, path);
+    }
+    if (!g_file_get_contents(path, data, len, error)) {
+        g_prefix_error(error, "-%s: ", what);
+        return false;
+    }
+    return true;
+}
+
+/* As high as the kernel takes it and RAM reaches, page aligned, below what firmware reserves. */
+static bool place_initrd(PcMachine *pc, uint32_t initrd_max, uint64_t len, uint64_t kernel_end,
+                         uint32_t *addr, GError **error)
+{
+    enum { FIRMWARE_RESERVE = 0x20000 };
+    uint64_t top = MIN(pc->below_4g - FIRMWARE_RESERVE, (uint64_t)initrd_max + 1);
+
+    if (len > top || top - len < kernel_end) {
+        return error_set(error,
+                         "initrd of %" PRIu64 " MiB does not fit beside the kernel in %" PRIu64
+                         " MiB of memory: use a larger -m",
+                         len / MIB, pc->below_4g / MIB);
+    }
+    *addr = align_down(top - len, 4096);
+    return true;
+}
+
+static bool is_bzimage(const uint8_t *p, size_t len)
+{
+    return len >= HDR_LEN && le16_load(p + HDR_BOOT_FLAG) == 0xaa55 &&
+           !memcmp(p + HDR_MAGIC, "HdrS", 4) && le16_load(p + HDR_VERSION) >= 0x200;
+}
+
+static bool load_bzimage(PcMachine *pc, uint8_t *image, size_t len, GError **error)
+{
+    Machine *m = &pc->machine;
+    FwCfg *cfg = pc->fw_cfg;
+    const char *cmdline = m->append ?: "";
+    uint16_t version = le16_load(image + HDR_VERSION);
+    size_t setup_len = (1 + (image[HDR_SETUP_SECTS] ?: 4)) * 512, prot_len;
+    uint32_t initrd_max = version >= 0x203 ? le32_load(image + HDR_INITRD_MAX) : 0x37ffffff;
+    uint32_t cmdline_max = version >= 0x206 ? le32_load(image + HDR_CMDLINE_SIZE) : 255;
+    bool high = image[HDR_LOADFLAGS] & LOADED_HIGH;
+    uint32_t real = high ? REAL_ADDR : OLD_REAL_ADDR, prot = high ? PROT_ADDR : REAL_ADDR;
+
+    if (setup_len >= len) {
+        return error_set(error, "-kernel '%s' is truncated: its setup part alone has %zu bytes",
+                         m->kernel, setup_len);
+    }
+    if (strlen(cmdline) > cmdline_max) {
+        return error_set(error, "-append has %zu characters: this kernel takes at most %u",
+                         strlen(cmdline), cmdline_max);
+    }
+    prot_len = len - setup_len;
+    if (prot + prot_len > pc->below_4g) {
+        return error_set(error, "-kernel '%s' does not fit into %" PRIu64
+                         " MiB of memory: use a larger -m", m->kernel, pc->below_4g / MIB);
+    }
+    image[HDR_TYPE_OF_LOADER] = LOADER_QEMU;
+    if (version >= 0x201) {
+        image[HDR_LOADFLAGS] |= CAN_USE_HEAP;
+        le16_store(image + HDR_HEAP_END, HEAP_END - 0x200);
+    }
+    if (version >= 0x202) {
+        le32_store(image + HDR_CMD_LINE_PTR, CMDLINE_ADDR);
+    } else {
+        le16_store(image + 0x20, 0xa33f);
+        le16_store(image + 0x22, CMDLINE_ADDR - real);
+    }
+    if (m->initrd) {
+        g_autofree char *initrd = NULL;
+        uint32_t addr = 0;
+        gsize initrd_len;
+
+        if (!read_file("initrd", m->initrd, &initrd, &initrd_len, error) ||
+            !place_initrd(pc, initrd_max, initrd_len, prot + prot_len, &addr, error)) {
+            return false;
+        }
+        fw_cfg_set_u32(cfg, FW_CFG_INITRD_ADDR, addr);
+        fw_cfg_set_u32(cfg, FW_CFG_INITRD_SIZE, initrd_len);
+        fw_cfg_set_bytes(cfg, FW_CFG_INITRD_DATA, initrd, initrd_len);
+        le32_store(image + HDR_RAMDISK_IMAGE, addr);
+        le32_store(image + HDR_RAMDISK_SIZE, initrd_len);
+    }
+    fw_cfg_set_u32(cfg, FW_CFG_CMDLINE_ADDR, CMDLINE_ADDR);
+    fw_cfg_set_u32(cfg, FW_CFG_CMDLINE_SIZE, strlen(cmdline) + 1);
+    fw_cfg_set_string(cfg, FW_CFG_CMDLINE_DATA, cmdline);
+    fw_cfg_set_u32(cfg, FW_CFG_SETUP_ADDR, real);
+    fw_cfg_set_u32(cfg, FW_CFG_SETUP_SIZE, setup_len);
+    fw_cfg_set_bytes(cfg, FW_CFG_SETUP_DATA, image, setup_len);
+    fw_cfg_set_u32(cfg, FW_CFG_KERNEL_ADDR, prot);
+    fw_cfg_set_u32(cfg, FW_CFG_KERNEL_SIZE, prot_len);
+    fw_cfg_set_bytes(cfg, FW_CFG_KERNEL_DATA, image + setup_len, prot_len);
+    return true;
+}
+
+/* SeaBIOS runs what is in genroms/, and boots it first by its path in the boot order. */
+static bool add_loader_rom(PcMachine *pc, const char *name, GError **error)
+{
+    g_autofree char *path = firmware_find(name, error);
+    g_autofree char *file = g_strdup_printf("genroms/%s", name);
+    g_autofree char *boot_path = g_strdup_printf("/rom@genroms/%s", name);
+    char *rom;
+    gsize len;
+
+    if (!path || !g_file_get_contents(path, &rom, &len, error)) {
+        return false;
+    }
+    boot_order_add_path(pc->machine.vm, 0, boot_path);
+    return fw_cfg_add_file(pc->fw_cfg, file, rom, len, error);
+}
+
+bool pc_load_kernel(PcMachine *pc, GError **error)
+{
+    Machine *m = &pc->machine;
+    g_autofree char *image = NULL;
+    gsize len;
+
+    if (!m->kernel) {
+        return true;
+    }
+    if (!read_file("kernel", m->kernel, &image, &len, error)) {
+        return false;
+    }
+    if (is_bzimage((const uint8_t *)image, len)) {
+        return load_bzimage(pc, (uint8_t *)image, len, error) &&
+               add_loader_rom(pc, "rhea-linuxboot.bin", error);
+    }
+    return error_set(error, "-kernel '%s' is not a Linux bzImage: other formats are not supported "
+                     "yet", m->kernel);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The pc machine: i440FX with PIIX3 and PIIX4 PM, as QEMU's pc-i440fx machines have it.
+ * Thread rule: machine lock.
+ */
+#ifndef HW_I386_PC_H
+#define HW_I386_PC_H
+
+#include "hw/fw_cfg/fw_cfg.h"
+#include "hw/i386/x86_cpus.h"
+#include "hw/intc/ioapic.h"
+#include "hw/isa/isa.h"
+#include "hw/pci/pci.h"
+
+enum { PC_GSIS = 24 };
+
+typedef struct PcMachine {
+    Machine machine;
+    X86Cpus cpus;
+    struct GsiRouter *router;
+    IoapicOut ioapic_out;
+    MemoryRegion ram_below_4g, ram_above_4g;     /* aliases of machine->ram */
+    uint64_t below_4g, above_4g;                 /* bytes */
+    MemoryRegion bios, bios_isa;                 /* ROM below 4 GiB, its end below 1 MiB */
+    MemoryRegion option_roms;                    /* c0000..dffff until shadowed */
+    MemoryRegion port80, portf0;
+    PciBus *pci;
+    IsaBus *isa;
+    Device *pic, *ioapic, *rtc, *hpet;
+    PciDevice *ide, *pm;
+    FwCfg *fw_cfg;
+    bool started;             /* the first reset is over */
+    /* -machine properties */
+    bool acpi, hpet_on, pit_on, pic_on, smbus, sata, i8042_on, fd_bootchk;
+    OnOffAuto smm, vmport;
+    uint64_t max_ram_below_4g;
+    char *oem_id, *oem_table_id;
+} PcMachine;
+
+static inline PcMachine *pc_machine(Machine *m)
+{
+    return (PcMachine *)(void *)m;
+}
+
+/* hw/i386/pc_firmware.c: the BIOS image and option ROM space. */
+bool pc_load_firmware(PcMachine *pc, GError **error);
+/* hw/i386/pc_setup.c: what firmware reads: CMOS, fw_cfg items, boot order, ACPI, SMBIOS.  Called
+ * when all devices are there. */
+bool pc_tell_firmware(PcMachine *pc, GError **error);
+/* hw/i386/linux_boot.c: -kernel, -initrd, -append by fw_cfg and our option ROMs. */
+bool pc_load_kernel(PcMachine *pc, GError **error);
+
+#endif

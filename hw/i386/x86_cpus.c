@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+#include "hw/i386/x86_cpus.h"
+
+#include <x86intrin.h>
+
+#include "target-x86/cpu_models.h"
+#include "target-x86/x86_cpu.h"
+
+/* ---- from the APIC to its CPU ---- */
+
+static void request(Cpu *cpu, uint32_t what)
+{
+    x86_cpu_request(x86_cpu_device(cpu)->x86, what);
+    if (cpu != cpu_current()) {
+        cpu_kick(cpu);
+    } else {
+        x86_cpu_device(cpu)->x86->stop = 1;
+    }
+}
+
+static void apic_set_intr(Cpu *cpu, bool pending)
+{
+    if (pending) {
+        request(cpu, X86_REQ_INTR);
+    } else {
+        x86_cpu_request_clear(x86_cpu_device(cpu)->x86, X86_REQ_INTR);
+    }
+}
+
+static void apic_nmi(Cpu *cpu)
+{
+    request(cpu, X86_REQ_NMI);
+}
+
+static void apic_smi(Cpu *cpu)
+{
+    request(cpu, X86_REQ_SMI);
+}
+
+static void apic_init(Cpu *cpu)
+{
+    request(cpu, X86_REQ_INIT);
+}
+
+static void apic_sipi(Cpu *cpu, uint8_t vector)
+{
+    x86_cpu_device(cpu)->x86->sipi_vector = vector;
+    request(cpu, X86_REQ_SIPI);
+}
+
+/* Guest TSC to virtual time: both run at the host's pace, so one pair of readings and the rate,
+ * measured since the first CPU was made, place any value. */
+static struct TscRate {
+    uint64_t tsc;
+    int64_t ns;
+} tsc_start;
+
+static int64_t monotonic_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * NANOSECONDS_PER_SECOND + t.tv_nsec;
+}
+
+static int64_t apic_tsc_deadline_ns(Cpu *cpu, uint64_t tsc)
+{
+    X86Cpu *x86 = x86_cpu_device(cpu)->x86;
+    uint64_t now_tsc = __rdtsc();
+    int64_t now_ns = clock_now(cpu->dev.vm->clock);
+    int64_t left = tsc - (now_tsc + x86->tsc_offset);
+    uint64_t ticks = now_tsc - tsc_start.tsc, ns = monotonic_ns() - tsc_start.ns;
+
+    return left <= 0 || !ticks ? now_ns : now_ns + (int64_t)muldiv64(left, ns, ticks);
+}
+
+static const ApicCpuOps apic_ops = { apic_set_intr, apic_nmi, apic_smi, apic_init, apic_sipi,
+                                     apic_tsc_deadline_ns };
+
+/* ---- from the CPU to its APIC (X86Bus rows); OPAQUE is the CPU's X86VmBus ---- */
+
+static Apic *apic_of(void *opaque)
+{
+    return ((X86VmBus *)opaque)->board;
+}
+
+static int bus_intr_ack(void *opaque, X86Cpu *cpu)
+{
+    return apic_get_interrupt(apic_of(opaque));
+}
+
+static uint64_t bus_cr8_read(void *opaque, X86Cpu *cpu)
+{
+    return apic_cr8(apic_of(opaque));
+}
+
+static void bus_cr8_write(void *opaque, X86Cpu *cpu, uint64_t value)
+{
+    apic_set_cr8(apic_of(opaque), value);
+}
+
+static bool bus_apic_msr_read(void *opaque, X86Cpu *cpu, uint32_t msr, uint64_t *value)
+{
+    Apic *apic = apic_of(opaque);
+
+    switch (msr) {
+    case MSR_APICBASE:
+        *value = apic_base(apic);
+        return true;
+    case MSR_TSC_DEADLINE:
+        *value = apic_tsc_deadline(apic);
+        return true;
+    default:
+        return apic_msr_read(apic, msr, value);
+    }
+}
+
+static bool bus_apic_msr_write(void *opaque, X86Cpu *cpu, uint32_t msr, uint64_t value)
+{
+    Apic *apic = apic_of(opaque);
+
+    switch (msr) {
+    case MSR_APICBASE:
+        return apic_set_base(apic, value);
+    case MSR_TSC_DEADLINE:
+        apic_set_tsc_deadline(apic, value);
+        return true;
+    default:
+        return apic_msr_write(apic, msr, value);
+    }
+}
+
+static void bus_ferr(void *opaque, X86Cpu *cpu)
+{
+    X86Cpus *cpus = ((X86VmBus *)opaque)->board_data;
+    bool locked = machine_lock_if_needed();
+
+    if (cpus->ferr.handler) {
+        cpus->ferr.handler(cpus->ferr.opaque, cpus->ferr.n, true);
+    }
+    if (locked) {
+        machine_unlock();
+    }
+}
+
+/* ---- A20 and SMI ---- */
+
+static void set_a20(Cpu *cpu, void *opaque)
+{
+    X86Cpu *x86 = x86_cpu_device(cpu)->x86;
+
+    x86->a20_mask = opaque ? UINT64_MAX : ~(uint64_t)BIT(20);
+    x86_cpu_request(x86, X86_REQ_TLB_FLUSH);
+    x86->stop = 1;
+}
+
+static void a20_changed(void *opaque, unsigned n, bool level)
+{
+    X86Cpus *cpus = opaque;
+
+    for (unsigned i = 0; i < cpus->vm->cpus->len; i++) {
+        Cpu *cpu = g_ptr_array_index(cpus->vm->cpus, i);
+
+        if (cpu == cpu_current()) {
+            set_a20(cpu, GINT_TO_POINTER(level));
+        } else {
+            cpu_run_on_async(cpu, set_a20, GINT_TO_POINTER(level));
+        }
+    }
+}
+
+IrqPin x86_cpus_a20_pin(X86Cpus *cpus)
+{
+    return (IrqPin){ .handler = a20_changed, .opaque = cpus };
+}
+
+static void smi_raised(void *opaque, unsigned n, bool level)
+{
+    X86Cpus *cpus = opaque;
+
+    if (level && cpus->vm->cpus->len) {
+        request(g_ptr_array_index(cpus->vm->cpus, 0), X86_REQ_SMI);
+    }
+}
+
+IrqPin x86_cpus_smi_pin(X86Cpus *cpus)
+{
+    return (IrqPin){ .handler = smi_raised, .opaque = cpus };
+}
+
+/* ---- making them ---- */
+
+static unsigned bits_for(unsigned count)
+{
+    return count <= 1 ? 0 : g_bit_nth_msf(count - 1, -1) + 1;
+}
+
+uint32_t x86_apic_id(const CpuTopology *t, unsigned index)
+{
+    unsigned threads = MAX(t->threads, 1), cores = MAX(t->cores, 1), dies = MAX(t->dies, 1);
+    unsigned thread_bits = bits_for(threads), core_bits = bits_for(cores), die_bits = bits_for(dies);
+    unsigned core = index / threads % cores, die = index / threads / cores % dies;
+    unsigned package = index / threads / cores / dies;
+
+    return ((package << die_bits | die) << core_bits | core) << thread_bits | index % threads;
+}
+
+static bool create_cpu(X86Cpus *cpus, Machine *m, unsigned index, GError **error)
+{
+    X86CpuDevice *dev = x86_cpu_create(m->vm, m->cpu_type, index, cpus->apic_ids[index], error);
+    Apic *apic;
+    X86Bus *ops;
+
+    if (!dev) {
+        return false;
+    }
+    x86_cpuid_set_topology(dev->x86, &(X86Topology){ MAX(m->smp.threads, 1), MAX(m->smp.cores, 1),
+                                                     MAX(m->smp.dies, 1) });
+    ops = &dev->bus.ops;
+    ops->intr_ack = bus_intr_ack;
+    ops->cr8_read = bus_cr8_read;
+    ops->cr8_write = bus_cr8_write;
+    ops->apic_msr_read = bus_apic_msr_read;
+    ops->apic_msr_write = bus_apic_msr_write;
+    ops->ferr = bus_ferr;
+    dev->bus.board_data = cpus;
+    apic = apic_new(&cpus->apics, &dev->cpu, cpus->apic_ids[index], &apic_ops, error);
+    dev->bus.board = apic;
+    if (!apic || !device_realize(&dev->cpu.dev, NULL, error)) {
+        object_unref(OBJECT(dev));
+        return false;
+    }
+    object_unref(OBJECT(dev));
+    return true;
+}
+
+bool x86_cpus_create(X86Cpus *cpus, Machine *m, IrqPin ferr, GError **error)
+{
+    cpus->vm = m->vm;
+    cpus->ferr = ferr;
+    cpus->apic_ids = g_new(uint32_t, m->smp.max_cpus);
+    tsc_start = (struct TscRate){ __rdtsc(), monotonic_ns() };
+    for (unsigned i = 0; i < m->smp.max_cpus; i++) {
+        cpus->apic_ids[i] = x86_apic_id(&m->smp, i);
+    }
+    apic_bus_init(&cpus->apics, m->vm);
+    x86_cpu_register_types();
+    for (unsigned i = 0; i < m->smp.cpus; i++) {
+        if (!create_cpu(cpus, m, i, error)) {
+            return false;
+        }
+    }
+    return true;
+}

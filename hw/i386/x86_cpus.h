@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The CPUs of a PC with their local APICs: what the boards share.
+ * Thread rule: machine lock; the hooks into the CPUs run on vCPU threads.
+ */
+#ifndef HW_I386_X86_CPUS_H
+#define HW_I386_X86_CPUS_H
+
+#include "hw/intc/apic.h"
+#include "vm/machine.h"
+
+typedef struct X86Cpus {
+    Vm *vm;
+    ApicBus apics;
+    uint32_t *apic_ids;       /* by CPU index, max_cpus of them */
+    IrqPin ferr;              /* IRQ 13 */
+} X86Cpus;
+
+/* Makes machine->smp.cpus CPUs of machine->cpu_type. */
+bool x86_cpus_create(X86Cpus *cpus, Machine *machine, IrqPin ferr, GError **error);
+/* APIC id of CPU INDEX: package, die, core and thread in bit fields.  [SDM3A 9.9.1] */
+uint32_t x86_apic_id(const CpuTopology *topology, unsigned index);
+
+/* Ends for lines of the board. */
+IrqPin x86_cpus_a20_pin(X86Cpus *cpus);       /* high: A20 passes */
+IrqPin x86_cpus_smi_pin(X86Cpus *cpus);       /* rising edge: SMI to the first CPU */
+
+#endif
