@@ -243,7 +243,7 @@ static void offer_fifo(Fdc *s)
         s->msr &= ~MSR_RQM;
         isa_dma_hold_dreq(isa_bus(&s->isa.dev), s->dma);
     } else {
-        s->msr |= MSR_RQM | MSR_NONDMA | (s->data_dir == DIR_WRITE ? 0 : MSR_DIO);
+        s->msr |= MSR_RQM | MSR_NONDMA | (s->data_dir == DIR_READ ? MSR_DIO : 0);
         raise_irq(s);
     }
 }
@@ -697,9 +697,17 @@ static void fifo_write(Fdc *s, uint8_t value)
     }
     if (s->phase == PHASE_EXECUTION) {
         s->sra &= ~SRA_INT;
-        s->fifo[s->data_pos++ % FLOPPY_SECTOR] = value;
-        if (s->data_pos >= s->data_len) {
-            fifo_full(s);
+        if (is_scan(s)) {
+            scan_bytes(s, &value, 1);
+        } else {
+            s->fifo[s->data_pos % FLOPPY_SECTOR] = value;
+        }
+        if (++s->data_pos >= s->data_len) {
+            if (is_scan(s)) {
+                sector_done(s);
+            } else {
+                fifo_full(s);
+            }
         }
         return;
     }

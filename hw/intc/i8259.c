@@ -316,7 +316,6 @@ static void i8259_reset_enter(Device *dev)
 
     s->elcr = 0;
     init_reset(s);
-    s->last_irr = 0;
 }
 
 static bool i8259_realize(Device *dev, GError **error)
