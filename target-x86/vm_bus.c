@@ -75,7 +75,7 @@ static void bus_dirty(void *opaque, uint64_t gpa, unsigned len)
     RCU_READ_SCOPE();
     t = memory_resolve(space_of(bus), gpa);
     if (t.mr) {
-        memory_set_dirty(t.mr, t.offset, len);
+        memory_mark_dirty(t.mr, t.offset, len);
     }
 }
 

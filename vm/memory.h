@@ -66,7 +66,7 @@ struct MemoryRegion {
     bool rom_mode;            /* REGION_ROM_DEVICE: reads come from RAM */
     bool readonly;            /* this region, or everything seen through this alias */
     uint8_t dirty_clients;    /* BIT(DirtyClient): logging wanted */
-    uint16_t log_counts[3];   /* by DirtyClient */
+    uint16_t log_counts[2];   /* by DirtyClient */
     MemoryRegion *container;
     MemoryRegion *children;   /* sorted, highest priority first */
     MemoryRegion *next;
@@ -127,7 +127,6 @@ void *memory_region_ram_ptr(MemoryRegion *mr);
 typedef enum DirtyClient {
     DIRTY_VGA,
     DIRTY_MIGRATION,
-    DIRTY_CODE,               /* set = no translated code on that page; clear = notify on write */
     DIRTY_CLIENTS
 } DirtyClient;
 
@@ -159,6 +158,8 @@ RamBlock *ram_block_from_host(const void *host, uint64_t *offset);
 
 /* Marks [offset, offset+len) of the region's RAM dirty for all clients; invalidates code. */
 void memory_set_dirty(MemoryRegion *mr, uint64_t offset, uint64_t len);
+/* The same for a vCPU's own stores, whose accelerator looks after translated code. */
+void memory_mark_dirty(MemoryRegion *mr, uint64_t offset, uint64_t len);
 /* Reads and clears the client's bits of the range: true if any page was dirty. */
 bool memory_test_and_clear_dirty(MemoryRegion *mr, uint64_t offset, uint64_t len,
                                  DirtyClient client);
@@ -167,13 +168,8 @@ void memory_snapshot_dirty(MemoryRegion *mr, uint64_t offset, uint64_t len, Dirt
                            unsigned long *bitmap);
 /* Counted; tells the accelerator through the listeners. */
 void memory_region_set_logging(MemoryRegion *mr, DirtyClient client, bool on);
-/*
- * Translated code.  ram_block_track_code() clears the page's DIRTY_CODE bit; the first write
- * after that sets it again and calls the hook (any thread, the write may already be done), which
- * discards the code and may track the page anew.
- */
-void ram_block_track_code(RamBlock *ram, uint64_t offset);
-bool ram_block_has_code(const RamBlock *ram, uint64_t offset);
+/* Called (any thread) after guest RAM was written by anything but a vCPU's own store, so that
+ * translated code is discarded; the translator filters by what it has translated. */
 extern void (*memory_code_write_hook)(RamBlock *ram, uint64_t offset, uint64_t len);
 
 /* ---- address spaces ---- */

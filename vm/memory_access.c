@@ -86,9 +86,9 @@ static bool io_valid(const MemoryRegion *mr, uint64_t offset, unsigned size, con
 /* How many bytes to hand to the callback at OFFSET when LEFT remain; never more than LEFT. */
 static unsigned io_piece(const MmioOps *ops, uint64_t offset, unsigned left)
 {
-    unsigned piece = MIN(ops->impl_max ? ops->impl_max : 4, left);
+    unsigned piece = ops->impl_max ? ops->impl_max : 4;
 
-    while (!ops->unaligned && (offset & (piece - 1))) {
+    while (piece > left || (!ops->unaligned && (offset & (piece - 1)))) {
         piece >>= 1;
     }
     return piece;

@@ -201,13 +201,12 @@ static bool page_test(const unsigned long *map, uint64_t page)
     return __atomic_load_n(&map[page / WORD_BITS], __ATOMIC_RELAXED) >> (page % WORD_BITS) & 1;
 }
 
-/* Returns the old value; does not write when nothing changes (the usual case). */
-static bool page_set(unsigned long *map, uint64_t page)
+/* Does not write when nothing changes, the usual case. */
+static void page_set(unsigned long *map, uint64_t page)
 {
-    unsigned long bit = 1ul << (page % WORD_BITS);
-
-    return page_test(map, page) ||
-           (__atomic_fetch_or(&map[page / WORD_BITS], bit, __ATOMIC_SEQ_CST) & bit) != 0;
+    if (!page_test(map, page)) {
+        __atomic_fetch_or(&map[page / WORD_BITS], 1ul << (page % WORD_BITS), __ATOMIC_SEQ_CST);
+    }
 }
 
 static bool page_clear(unsigned long *map, uint64_t page)
@@ -218,34 +217,44 @@ static bool page_clear(unsigned long *map, uint64_t page)
            (__atomic_fetch_and(&map[page / WORD_BITS], ~bit, __ATOMIC_SEQ_CST) & bit) != 0;
 }
 
-void ram_block_track_code(RamBlock *ram, uint64_t offset)
+static void mark_dirty(RamBlock *ram, uint64_t offset, uint64_t len)
 {
-    page_clear(ram->dirty[DIRTY_CODE], offset >> GUEST_PAGE_BITS);
+    uint64_t first = offset >> GUEST_PAGE_BITS;
+    uint64_t last = (offset + len - 1) >> GUEST_PAGE_BITS;
+
+    for (uint64_t page = first; page <= last; page++) {
+        page_set(ram->dirty[DIRTY_VGA], page);
+        page_set(ram->dirty[DIRTY_MIGRATION], page);
+    }
 }
 
-bool ram_block_has_code(const RamBlock *ram, uint64_t offset)
+/* Whether anything of the range is inside the block; cuts the rest off. */
+static bool clip_to_block(const RamBlock *ram, uint64_t offset, uint64_t *len)
 {
-    return !page_test(ram->dirty[DIRTY_CODE], offset >> GUEST_PAGE_BITS);
+    if (*len == 0 || offset >= ram->size) {
+        return false;
+    }
+    *len = MIN(*len, ram->size - offset);
+    return true;
 }
 
 void ram_block_set_dirty(RamBlock *ram, uint64_t offset, uint64_t len)
 {
-    uint64_t first = offset >> GUEST_PAGE_BITS;
-    uint64_t last;
-    bool code = false;
-
-    if (len == 0 || offset >= ram->size) {
+    if (!clip_to_block(ram, offset, &len)) {
         return;
     }
-    len = MIN(len, ram->size - offset);
-    last = (offset + len - 1) >> GUEST_PAGE_BITS;
-    for (uint64_t page = first; page <= last; page++) {
-        page_set(ram->dirty[DIRTY_VGA], page);
-        page_set(ram->dirty[DIRTY_MIGRATION], page);
-        code |= !page_set(ram->dirty[DIRTY_CODE], page);
-    }
-    if (code && memory_code_write_hook) {
+    mark_dirty(ram, offset, len);
+    if (memory_code_write_hook) {
         memory_code_write_hook(ram, offset, len);
+    }
+}
+
+void memory_mark_dirty(MemoryRegion *mr, uint64_t offset, uint64_t len)
+{
+    MemoryRegion *target = memory_region_ram_target(mr, &offset);
+
+    if (target && clip_to_block(target->ram, offset, &len)) {
+        mark_dirty(target->ram, offset, len);
     }
 }
 
@@ -284,10 +293,9 @@ static bool take_dirty(MemoryRegion *mr, uint64_t offset, uint64_t len, DirtyCli
     uint64_t first, last;
     bool any = false;
 
-    if (!target || len == 0 || offset >= target->ram->size) {
+    if (!target || !clip_to_block(target->ram, offset, &len)) {
         return false;
     }
-    len = MIN(len, target->ram->size - offset);
     first = offset >> GUEST_PAGE_BITS;
     last = (offset + len - 1) >> GUEST_PAGE_BITS;
     sync_logs(target);
