@@ -234,6 +234,7 @@ struct X86Cpu {
 
     /* SIMD and x87.  Upper parts of zmm[] are kept exact even where the guest has no AVX. */
     X87State x87 __attribute__((aligned(64)));
+    uint16_t x87_fcs, x87_fds;  /* the selectors of FIP and FDP */
     X86Vec zmm[32];
     uint64_t k[8];
     uint64_t xcr0;

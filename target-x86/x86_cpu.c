@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "target-x86/cpu_models.h"
 #include "target-x86/exception.h"
+#include "target-x86/hostop.h"
 #include "target-x86/mmu.h"
 #include "vm/accel.h"
 
@@ -139,7 +140,7 @@ static bool x86_realize(Device *dev, GError **error)
     s->x86->apic_id = s->apic_id == UINT32_MAX ? s->cpu.index : s->apic_id;
     s->apic_id = s->x86->apic_id;
     x86_class_reset(&s->cpu);
-    return cpu_start(&s->cpu, error);
+    return host_op_init(error) && cpu_start(&s->cpu, error);
 }
 
 static void x86_unrealize(Device *dev)

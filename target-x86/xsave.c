@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * FXSAVE, FXRSTOR and the XSAVE family.  Spec: SDM1 chapter 13, SDM2 (FXSAVE tables 3-43 to 3-46).
+ * The layout is `xsave_components`; no supervisor components exist, so XSS has no bits.
+ * XSAVEOPT and XSAVES use the init optimisation, not the modified one (they may).
+ * Locking: none.
+ */
+#include "target-x86/fpu.h"
+#include "target-x86/sem.h"
+
+enum {
+    OFF_MXCSR = 24, OFF_ST = 32, OFF_XMM = 160, FXSAVE_BYTES = 512,
+    OFF_XSTATE_BV = 512, OFF_XCOMP_BV = 520,
+};
+#define XCOMP_COMPACT BIT64(63)
+
+/* clang-format off */
+const XsaveComponent xsave_components[XSAVE_COMPONENTS] = {
+    [2] = { 576, 256, false },      /* upper halves of YMM0-15 */
+    [5] = { 1088, 64, false },      /* k0-k7 */
+    [6] = { 1152, 512, false },     /* upper halves of ZMM0-15 */
+    [7] = { 1664, 1024, false },    /* ZMM16-31 */
+    [9] = { 2688, 8, false },       /* PKRU */
+};
+/* clang-format on */
+
+/* Offset of component I in an image; compacted: in the format with the components of MASK. */
+static uint32_t component_offset(unsigned i, uint64_t mask, bool compacted)
+{
+    uint32_t offset = XSAVE_HEADER_END;
+
+    if (!compacted) {
+        return xsave_components[i].offset;
+    }
+    for (unsigned n = 2; n < i; n++) {
+        if (mask & BIT(n)) {
+            if (xsave_components[n].aligned) {
+                offset = align_up(offset, 64);
+            }
+            offset += xsave_components[n].size;
+        }
+    }
+    return xsave_components[i].aligned ? align_up(offset, 64) : offset;
+}
+
+uint32_t xsave_size(uint64_t mask, bool compacted)
+{
+    uint32_t size = XSAVE_HEADER_END;
+
+    for (unsigned i = 2; i < XSAVE_COMPONENTS; i++) {
+        if (mask & BIT(i)) {
+            size = MAX(size, component_offset(i, mask, compacted) + xsave_components[i].size);
+        }
+    }
+    return size;
+}
+
+/* ---- pieces of state ---------------------------------------------------------------------- */
+
+static unsigned xmm_count(const X86Cpu *cpu)
+{
+    return cpu->mode & MODE_CS64 ? 16 : 8;
+}
+
+/* Bytes 0..159 except MXCSR; the pointers in the form that REX.W selects. */
+static void x87_put(const X86Cpu *cpu, uint8_t *p, bool wide)
+{
+    const X87State *s = &cpu->x87;
+
+    memcpy(p, s, sizeof(*s));
+    p[5] = 0;
+    le16_store(p + 6, s->fop & 0x7ff);
+    if (!wide) {
+        bool no_selectors = cpu->features[FEAT_7_0_EBX] & BIT(13);
+
+        le32_store(p + 8, s->fip);
+        le32_store(p + 12, no_selectors ? 0 : cpu->x87_fcs);
+        le32_store(p + 16, s->fdp);
+        le32_store(p + 20, no_selectors ? 0 : cpu->x87_fds);
+    }
+    for (unsigned n = 0; n < 8; n++) {
+        memset(p + OFF_ST + 16 * n + 10, 0, 6);
+    }
+}
+
+static void x87_get(X86Cpu *cpu, const uint8_t *p, bool wide)
+{
+    X87State *s = &cpu->x87;
+    uint32_t mxcsr = s->mxcsr;
+
+    memcpy(s, p, sizeof(*s));
+    s->fcw = (s->fcw & 0x1f3f) | 0x40;
+    s->reserved = 0;
+    s->fop &= 0x7ff;
+    s->mxcsr = mxcsr;
+    s->mxcsr_mask = MXCSR_MASK;
+    cpu->x87_fcs = cpu->x87_fds = 0;
+    if (!wide) {
+        s->fip = le32_load(p + 8);
+        cpu->x87_fcs = le16_load(p + 12);
+        s->fdp = le32_load(p + 16);
+        cpu->x87_fds = le16_load(p + 20);
+    }
+    for (unsigned n = 0; n < 8; n++) {
+        memset(s->st[n].pad, 0, sizeof(s->st[n].pad));
+    }
+    x87_update_es(s);
+}
+
+/* Components from 2 on to and from their part of an image. */
+static void component_copy(X86Cpu *cpu, unsigned i, uint8_t *p, bool load)
+{
+    unsigned count = xmm_count(cpu);
+
+    for (unsigned n = 0; n < 16 && i != 5 && i != 9; n++) {
+        X86Vec *v = &cpu->zmm[i == 7 ? 16 + n : n];
+        unsigned offset = i == 2 ? 16 : i == 6 ? 32 : 0, size = i == 2 ? 16 : i == 6 ? 32 : 64;
+
+        if (i == 7 ? count == 16 : n < count) {
+            memcpy(load ? &v->u8[offset] : p + n * size, load ? p + n * size : &v->u8[offset],
+                   size);
+        }
+    }
+    if (i == 5) {
+        memcpy(load ? (void *)cpu->k : p, load ? p : (void *)cpu->k, sizeof(cpu->k));
+    } else if (i == 9) {
+        uint32_t pkru = le32_load(p);
+
+        if (!load) {
+            le64_store(p, cpu->pkru);
+        } else if (pkru != cpu->pkru) {
+            cpu->pkru = pkru;
+            x86_tlb_flush(cpu, true);       /* permissions are cached with the keys applied */
+        }
+    }
+}
+
+static bool all_zero(const void *p, size_t len)
+{
+    const uint8_t *b = p;
+
+    for (size_t i = 0; i < len; i++) {
+        if (b[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* XINUSE [SDM1 13.6]: components that differ from their initial configuration. */
+static uint64_t components_in_use(X86Cpu *cpu)
+{
+    const X87State *s = &cpu->x87;
+    uint64_t used = 0;
+    uint8_t image[1024];
+
+    if (s->fcw != 0x37f || s->fsw || s->ftw || s->fop || s->fip || s->fdp || cpu->x87_fcs ||
+        cpu->x87_fds || !all_zero(s->st, sizeof(s->st))) {
+        used |= XCR0_X87;
+    }
+    for (unsigned n = 0; n < xmm_count(cpu); n++) {
+        if (cpu->zmm[n].u64[0] | cpu->zmm[n].u64[1]) {
+            used |= XCR0_SSE;
+        }
+    }
+    for (unsigned i = 2; i < XSAVE_COMPONENTS; i++) {
+        if (xsave_components[i].size) {
+            memset(image, 0, xsave_components[i].size);
+            component_copy(cpu, i, image, false);
+            used |= (uint64_t)!all_zero(image, xsave_components[i].size) << i;
+        }
+    }
+    return used;
+}
+
+/* ---- FXSAVE, FXRSTOR ------------------------------------------------------------------------ */
+
+static uint64_t image_address(X86Cpu *cpu, const Insn *insn, unsigned len, unsigned align,
+                              X86Access access)
+{
+    uint64_t va = insn_linear(cpu, insn, len, access);
+
+    if (va & (align - 1)) {
+        cpu_raise(cpu, VEC_GP, 0);
+    }
+    return va;
+}
+
+/* EFER.FFXSR: in 64-bit mode at CPL 0 the XMM registers are left out. */
+static bool skips_xmm(const X86Cpu *cpu)
+{
+    return (cpu->efer & EFER_FFXSR) && (cpu->mode & MODE_CS64) && cpu->cpl == 0;
+}
+
+static bool is_wide(const Insn *insn)
+{
+    return insn->op_size == 8;
+}
+
+void sem_fxsave(X86Cpu *cpu, const Insn *insn)
+{
+    uint64_t va = image_address(cpu, insn, FXSAVE_BYTES, 16, X86_WRITE);
+    unsigned xmm = skips_xmm(cpu) ? 0 : xmm_count(cpu);
+    uint8_t image[FXSAVE_BYTES];
+
+    x87_put(cpu, image, is_wide(insn));
+    le32_store(image + OFF_MXCSR + 4, MXCSR_MASK);
+    for (unsigned n = 0; n < xmm; n++) {
+        memcpy(image + OFF_XMM + 16 * n, &cpu->zmm[n], 16);
+    }
+    x86_st_bytes(cpu, va, image, OFF_XMM + 16 * xmm);
+}
+
+void sem_fxrstor(X86Cpu *cpu, const Insn *insn)
+{
+    uint64_t va = image_address(cpu, insn, FXSAVE_BYTES, 16, X86_READ);
+    unsigned xmm = skips_xmm(cpu) ? 0 : xmm_count(cpu);
+    uint8_t image[FXSAVE_BYTES];
+
+    x86_ld_bytes(cpu, va, image, sizeof(image));
+    if (le32_load(image + OFF_MXCSR) & ~MXCSR_MASK) {
+        cpu_raise(cpu, VEC_GP, 0);
+    }
+    x87_get(cpu, image, is_wide(insn));
+    cpu->x87.mxcsr = le32_load(image + OFF_MXCSR);
+    for (unsigned n = 0; n < xmm; n++) {
+        memcpy(&cpu->zmm[n], image + OFF_XMM + 16 * n, 16);
+    }
+}
+
+/* ---- XSAVE and kin ----------------------------------------------------------------------------- */
+
+static uint64_t requested(X86Cpu *cpu)
+{
+    if (cpu->mode & MODE_TS) {
+        cpu_raise(cpu, VEC_NM, 0);
+    }
+    return (cpu->gpr[R_RAX] & 0xffffffff) | cpu->gpr[R_RDX] << 32;
+}
+
+/* A stretch of the image that is written. */
+typedef struct Stretch {
+    uint32_t offset, len;
+} Stretch;
+
+static unsigned stretches_of(X86Cpu *cpu, uint64_t save, bool mxcsr, uint64_t layout, bool compacted,
+                             Stretch *out)
+{
+    unsigned count = 0;
+
+    if (save & XCR0_X87) {
+        out[count++] = (Stretch){ 0, OFF_MXCSR };
+        out[count++] = (Stretch){ OFF_ST, OFF_XMM - OFF_ST };
+    }
+    if (mxcsr) {
+        out[count++] = (Stretch){ OFF_MXCSR, 8 };
+    }
+    if (save & XCR0_SSE) {
+        out[count++] = (Stretch){ OFF_XMM, 16 * xmm_count(cpu) };
+    }
+    for (unsigned i = 2; i < XSAVE_COMPONENTS; i++) {
+        uint32_t len = xsave_components[i].size;
+
+        if ((save & BIT(i)) && len) {
+            if (xmm_count(cpu) == 8 && (i == 2 || i == 6)) {
+                len /= 2;
+            }
+            if (xmm_count(cpu) != 8 || i != 7) {
+                out[count++] = (Stretch){ component_offset(i, layout, compacted), len };
+            }
+        }
+    }
+    out[count++] = (Stretch){ OFF_XSTATE_BV, compacted ? 64 : 8 };
+    return count;
+}
+
+/*
+ * LAYOUT: the components that have a place (RFBM), SAVE: those that are written, BV: what the header
+ * says of them.  Only what the architecture writes is written, and nothing if a page is missing.
+ */
+static void write_image(X86Cpu *cpu, const Insn *insn, uint64_t va, uint64_t layout, uint64_t save,
+                        uint64_t bv, bool compacted)
+{
+    uint8_t image[4096] = { 0 };
+    Stretch stretch[XSAVE_COMPONENTS + 4];
+    bool mxcsr = compacted ? (save & XCR0_SSE) : (layout & (XCR0_SSE | XCR0_AVX));
+    unsigned count = stretches_of(cpu, save, mxcsr, layout, compacted, stretch);
+
+    x87_put(cpu, image, is_wide(insn));
+    le32_store(image + OFF_MXCSR, cpu->x87.mxcsr);
+    le32_store(image + OFF_MXCSR + 4, MXCSR_MASK);
+    for (unsigned n = 0; n < xmm_count(cpu); n++) {
+        memcpy(image + OFF_XMM + 16 * n, &cpu->zmm[n], 16);
+    }
+    for (unsigned i = 2; i < XSAVE_COMPONENTS; i++) {
+        if (save & BIT(i)) {
+            component_copy(cpu, i, image + component_offset(i, layout, compacted), false);
+        }
+    }
+    le64_store(image + OFF_XSTATE_BV, bv);
+    if (compacted) {
+        le64_store(image + OFF_XCOMP_BV, layout | XCOMP_COMPACT);
+    }
+    for (uint64_t page = align_down(va, 4096); page < va + xsave_size(layout, compacted);
+         page += 4096) {
+        x86_probe_write(cpu, page, 1);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        x86_st_bytes(cpu, va + stretch[i].offset, image + stretch[i].offset, stretch[i].len);
+    }
+}
+
+static void save_standard(X86Cpu *cpu, const Insn *insn, bool optimised)
+{
+    uint64_t mask = requested(cpu) & cpu->xcr0;
+    uint64_t va = image_address(cpu, insn, xsave_size(mask, false), 64, X86_WRITE);
+    uint64_t used = components_in_use(cpu) & mask;
+    uint64_t old = x86_ld64(cpu, va + OFF_XSTATE_BV);
+
+    write_image(cpu, insn, va, mask, optimised ? used : mask, (old & ~mask) | used, false);
+}
+
+void sem_xsave(X86Cpu *cpu, const Insn *insn)
+{
+    save_standard(cpu, insn, false);
+}
+
+void sem_xsaveopt(X86Cpu *cpu, const Insn *insn)
+{
+    save_standard(cpu, insn, true);
+}
+
+static void save_compacted(X86Cpu *cpu, const Insn *insn, uint64_t allowed)
+{
+    uint64_t mask = requested(cpu) & allowed;
+    uint64_t va = image_address(cpu, insn, xsave_size(mask, true), 64, X86_WRITE);
+    uint64_t used = components_in_use(cpu);
+
+    if (cpu->x87.mxcsr != MXCSR_DEFAULT) {
+        used |= XCR0_SSE;
+    }
+    write_image(cpu, insn, va, mask, used & mask, used & mask, true);
+}
+
+void sem_xsavec(X86Cpu *cpu, const Insn *insn)
+{
+    save_compacted(cpu, insn, cpu->xcr0);
+}
+
+void sem_xsaves(X86Cpu *cpu, const Insn *insn)
+{
+    save_compacted(cpu, insn, cpu->xcr0 | cpu->msrs.xss);
+}
+
+/* To the initial configuration [SDM1 13.6]. */
+static void component_init(X86Cpu *cpu, unsigned i)
+{
+    uint8_t zero[1024] = { 0 };
+
+    if (i == 0) {
+        x87_init(cpu);
+        memset(cpu->x87.st, 0, sizeof(cpu->x87.st));
+    } else if (i == 1) {
+        for (unsigned n = 0; n < xmm_count(cpu); n++) {
+            memset(&cpu->zmm[n], 0, 16);
+        }
+    } else {
+        component_copy(cpu, i, zero, true);
+    }
+}
+
+/* #GP for a header that the instruction does not accept; true: compacted format. */
+static bool check_header(X86Cpu *cpu, const uint8_t *image, uint64_t allowed, bool supervisor)
+{
+    uint64_t bv = le64_load(image + OFF_XSTATE_BV), comp = le64_load(image + OFF_XCOMP_BV);
+    bool compacted = comp & XCOMP_COMPACT;
+    bool ok;
+
+    if (compacted && (supervisor || x86_has(cpu, X86_FEAT_XSAVEC))) {
+        ok = !((comp & ~XCOMP_COMPACT) & ~allowed) && !(bv & ~comp) &&
+             all_zero(image + OFF_XCOMP_BV + 8, 48);
+    } else {
+        ok = !supervisor && !(bv & ~cpu->xcr0) && comp == 0 &&
+             all_zero(image + OFF_XCOMP_BV + 8, 8);
+    }
+    if (!ok) {
+        cpu_raise(cpu, VEC_GP, 0);
+    }
+    return compacted;
+}
+
+static void restore(X86Cpu *cpu, const Insn *insn, uint64_t allowed, bool supervisor)
+{
+    uint64_t mask = requested(cpu) & allowed;
+    uint64_t va = image_address(cpu, insn, XSAVE_HEADER_END, 64, X86_READ);
+    uint8_t image[4096];
+    uint64_t bv, layout;
+    uint32_t mxcsr;
+    bool compacted, load_mxcsr;
+
+    x86_ld_bytes(cpu, va, image, XSAVE_HEADER_END);
+    compacted = check_header(cpu, image, allowed, supervisor);
+    bv = le64_load(image + OFF_XSTATE_BV);
+    layout = le64_load(image + OFF_XCOMP_BV) & ~XCOMP_COMPACT;
+    mxcsr = le32_load(image + OFF_MXCSR);
+    load_mxcsr = compacted ? (mask & bv & XCR0_SSE) : (mask & (XCR0_SSE | XCR0_AVX));
+    if (load_mxcsr && (mxcsr & ~MXCSR_MASK)) {
+        cpu_raise(cpu, VEC_GP, 0);
+    }
+    for (unsigned i = 2; i < XSAVE_COMPONENTS; i++) {
+        if (mask & bv & BIT(i)) {
+            uint32_t offset = component_offset(i, layout, compacted);
+
+            x86_ld_bytes(cpu, va + offset, image + offset, xsave_components[i].size);
+        }
+    }
+    for (unsigned i = 0; i < XSAVE_COMPONENTS; i++) {
+        if (!(mask & BIT(i))) {
+            continue;
+        }
+        if (!(bv & BIT(i))) {
+            component_init(cpu, i);
+        } else if (i == 0) {
+            x87_get(cpu, image, is_wide(insn));
+        } else if (i == 1) {
+            for (unsigned n = 0; n < xmm_count(cpu); n++) {
+                memcpy(&cpu->zmm[n], image + OFF_XMM + 16 * n, 16);
+            }
+        } else {
+            component_copy(cpu, i, image + component_offset(i, layout, compacted), true);
+        }
+    }
+    if (load_mxcsr) {
+        cpu->x87.mxcsr = mxcsr;
+    } else if (compacted && (mask & XCR0_SSE)) {
+        cpu->x87.mxcsr = MXCSR_DEFAULT;
+    }
+}
+
+void sem_xrstor(X86Cpu *cpu, const Insn *insn)
+{
+    restore(cpu, insn, cpu->xcr0, false);
+}
+
+void sem_xrstors(X86Cpu *cpu, const Insn *insn)
+{
+    restore(cpu, insn, cpu->xcr0 | cpu->msrs.xss, true);
+}
