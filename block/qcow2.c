@@ -1,0 +1,1063 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * qcow2: header, open and close, create, resize, amend, information.
+ * Spec: the qcow2 interoperability document (versions 2 and 3).
+ * Not modelled: encryption (crypt_method must be 0); persistent bitmaps are kept but, once the
+ * image is written to, marked stale as the specification has it for software without them.
+ * Locking: q->lock for tables; open, create and resize run alone.
+ */
+#include "block/qcow2.h"
+
+#define EXT_END 0u
+#define EXT_BACKING_FORMAT 0xe2792acau
+#define EXT_FEATURES 0x6803f857u
+#define EXT_BITMAPS 0x23852875u
+#define EXT_DATA_FILE 0x44415441u
+#define KNOWN_INCOMPAT 31u
+#define MAX_EXTENSIONS 64u
+
+/* ---- header ---- */
+
+/* clang-format off */
+static const struct { uint8_t type, bit; const char *name; } features[] = {
+    { 0, 0, "dirty bit" }, { 0, 1, "corrupt bit" }, { 0, 2, "external data file" },
+    { 0, 3, "compression type" }, { 0, 4, "extended L2 entries" },
+    { 1, 0, "lazy refcounts" }, { 2, 0, "bitmaps" }, { 2, 1, "raw external data" },
+};
+/* clang-format on */
+
+static size_t put_ext(uint8_t *buf, size_t at, size_t room, uint32_t type, const void *data,
+                      size_t len)
+{
+    if (at + 8 + align_up(len, 8) > room) {
+        return SIZE_MAX;
+    }
+    be32_store(buf + at, type);
+    be32_store(buf + at + 4, (uint32_t)len);
+    if (len) {
+        memcpy(buf + at + 8, data, len);
+    }
+    return at + 8 + align_up(len, 8);
+}
+
+static size_t put_extensions(Qcow2 *q, uint8_t *buf, size_t at, size_t room, bool with_features)
+{
+    const char *format = q->node->backing_format;
+    uint8_t table[ARRAY_LEN(features) * 48] = { 0 };
+
+    if (format) {
+        at = put_ext(buf, at, room, EXT_BACKING_FORMAT, format, strlen(format));
+    }
+    if (at != SIZE_MAX && q->data_file_name) {
+        at = put_ext(buf, at, room, EXT_DATA_FILE, q->data_file_name, strlen(q->data_file_name));
+    }
+    if (at != SIZE_MAX && with_features && q->version >= 3) {
+        for (unsigned i = 0; i < ARRAY_LEN(features); i++) {
+            table[i * 48] = features[i].type;
+            table[i * 48 + 1] = features[i].bit;
+            memcpy(table + i * 48 + 2, features[i].name, strlen(features[i].name));
+        }
+        at = put_ext(buf, at, room, EXT_FEATURES, table, sizeof(table));
+    }
+    if (at != SIZE_MAX && q->bitmaps_count) {
+        uint8_t ext[24] = { 0 };
+
+        be32_store(ext, q->bitmaps_count);
+        be64_store(ext + 8, q->bitmaps_size);
+        be64_store(ext + 16, q->bitmaps_offset);
+        at = put_ext(buf, at, room, EXT_BITMAPS, ext, sizeof(ext));
+    }
+    for (unsigned i = 0; at != SIZE_MAX && i < q->extensions->len; i++) {
+        gsize len;
+        const uint8_t *raw = g_bytes_get_data(q->extensions->pdata[i], &len);
+
+        at = put_ext(buf, at, room, be32_load(raw), raw + 4, len - 4);
+    }
+    return at == SIZE_MAX ? at : put_ext(buf, at, room, EXT_END, NULL, 0);
+}
+
+int co_header_write(Qcow2 *q)
+{
+    BlockNode *node = q->node;
+    g_autofree uint8_t *buf = g_malloc0(q->cluster_size);
+    size_t backing = node->backing_file ? strlen(node->backing_file) : 0;
+    size_t header = q->version >= 3 ? MAX(q->header_length, 112) : 72, at;
+
+    be32_store(buf, QCOW2_MAGIC);
+    be32_store(buf + 4, (uint32_t)q->version);
+    be32_store(buf + 20, q->cluster_bits);
+    be64_store(buf + 24, node->length);
+    be32_store(buf + 36, q->l1_entries);
+    be64_store(buf + 40, q->l1_offset);
+    be64_store(buf + 48, q->reftable_offset);
+    be32_store(buf + 56, (uint32_t)div_round_up((uint64_t)q->reftable_entries * 8,
+                                                q->cluster_size));
+    be32_store(buf + 60, q->snapshots->len);
+    be64_store(buf + 64, q->snapshots_offset);
+    if (q->version >= 3) {
+        be64_store(buf + 72, q->incompat);
+        be64_store(buf + 80, q->compat);
+        be64_store(buf + 88, q->autoclear);
+        be32_store(buf + 96, q->refcount_order);
+        be32_store(buf + 100, (uint32_t)header);
+        buf[104] = q->compression;
+    }
+    at = put_extensions(q, buf, header, q->cluster_size - backing, true);
+    if (at == SIZE_MAX) {
+        memset(buf + header, 0, q->cluster_size - header);
+        at = put_extensions(q, buf, header, q->cluster_size - backing, false);
+    }
+    if (at == SIZE_MAX) {
+        return -ENOSPC;
+    }
+    if (backing) {
+        be64_store(buf + 8, at);
+        be32_store(buf + 16, (uint32_t)backing);
+        memcpy(buf + at, node->backing_file, backing);
+    }
+    return co_node_pwrite(q->file, 0, buf, q->cluster_size, 0);
+}
+
+int co_set_incompat(Qcow2 *q, uint64_t bit, bool on)
+{
+    uint64_t old = q->incompat;
+    int ret;
+
+    if (q->version < 3) {
+        return 0;
+    }
+    q->incompat = on ? old | bit : old & ~bit;
+    if (q->incompat == old) {
+        return 0;
+    }
+    ret = co_node_flush(q->file);
+    if (ret == 0) {
+        ret = co_header_write(q);
+    }
+    if (ret == 0) {
+        ret = co_node_flush(q->file);
+    }
+    if (ret < 0) {
+        q->incompat = old;
+    }
+    return ret;
+}
+
+static int qcow2_probe(const uint8_t *head, size_t len, const char *filename)
+{
+    return len >= 8 && be32_load(head) == QCOW2_MAGIC && be32_load(head + 4) >= 2 ? 100 : 0;
+}
+
+static bool corrupt(GError **error, const char *what)
+{
+    return error_set(error, "The qcow2 header is damaged: %s", what);
+}
+
+static bool parse_features(Qcow2 *q, const uint8_t *h, GError **error)
+{
+    uint64_t unknown;
+
+    q->incompat = be64_load(h + 72);
+    q->compat = be64_load(h + 80);
+    q->autoclear = be64_load(h + 88);
+    q->refcount_order = be32_load(h + 96);
+    q->header_length = be32_load(h + 100);
+    if (q->header_length < 104 || q->header_length > q->cluster_size) {
+        return corrupt(error, "header length");
+    }
+    unknown = q->incompat & ~(uint64_t)KNOWN_INCOMPAT;
+    if (unknown) {
+        return error_set(error, "Unsupported qcow2 feature(s): incompatible bits 0x%" PRIx64,
+                         unknown);
+    }
+    q->compression = q->header_length > 104 ? h[104] : 0;
+    if (q->compression > 1) {
+        return error_set(error, "qcow2: unknown compression type: %u", q->compression);
+    }
+    if (!(q->incompat & INCOMPAT_COMPRESSION) != !q->compression) {
+        return corrupt(error, "compression type and its feature bit disagree");
+    }
+    if (q->refcount_order > 6) {
+        return error_set(error, "Reference count entry width too large; may not exceed 64 bits");
+    }
+    return true;
+}
+
+static void note_size(Qcow2 *q)
+{
+    q->cluster_size = 1u << q->cluster_bits;
+    q->l2_entry_size = q->incompat & INCOMPAT_EXT_L2 ? 16 : 8;
+    q->subclusters = q->incompat & INCOMPAT_EXT_L2 ? 32 : 1;
+    q->subcluster_size = q->cluster_size / q->subclusters;
+    q->l2_bits = q->cluster_bits - (q->l2_entry_size == 16 ? 4 : 3);
+    q->refcount_bits = 1u << q->refcount_order;
+    q->rb_bits = q->cluster_bits + 3 - q->refcount_order;
+    q->slice_size = MIN(q->cluster_size, 4096);
+}
+
+static bool parse_header(Qcow2 *q, const uint8_t *h, GError **error)
+{
+    if (be32_load(h) != QCOW2_MAGIC) {
+        return error_set(error, "Image is not in qcow2 format");
+    }
+    q->version = (int)be32_load(h + 4);
+    if (q->version < 2 || q->version > 3) {
+        return error_set(error, "Unsupported qcow2 version %d", q->version);
+    }
+    q->cluster_bits = be32_load(h + 20);
+    if (q->cluster_bits < 9 || q->cluster_bits > 21) {
+        return error_set(error, "Unsupported cluster size: 2^%u", q->cluster_bits);
+    }
+    q->cluster_size = 1u << q->cluster_bits;
+    q->refcount_order = 4;
+    q->header_length = 72;
+    if (q->version >= 3 && !parse_features(q, h, error)) {
+        return false;
+    }
+    if ((q->incompat & INCOMPAT_EXT_L2) && q->cluster_bits < 14) {
+        return error_set(error, "Extended L2 entries need clusters of at least 16384 bytes");
+    }
+    note_size(q);
+    if (be32_load(h + 32) != 0) {
+        return error_set(error, "Encrypted qcow2 images (method %u) are not supported",
+                         be32_load(h + 32));
+    }
+    q->node->length = be64_load(h + 24);
+    if (q->node->length > INT64_MAX - TIB) {
+        return error_set(error, "Image size is too large");
+    }
+    return true;
+}
+
+/* TABLE at OFFSET, aligned, within what a file can be. */
+static bool table_ok(const Qcow2 *q, uint64_t offset, uint64_t bytes, uint64_t max,
+                     const char *what, GError **error)
+{
+    if (bytes > max) {
+        return error_set(error, "%s too large: %" PRIu64 " bytes, at most %" PRIu64
+                         " are allowed", what, bytes, max);
+    }
+    if ((offset & (q->cluster_size - 1)) || offset > INT64_MAX - bytes) {
+        return error_set(error, "%s offset invalid: 0x%" PRIx64, what, offset);
+    }
+    return true;
+}
+
+static bool read_be64(BlockNode *file, uint64_t offset, uint64_t count, uint64_t **out,
+                      const char *what, GError **error)
+{
+    int ret;
+
+    *out = g_try_new0(uint64_t, count + 1);
+    if (!*out) {
+        return error_set(error, "Not enough memory for the %s", what);
+    }
+    ret = co_node_pread(file, offset, *out, count * 8);
+    if (ret < 0) {
+        return error_set_errno(error, -ret, "Could not read the %s", what);
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        (*out)[i] = GUINT64_FROM_BE((*out)[i]);
+    }
+    return true;
+}
+
+static bool read_extensions(Qcow2 *q, const uint8_t *h, size_t end, GError **error)
+{
+    size_t at = q->version >= 3 ? q->header_length : 72;
+    unsigned count = 0;
+
+    while (at + 8 <= end) {
+        uint32_t type = be32_load(h + at), len = be32_load(h + at + 4);
+        const uint8_t *data = h + at + 8;
+
+        if (type == EXT_END) {
+            break;
+        }
+        if (len > end - at - 8 || ++count > MAX_EXTENSIONS) {
+            return corrupt(error, "a header extension is too long");
+        }
+        switch (type) {
+        case EXT_BACKING_FORMAT:
+            g_free(q->node->backing_format);
+            q->node->backing_format = g_strndup((const char *)data, len);
+            break;
+        case EXT_DATA_FILE:
+            g_free(q->data_file_name);
+            q->data_file_name = g_strndup((const char *)data, len);
+            break;
+        case EXT_FEATURES:
+            break;
+        case EXT_BITMAPS:
+            if (len != 24) {
+                return corrupt(error, "bitmaps extension");
+            }
+            if (q->autoclear & AUTOCLEAR_BITMAPS) {
+                q->bitmaps_count = be32_load(data);
+                q->bitmaps_size = be64_load(data + 8);
+                q->bitmaps_offset = be64_load(data + 16);
+                if (q->bitmaps_size > 16 * MIB ||
+                    (q->bitmaps_offset & (q->cluster_size - 1))) {
+                    return corrupt(error, "bitmaps directory");
+                }
+            }
+            break;
+        default: {
+            g_autofree uint8_t *raw = g_malloc(len + 4);
+
+            be32_store(raw, type);
+            memcpy(raw + 4, data, len);
+            g_ptr_array_add(q->extensions, g_bytes_new(raw, len + 4));
+        }
+        }
+        at += 8 + align_up(len, 8);
+    }
+    return true;
+}
+
+static bool read_backing(Qcow2 *q, const uint8_t *h, size_t *ext_end, GError **error)
+{
+    uint64_t offset = be64_load(h + 8);
+    uint32_t len = be32_load(h + 16);
+
+    *ext_end = q->cluster_size;
+    if (!offset) {
+        return true;
+    }
+    if (len > 1023 || offset > q->cluster_size || len > q->cluster_size - offset) {
+        return corrupt(error, "backing file name too long or outside of the first cluster");
+    }
+    *ext_end = offset;
+    if (len) {
+        q->node->backing_file = g_strndup((const char *)h + offset, len);
+    }
+    return true;
+}
+
+static bool open_data_file(Qcow2 *q, NodeOpts *opts, GError **error)
+{
+    BlockNode *node = q->node;
+    g_autofree char *full = NULL;
+    int flags = (node->flags & NODE_OPEN_INLINE_IO) | NODE_OPEN_PROTOCOL |
+                (node->read_only ? 0 : NODE_OPEN_RDWR);
+
+    q->data = q->file;
+    if (!(q->incompat & INCOMPAT_DATA_FILE)) {
+        return true;
+    }
+    q->has_data_file = true;
+    q->data_file_raw = q->autoclear & AUTOCLEAR_DATA_FILE_RAW;
+    if (!node_opts_get(opts, "data-file") && !node_opts_get(opts, "data-file.filename")) {
+        if (!q->data_file_name) {
+            return error_set(error, "'data-file' is required for this image");
+        }
+        full = path_combine(node->filename, q->data_file_name);
+    }
+    node->data_file = node_open_child(node, "data-file", full, opts, flags, error);
+    if (!node->data_file) {
+        return false;
+    }
+    q->data = node->data_file->node;
+    return true;
+}
+
+static bool repair_dirty(Qcow2 *q, GError **error)
+{
+    CheckResult result = { 0 };
+
+    if (!(q->incompat & INCOMPAT_DIRTY) || q->node->read_only ||
+        (q->node->flags & NODE_OPEN_CHECK)) {
+        return true;
+    }
+    if (!qcow2_check(q->node, CHECK_FIX_ERRORS | CHECK_FIX_LEAKS, &result, error)) {
+        g_prefix_error(error, "Could not repair dirty image: ");
+        return false;
+    }
+    if (result.check_errors || result.corruptions) {
+        return error_set(error, "Could not repair dirty image: %" PRIu64 " errors remain; see "
+                         "what 'rhea-img check' says", result.corruptions + result.check_errors);
+    }
+    return true;
+}
+
+static bool take_cache_sizes(Qcow2 *q, NodeOpts *opts, GError **error)
+{
+    uint64_t l2 = 32 * MIB, ref = 0, total = 0, entry = 0, interval = 0;
+    uint64_t need = div_round_up(q->node->length, q->cluster_size) * q->l2_entry_size;
+
+    if (!node_opts_take_size(opts, "cache-size", &total, error) ||
+        !node_opts_take_size(opts, "l2-cache-size", &l2, error) ||
+        !node_opts_take_size(opts, "refcount-cache-size", &ref, error) ||
+        !node_opts_take_size(opts, "l2-cache-entry-size", &entry, error) ||
+        !node_opts_take_uint(opts, "cache-clean-interval", &interval, error)) {
+        return false;
+    }
+    if (entry || interval) {
+        return error_set(error, "l2-cache-entry-size and cache-clean-interval are not "
+                         "adjustable: slices have %u bytes", q->slice_size);
+    }
+    l2 = MIN(total ? total : l2, MAX(need, 64 * KIB));
+    slice_cache_init(&q->l2_cache, (unsigned)(MIN(l2, GIB) / q->slice_size));
+    slice_cache_init(&q->ref_cache, (unsigned)(MIN(MAX(ref, 4 * MIB), GIB) / q->slice_size));
+    return true;
+}
+
+static void qcow2_free(Qcow2 *q)
+{
+    slice_cache_clear(&q->l2_cache);
+    slice_cache_clear(&q->ref_cache);
+    g_clear_pointer(&q->deferred, g_array_unref);
+    g_clear_pointer(&q->snapshots, g_ptr_array_unref);
+    g_clear_pointer(&q->extensions, g_ptr_array_unref);
+    g_clear_pointer(&q->l1, g_free);
+    g_clear_pointer(&q->reftable, g_free);
+    g_clear_pointer(&q->data_file_name, g_free);
+    g_clear_pointer(&q->decompressed, g_free);
+}
+
+static bool open_tables(Qcow2 *q, const uint8_t *h, GError **error)
+{
+    uint64_t l1 = be32_load(h + 36), ref_clusters = be32_load(h + 56);
+    uint64_t per_l1 = BIT64(q->cluster_bits + q->l2_bits);
+
+    q->l1_offset = be64_load(h + 40);
+    q->reftable_offset = be64_load(h + 48);
+    if (!table_ok(q, q->reftable_offset, ref_clusters * q->cluster_size, MAX_REFTABLE_BYTES,
+                  "Image reference count table", error) ||
+        !table_ok(q, q->l1_offset, l1 * 8, MAX_L1_BYTES, "Active L1 table", error)) {
+        return false;
+    }
+    if (ref_clusters == 0 && !(q->node->flags & NODE_OPEN_CHECK)) {
+        return corrupt(error, "no reference count table");
+    }
+    if (l1 < div_round_up(q->node->length, per_l1)) {
+        return error_set(error, "L1 table is too small");
+    }
+    q->l1_entries = (uint32_t)l1;
+    q->reftable_entries = (uint32_t)(ref_clusters * q->cluster_size / 8);
+    return read_be64(q->file, q->l1_offset, l1, &q->l1, "L1 table", error) &&
+           read_be64(q->file, q->reftable_offset, q->reftable_entries, &q->reftable,
+                     "reference count table", error) &&
+           qcow2_snapshots_read(q, be32_load(h + 60), be64_load(h + 64), error);
+}
+
+static bool qcow2_open_inner(BlockNode *node, NodeOpts *opts, GError **error)
+{
+    Qcow2 *q = node->state;
+    uint8_t first[112] = { 0 };
+    g_autofree uint8_t *h = NULL;
+    bool lazy = false;
+    size_t ext_end;
+    int ret;
+
+    ret = co_node_pread(q->file, 0, first, sizeof(first));
+    if (ret < 0) {
+        return error_set_errno(error, -ret, "Could not read the qcow2 header");
+    }
+    if (!parse_header(q, first, error)) {
+        return false;
+    }
+    h = g_malloc0(q->cluster_size);
+    ret = co_node_pread(q->file, 0, h, q->cluster_size);
+    if (ret < 0) {
+        return error_set_errno(error, -ret, "Could not read the qcow2 header");
+    }
+    if (!take_cache_sizes(q, opts, error) || !read_backing(q, h, &ext_end, error) ||
+        !read_extensions(q, h, ext_end, error) || !open_tables(q, h, error) ||
+        !open_data_file(q, opts, error)) {
+        return false;
+    }
+    node->limits.zero_align = q->subcluster_size;
+    node->limits.discard_align = 1;
+    if (!node_opts_take_bool(opts, "lazy-refcounts", &lazy, error)) {
+        return false;
+    }
+    if ((q->incompat & INCOMPAT_CORRUPT) && !node->read_only &&
+        !(node->flags & NODE_OPEN_CHECK)) {
+        return error_set(error, "Image is corrupt; cannot be opened read/write");
+    }
+    if (!node->read_only && (q->autoclear & ~(uint64_t)AUTOCLEAR_DATA_FILE_RAW) &&
+        !(node->flags & NODE_OPEN_CHECK)) {
+        /* Written by software that does not maintain them: the format's own way to say so. */
+        q->autoclear &= AUTOCLEAR_DATA_FILE_RAW;
+        ret = co_header_write(q);
+        if (ret < 0) {
+            return error_set_errno(error, -ret, "Could not update the qcow2 header");
+        }
+    }
+    return repair_dirty(q, error);
+}
+
+static bool qcow2_open(BlockNode *node, NodeOpts *opts, GError **error)
+{
+    Qcow2 *q = node->state;
+
+    q->node = node;
+    q->file = node->file->node;
+    q->deferred = g_array_new(false, false, sizeof(DeferredFree));
+    q->snapshots = g_ptr_array_new_with_free_func(qcow2_snapshot_free);
+    q->extensions = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
+    co_mutex_init(&q->lock);
+    if (!qcow2_open_inner(node, opts, error)) {
+        qcow2_free(q);
+        return false;
+    }
+    return true;
+}
+
+static int qcow2_co_flush(BlockNode *node)
+{
+    Qcow2 *q = node->state;
+    int ret;
+
+    co_mutex_lock(&q->lock);
+    ret = co_qcow2_writeback(q);
+    co_mutex_unlock(&q->lock);
+    return ret;
+}
+
+static void qcow2_close(BlockNode *node)
+{
+    Qcow2 *q = node->state;
+
+    if (!node->read_only && !q->broken) {
+        co_qcow2_writeback(q);
+        co_qcow2_writeback(q);         /* the counts of what the first one freed */
+    }
+    qcow2_free(q);
+}
+
+/* ---- resize ---- */
+
+static bool shrink(Qcow2 *q, uint64_t length, GError **error)
+{
+    BlockNode *node = q->node;
+    uint64_t start = align_up(length, q->cluster_size);
+    int ret;
+
+    if (q->has_data_file) {
+        return error_set(error, "Shrinking an image with an external data file is not supported");
+    }
+    ret = co_qcow2_discard_clusters(q, start, align_up(node->length, q->cluster_size), true);
+    if (ret == 0 && (length & (q->cluster_size - 1))) {
+        /* A later growth must not bring old bytes back. */
+        g_autofree void *zeroes = g_malloc0(q->cluster_size);
+        BlockStatus status;
+
+        ret = co_node_status(node, length, start - length, &status);
+        if (ret == 0 && (status.flags & BLK_STATUS_DATA)) {
+            IO_BUF(tail, zeroes, start - length);
+            ret = co_qcow2_pwritev(node, length, tail, 0);
+        }
+    }
+    return ret == 0 || error_set_errno(error, -ret, "Could not discard the end of the image");
+}
+
+static bool qcow2_truncate(BlockNode *node, uint64_t length, bool exact, const char *prealloc,
+                           GError **error)
+{
+    Qcow2 *q = node->state;
+    uint64_t old = node->length, l1;
+    int ret;
+
+    if (length & 511) {
+        return error_set(error, "The new size must be a multiple of 512");
+    }
+    for (unsigned i = 0; q->version < 3 && i < q->snapshots->len; i++) {
+        return error_set(error, "Can't resize a v2 image which has snapshots");
+    }
+    if (length < old && !g_str_equal(prealloc, "off")) {
+        return error_set(error, "Preallocation can't be used for shrinking an image");
+    }
+    if (length < old && !shrink(q, length, error)) {
+        return false;
+    }
+    co_mutex_lock(&q->lock);
+    l1 = div_round_up(length, BIT64(q->cluster_bits + q->l2_bits));
+    ret = co_l1_grow(q, l1);
+    if (ret == 0) {
+        ret = co_qcow2_writeback(q);
+    }
+    if (ret == 0) {
+        ret = co_node_flush(q->file);
+    }
+    node->length = length;
+    if (ret == 0) {
+        ret = co_header_write(q);
+    }
+    if (ret < 0) {
+        node->length = old;
+    }
+    co_mutex_unlock(&q->lock);
+    if (ret == -EFBIG) {
+        return error_set(error, "The image size is too large for clusters of %u bytes; use a "
+                         "larger cluster_size", q->cluster_size);
+    }
+    if (ret < 0) {
+        return error_set_errno(error, -ret, "Could not resize the image");
+    }
+    if (q->data_file_raw || q->has_data_file) {
+        if (!co_node_truncate(q->data, length, false, "off", error)) {
+            return false;
+        }
+    }
+    if (length > old && !g_str_equal(prealloc, "off")) {
+        if (!g_str_equal(prealloc, "metadata") && !g_str_equal(prealloc, "falloc") &&
+            !g_str_equal(prealloc, "full")) {
+            return error_set(error, "Unsupported preallocation mode '%s'", prealloc);
+        }
+        ret = co_qcow2_preallocate(q, old, length);
+        if (ret == 0) {
+            ret = qcow2_co_flush(node);
+        }
+        if (ret < 0) {
+            return error_set_errno(error, -ret, "Could not preallocate clusters");
+        }
+        if (!g_str_equal(prealloc, "metadata")) {
+            /* The data clusters lie together at the end of the file: give them room there. */
+            uint64_t end = q->data->length;
+            g_autofree void *zeroes = g_malloc0(MIB);
+
+            for (uint64_t at = old; at < length && ret == 0;) {
+                BlockStatus s;
+
+                ret = co_node_status(node, at, length - at, &s);
+                for (uint64_t d = 0; ret == 0 && (s.flags & BLK_STATUS_OFFSET_VALID) &&
+                                     d < s.bytes; d += MIB) {
+                    IO_BUF(span, zeroes, MIN(MIB, s.bytes - d));
+                    ret = g_str_equal(prealloc, "falloc")
+                              ? co_node_write_zeroes(q->data, s.map + d, span.len, 0)
+                              : co_node_pwritev(q->data, s.map + d, span, 0);
+                }
+                at += s.bytes ? s.bytes : 1;
+            }
+            (void)end;
+            if (ret < 0) {
+                return error_set_errno(error, -ret, "Could not preallocate data");
+            }
+        }
+    }
+    return true;
+}
+
+/* ---- create ---- */
+
+typedef struct CreateOpts {
+    uint64_t size, cluster_size, refcount_bits;
+    int version;
+    bool lazy, ext_l2, data_file_raw;
+    uint8_t compression;
+    char *backing, *backing_format, *prealloc, *data_file;
+} CreateOpts;
+
+static void create_opts_clear(CreateOpts *c)
+{
+    g_free(c->backing);
+    g_free(c->backing_format);
+    g_free(c->prealloc);
+    g_free(c->data_file);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(CreateOpts, create_opts_clear)
+
+static bool take_create_opts(NodeOpts *opts, CreateOpts *c, GError **error)
+{
+    g_autofree char *compat = node_opts_take(opts, "compat");
+    g_autofree char *compression = node_opts_take(opts, "compression_type");
+
+    c->cluster_size = 65536;
+    c->refcount_bits = 16;
+    c->version = 3;
+    if (!create_take_size(opts, INT64_MAX - TIB, &c->size, error) ||
+        !node_opts_take_bool(opts, "extended_l2", &c->ext_l2, error)) {
+        return false;
+    }
+    if (!node_opts_take_size(opts, "cluster_size", &c->cluster_size, error) ||
+        !node_opts_take_uint(opts, "refcount_bits", &c->refcount_bits, error) ||
+        !node_opts_take_bool(opts, "lazy_refcounts", &c->lazy, error) ||
+        !node_opts_take_bool(opts, "data_file_raw", &c->data_file_raw, error)) {
+        return false;
+    }
+    c->backing = node_opts_take(opts, "backing_file");
+    c->backing_format = node_opts_take(opts, "backing_fmt");
+    c->prealloc = node_opts_take(opts, "preallocation");
+    c->data_file = node_opts_take(opts, "data_file");
+    if (compat && (g_str_equal(compat, "0.10") || g_str_equal(compat, "v2"))) {
+        c->version = 2;
+    } else if (compat && !g_str_equal(compat, "1.1") && !g_str_equal(compat, "v3")) {
+        return error_set(error, "Invalid compatibility level '%s': use '0.10' or '1.1'", compat);
+    }
+    if (compression && g_str_equal(compression, "zstd")) {
+        c->compression = 1;
+    } else if (compression && !g_str_equal(compression, "zlib")) {
+        return error_set(error, "Invalid compression_type '%s': use 'zlib' or 'zstd'",
+                         compression);
+    }
+    return true;
+}
+
+static bool check_create_opts(const CreateOpts *c, GError **error)
+{
+    static const char *const modes[] = { "off", "metadata", "falloc", "full" };
+    bool known = !c->prealloc;
+
+    for (unsigned i = 0; c->prealloc && i < ARRAY_LEN(modes); i++) {
+        known = known || g_str_equal(c->prealloc, modes[i]);
+    }
+    if (!known) {
+        return error_set(error, "Invalid preallocation mode '%s': use off, metadata, falloc or "
+                         "full", c->prealloc);
+    }
+    if (!is_pow2(c->cluster_size) || c->cluster_size < 512 || c->cluster_size > 2 * MIB) {
+        return error_set(error, "Cluster size must be a power of two between 512 and 2048k");
+    }
+    if (!is_pow2(c->refcount_bits) || c->refcount_bits > 64) {
+        return error_set(error, "Refcount width must be a power of two and may not exceed 64 "
+                         "bits");
+    }
+    if (c->version < 3 && (c->refcount_bits != 16 || c->lazy || c->compression || c->ext_l2 ||
+                           c->data_file)) {
+        return error_set(error, "%s only supported with compatibility level 1.1 and above (use "
+                         "version=v3 or greater)",
+                         c->refcount_bits != 16 ? "Different refcount widths than 16 bits are"
+                         : c->lazy ? "Lazy refcounts are" : c->compression
+                         ? "Compression types other than zlib are" : c->ext_l2
+                         ? "Extended L2 entries are" : "External data files are");
+    }
+    if (c->ext_l2 && c->cluster_size < 16384) {
+        return error_set(error, "Extended L2 entries are only supported with cluster sizes of at "
+                         "least 16384 bytes");
+    }
+    if (c->data_file_raw && !c->data_file) {
+        return error_set(error, "data-file-raw requires data-file");
+    }
+    if (c->data_file && c->data_file_raw && c->backing) {
+        return error_set(error, "Backing file and data-file-raw cannot be used at the same time");
+    }
+    if (c->backing && c->prealloc && !g_str_equal(c->prealloc, "off") && !c->ext_l2) {
+        return error_set(error, "Backing file and preallocation can only be used at the same "
+                         "time if extended_l2 is enabled");
+    }
+    if (c->backing_format && !c->backing) {
+        return error_set(error, "Backing format cannot be used without backing file");
+    }
+    if (c->backing && strlen(c->backing) > 1023) {
+        return error_set(error, "Backing file name is longer than 1023 bytes");
+    }
+    return true;
+}
+
+/* Header, refcount table and one block: an image of length 0. */
+static bool write_skeleton(const CreateOpts *c, BlockNode *file, GError **error)
+{
+    BlockNode dummy = { 0 };
+    Qcow2 q = { .node = &dummy, .file = file, .version = c->version };
+    g_autofree uint8_t *block = g_malloc0(c->cluster_size);
+    uint64_t table = GUINT64_TO_BE(2 * c->cluster_size), first_free;
+    int ret;
+
+    q.cluster_bits = (uint32_t)__builtin_ctzll(c->cluster_size);
+    q.refcount_order = (uint32_t)__builtin_ctzll(c->refcount_bits);
+    q.incompat = (c->compression ? INCOMPAT_COMPRESSION : 0) |
+                 (c->ext_l2 ? INCOMPAT_EXT_L2 : 0) | (c->data_file ? INCOMPAT_DATA_FILE : 0);
+    q.compat = c->lazy ? COMPAT_LAZY_REFCOUNTS : 0;
+    q.autoclear = c->data_file_raw ? AUTOCLEAR_DATA_FILE_RAW : 0;
+    q.compression = c->compression;
+    q.data_file_name = c->data_file;
+    note_size(&q);
+    q.reftable_offset = c->cluster_size;
+    q.reftable_entries = (uint32_t)(c->cluster_size / 8);
+    q.snapshots = g_ptr_array_new();
+    q.extensions = g_ptr_array_new();
+    dummy.backing_file = c->backing;
+    dummy.backing_format = c->backing_format;
+    for (first_free = 0; first_free < 3; first_free++) {
+        refcount_store(&q, block, first_free, 1);
+    }
+    ret = co_node_pwrite(file, 2 * c->cluster_size, block, c->cluster_size, 0);
+    memset(block, 0, c->cluster_size);
+    memcpy(block, &table, 8);
+    if (ret == 0) {
+        ret = co_node_pwrite(file, c->cluster_size, block, c->cluster_size, 0);
+    }
+    if (ret == 0) {
+        ret = co_header_write(&q);
+    }
+    g_ptr_array_unref(q.snapshots);
+    g_ptr_array_unref(q.extensions);
+    if (ret == -ENOSPC && c->cluster_size < 4096) {
+        return error_set(error, "The backing file name is too long for clusters of %" PRIu64
+                         " bytes", c->cluster_size);
+    }
+    return ret == 0 || error_set_errno(error, -ret, "Could not write qcow2 header");
+}
+
+static bool qcow2_create(const char *filename, NodeOpts *opts, GError **error)
+{
+    g_auto(CreateOpts) c = { 0 };
+    g_autoptr(BlockNode) file = NULL;
+    g_autoptr(BlockNode) node = NULL;
+    g_autoptr(NodeOpts) open_opts = node_opts_new();
+    g_autofree char *data_path = NULL;
+    BlockChild *edge;
+    bool ok;
+
+    if (!take_create_opts(opts, &c, error) || !create_opts_finish("qcow2", opts, error) ||
+        !check_create_opts(&c, error)) {
+        return false;
+    }
+    if (c.data_file) {
+        g_autoptr(BlockNode) data = NULL;
+
+        data_path = path_combine(filename, c.data_file);
+        data = image_create_file(data_path, c.data_file_raw ? c.size : 0, error);
+        if (!data) {
+            return false;
+        }
+    }
+    file = image_create_file(filename, 0, error);
+    if (!file) {
+        return false;
+    }
+    edge = node_attach_root(file, "create", BLK_PERM_WRITE | BLK_PERM_RESIZE, BLK_PERM_ALL, NULL,
+                            NULL, error);
+    ok = edge && write_skeleton(&c, file, error);
+    node_detach_root(edge);
+    if (!ok) {
+        return false;
+    }
+    node_opts_set(open_opts, "driver", "qcow2");
+    node_opts_set(open_opts, "file", file->name);
+    node_opts_set(open_opts, "cache.no-flush", "on");
+    node = node_open(NULL, open_opts, NODE_OPEN_RDWR | NODE_OPEN_NO_BACKING | NODE_OPEN_INLINE_IO,
+                     error);
+    return node && co_node_truncate(node, c.size, true, c.prealloc, error);
+}
+
+/* ---- measure, info, small hooks ---- */
+
+static uint64_t metadata_bytes(const CreateOpts *c, uint64_t total)
+{
+    uint64_t cs = c->cluster_size, entry = c->ext_l2 ? 16 : 8, l2, l1, meta, blocks = 0, table = 0;
+    uint64_t per_block = cs * 8 / c->refcount_bits, clusters, last;
+
+    l2 = align_up(div_round_up(total, cs), cs / entry) * entry;
+    l1 = align_up(l2 / cs, cs / 8) * 8;
+    meta = cs + l2 + l1;
+    clusters = (meta + align_up(total, cs)) / cs;
+    do {
+        last = blocks + table;
+        blocks = div_round_up(clusters + blocks + table, per_block);
+        table = div_round_up(blocks * 8, cs);
+    } while (blocks + table != last);
+    return meta + (blocks + table) * cs;
+}
+
+static bool qcow2_measure(NodeOpts *opts, BlockNode *source, uint64_t *required, uint64_t *full,
+                          uint64_t *bitmaps, GError **error)
+{
+    g_auto(CreateOpts) c = { 0 };
+    uint64_t total, used = 0, at = 0, meta, cs;
+    bool prealloc;
+
+    if (!take_create_opts(opts, &c, error) || !create_opts_finish("qcow2", opts, error) ||
+        !check_create_opts(&c, error)) {
+        return false;
+    }
+    total = align_up(source ? source->length : c.size, 512);
+    cs = c.cluster_size;
+    prealloc = c.prealloc && !g_str_equal(c.prealloc, "off");
+    if (prealloc) {
+        used = align_up(total, cs);
+    }
+    while (source && !prealloc && at < total) {
+        BlockStatus s;
+        int depth, ret;
+        BlockNode *base = c.backing ? node_backing(source) : NULL;
+
+        ret = co_node_status_above(source, base, at, total - at, &s, &depth);
+        if (ret < 0) {
+            return error_set_errno(error, -ret, "Unable to get block status");
+        }
+        if (!s.bytes) {
+            break;
+        }
+        if (!(s.flags & BLK_STATUS_ZERO) && (s.flags & BLK_STATUS_ALLOCATED)) {
+            uint64_t end = align_up(at + s.bytes, cs);
+
+            used += end - align_down(at, cs);
+            at = end;
+        } else {
+            at += s.bytes;
+        }
+    }
+    meta = metadata_bytes(&c, total);
+    *required = meta + MIN(used, align_up(total, cs));
+    *full = meta + align_up(total, cs);
+    *bitmaps = source && c.version >= 3 ? 0 : UINT64_MAX;
+    return true;
+}
+
+static void qcow2_info(BlockNode *node, Json *info)
+{
+    Qcow2 *q = node->state;
+    Json *data = json_new_dict(), *specific = json_new_dict();
+
+    json_set(data, "compat", json_new_string(q->version >= 3 ? "1.1" : "0.10"));
+    json_set(data, "compression-type", json_new_string(q->compression ? "zstd" : "zlib"));
+    if (q->version >= 3) {
+        json_set(data, "lazy-refcounts", json_new_bool(q->compat & COMPAT_LAZY_REFCOUNTS));
+    }
+    json_set(data, "refcount-bits", json_new_uint(q->refcount_bits));
+    if (q->version >= 3) {
+        json_set(data, "corrupt", json_new_bool(q->incompat & INCOMPAT_CORRUPT));
+        if (q->has_data_file) {
+            json_set(data, "data-file", json_new_string(q->data_file_name));
+            json_set(data, "data-file-raw", json_new_bool(q->data_file_raw));
+        }
+        json_set(data, "extended-l2", json_new_bool(q->subclusters > 1));
+    }
+    json_set(specific, "type", json_new_string("qcow2"));
+    json_set(specific, "data", data);
+    json_set(info, "format-specific", specific);
+    json_set(info, "dirty-flag", json_new_bool(q->incompat & INCOMPAT_DIRTY));
+}
+
+static uint32_t qcow2_cluster_size(const BlockNode *node)
+{
+    return ((Qcow2 *)node->state)->cluster_size;
+}
+
+static bool qcow2_change_backing(BlockNode *node, const char *file, const char *format,
+                                 GError **error)
+{
+    Qcow2 *q = node->state;
+    char *old_file = node->backing_file, *old_format = node->backing_format;
+    int ret;
+
+    if (file && strlen(file) > 1023) {
+        return error_set(error, "Backing file name is longer than 1023 bytes");
+    }
+    if (file && q->data_file_raw) {
+        return error_set(error, "Cannot set backing file for a raw external data file");
+    }
+    node->backing_file = file && *file ? g_strdup(file) : NULL;
+    node->backing_format = node->backing_file && format ? g_strdup(format) : NULL;
+    co_mutex_lock(&q->lock);
+    ret = co_header_write(q);
+    co_mutex_unlock(&q->lock);
+    if (ret < 0) {
+        g_free(node->backing_file);
+        g_free(node->backing_format);
+        node->backing_file = old_file;
+        node->backing_format = old_format;
+        return error_set_errno(error, -ret, "Could not update the backing file name");
+    }
+    g_free(old_file);
+    g_free(old_format);
+    return true;
+}
+
+static bool qcow2_make_empty(BlockNode *node, GError **error)
+{
+    Qcow2 *q = node->state;
+    int ret;
+
+    if (q->has_data_file) {
+        return error_set(error, "Images with an external data file cannot be emptied");
+    }
+    ret = co_qcow2_discard_clusters(q, 0, align_up(node->length, q->cluster_size), true);
+    if (ret == 0) {
+        ret = qcow2_co_flush(node);
+    }
+    return ret == 0 || error_set_errno(error, -ret, "Could not empty the image");
+}
+
+static bool qcow2_amend(BlockNode *node, NodeOpts *opts, GError **error)
+{
+    Qcow2 *q = node->state;
+    g_autofree char *compat = node_opts_take(opts, "compat");
+    g_autofree char *backing = node_opts_take(opts, "backing_file");
+    g_autofree char *format = node_opts_take(opts, "backing_fmt");
+    bool lazy = q->compat & COMPAT_LAZY_REFCOUNTS, raw = q->data_file_raw;
+    uint64_t size = node->length, bits = q->refcount_bits;
+    int version = q->version, ret = 0;
+
+    if (!node_opts_take_bool(opts, "lazy_refcounts", &lazy, error) ||
+        !node_opts_take_size(opts, "size", &size, error) ||
+        !node_opts_take_uint(opts, "refcount_bits", &bits, error) ||
+        !node_opts_take_bool(opts, "data_file_raw", &raw, error)) {
+        return false;
+    }
+    if (!node_opts_empty(opts)) {
+        return error_set(error, "Option '%s' cannot be amended", node_opts_any_key(opts));
+    }
+    if (bits != q->refcount_bits) {
+        return error_set(error, "Changing the refcount width is not supported; convert the image "
+                         "instead");
+    }
+    if (raw != q->data_file_raw) {
+        return error_set(error, "data-file-raw cannot be changed on existing images");
+    }
+    if (compat) {
+        version = g_str_equal(compat, "0.10") || g_str_equal(compat, "v2") ? 2
+                  : g_str_equal(compat, "1.1") || g_str_equal(compat, "v3") ? 3 : 0;
+        if (!version) {
+            return error_set(error, "Unknown compatibility level '%s'", compat);
+        }
+    }
+    if (version == 2 && q->version == 3) {
+        return error_set(error, "Downgrading to compatibility level 0.10 is not supported; "
+                         "convert the image instead");
+    }
+    if (version == 2 && lazy) {
+        return error_set(error, "Lazy refcounts only supported with compatibility level 1.1 and "
+                         "above (use compat=1.1 or greater)");
+    }
+    co_mutex_lock(&q->lock);
+    q->version = version;
+    q->header_length = version >= 3 ? MAX(q->header_length, 104) : 72;
+    q->compat = lazy ? q->compat | COMPAT_LAZY_REFCOUNTS
+                     : q->compat & ~(uint64_t)COMPAT_LAZY_REFCOUNTS;
+    ret = co_header_write(q);
+    co_mutex_unlock(&q->lock);
+    if (ret < 0) {
+        return error_set_errno(error, -ret, "Could not update the qcow2 header");
+    }
+    if ((backing || format) &&
+        !qcow2_change_backing(node, backing ? backing : node->backing_file,
+                              format ? format : node->backing_format, error)) {
+        return false;
+    }
+    return size == node->length || co_node_truncate(node, size, true, "off", error);
+}
+
+const NodeType node_type_qcow2 = {
+    .name = "qcow2", .state_size = sizeof(Qcow2), .has_backing = true, .zero_init = true,
+    .probe = qcow2_probe, .open = qcow2_open, .close = qcow2_close,
+    .co_preadv = co_qcow2_preadv, .co_pwritev = co_qcow2_pwritev,
+    .co_write_zeroes = co_qcow2_write_zeroes, .co_discard = co_qcow2_discard,
+    .co_flush = qcow2_co_flush, .co_status = co_qcow2_status,
+    .co_write_compressed = co_qcow2_write_compressed, .co_truncate = qcow2_truncate,
+    .create = qcow2_create, .cluster_size = qcow2_cluster_size, .info = qcow2_info,
+    .check = qcow2_check, .change_backing = qcow2_change_backing, .amend = qcow2_amend,
+    .make_empty = qcow2_make_empty, .measure = qcow2_measure,
+    .snapshot_create = qcow2_snapshot_create, .snapshot_apply = qcow2_snapshot_apply,
+    .snapshot_delete = qcow2_snapshot_delete, .snapshot_list = qcow2_snapshot_list,
+    .snapshot_load_tmp = qcow2_snapshot_load_tmp,
+    .create_help =
+        "  backing_file=<str>     - File name of a base image\n"
+        "  backing_fmt=<str>      - Image format of the base image\n"
+        "  cluster_size=<size>    - qcow2 cluster size\n"
+        "  compat=<str>           - Compatibility level (v2 [0.10] or v3 [1.1])\n"
+        "  compression_type=<str> - Compression method used for image cluster compression\n"
+        "  data_file=<str>        - File name of an external data file\n"
+        "  data_file_raw=<bool (on/off)> - The external data file must stay valid as a raw "
+        "image\n"
+        "  extended_l2=<bool (on/off)> - Extended L2 tables\n"
+        "  lazy_refcounts=<bool (on/off)> - Postpone refcount updates\n"
+        "  preallocation=<str>    - Preallocation mode (allowed values: off, metadata, falloc, "
+        "full)\n"
+        "  refcount_bits=<num>    - Width of a reference count entry in bits\n"
+        "  size=<size>            - Virtual disk size\n",
+};

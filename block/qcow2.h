@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * qcow2, versions 2 and 3: shared by block/qcow2_*.c only.  Layout: docs/formats/qcow2.md.
+ *
+ * Crash consistency.  All metadata is written back by co_qcow2_writeback() in this order:
+ *
+ *   1 refcount blocks (increments only)   2 flush   3 L2 slices   4 flush   5 L1 entries
+ *   6 flush   7 decrement, in the cache, what was freed since the last time
+ *
+ * Invariants:
+ *  Q1  a cluster that any table on disk refers to has, on disk, at least that refcount.
+ *  Q2  a cluster is handed out again only after the tables without it are on disk (step 7).
+ *  Q3  an L2 entry appears in the cache after its data has been written to the file, so step 2
+ *      makes the data durable before the entry.
+ *  Q4  no two requests work on one cluster while one of them changes its mapping (requests list).
+ * A cut anywhere therefore leaves leaks at worst.  Snapshot operations touch the COPIED flags of
+ * many clusters; they set the dirty bit of the header, which makes the next opener repair.
+ *
+ * Locking: `lock` (a CoMutex) covers every field here; data I/O happens outside it.
+ */
+#ifndef BLOCK_QCOW2_H
+#define BLOCK_QCOW2_H
+
+#include "block/bitmap.h"
+#include "block/types.h"
+
+#define QCOW2_MAGIC 0x514649fbu
+#define ENTRY_COPIED BIT64(63)
+#define ENTRY_COMPRESSED BIT64(62)
+#define ENTRY_ZERO 1ull
+#define ENTRY_OFFSET_MASK 0x00fffffffffffe00ull
+#define REFTABLE_OFFSET_MASK 0xfffffffffffffe00ull
+
+enum { INCOMPAT_DIRTY = 1, INCOMPAT_CORRUPT = 2, INCOMPAT_DATA_FILE = 4, INCOMPAT_COMPRESSION = 8,
+       INCOMPAT_EXT_L2 = 16 };
+enum { COMPAT_LAZY_REFCOUNTS = 1 };
+enum { AUTOCLEAR_BITMAPS = 1, AUTOCLEAR_DATA_FILE_RAW = 2 };
+
+#define MAX_L1_BYTES (32u << 20)
+#define MAX_REFTABLE_BYTES (8u << 20)
+#define MAX_SNAPSHOTS 65536u
+#define MAX_SNAPSHOT_TABLE (64u << 20)
+
+typedef struct Slice {
+    uint64_t offset;
+    uint8_t *data;
+    bool dirty;
+    GList link;
+} Slice;
+
+typedef struct SliceCache {
+    GHashTable *map;
+    GQueue lru;                /* head: most recent */
+    GPtrArray *dirty;
+    unsigned max;
+} SliceCache;
+
+typedef struct Qcow2Snapshot {
+    SnapshotInfo info;
+    uint64_t l1_offset;
+    uint32_t l1_entries;
+    uint8_t *extra;            /* what we do not know behind the known extra data */
+    uint32_t extra_len;
+} Qcow2Snapshot;
+
+typedef struct Qcow2Request {
+    uint64_t start, end;       /* guest, cluster aligned */
+    bool exclusive;            /* changes the mapping */
+    CoQueue waiters;
+    struct Qcow2Request *next;
+} Qcow2Request;
+
+typedef struct Qcow2 {
+    BlockNode *node, *file, *data;   /* data: the external data file, or file */
+    int version;
+    uint32_t cluster_bits, cluster_size;
+    uint32_t l2_entry_size, l2_bits; /* bytes; log2 of entries per table */
+    uint32_t subclusters, subcluster_size;
+    uint32_t refcount_order, refcount_bits, rb_bits; /* rb_bits: log2 entries per block */
+    uint64_t incompat, compat, autoclear;
+    uint8_t compression;       /* 0 zlib, 1 zstd */
+    uint32_t header_length;
+    bool has_data_file, data_file_raw, read_snapshot;
+    char *data_file_name;
+
+    uint64_t *l1;
+    uint32_t l1_entries;
+    uint64_t l1_offset;
+    bool l1_dirty;
+    uint64_t *reftable;
+    uint32_t reftable_entries;
+    uint64_t reftable_offset;
+    uint64_t bitmaps_offset, bitmaps_size;
+    uint32_t bitmaps_count;
+    GPtrArray *snapshots;      /* of Qcow2Snapshot */
+    uint64_t snapshots_offset, snapshots_size;
+    GPtrArray *extensions;     /* unknown ones: GBytes with type, length, data */
+
+    uint32_t slice_size;
+    SliceCache l2_cache, ref_cache;
+    GArray *deferred;          /* of DeferredFree */
+    uint64_t free_index;
+    uint64_t compressed_at;    /* next free byte in a cluster of compressed data; 0: none */
+    uint8_t *decompressed;     /* last cluster read */
+    uint64_t decompressed_for; /* its L2 entry */
+    CoMutex lock;
+    Qcow2Request *requests;
+    bool broken;               /* metadata I/O failed half way: no more writes */
+} Qcow2;
+
+typedef struct DeferredFree {
+    uint64_t cluster;
+    bool punch;
+} DeferredFree;
+
+/* ---- qcow2_meta.c: caches, refcounts, allocation.  All with the lock held. ---- */
+
+void slice_cache_init(SliceCache *cache, unsigned max);
+void slice_cache_clear(SliceCache *cache);
+int co_slice_get(Qcow2 *q, SliceCache *cache, uint64_t offset, Slice **slice);
+void slice_set_dirty(SliceCache *cache, Slice *slice);
+/* Forgets slices of a cluster that is no table any more. */
+void slice_cache_drop(Qcow2 *q, SliceCache *cache, uint64_t offset, uint64_t bytes);
+int co_qcow2_writeback(Qcow2 *q);
+
+uint64_t refcount_max(const Qcow2 *q);
+uint64_t refcount_load(const Qcow2 *q, const void *block, uint64_t index);
+void refcount_store(const Qcow2 *q, void *block, uint64_t index, uint64_t value);
+int co_refcount_get(Qcow2 *q, uint64_t cluster, uint64_t *value);
+int co_refcount_add(Qcow2 *q, uint64_t cluster, int delta);
+/* Makes sure that a refcount block covers CLUSTER. */
+int co_refblock_ensure(Qcow2 *q, uint64_t cluster, bool *created);
+/* 1..WANT contiguous clusters; all of WANT with EXACT. */
+int co_alloc(Qcow2 *q, uint64_t want, bool exact, uint64_t *host, uint64_t *got);
+int co_alloc_bytes(Qcow2 *q, uint32_t size, uint64_t *host);
+void free_later(Qcow2 *q, uint64_t host, uint64_t bytes, bool punch);
+/* Everything that an L2 entry holds. */
+void free_entry_later(Qcow2 *q, uint64_t entry, bool punch);
+int co_l1_grow(Qcow2 *q, uint64_t entries);
+int co_l1_write(Qcow2 *q);
+void compressed_extent(const Qcow2 *q, uint64_t entry, uint64_t *offset, uint64_t *bytes);
+
+/* ---- qcow2_io.c ---- */
+
+int co_l2_get(Qcow2 *q, uint64_t guest, bool write, Slice **slice, unsigned *index,
+              unsigned *left);
+uint64_t l2_entry(const Qcow2 *q, const Slice *slice, unsigned index);
+uint64_t l2_bitmap(const Qcow2 *q, const Slice *slice, unsigned index);
+void l2_store(Qcow2 *q, Slice *slice, unsigned index, uint64_t entry, uint64_t bitmap);
+int co_qcow2_preadv(BlockNode *node, uint64_t offset, IoSpan span);
+int co_qcow2_pwritev(BlockNode *node, uint64_t offset, IoSpan span, int flags);
+int co_qcow2_write_zeroes(BlockNode *node, uint64_t offset, uint64_t bytes, int flags);
+int co_qcow2_discard(BlockNode *node, uint64_t offset, uint64_t bytes);
+int co_qcow2_discard_clusters(Qcow2 *q, uint64_t start, uint64_t end, bool full);
+int co_qcow2_status(BlockNode *node, uint64_t offset, uint64_t bytes, BlockStatus *status);
+int co_qcow2_write_compressed(BlockNode *node, uint64_t offset, IoSpan span);
+int co_qcow2_preallocate(Qcow2 *q, uint64_t start, uint64_t end);
+
+/* ---- qcow2_header.c ---- */
+
+int co_header_write(Qcow2 *q);
+int co_set_incompat(Qcow2 *q, uint64_t bit, bool on);
+
+/* ---- qcow2_snapshot.c ---- */
+
+bool qcow2_snapshots_read(Qcow2 *q, uint32_t count, uint64_t offset, GError **error);
+bool qcow2_snapshot_create(BlockNode *node, const char *name, const SnapshotInfo *vm,
+                           GError **error);
+bool qcow2_snapshot_apply(BlockNode *node, const char *id, GError **error);
+bool qcow2_snapshot_delete(BlockNode *node, const char *id, GError **error);
+GPtrArray *qcow2_snapshot_list(BlockNode *node, GError **error);
+bool qcow2_snapshot_load_tmp(BlockNode *node, const char *id, GError **error);
+void qcow2_snapshot_free(gpointer snapshot);
+
+/* ---- qcow2_check.c ---- */
+
+bool qcow2_check(BlockNode *node, int fix, CheckResult *result, GError **error);
+
+#endif

@@ -1,0 +1,883 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * qcow2 data: mapping guest offsets, reads, writes with copy-on-write, zeroes, discard,
+ * compressed clusters, block status.
+ * Locking: q->lock for the tables, dropped around data I/O; Q3 and Q4 of qcow2.h hold it together.
+ */
+#include "block/qcow2.h"
+
+#include <zlib.h>
+#include <zstd.h>
+
+#include "base/worker_pool.h"
+
+typedef enum MapType {
+    MAP_UNALLOCATED,           /* the backing file decides */
+    MAP_RESERVED,              /* the same, but the cluster has a place (subclusters) */
+    MAP_ZERO,
+    MAP_ZERO_ALLOCATED,
+    MAP_NORMAL,
+    MAP_COMPRESSED,
+    MAP_INVALID,
+} MapType;
+
+typedef struct Map {
+    MapType type;
+    uint64_t host, bytes, entry;
+} Map;
+
+/* ---- L2 tables ---- */
+
+uint64_t l2_entry(const Qcow2 *q, const Slice *slice, unsigned index)
+{
+    return be64_load(slice->data + (size_t)index * q->l2_entry_size);
+}
+
+uint64_t l2_bitmap(const Qcow2 *q, const Slice *slice, unsigned index)
+{
+    return q->subclusters == 1 ? 0 : be64_load(slice->data + (size_t)index * 16 + 8);
+}
+
+void l2_store(Qcow2 *q, Slice *slice, unsigned index, uint64_t entry, uint64_t bitmap)
+{
+    be64_store(slice->data + (size_t)index * q->l2_entry_size, entry);
+    if (q->subclusters > 1) {
+        be64_store(slice->data + (size_t)index * 16 + 8, bitmap);
+    }
+    slice_set_dirty(&q->l2_cache, slice);
+    q->decompressed_for = 0;
+}
+
+/* A fresh table for L1 entry I: zeroes, or a copy of the shared one at OLD. */
+static int l2_new_table(Qcow2 *q, uint64_t i, uint64_t old)
+{
+    uint64_t host, got;
+    int ret = co_alloc(q, 1, true, &host, &got);
+
+    if (ret < 0) {
+        return ret;
+    }
+    slice_cache_drop(q, &q->l2_cache, host, q->cluster_size);
+    if (old) {
+        g_autofree uint8_t *table = g_malloc(q->cluster_size);
+
+        ret = q->l2_cache.dirty->len ? co_qcow2_writeback(q) : 0;
+        if (ret == 0) {
+            ret = co_node_pread(q->file, old, table, q->cluster_size);
+        }
+        if (ret == 0) {
+            ret = co_node_pwrite(q->file, host, table, q->cluster_size, 0);
+        }
+    } else {
+        ret = co_node_write_zeroes(q->file, host, q->cluster_size, 0);
+    }
+    if (ret < 0) {
+        free_later(q, host, q->cluster_size, false);
+        return ret;
+    }
+    q->l1[i] = host | ENTRY_COPIED;
+    q->l1_dirty = true;
+    if (old) {
+        free_later(q, old, q->cluster_size, false);
+    }
+    return 0;
+}
+
+int co_l2_get(Qcow2 *q, uint64_t guest, bool write, Slice **slice, unsigned *index,
+              unsigned *left)
+{
+    uint64_t i = guest >> (q->cluster_bits + q->l2_bits), table, in_table;
+    uint64_t per_slice = q->slice_size / q->l2_entry_size;
+    int ret;
+
+    in_table = guest >> q->cluster_bits & (BIT64(q->l2_bits) - 1);
+    *index = (unsigned)(in_table % per_slice);
+    *left = (unsigned)(per_slice - *index);
+    *slice = NULL;
+    if (i >= q->l1_entries) {
+        *left = (unsigned)(BIT64(q->l2_bits) - in_table);
+        return write ? -EIO : 0;
+    }
+    table = q->l1[i] & ENTRY_OFFSET_MASK;
+    if (table & (q->cluster_size - 1)) {
+        return -EIO;
+    }
+    if (write && !(table && (q->l1[i] & ENTRY_COPIED))) {
+        ret = l2_new_table(q, i, table);
+        if (ret < 0) {
+            return ret;
+        }
+        table = q->l1[i] & ENTRY_OFFSET_MASK;
+    }
+    if (!table) {
+        *left = (unsigned)(BIT64(q->l2_bits) - in_table);
+        return 0;
+    }
+    return co_slice_get(q, &q->l2_cache, table + in_table / per_slice * q->slice_size, slice);
+}
+
+static MapType sub_type(const Qcow2 *q, uint64_t entry, uint64_t bitmap, unsigned sub)
+{
+    bool placed = (entry & ENTRY_OFFSET_MASK) || (q->has_data_file && (entry & ENTRY_COPIED));
+
+    if (entry & ENTRY_COMPRESSED) {
+        return q->has_data_file ? MAP_INVALID : MAP_COMPRESSED;
+    }
+    if (entry & ENTRY_OFFSET_MASK & (q->cluster_size - 1)) {
+        return MAP_INVALID;
+    }
+    if (q->subclusters == 1) {
+        if (q->version >= 3 && (entry & ENTRY_ZERO)) {
+            return placed ? MAP_ZERO_ALLOCATED : MAP_ZERO;
+        }
+        return placed ? MAP_NORMAL : MAP_UNALLOCATED;
+    }
+    if (bitmap & BIT64(sub) & (bitmap >> 32)) {
+        return MAP_INVALID;
+    }
+    if (bitmap & BIT64(sub)) {
+        return placed ? MAP_NORMAL : MAP_INVALID;
+    }
+    if (bitmap & BIT64(32 + sub)) {
+        return placed ? MAP_ZERO_ALLOCATED : MAP_ZERO;
+    }
+    return placed ? MAP_RESERVED : MAP_UNALLOCATED;
+}
+
+/* What is at GUEST, and for how many of BYTES the same holds (with contiguous places). */
+static int co_map(Qcow2 *q, uint64_t guest, uint64_t bytes, Map *map)
+{
+    Slice *slice;
+    unsigned index, left;
+    uint64_t end, at = guest;
+    int ret = co_l2_get(q, guest, false, &slice, &index, &left);
+
+    if (ret < 0) {
+        return ret;
+    }
+    memset(map, 0, sizeof(*map));
+    end = MIN(guest + bytes, align_down(guest, q->cluster_size) +
+                             ((uint64_t)left << q->cluster_bits));
+    if (!slice) {
+        map->bytes = end - guest;
+        return 0;
+    }
+    while (at < end) {
+        uint64_t in = at & (q->cluster_size - 1), entry = l2_entry(q, slice, index);
+        uint64_t host = (entry & ENTRY_OFFSET_MASK) + in, bitmap = l2_bitmap(q, slice, index);
+        MapType type = sub_type(q, entry, bitmap, (unsigned)(in / q->subcluster_size));
+
+        if (at == guest) {
+            map->type = type;
+            map->host = host;
+            map->entry = entry;
+        } else if (type != map->type || type == MAP_COMPRESSED ||
+                   ((type == MAP_NORMAL || type == MAP_ZERO_ALLOCATED) &&
+                    host != map->host + (at - guest))) {
+            break;
+        }
+        at = align_down(at, q->subcluster_size) + q->subcluster_size;
+        if ((at & (q->cluster_size - 1)) == 0) {
+            index++;
+        }
+        if (type == MAP_COMPRESSED) {
+            at = align_down(guest, q->cluster_size) + q->cluster_size;
+            break;
+        }
+    }
+    map->bytes = MIN(at, end) - guest;
+    return map->type == MAP_INVALID ? -EIO : 0;
+}
+
+/* ---- requests that exclude each other (Q4) ---- */
+
+static void request_begin(Qcow2 *q, Qcow2Request *r, uint64_t start, uint64_t end, bool exclusive)
+{
+    r->start = start;
+    r->end = end;
+    r->exclusive = exclusive;
+    co_queue_init(&r->waiters);
+    r->next = q->requests;
+    q->requests = r;
+}
+
+static void request_end(Qcow2 *q, Qcow2Request *r)
+{
+    Qcow2Request **p = &q->requests;
+
+    while (*p != r) {
+        p = &(*p)->next;
+    }
+    *p = r->next;
+    co_queue_wake_all(&r->waiters);
+}
+
+/* Waits, with the lock dropped meanwhile, for what stands in the way. */
+static void co_wait_conflicts(Qcow2 *q, uint64_t start, uint64_t end, bool exclusive)
+{
+    Qcow2Request *r;
+
+again:
+    for (r = q->requests; r; r = r->next) {
+        if (r->start < end && start < r->end && (exclusive || r->exclusive)) {
+            co_queue_wait(&r->waiters, &q->lock);
+            goto again;
+        }
+    }
+}
+
+/* ---- compressed clusters ---- */
+
+typedef struct Codec {
+    uint8_t kind;
+    const void *in;
+    void *out;
+    size_t in_len, out_len;    /* out_len: room, then (compress) what was used */
+} Codec;
+
+static int decompress_work(void *opaque)
+{
+    Codec *c = opaque;
+
+    if (c->kind == 1) {
+        ZSTD_DCtx *d = ZSTD_createDCtx();
+        ZSTD_inBuffer in = { c->in, c->in_len, 0 };
+        ZSTD_outBuffer out = { c->out, c->out_len, 0 };
+        int ret = 0;
+
+        /* The frame may be followed by padding: stop when the cluster is full. */
+        while (d && out.pos < out.size && ret == 0) {
+            size_t before = out.pos + in.pos, left = ZSTD_decompressStream(d, &out, &in);
+
+            if (ZSTD_isError(left) || (out.pos < out.size && out.pos + in.pos == before)) {
+                ret = -EIO;
+            }
+        }
+        ZSTD_freeDCtx(d);
+        return d ? ret : -ENOMEM;
+    }
+    z_stream z = { .next_in = (Bytef *)(uintptr_t)c->in, .avail_in = (uInt)c->in_len,
+                   .next_out = c->out, .avail_out = (uInt)c->out_len };
+    int ret;
+
+    if (inflateInit2(&z, -12) != Z_OK) {
+        return -EIO;
+    }
+    ret = inflate(&z, Z_FINISH);
+    inflateEnd(&z);
+    return (ret == Z_STREAM_END || ret == Z_BUF_ERROR) && z.avail_out == 0 ? 0 : -EIO;
+}
+
+/* 0, or -ENOSPC when it does not get smaller. */
+static int compress_work(void *opaque)
+{
+    Codec *c = opaque;
+    z_stream z = { .next_in = (Bytef *)(uintptr_t)c->in, .avail_in = (uInt)c->in_len,
+                   .next_out = c->out, .avail_out = (uInt)c->out_len };
+    int ret;
+
+    if (c->kind == 1) {
+        size_t n = ZSTD_compress(c->out, c->out_len, c->in, c->in_len, ZSTD_CLEVEL_DEFAULT);
+
+        c->out_len = n;
+        return ZSTD_isError(n) ? -ENOSPC : 0;
+    }
+    if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -12, 9, Z_DEFAULT_STRATEGY) != Z_OK) {
+        return -EIO;
+    }
+    ret = deflate(&z, Z_FINISH);
+    deflateEnd(&z);
+    c->out_len -= z.avail_out;
+    return ret == Z_STREAM_END ? 0 : ret == Z_OK ? -ENOSPC : -EIO;
+}
+
+static int co_read_compressed(Qcow2 *q, uint64_t entry, uint64_t in_cluster, IoSpan span)
+{
+    uint64_t offset, bytes;
+    g_autofree uint8_t *in = NULL;
+    uint8_t *out;
+    Codec codec;
+    int ret;
+
+    if (q->decompressed && q->decompressed_for == entry) {
+        io_span_from_buf(span, q->decompressed + in_cluster);
+        return 0;
+    }
+    compressed_extent(q, entry, &offset, &bytes);
+    in = g_malloc(bytes);
+    out = g_malloc(q->cluster_size);
+    ret = co_node_pread(q->file, offset, in, bytes);
+    if (ret == 0) {
+        codec = (Codec){ q->compression, in, out, bytes, q->cluster_size };
+        ret = decompress_work(&codec);
+    }
+    if (ret < 0) {
+        g_free(out);
+        return ret;
+    }
+    io_span_from_buf(span, out + in_cluster);
+    g_free(q->decompressed);
+    q->decompressed = out;
+    q->decompressed_for = entry;
+    return 0;
+}
+
+/* ---- reading ---- */
+
+int co_qcow2_preadv(BlockNode *node, uint64_t offset, IoSpan span)
+{
+    Qcow2 *q = node->state;
+    int ret = 0;
+
+    while (span.len && ret == 0) {
+        IoSpan piece;
+        Map map;
+
+        co_mutex_lock(&q->lock);
+        ret = co_map(q, offset, span.len, &map);
+        co_mutex_unlock(&q->lock);
+        if (ret < 0) {
+            break;
+        }
+        piece = io_span_sub(span, 0, map.bytes);
+        switch (map.type) {
+        case MAP_NORMAL:
+            ret = co_node_preadv(q->data, map.host, piece);
+            break;
+        case MAP_COMPRESSED:
+            ret = co_read_compressed(q, map.entry, offset & (q->cluster_size - 1), piece);
+            break;
+        case MAP_UNALLOCATED:
+        case MAP_RESERVED:
+            if (node->backing) {
+                ret = co_node_preadv(node->backing->node, offset, piece);
+                break;
+            }
+            /* fall through */
+        default:
+            io_span_zero(piece);
+        }
+        offset += map.bytes;
+        span = io_span_sub(span, map.bytes, span.len - map.bytes);
+    }
+    return ret;
+}
+
+/* ---- writing ---- */
+
+/* A mapping that would let the guest write over the tables themselves. */
+static bool hits_metadata(const Qcow2 *q, uint64_t host, uint64_t bytes)
+{
+    const struct { uint64_t start, len; } areas[] = {
+        { 0, q->cluster_size },
+        { q->l1_offset, (uint64_t)q->l1_entries * 8 },
+        { q->reftable_offset, (uint64_t)q->reftable_entries * 8 },
+        { q->snapshots_offset, q->snapshots_size },
+    };
+
+    for (unsigned i = 0; i < ARRAY_LEN(areas); i++) {
+        if (areas[i].len && host < areas[i].start + areas[i].len &&
+            areas[i].start < host + bytes) {
+            return true;
+        }
+    }
+    return false;
+}
+
+typedef struct WritePlan {
+    bool in_place, reuse, whole_cow;
+    uint64_t guest;            /* of the first cluster */
+    uint64_t host, clusters, bytes;
+} WritePlan;
+
+static bool may_overwrite(const Qcow2 *q, uint64_t entry)
+{
+    if (entry & ENTRY_COMPRESSED) {
+        return false;
+    }
+    return q->has_data_file ? (entry & ENTRY_COPIED) != 0
+                            : (entry & ENTRY_OFFSET_MASK) && (entry & ENTRY_COPIED);
+}
+
+static bool subs_normal(const Qcow2 *q, uint64_t entry, uint64_t bitmap, uint64_t from,
+                        uint64_t to)
+{
+    for (uint64_t s = from / q->subcluster_size; s * q->subcluster_size < to; s++) {
+        if (sub_type(q, entry, bitmap, (unsigned)s) != MAP_NORMAL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* How to write at OFFSET: a run of clusters that are all treated alike. */
+static int co_plan(Qcow2 *q, uint64_t offset, uint64_t bytes, WritePlan *plan)
+{
+    Slice *slice;
+    unsigned index, left;
+    uint64_t cs = q->cluster_size, in = offset & (cs - 1), n = 0, covered = 0;
+    int ret = co_l2_get(q, offset, true, &slice, &index, &left);
+
+    if (ret < 0) {
+        return ret;
+    }
+    memset(plan, 0, sizeof(*plan));
+    plan->guest = offset - in;
+    while (n < left && covered < bytes) {
+        uint64_t entry = l2_entry(q, slice, index + n), host = entry & ENTRY_OFFSET_MASK;
+        uint64_t bitmap = l2_bitmap(q, slice, index + n), from = n ? 0 : in;
+        uint64_t to = MIN(cs, from + bytes - covered);
+        bool over = may_overwrite(q, entry), direct = over && subs_normal(q, entry, bitmap, from,
+                                                                          to);
+
+        if (sub_type(q, entry, bitmap, 0) == MAP_INVALID || (over && (host & (cs - 1))) ||
+            (over && !q->has_data_file && hits_metadata(q, host, cs))) {
+            return -EIO;
+        }
+        if (n == 0) {
+            plan->in_place = direct;
+            plan->reuse = over && !direct;
+            plan->host = host;
+            plan->whole_cow = !over && ((entry & ENTRY_COMPRESSED) || host);
+        } else if (direct != plan->in_place || over || plan->reuse ||
+                   plan->whole_cow != ((entry & ENTRY_COMPRESSED) || host)) {
+            if (!(direct && plan->in_place && host == plan->host + n * cs)) {
+                break;
+            }
+        }
+        covered += to - from;
+        n++;
+    }
+    plan->clusters = n;
+    plan->bytes = covered;
+    return 0;
+}
+
+static int co_write_cow(BlockNode *node, const WritePlan *plan, uint64_t offset, IoSpan span)
+{
+    Qcow2 *q = node->state;
+    uint64_t unit = plan->whole_cow ? q->cluster_size : q->subcluster_size;
+    uint64_t start = align_down(offset, unit), end = align_up(offset + span.len, unit);
+    size_t head = offset - start, tail = end - offset - span.len;
+    g_autofree struct iovec *iov = NULL;
+    g_autofree uint8_t *buf = NULL;
+    unsigned count = 0;
+    size_t covered;
+    int n = 0, ret = 0;
+
+    if (!head && !tail) {
+        return co_node_pwritev(q->data, plan->host + (offset - plan->guest), span, 0);
+    }
+    buf = g_malloc(head + tail);
+    if (head) {
+        IO_BUF(part, buf, head);
+        ret = co_qcow2_preadv(node, start, part);
+    }
+    if (ret == 0 && tail) {
+        IO_BUF(part, buf + head, tail);
+        ret = co_qcow2_preadv(node, offset + span.len, part);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    for (size_t len = 0; len < span.skip + span.len; count++) {
+        len += span.iov[count].iov_len;
+    }
+    iov = g_new(struct iovec, count + 2);
+    if (head) {
+        iov[n++] = (struct iovec){ buf, head };
+    }
+    n += io_span_to_iov(span, iov + n, (int)count, &covered);
+    if (tail) {
+        iov[n++] = (struct iovec){ buf + head, tail };
+    }
+    return co_node_pwritev(q->data, plan->host + (start - plan->guest), io_span_of(iov, n), 0);
+}
+
+/* After the data is written: the entries of the run (Q3). */
+static int co_link(Qcow2 *q, const WritePlan *plan, uint64_t offset, uint64_t bytes)
+{
+    Slice *slice;
+    unsigned index, left;
+    int ret = co_l2_get(q, plan->guest, true, &slice, &index, &left);
+
+    if (ret < 0) {
+        return ret;
+    }
+    for (uint64_t i = 0; i < plan->clusters; i++) {
+        uint64_t old = l2_entry(q, slice, index + i), bitmap = l2_bitmap(q, slice, index + i);
+        uint64_t base = plan->guest + (i << q->cluster_bits);
+        uint64_t from = MAX(offset, base) - base;
+        uint64_t to = MIN(offset + bytes, base + q->cluster_size) - base;
+
+        if (q->subclusters > 1) {
+            if (plan->whole_cow) {
+                bitmap = UINT32_MAX;
+            }
+            for (uint64_t s = from / q->subcluster_size; s * q->subcluster_size < to; s++) {
+                bitmap = (bitmap | BIT64(s)) & ~BIT64(32 + s);
+            }
+        }
+        if (!plan->reuse) {
+            free_entry_later(q, old, false);
+        }
+        l2_store(q, slice, index + i, (plan->host + (i << q->cluster_bits)) | ENTRY_COPIED,
+                 bitmap);
+    }
+    return 0;
+}
+
+static int co_write_piece(BlockNode *node, uint64_t offset, IoSpan span, uint64_t *done)
+{
+    Qcow2 *q = node->state;
+    uint64_t cs = q->cluster_size, got;
+    Qcow2Request req;
+    WritePlan plan;
+    int ret;
+
+    co_mutex_lock(&q->lock);
+    ret = q->broken ? -EIO : 0;
+    /* The plan may change while we wait, so plan until nothing stands in the way. */
+    while (ret == 0) {
+        Qcow2Request *r;
+        uint64_t end;
+        bool clash = false;
+
+        ret = co_plan(q, offset, span.len, &plan);
+        end = plan.guest + plan.clusters * cs;
+        for (r = q->requests; ret == 0 && r && !clash; r = r->next) {
+            clash = r->start < end && plan.guest < r->end && (!plan.in_place || r->exclusive);
+        }
+        if (!clash) {
+            break;
+        }
+        co_wait_conflicts(q, plan.guest, end, !plan.in_place);
+    }
+    if (ret < 0) {
+        co_mutex_unlock(&q->lock);
+        return ret;
+    }
+    request_begin(q, &req, plan.guest, plan.guest + plan.clusters * cs, !plan.in_place);
+    if (!plan.in_place && !plan.reuse) {
+        if (q->has_data_file) {
+            plan.host = plan.guest;
+        } else {
+            ret = co_alloc(q, plan.clusters, false, &plan.host, &got);
+            if (ret == 0 && got < plan.clusters) {
+                plan.clusters = got;
+                plan.bytes = MIN(plan.bytes, plan.guest + got * cs - offset);
+            }
+        }
+    }
+    co_mutex_unlock(&q->lock);
+
+    span.len = plan.bytes;
+    if (ret == 0) {
+        ret = plan.in_place
+                  ? co_node_pwritev(q->data, plan.host + (offset - plan.guest), span, 0)
+                  : co_write_cow(node, &plan, offset, span);
+        co_mutex_lock(&q->lock);
+        if (!plan.in_place) {
+            if (ret == 0) {
+                ret = co_link(q, &plan, offset, plan.bytes);
+            }
+            if (ret < 0 && !plan.reuse && !q->has_data_file) {
+                free_later(q, plan.host, plan.clusters * cs, false);
+            }
+        }
+    } else {
+        co_mutex_lock(&q->lock);
+    }
+    request_end(q, &req);
+    co_mutex_unlock(&q->lock);
+    *done = plan.bytes;
+    return ret;
+}
+
+int co_qcow2_pwritev(BlockNode *node, uint64_t offset, IoSpan span, int flags)
+{
+    int ret = 0;
+
+    while (span.len && ret == 0) {
+        uint64_t done = 0;
+
+        ret = co_write_piece(node, offset, span, &done);
+        if (ret == 0) {
+            offset += done;
+            span = io_span_sub(span, done, span.len - done);
+        }
+    }
+    return ret;
+}
+
+int co_qcow2_write_compressed(BlockNode *node, uint64_t offset, IoSpan span)
+{
+    Qcow2 *q = node->state;
+    g_autofree uint8_t *in = g_malloc0(q->cluster_size);
+    g_autofree uint8_t *out = g_malloc(q->cluster_size);
+    Codec codec = { q->compression, in, out, q->cluster_size, q->cluster_size - 1 };
+    Qcow2Request req;
+    Slice *slice;
+    unsigned index, left;
+    uint64_t host = 0, old, sectors, x = 62 - (q->cluster_bits - 8);
+    int ret;
+
+    if (q->has_data_file || (offset & (q->cluster_size - 1)) || span.len > q->cluster_size ||
+        (span.len < q->cluster_size && offset + span.len != node->length)) {
+        return q->has_data_file ? -ENOTSUP : -EINVAL;
+    }
+    io_span_to_buf(span, in);
+    ret = co_worker_run(worker_pool_shared(), compress_work, &codec);
+    if (ret == -ENOSPC) {
+        return co_qcow2_pwritev(node, offset, span, 0);
+    }
+    co_mutex_lock(&q->lock);
+    co_wait_conflicts(q, offset, offset + q->cluster_size, true);
+    request_begin(q, &req, offset, offset + q->cluster_size, true);
+    if (ret == 0) {
+        ret = co_alloc_bytes(q, (uint32_t)codec.out_len, &host);
+    }
+    if (ret == 0 && host + codec.out_len >= BIT64(x)) {
+        ret = -EFBIG;
+    }
+    co_mutex_unlock(&q->lock);
+    if (ret == 0) {
+        ret = co_node_pwrite(q->file, host, out, codec.out_len, 0);
+    }
+    co_mutex_lock(&q->lock);
+    if (ret == 0) {
+        ret = co_l2_get(q, offset, true, &slice, &index, &left);
+    }
+    if (ret == 0) {
+        old = l2_entry(q, slice, index);
+        free_entry_later(q, old, false);
+        sectors = ((host + codec.out_len - 1) >> 9) - (host >> 9);
+        l2_store(q, slice, index, host | sectors << x | ENTRY_COMPRESSED, 0);
+    }
+    request_end(q, &req);
+    co_mutex_unlock(&q->lock);
+    return ret;
+}
+
+/* ---- zeroes and discard ---- */
+
+/* One whole cluster: ZERO keeps the place when KEEP, else the cluster is given up. */
+static int co_clear_cluster(Qcow2 *q, uint64_t guest, bool zero, bool keep, bool punch)
+{
+    Slice *slice;
+    unsigned index, left;
+    uint64_t entry, bitmap, fresh = 0, fresh_bitmap = 0;
+    int ret;
+
+    co_wait_conflicts(q, guest, guest + q->cluster_size, true);
+    ret = co_l2_get(q, guest, false, &slice, &index, &left);
+    if (ret < 0 || (!slice && !zero)) {
+        return ret;
+    }
+    if (!slice && !q->node->backing) {
+        return 0;                      /* reads as zeroes already */
+    }
+    ret = co_l2_get(q, guest, true, &slice, &index, &left);
+    if (ret < 0) {
+        return ret;
+    }
+    entry = l2_entry(q, slice, index);
+    bitmap = l2_bitmap(q, slice, index);
+    keep = keep && may_overwrite(q, entry);
+    if (keep) {
+        fresh = entry & ~ENTRY_ZERO;
+    }
+    if (zero) {
+        fresh |= q->subclusters == 1 ? ENTRY_ZERO : 0;
+        fresh_bitmap = q->subclusters == 1 ? 0 : (uint64_t)UINT32_MAX << 32;
+    }
+    if (fresh == entry && fresh_bitmap == bitmap) {
+        return 0;
+    }
+    if (!keep) {
+        free_entry_later(q, entry, punch);
+    }
+    l2_store(q, slice, index, fresh, fresh_bitmap);
+    return 0;
+}
+
+int co_qcow2_discard_clusters(Qcow2 *q, uint64_t start, uint64_t end, bool full)
+{
+    bool zero = !full && q->version >= 3 && (q->node->backing || q->node->backing_file);
+    int ret = 0;
+
+    co_mutex_lock(&q->lock);
+    for (uint64_t at = start; at < end && ret == 0; at += q->cluster_size) {
+        Slice *slice;
+        unsigned index, left;
+
+        /* Step over tables that do not exist. */
+        ret = co_l2_get(q, at, false, &slice, &index, &left);
+        if (ret == 0 && !slice && !zero) {
+            at += (uint64_t)(left - 1) << q->cluster_bits;
+            continue;
+        }
+        if (ret == 0) {
+            ret = co_clear_cluster(q, at, zero, false, true);
+        }
+    }
+    co_mutex_unlock(&q->lock);
+    return ret;
+}
+
+int co_qcow2_discard(BlockNode *node, uint64_t offset, uint64_t bytes)
+{
+    Qcow2 *q = node->state;
+    uint64_t start = align_up(offset, q->cluster_size);
+    uint64_t end = offset + bytes == node->length ? align_up(node->length, q->cluster_size)
+                                                  : align_down(offset + bytes, q->cluster_size);
+
+    if (start >= end) {
+        return 0;
+    }
+    if (q->has_data_file) {
+        return co_node_discard(q->data, offset, bytes);
+    }
+    return co_qcow2_discard_clusters(q, start, end, false);
+}
+
+int co_qcow2_write_zeroes(BlockNode *node, uint64_t offset, uint64_t bytes, int flags)
+{
+    Qcow2 *q = node->state;
+    uint64_t cs = q->cluster_size, end = offset + bytes, start = align_up(offset, cs), stop;
+    g_autofree void *zeroes = NULL;
+    bool unmap = flags & BLK_REQ_MAY_UNMAP, zero = q->version >= 3;
+    int ret = 0;
+
+    if (q->data_file_raw || (!zero && (node->backing || !unmap))) {
+        return -ENOTSUP;
+    }
+    stop = end == node->length ? align_up(end, cs) : align_down(end, cs);
+    if (start >= stop) {
+        return -ENOTSUP;               /* less than a cluster: written as data */
+    }
+    zeroes = g_malloc0(cs);
+    if (offset < start) {
+        IO_BUF(head, zeroes, start - offset);
+        ret = co_qcow2_pwritev(node, offset, head, 0);
+    }
+    if (ret == 0 && stop < end) {
+        IO_BUF(tail, zeroes, end - stop);
+        ret = co_qcow2_pwritev(node, stop, tail, 0);
+    }
+    co_mutex_lock(&q->lock);
+    for (uint64_t at = start; at < stop && ret == 0; at += cs) {
+        Slice *slice;
+        unsigned index, left;
+
+        ret = co_l2_get(q, at, false, &slice, &index, &left);
+        if (ret == 0 && !slice && !node->backing) {
+            at += (uint64_t)(left - 1) << q->cluster_bits;
+            continue;
+        }
+        if (ret == 0) {
+            ret = co_clear_cluster(q, at, zero, !unmap, unmap);
+        }
+    }
+    co_mutex_unlock(&q->lock);
+    return ret;
+}
+
+/* Gives every cluster of the range a place, reading as zeroes. */
+int co_qcow2_preallocate(Qcow2 *q, uint64_t start, uint64_t end)
+{
+    uint64_t cs = q->cluster_size, at = align_down(start, cs);
+    int ret = 0;
+
+    co_mutex_lock(&q->lock);
+    while (at < end && ret == 0) {
+        Slice *slice;
+        unsigned index, left;
+        uint64_t host = at, n, want;
+
+        ret = co_l2_get(q, at, true, &slice, &index, &left);
+        if (ret < 0) {
+            break;
+        }
+        want = n = MIN(left, div_round_up(end - at, cs));
+        if (!q->has_data_file) {
+            ret = co_alloc(q, want, false, &host, &n);
+            if (ret == 0) {
+                ret = co_l2_get(q, at, true, &slice, &index, &left);
+            }
+        }
+        for (uint64_t i = 0; i < n && ret == 0; i++) {
+            uint64_t entry = l2_entry(q, slice, index + i);
+
+            if (entry & ~ENTRY_ZERO) {
+                if (!q->has_data_file) {
+                    free_later(q, host + i * cs, cs, false);
+                }
+                continue;
+            }
+            l2_store(q, slice, index + i, (host + i * cs) | ENTRY_COPIED,
+                     q->subclusters > 1 ? UINT32_MAX : 0);
+        }
+        at += n * cs;
+        if (ret == 0 && host + n * cs > q->data->length) {
+            ret = co_node_write_zeroes(q->data, q->data->length,
+                                       host + n * cs - q->data->length, 0);
+        }
+    }
+    co_mutex_unlock(&q->lock);
+    return ret;
+}
+
+/* ---- status ---- */
+
+int co_qcow2_status(BlockNode *node, uint64_t offset, uint64_t bytes, BlockStatus *status)
+{
+    Qcow2 *q = node->state;
+    uint64_t done = 0;
+    Map first = { 0 };
+    int ret = 0;
+
+    co_mutex_lock(&q->lock);
+    while (done < bytes && ret == 0) {
+        Map map;
+
+        ret = co_map(q, offset + done, bytes - done, &map);
+        if (ret < 0) {
+            break;
+        }
+        if (done == 0) {
+            first = map;
+        } else if (map.type != first.type ||
+                   ((map.type == MAP_NORMAL || map.type == MAP_ZERO_ALLOCATED) &&
+                    map.host != first.host + done)) {
+            break;
+        }
+        done += map.bytes;
+    }
+    co_mutex_unlock(&q->lock);
+    if (ret < 0 && done == 0) {
+        return ret;
+    }
+    status->bytes = done;
+    switch (first.type) {
+    case MAP_NORMAL:
+        status->flags = BLK_STATUS_DATA | BLK_STATUS_OFFSET_VALID | BLK_STATUS_RECURSE;
+        break;
+    case MAP_COMPRESSED:
+        status->flags = BLK_STATUS_DATA | BLK_STATUS_COMPRESSED;
+        break;
+    case MAP_ZERO:
+        status->flags = BLK_STATUS_ZERO;
+        break;
+    case MAP_ZERO_ALLOCATED:
+        status->flags = BLK_STATUS_ZERO | BLK_STATUS_OFFSET_VALID;
+        break;
+    default:
+        break;
+    }
+    if (status->flags & BLK_STATUS_OFFSET_VALID) {
+        status->map = first.host;
+        status->file = q->data;
+    }
+    return 0;
+}
