@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""GRUB's rescue images: from CD, floppy and disk; typing and listing devices."""
+import os
+
+from guest import Guest, need_file, run_tests
+
+FOLDER = '/usr/lib/grub-rescue'
+ACCEL = ['-accel', os.environ.get('RHEA_ACCEL', 'tcg')]
+
+
+def list_devices(guest, *devices):
+    """Reach GRUB's command line and type "ls"."""
+    guest.wait_screen(r'GNU GRUB|grub>', 90)
+    guest.type('c')
+    guest.wait_screen('grub>')
+    guest.type('\nls\n')
+    for device in devices:
+        guest.wait_screen(device, 30)
+
+
+def cdrom():
+    """grub-rescue-cdrom.iso by -cdrom lists the CD."""
+    iso = need_file(f'{FOLDER}/grub-rescue-cdrom.iso', 'grub-rescue-pc')
+    with Guest(*ACCEL, '-m', '64', '-cdrom', iso) as guest:
+        list_devices(guest, r'\(cd0?')
+
+
+def floppy():
+    """grub-rescue-floppy.img by -fda lists the floppy."""
+    image = need_file(f'{FOLDER}/grub-rescue-floppy.img', 'grub-rescue-pc')
+    with Guest(*ACCEL, '-m', '64', '-snapshot', '-boot', 'a',
+               '-drive', f'if=floppy,format=raw,file={image}') as guest:
+        list_devices(guest, r'\(fd0\)')
+
+
+def usb_image_as_disk():
+    """grub-rescue-usb.img as an IDE disk lists the hard disk."""
+    image = need_file(f'{FOLDER}/grub-rescue-usb.img', 'grub-rescue-pc')
+    with Guest(*ACCEL, '-m', '64', '-snapshot',
+               '-drive', f'format=raw,file={image}') as guest:
+        list_devices(guest, r'\(hd0\)')
+
+
+if __name__ == '__main__':
+    run_tests(cdrom, floppy, usb_image_as_disk)
