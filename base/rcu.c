@@ -7,10 +7,38 @@ typedef struct DeferredFree {
     void *ptr;
 } DeferredFree;
 
+#ifdef __SANITIZE_THREAD__
+char rcu_readers_token;
+
+typedef struct Call {
+    RcuHead head;
+    RcuHead *user;
+    void (*fn)(RcuHead *head);
+} Call;
+
+static void call_run(RcuHead *head)
+{
+    Call *call = (Call *)(void *)head;
+
+    RCU_TSAN_ACQUIRE();
+    call->fn(call->user);
+    g_free(call);
+}
+
+void rcu_call(RcuHead *head, void (*fn)(RcuHead *head))
+{
+    Call *call = g_new(Call, 1);
+
+    *call = (Call){ .user = head, .fn = fn };
+    RCU_TSAN_RELEASE();
+    urcu_bp_call_rcu(&call->head, call_run);
+}
+#else
 void rcu_call(RcuHead *head, void (*fn)(RcuHead *head))
 {
     urcu_bp_call_rcu(head, fn);
 }
+#endif
 
 static void deferred_free_run(RcuHead *head)
 {
@@ -25,12 +53,13 @@ void rcu_free_later(void *ptr)
     DeferredFree *d = g_new(DeferredFree, 1);
 
     d->ptr = ptr;
-    urcu_bp_call_rcu(&d->head, deferred_free_run);
+    rcu_call(&d->head, deferred_free_run);
 }
 
 void rcu_synchronize(void)
 {
     urcu_bp_synchronize_rcu();
+    RCU_TSAN_ACQUIRE();
 }
 
 void rcu_barrier_wait(void)

@@ -14,7 +14,10 @@
 #define BASE_RCU_H
 
 #include <glib.h>
+/* Read sections inline; not with the sanitizers, which object to liburcu's own alignment. */
+#ifndef __SANITIZE_ADDRESS__
 #define _LGPL_SOURCE
+#endif
 #include <urcu-bp.h>
 
 typedef struct rcu_head RcuHead;
@@ -24,14 +27,28 @@ static inline void rcu_read_enter(void)
     urcu_bp_read_lock();
 }
 
+/* liburcu is not instrumented: ThreadSanitizer must be told that what a reader did comes before
+ * what is run after its grace period. */
+#ifdef __SANITIZE_THREAD__
+extern char rcu_readers_token;
+void __tsan_acquire(void *addr);
+void __tsan_release(void *addr);
+#define RCU_TSAN_RELEASE() __tsan_release(&rcu_readers_token)
+#define RCU_TSAN_ACQUIRE() __tsan_acquire(&rcu_readers_token)
+#else
+#define RCU_TSAN_RELEASE() ((void)0)
+#define RCU_TSAN_ACQUIRE() ((void)0)
+#endif
+
 static inline void rcu_read_leave(void)
 {
+    RCU_TSAN_RELEASE();
     urcu_bp_read_unlock();
 }
 
 /* A pointer published by rcu_set(). */
-#define rcu_get(pp) rcu_dereference(*(pp))
-#define rcu_set(pp, value) rcu_assign_pointer(*(pp), (value))
+#define rcu_get(pp) __atomic_load_n((pp), __ATOMIC_ACQUIRE)
+#define rcu_set(pp, value) __atomic_store_n((pp), (value), __ATOMIC_RELEASE)
 
 /* Runs fn(head) once no reader can still see the object that HEAD is in. */
 void rcu_call(RcuHead *head, void (*fn)(RcuHead *head));

@@ -10,12 +10,13 @@
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/thread.h"
 
 typedef struct ClockSource ClockSource;
 
 struct Clock {
     ClockKind kind;
-    GMutex lock;
+    Mutex lock;
     bool fake;
     bool running;             /* virtual clock: advances with the host */
     int64_t offset;           /* running: now = monotonic + offset; else now = offset */
@@ -84,9 +85,9 @@ static gboolean source_dispatch(GSource *source, GSourceFunc fn, void *opaque)
         return G_SOURCE_REMOVE;
     }
     clock_run(s->clock);
-    g_mutex_lock(&s->clock->lock);
+    mutex_lock(&s->clock->lock);
     source_arm_locked(s->clock);
-    g_mutex_unlock(&s->clock->lock);
+    mutex_unlock(&s->clock->lock);
     return G_SOURCE_CONTINUE;
 }
 
@@ -110,10 +111,10 @@ void clock_attach(Clock *clock, GMainContext *context)
     g_source_add_unix_fd(&s->source, s->fd, G_IO_IN);
     g_source_set_name(&s->source, "clock");
     g_source_attach(&s->source, context);
-    g_mutex_lock(&clock->lock);
+    mutex_lock(&clock->lock);
     clock->attached = s;
     source_arm_locked(clock);
-    g_mutex_unlock(&clock->lock);
+    mutex_unlock(&clock->lock);
 }
 
 /* Called without the lock. */
@@ -122,11 +123,11 @@ static void tell_earlier(Clock *clock)
     void (*notify)(void *opaque);
     void *opaque;
 
-    g_mutex_lock(&clock->lock);
+    mutex_lock(&clock->lock);
     source_arm_locked(clock);
     notify = clock->notify;
     opaque = clock->notify_opaque;
-    g_mutex_unlock(&clock->lock);
+    mutex_unlock(&clock->lock);
     if (notify) {
         notify(opaque);
     }
@@ -138,7 +139,7 @@ Clock *clock_new(ClockKind kind)
 {
     Clock *clock = g_new0(Clock, 1);
 
-    g_mutex_init(&clock->lock);
+    mutex_init(&clock->lock, "clock", LOCK_RANK_TIMER);
     clock->kind = kind;
     clock->running = kind == CLOCK_KIND_REALTIME;
     return clock;
@@ -165,7 +166,7 @@ void clock_free(Clock *clock)
     for (Timer *t = clock->timers; t; t = t->next) {
         t->clock = NULL;
     }
-    g_mutex_clear(&clock->lock);
+    mutex_clear(&clock->lock);
     g_free(clock);
 }
 
@@ -173,15 +174,15 @@ int64_t clock_now(Clock *clock)
 {
     int64_t now;
 
-    g_mutex_lock(&clock->lock);
+    mutex_lock(&clock->lock);
     now = now_locked(clock);
-    g_mutex_unlock(&clock->lock);
+    mutex_unlock(&clock->lock);
     return now;
 }
 
 void clock_stop(Clock *clock)
 {
-    g_mutex_lock(&clock->lock);
+    mutex_lock(&clock->lock);
     if (clock->running) {
         if (!clock->fake) {
             clock->offset += host_ns(CLOCK_MONOTONIC);
@@ -189,19 +190,19 @@ void clock_stop(Clock *clock)
         clock->running = false;
         source_arm_locked(clock);
     }
-    g_mutex_unlock(&clock->lock);
+    mutex_unlock(&clock->lock);
 }
 
 void clock_start(Clock *clock)
 {
-    g_mutex_lock(&clock->lock);
+    mutex_lock(&clock->lock);
     if (!clock->running) {
         if (!clock->fake) {
             clock->offset -= host_ns(CLOCK_MONOTONIC);
         }
         clock->running = true;
     }
-    g_mutex_unlock(&clock->lock);
+    mutex_unlock(&clock->lock);
     tell_earlier(clock);
 }
 
@@ -210,39 +211,39 @@ bool clock_is_running(const Clock *clock)
     Clock *c = (Clock *)clock;
     bool running;
 
-    g_mutex_lock(&c->lock);
+    mutex_lock(&c->lock);
     running = c->running;
-    g_mutex_unlock(&c->lock);
+    mutex_unlock(&c->lock);
     return running;
 }
 
 void clock_set(Clock *clock, int64_t now_ns)
 {
     g_assert(clock->kind == CLOCK_KIND_VIRTUAL || clock->fake);
-    g_mutex_lock(&clock->lock);
+    mutex_lock(&clock->lock);
     clock->offset = now_ns;
     if (clock->running && !clock->fake) {
         clock->offset -= host_ns(CLOCK_MONOTONIC);
     }
-    g_mutex_unlock(&clock->lock);
+    mutex_unlock(&clock->lock);
     tell_earlier(clock);
 }
 
 void clock_make_fake(Clock *clock)
 {
-    g_mutex_lock(&clock->lock);
+    mutex_lock(&clock->lock);
     clock->offset = now_locked(clock);
     clock->fake = true;
     source_arm_locked(clock);
-    g_mutex_unlock(&clock->lock);
+    mutex_unlock(&clock->lock);
 }
 
 void clock_set_source(Clock *clock, int64_t (*now)(void *opaque), void *opaque)
 {
-    g_mutex_lock(&clock->lock);
+    mutex_lock(&clock->lock);
     clock->source = now;
     clock->source_opaque = opaque;
-    g_mutex_unlock(&clock->lock);
+    mutex_unlock(&clock->lock);
     tell_earlier(clock);
 }
 
@@ -252,9 +253,9 @@ int64_t clock_next_deadline(Clock *clock)
 {
     int64_t deadline;
 
-    g_mutex_lock(&clock->lock);
+    mutex_lock(&clock->lock);
     deadline = clock->timers ? clock->timers->deadline_ns : -1;
-    g_mutex_unlock(&clock->lock);
+    mutex_unlock(&clock->lock);
     return deadline;
 }
 
@@ -263,7 +264,7 @@ static Timer *pop_due(Clock *clock, int64_t limit)
 {
     Timer *t;
 
-    g_mutex_lock(&clock->lock);
+    mutex_lock(&clock->lock);
     t = clock->timers;
     if (t && t->deadline_ns <= limit) {
         clock->timers = t->next;
@@ -275,7 +276,7 @@ static Timer *pop_due(Clock *clock, int64_t limit)
     } else {
         t = NULL;
     }
-    g_mutex_unlock(&clock->lock);
+    mutex_unlock(&clock->lock);
     return t;
 }
 
@@ -311,9 +312,9 @@ void clock_fake_set(Clock *clock, int64_t now_ns)
     while ((t = pop_due(clock, now_ns)) != NULL) {
         t->fn(t->opaque);
     }
-    g_mutex_lock(&clock->lock);
+    mutex_lock(&clock->lock);
     clock->offset = MAX(clock->offset, now_ns);
-    g_mutex_unlock(&clock->lock);
+    mutex_unlock(&clock->lock);
 }
 
 void clock_fake_advance(Clock *clock, int64_t delta_ns)
@@ -323,10 +324,10 @@ void clock_fake_advance(Clock *clock, int64_t delta_ns)
 
 void clock_set_notify(Clock *clock, void (*notify)(void *opaque), void *opaque)
 {
-    g_mutex_lock(&clock->lock);
+    mutex_lock(&clock->lock);
     clock->notify = notify;
     clock->notify_opaque = opaque;
-    g_mutex_unlock(&clock->lock);
+    mutex_unlock(&clock->lock);
 }
 
 void timer_init(Timer *timer, Clock *clock, TimerFn *fn, void *opaque)
@@ -355,7 +356,7 @@ void timer_set(Timer *timer, int64_t deadline_ns)
     bool earlier;
 
     deadline_ns = MAX(deadline_ns, 0);
-    g_mutex_lock(&clock->lock);
+    mutex_lock(&clock->lock);
     unlink_locked(clock, timer);
     while (*p && (*p)->deadline_ns <= deadline_ns) {
         p = &(*p)->next;
@@ -364,7 +365,7 @@ void timer_set(Timer *timer, int64_t deadline_ns)
     *p = timer;
     __atomic_store_n(&timer->deadline_ns, deadline_ns, __ATOMIC_RELAXED);
     earlier = clock->timers == timer;
-    g_mutex_unlock(&clock->lock);
+    mutex_unlock(&clock->lock);
     if (earlier) {
         tell_earlier(clock);
     }
@@ -375,8 +376,8 @@ void timer_cancel(Timer *timer)
     if (!timer->clock) {
         return;               /* never initialized, or outlived its clock */
     }
-    g_mutex_lock(&timer->clock->lock);
+    mutex_lock(&timer->clock->lock);
     unlink_locked(timer->clock, timer);
     __atomic_store_n(&timer->deadline_ns, -1, __ATOMIC_RELAXED);
-    g_mutex_unlock(&timer->clock->lock);
+    mutex_unlock(&timer->clock->lock);
 }

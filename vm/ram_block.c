@@ -10,12 +10,14 @@
 #include "base/error.h"
 #include "base/parse.h"
 #include "base/rcu.h"
+#include "base/thread.h"
 #include "vm/memory_int.h"
 
 #define HUGE_PAGE (2 * MIB)
 #define WORD_BITS (8 * sizeof(unsigned long))
 
-static GMutex blocks_mutex;
+static Mutex blocks_mutex = { .lock = PTHREAD_MUTEX_INITIALIZER, .name = "ram blocks",
+                              .rank = LOCK_RANK_LEAF };
 static RamBlock *blocks;
 static uint64_t next_ram_addr;
 
@@ -34,12 +36,12 @@ static void block_publish(RamBlock *ram)
         ram->dirty[c] = g_new(unsigned long, words);
         memset(ram->dirty[c], 0xff, words * sizeof(unsigned long));
     }
-    g_mutex_lock(&blocks_mutex);
+    mutex_lock(&blocks_mutex);
     ram->ram_addr = next_ram_addr;
     next_ram_addr += align_up(ram->size, HUGE_PAGE);
     ram->next = blocks;
     rcu_set(&blocks, ram);
-    g_mutex_unlock(&blocks_mutex);
+    mutex_unlock(&blocks_mutex);
 }
 
 /* Maps at an address that lets the kernel use huge pages. */
@@ -163,14 +165,14 @@ void ram_block_free(RamBlock *ram)
 {
     DeadBlock *dead = g_new0(DeadBlock, 1);
 
-    g_mutex_lock(&blocks_mutex);
+    mutex_lock(&blocks_mutex);
     for (RamBlock **p = &blocks; *p; p = &(*p)->next) {
         if (*p == ram) {
             rcu_set(p, ram->next);
             break;
         }
     }
-    g_mutex_unlock(&blocks_mutex);
+    mutex_unlock(&blocks_mutex);
     dead->ram = ram;
     rcu_call(&dead->rcu, block_free_rcu);
 }

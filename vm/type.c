@@ -6,6 +6,7 @@
  * resolved entries are immutable and never freed.
  */
 #include "vm/object.h"
+#include "base/thread.h"
 #include "vm/device.h"
 #include "vm/object_int.h"
 
@@ -22,7 +23,8 @@ struct TypeEntry {
     GPtrArray *tables;        /* const PropDef *, ancestors first */
 };
 
-static GMutex types_mutex;
+static Mutex types_mutex = { .lock = PTHREAD_MUTEX_INITIALIZER, .name = "types",
+                             .rank = LOCK_RANK_LEAF };
 static GHashTable *types;     /* name -> TypeEntry */
 
 static void types_insert(const TypeRow *collected)
@@ -120,21 +122,21 @@ static TypeEntry *entry_find(const char *name)
 {
     TypeEntry *entry;
 
-    g_mutex_lock(&types_mutex);
+    mutex_lock(&types_mutex);
     entry = g_hash_table_lookup(types_table_locked(), name);
     if (entry) {
         entry_resolve(entry);
     }
-    g_mutex_unlock(&types_mutex);
+    mutex_unlock(&types_mutex);
     return entry;
 }
 
 void type_register(const TypeRow *row)
 {
-    g_mutex_lock(&types_mutex);
+    mutex_lock(&types_mutex);
     types_table_locked();
     types_insert(row);
-    g_mutex_unlock(&types_mutex);
+    mutex_unlock(&types_mutex);
 }
 
 const ObjectType *type_find(const char *name)
@@ -189,7 +191,7 @@ void type_foreach(const char *ancestor, bool with_abstract,
     GHashTableIter iter;
     void *value;
 
-    g_mutex_lock(&types_mutex);
+    mutex_lock(&types_mutex);
     g_hash_table_iter_init(&iter, types_table_locked());
     while (g_hash_table_iter_next(&iter, NULL, &value)) {
         TypeEntry *entry = value;
@@ -200,7 +202,7 @@ void type_foreach(const char *ancestor, bool with_abstract,
             g_ptr_array_add(rows, (void *)entry->row);
         }
     }
-    g_mutex_unlock(&types_mutex);
+    mutex_unlock(&types_mutex);
     g_ptr_array_sort(rows, row_compare);
     for (unsigned i = 0; i < rows->len; i++) {
         fn(g_ptr_array_index(rows, i), opaque);
