@@ -176,6 +176,7 @@ typedef struct X86Event {
     bool pending;               /* raised, not yet delivered */
     bool has_code;
     bool soft;                  /* INT n, INT3, INTO: pushes next_rip */
+    bool external;              /* an interrupt: never part of a double fault */
     uint32_t code;
     uint64_t payload;           /* CR2 for #PF, DR6 bits for #DB */
 } X86Event;
@@ -185,7 +186,6 @@ typedef struct X86FaultRecord {
     X86Event event;
     uint16_t cs, ss;
     uint64_t rip, rsp, cr2;
-    char why[160];              /* what failed, in words */
 } X86FaultRecord;
 #define X86_FAULT_RECORDS 4
 
@@ -258,6 +258,7 @@ struct X86Cpu {
     X86Event event;             /* what delivery is working on, or waits for the next entry */
     X86Event previous;          /* the event during whose delivery `event` was raised */
     bool delivering;
+    uint8_t delivery_depth;
     X86FaultRecord faults[X86_FAULT_RECORDS];    /* the chain that led to the latest delivery */
     unsigned fault_count;
 

@@ -42,6 +42,13 @@ bool x86_deliver_event(X86Cpu *cpu) G_GNUC_WARN_UNUSED_RESULT;
  * a triple fault resulted.
  */
 bool x86_service_requests(X86Cpu *cpu) G_GNUC_WARN_UNUSED_RESULT;
+/* The chain of exceptions behind the latest delivery, one readable block, with the descriptor or
+ * page walk that failed in words: for the log when a triple fault stops or resets the guest. */
+void x86_describe_faults(X86Cpu *cpu, GString *out);
+/* "#GP", "#PF", or "vector 0x20". Returns `buf`. */
+const char *x86_vector_name(unsigned vector, char buf[16]);
+/* INT n of virtual-8086 mode under CR4.VME that the TSS leaves to the 8086 program: done, true. */
+bool x86_redirect_int(X86Cpu *cpu, unsigned vector);
 /* Whether x86_service_requests() would do something now. */
 bool x86_has_work(const X86Cpu *cpu);
 
