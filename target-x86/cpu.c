@@ -25,6 +25,9 @@ X86Cpu *x86_cpu_new(void)
 
 void x86_cpu_free(X86Cpu *cpu)
 {
+    if (cpu) {
+        g_free(cpu->cpuid);
+    }
     free(cpu);
 }
 
@@ -66,7 +69,7 @@ static void reset_power_on(X86Cpu *cpu)
     cpu->msrs.pat = 0x0007040600070406ull;
     cpu->msrs.misc_enable = 1;
     cpu->msrs.smbase = 0x30000;
-    cpu->msrs.mcg_cap = 0x1000000 | X86_MCE_BANKS;
+    cpu->msrs.mcg_cap = 0x1000100 | X86_MCE_BANKS;
     cpu->msrs.mcg_ctl = ~0ull;
     for (unsigned i = 0; i < X86_MCE_BANKS; i++) {
         cpu->msrs.mce_banks[4 * i] = ~0ull;

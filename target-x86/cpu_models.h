@@ -15,8 +15,7 @@ const char *x86_cpu_model_name(unsigned index);
 const char *x86_cpu_model_description(unsigned index);
 /* An error with a close match when there is no such model. */
 bool x86_cpu_model_exists(const char *model, GError **error);
-/* Fills features[], cpuid_*, phys_bits; keeps what this build and host can do, with one warning
- * line for each feature that is left out. */
+/* Fills features[], cpuid_*, phys_bits; x86_cpu_model_finish() has the last word. */
 bool x86_cpu_model_apply(X86Cpu *cpu, const char *model, GError **error);
 
 /* "avx2", "lahf-lm" or "lahf_lm"; an error with a close match for an unknown one. */
@@ -35,6 +34,17 @@ typedef struct X86Topology {
     unsigned threads_per_core, cores_per_die, dies_per_socket;
 } X86Topology;
 void x86_cpuid_set_topology(X86Cpu *cpu, const X86Topology *topology);
+
+/* The state components this CPU's features allow in XCR0. */
+uint64_t x86_xcr0_supported(const X86Cpu *cpu);
+
+/*
+ * Once everything is set, before the CPU runs: takes away what the accelerator (ACCEL, "TCG") cannot
+ * do: SUPPORTED, or what the software engines can when NULL.  Warns of each missing feature as
+ * `check` says; false, naming them, with `enforce`.
+ */
+bool x86_cpu_model_finish(X86Cpu *cpu, const char *accel, const uint32_t *supported,
+                          GError **error);
 
 /* EAX, EBX, ECX, EDX of a leaf. */
 void x86_cpuid(X86Cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);

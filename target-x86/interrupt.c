@@ -345,16 +345,6 @@ bool x86_redirect_int(X86Cpu *cpu, unsigned vector)
 
 /* ---- between instructions ------------------------------------------------------------------------------ */
 
-void x86_cpu_request(X86Cpu *cpu, uint32_t requests)
-{
-    atomic_fetch_or(&cpu->requests, requests);
-}
-
-void x86_cpu_request_clear(X86Cpu *cpu, uint32_t requests)
-{
-    atomic_fetch_and(&cpu->requests, ~requests);
-}
-
 bool x86_has_work(const X86Cpu *cpu)
 {
     uint32_t r = atomic_load(&cpu->requests);
@@ -399,7 +389,9 @@ bool x86_service_requests(X86Cpu *cpu)
         x86_cpu_request_clear(cpu, X86_REQ_INIT);
         x86_cpu_reset(cpu, true);
         /* The bootstrap processor goes to the reset vector, others wait, [SDM3A 9.4.1]. */
-        cpu->wait_sipi = cpu->halted = !(cpu->msrs.apicbase & BIT(8));
+        cpu->wait_sipi = !(cpu->msrs.apicbase & BIT(8));
+        cpu->nmi_blocked = false;
+        cpu->debug_hits = 0;
     }
     if (r & X86_REQ_SIPI) {
         x86_cpu_request_clear(cpu, X86_REQ_SIPI);

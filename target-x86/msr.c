@@ -222,13 +222,21 @@ static bool mce_write(X86Cpu *cpu, uint32_t msr, uint64_t value)
 
 static bool sign_id_read(X86Cpu *cpu, uint32_t msr, uint64_t *value)
 {
-    *value = cpu->msrs.ucode_rev;
+    /* A revision that says "new enough", where QEMU has it too. */
+    *value = cpu->msrs.ucode_rev ? cpu->msrs.ucode_rev
+             : cpu->cpuid_vendor[0] == 0x756e6547 ? 0x100000000ull : 0x01000065;
     return true;
 }
 
 static bool sign_id_write(X86Cpu *cpu, uint32_t msr, uint64_t value)
 {
     return true;                /* the microcode revision protocol writes 0 first */
+}
+
+static bool arch_capabilities_read(X86Cpu *cpu, uint32_t msr, uint64_t *value)
+{
+    *value = cpu->features[FEAT_ARCH_CAPABILITIES];
+    return true;
 }
 
 /* IBPB and the like: predictors are not guest-visible here. */
@@ -265,7 +273,7 @@ static const MsrRow rows[] = {          /* sorted by number */
     { ONE(MSR_BIOS_SIGN_ID), X86_FEAT_BASE, .read = sign_id_read, .write = sign_id_write },
     { ONE(0x9b), X86_FEAT_BASE, .ignore = true },                   /* SMM_MONITOR_CTL */
     { ONE(MSR_MTRRCAP), X86_FEAT(1_EDX, 12), .read = mtrrcap_read },
-    { ONE(MSR_ARCH_CAPABILITIES), X86_FEAT(7_0_EDX, 29), STATE(arch_capabilities) },
+    { ONE(MSR_ARCH_CAPABILITIES), X86_FEAT(7_0_EDX, 29), .read = arch_capabilities_read },
     { ONE(0x10b), X86_FEAT(7_0_EDX, 28), .write = command_write },  /* FLUSH_CMD */
     { ONE(0x140), X86_FEAT_BASE, .ignore = true },                  /* MISC_FEATURES_ENABLES */
     { ONE(MSR_SYSENTER_CS), X86_FEAT_SEP, STATE(sysenter_cs), .writable = 0xffffffff },

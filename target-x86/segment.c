@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Segment registers: descriptors, the checks of their loading and use, the mode word.
+ * Segment registers: descriptors, the checks of their loading and use.
  * Spec: [SDM3A 3.4.5, 5.2-5.8], [SDM2 MOV, LDS, LAR, LSL, VERR, ARPL].
  * A segment register that holds a null selector has flags 0: not present, nothing allowed.
  * In real mode a load changes selector and base only, so "unreal" limits survive.
@@ -9,69 +9,6 @@
 #include "target-x86/segment.h"
 
 #include "target-x86/sem.h"
-
-/* ---- mode word -------------------------------------------------------------------------------- */
-
-static bool seg_is_flat(const X86Seg *s, uint32_t need)
-{
-    return s->base == 0 && s->limit == 0xffffffff && (s->flags & need) == need;
-}
-
-void x86_update_mode(X86Cpu *cpu)
-{
-    const uint32_t data = DESC_P | DESC_S | DESC_W;
-    bool protected = cpu->cr0 & CR0_PE;
-    bool vm86 = protected && (cpu->eflags & FLAG_VM);
-    bool lma = cpu->efer & EFER_LMA;
-    bool cs64 = lma && (cpu->segs[SEG_CS].flags & DESC_L);
-    unsigned cpl = vm86 ? 3 : protected ? cpu->cpl : 0;
-    unsigned iopl = cpu->eflags >> FLAG_IOPL_SHIFT & 3;
-    uint32_t m;
-
-    cpu->cpl = cpl;
-    m = cpl | (protected ? MODE_PE : 0) | (vm86 ? MODE_VM86 : 0) | (lma ? MODE_LMA : 0);
-    if (cs64) {
-        m |= MODE_CS64 | MODE_SS32 | MODE_FLAT_CS | MODE_FLAT_SS | MODE_FLAT_DS | MODE_FLAT_ES;
-    } else {
-        m |= cpu->segs[SEG_CS].flags & DESC_DB ? MODE_CS32 : 0;
-        m |= cpu->segs[SEG_SS].flags & DESC_DB ? MODE_SS32 : 0;
-        m |= seg_is_flat(&cpu->segs[SEG_CS], DESC_P | DESC_S) ? MODE_FLAT_CS : 0;
-        /* Expand-down segments differ in DESC_E, code in DESC_CODE. */
-        m |= seg_is_flat(&cpu->segs[SEG_SS], data) &&
-                     !(cpu->segs[SEG_SS].flags & (DESC_E | DESC_CODE)) ? MODE_FLAT_SS : 0;
-        m |= seg_is_flat(&cpu->segs[SEG_DS], data) &&
-                     !(cpu->segs[SEG_DS].flags & (DESC_E | DESC_CODE)) ? MODE_FLAT_DS : 0;
-        m |= seg_is_flat(&cpu->segs[SEG_ES], data) &&
-                     !(cpu->segs[SEG_ES].flags & (DESC_E | DESC_CODE)) ? MODE_FLAT_ES : 0;
-    }
-    m |= cpu->cr0 & CR0_TS ? MODE_TS : 0;
-    m |= cpu->cr0 & CR0_EM ? MODE_EM : 0;
-    m |= cpu->cr0 & CR0_MP ? MODE_MP : 0;
-    m |= cpu->cr4 & CR4_OSFXSR ? MODE_OSFXSR : 0;
-    if (cpu->cr4 & CR4_OSXSAVE) {
-        m |= MODE_OSXSAVE;
-        m |= (cpu->xcr0 & 6) == 6 ? MODE_AVX : 0;
-        m |= (cpu->xcr0 & 0xe6) == 0xe6 ? MODE_AVX512 : 0;
-    }
-    m |= cpu->eflags & FLAG_TF ? MODE_TF : 0;
-    if (cpl == 3) {
-        m |= (cpu->cr0 & CR0_AM) && (cpu->eflags & FLAG_AC) ? MODE_ALIGN : 0;
-        cpu->mmu_idx = X86_MMU_USER;
-    } else if ((cpu->cr4 & CR4_SMAP) && (cpu->eflags & FLAG_AC)) {
-        m |= MODE_SMAP_AC;
-        cpu->mmu_idx = X86_MMU_KERNEL_AC;
-    } else {
-        cpu->mmu_idx = X86_MMU_KERNEL;
-    }
-    m |= cpl && (cpu->cr4 & CR4_UMIP) ? MODE_UMIP : 0;
-    m |= !vm86 && cpl <= iopl ? MODE_IOPL : 0;
-    m |= cpl && (cpu->cr4 & CR4_TSD) ? MODE_TSD : 0;
-    m |= !cpl || (cpu->cr4 & CR4_PCE) ? MODE_PCE : 0;
-    m |= cs64 && (cpu->cr4 & CR4_FSGSBASE) ? MODE_FSGSBASE : 0;
-    m |= cpu->smm ? MODE_SMM : 0;
-    m |= cpu->dr[7] & 0xff ? MODE_DEBUG : 0;
-    cpu->mode = m | (cpu->mode & MODE_USER);
-}
 
 /* ---- address checks ---------------------------------------------------------------------------- */
 

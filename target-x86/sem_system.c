@@ -7,7 +7,7 @@
  * Locking: the vCPU's thread; ports are the bus's affair.
  */
 #include "target-x86/bus.h"
-#include "target-x86/cpuid.h"
+#include "target-x86/cpu_models.h"
 #include "target-x86/debug.h"
 #include "target-x86/msr.h"
 #include "target-x86/segment.h"

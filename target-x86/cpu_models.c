@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * CPU models: rows of cpu_models.def, `max`, `host` and `base`, and the parameters of -cpu.
+ * Feature words are collected as asked for; x86_cpu_model_finish() compares them with what the
+ * accelerator can do.  Names and messages are QEMU 7.2's.
+ * Locking: before the CPU runs.
+ */
+#include "target-x86/cpuid_int.h"
+
+#include <cpuid.h>
+
+#include "base/error.h"
+#include "base/log.h"
+
+static const X86Model models[] = {
+#include "target-x86/cpu_models.def"
+};
+
+/* ---- names --------------------------------------------------------------------------------------- */
+
+typedef struct ModelName {
+    char *name;
+    char *description;
+    const X86Model *row;        /* NULL: max, host, base */
+} ModelName;
+
+static GArray *names;           /* ModelName, made once */
+
+static void add_name(const char *name, char *description, const X86Model *row)
+{
+    ModelName n = { g_strdup(name), description, row };
+
+    g_array_append_val(names, n);
+}
+
+static int compare_names(gconstpointer a, gconstpointer b)
+{
+    return strcmp(((const ModelName *)a)->name, ((const ModelName *)b)->name);
+}
+
+static char *plain_name(const X86Model *m)
+{
+    return g_strndup(m->name, strrchr(m->name, '-') - m->name);
+}
+
+static GArray *all_names(void)
+{
+    static gsize once;
+
+    if (g_once_init_enter(&once)) {
+        names = g_array_new(false, false, sizeof(ModelName));
+        for (unsigned i = 0; i < ARRAY_LEN(models); i++) {
+            const X86Model *m = &models[i];
+
+            add_name(m->name, g_strdup(m->note ? m->note : m->model_id), m);
+            if (m->alias) {
+                add_name(m->alias, g_strdup_printf("(alias of %s)", m->name), m);
+            }
+            if (m->plain) {
+                g_autofree char *plain = plain_name(m);
+
+                add_name(plain, g_strdup("(alias configured by machine type)"), m);
+            }
+        }
+        g_array_sort(names, compare_names);
+        add_name("base", g_strdup("base CPU model type with no features enabled"), NULL);
+        add_name("host", g_strdup("processor with all supported host features "), NULL);
+        add_name("max", g_strdup("Enables all features supported by the accelerator in the "
+                                 "current host"), NULL);
+        g_once_init_leave(&once, 1);
+    }
+    return names;
+}
+
+static const ModelName *find_name(const char *name)
+{
+    GArray *all = all_names();
+
+    for (unsigned i = 0; i < all->len; i++) {
+        const ModelName *n = &g_array_index(all, ModelName, i);
+
+        if (g_str_equal(n->name, name)) {
+            return n;
+        }
+    }
+    return NULL;
+}
+
+const char *x86_cpu_model_name(unsigned index)
+{
+    return index < all_names()->len ? g_array_index(all_names(), ModelName, index).name : NULL;
+}
+
+const char *x86_cpu_model_description(unsigned index)
+{
+    return index < all_names()->len ? g_array_index(all_names(), ModelName, index).description
+                                    : NULL;
+}
+
+bool x86_cpu_model_exists(const char *model, GError **error)
+{
+    Suggest s;
+
+    if (find_name(model)) {
+        return true;
+    }
+    suggest_init(&s, model);
+    for (unsigned i = 0; i < all_names()->len; i++) {
+        suggest_offer(&s, g_array_index(all_names(), ModelName, i).name);
+    }
+    return error_set(error, "Unable to find CPU definition: %s%s", model, suggest_text(&s));
+}
+
+/* ---- feature lists ----------------------------------------------------------------------------------- */
+
+static void apply_list(const char *list, uint32_t words[FEAT_WORDS])
+{
+    g_auto(GStrv) parts = g_strsplit(list, " ", -1);
+
+    for (unsigned i = 0; parts[i]; i++) {
+        bool off = *parts[i] == '-';
+        int f = *parts[i] ? x86_feature_find(parts[i] + off) : -1;
+
+        if (f < 0 || f >= FEAT_WORDS * 32) {
+            continue;
+        }
+        if (off) {
+            words[f / 32] &= ~BIT(f % 32);
+        } else {
+            words[f / 32] |= BIT(f % 32);
+        }
+    }
+}
+
+static const X86Model *row_by_name(const char *name)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(models); i++) {
+        if (g_str_equal(models[i].name, name)) {
+            return &models[i];
+        }
+    }
+    return NULL;
+}
+
+static void row_features(const X86Model *m, uint32_t words[FEAT_WORDS])
+{
+    if (m->parent) {
+        row_features(row_by_name(m->parent), words);
+    }
+    apply_list(m->features, words);
+}
+
+static bool set_vendor(X86Cpu *cpu, const char *vendor)
+{
+    if (strlen(vendor) != 12) {
+        return false;
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        cpu->cpuid_vendor[i] = le32_load(vendor + 4 * i);
+    }
+    return true;
+}
+
+static void set_model_id(X86Cpu *cpu, const char *text)
+{
+    char id[sizeof(cpu->cpuid_model)] = { 0 };
+
+    memcpy(id, text, MIN(strlen(text), sizeof(id)));
+    memcpy(cpu->cpuid_model, id, sizeof(id));
+}
+
+static void set_family(X86Cpu *cpu, unsigned family)
+{
+    cpu->cpuid_version &= ~0x0ff00f00u;
+    cpu->cpuid_version |= family > 15 ? 0xf00 | (family - 15) << 20 : family << 8;
+}
+
+static void set_model(X86Cpu *cpu, unsigned model)
+{
+    cpu->cpuid_version = (cpu->cpuid_version & ~0xf00f0u) | (model & 15) << 4 | model >> 4 << 16;
+}
+
+bool x86_cpu_model_apply(X86Cpu *cpu, const char *model, GError **error)
+{
+    const ModelName *n;
+    X86CpuidTable *t = x86_cpuid_table(cpu);
+
+    if (!x86_cpu_model_exists(model, error)) {
+        return false;
+    }
+    n = find_name(model);
+    memset(t->requested, 0, sizeof(t->requested));
+    memset(t->removed, 0, sizeof(t->removed));
+    cpu->cpuid_version = 0;
+    if (n->row) {
+        set_vendor(cpu, n->row->vendor);
+        set_model_id(cpu, n->row->model_id);
+        set_family(cpu, n->row->family);
+        set_model(cpu, n->row->model);
+        cpu->cpuid_version |= n->row->stepping;
+        cpu->cpuid_level = n->row->level;
+        cpu->cpuid_xlevel = n->row->xlevel;
+        t->cache = n->row->cache;
+        row_features(n->row, t->requested);
+    } else if (!g_str_equal(model, "base")) {
+        /* As QEMU's: qemu64 with everything the accelerator has. */
+        set_vendor(cpu, "AuthenticAMD");
+        set_model_id(cpu, "QEMU TCG CPU version 2.5+");
+        set_family(cpu, 15);
+        set_model(cpu, 107);
+        cpu->cpuid_version |= 1;
+        cpu->cpuid_level = 0xd;
+        cpu->cpuid_xlevel = 0x8000000a;
+        t->maximal = true;
+    } else {
+        memset(cpu->cpuid_vendor, 0, sizeof(cpu->cpuid_vendor));
+    }
+    t->requested[FEAT_1_ECX] |= BIT(31);        /* hypervisor */
+    cpu->phys_bits = 0;
+    return true;
+}
+
+bool x86_cpu_set_feature(X86Cpu *cpu, const char *name, bool on, GError **error)
+{
+    X86CpuidTable *t = x86_cpuid_table(cpu);
+    int f = x86_feature_find(name);
+    struct { const char *name; bool *field; } switches[] = {
+        { "check", &t->check }, { "enforce", &t->enforce }, { "x-force-features", &t->force },
+        { "l3-cache", &t->l3_cache }, { "cpuid-0xb", &t->leaf_b },
+        { "tcg-cpuid", &t->hypervisor_leaf }, { "full-cpuid-auto-level", &t->auto_level },
+        { "host-phys-bits", &t->host_phys_bits },
+    };
+    Suggest s;
+
+    for (unsigned i = 0; i < ARRAY_LEN(switches); i++) {
+        if (g_str_equal(name, switches[i].name)) {
+            *switches[i].field = on;
+            return true;
+        }
+    }
+    if (f < 0) {
+        suggest_init(&s, name);
+        for (unsigned i = 0; i < x86_feature_name_count; i++) {
+            suggest_offer(&s, x86_feature_names[i].name);
+        }
+        return error_set(error, "-cpu has no feature or property '%s'%s", name, suggest_text(&s));
+    }
+    if (f >= FEAT_WORDS * 32) {
+        /* Off is what it is; on is a missing feature, reported at the end. */
+        if (on) {
+            if (!t->foreign) {
+                t->foreign = g_string_new(NULL);
+            }
+            g_string_append_printf(t->foreign, "%s ", name);
+        }
+        return true;
+    }
+    if (on) {
+        t->requested[f / 32] |= BIT(f % 32);
+        t->removed[f / 32] &= ~BIT(f % 32);
+    } else {
+        t->requested[f / 32] &= ~BIT(f % 32);
+        t->removed[f / 32] |= BIT(f % 32);
+    }
+    return true;
+}
+
+/* ---- parameters --------------------------------------------------------------------------------------- */
+
+typedef enum Param {
+    P_FAMILY, P_MODEL, P_STEPPING, P_LEVEL, P_XLEVEL, P_PHYS_BITS, P_UCODE, P_VENDOR, P_MODEL_ID,
+} Param;
+
+static const struct ParamRow {
+    const char *name;
+    Param param;
+    uint64_t min, max;          /* both 0: text */
+} params[] = {
+    { "family", P_FAMILY, 0, 255 + 15 }, { "model", P_MODEL, 0, 255 },
+    { "stepping", P_STEPPING, 0, 15 }, { "level", P_LEVEL, 0, UINT32_MAX },
+    { "xlevel", P_XLEVEL, 0, UINT32_MAX }, { "phys-bits", P_PHYS_BITS, 0, 52 },
+    { "ucode-rev", P_UCODE, 0, UINT64_MAX }, { "vendor", P_VENDOR, 0, 0 },
+    { "model-id", P_MODEL_ID, 0, 0 },
+};
+
+static const struct ParamRow *find_param(const char *name)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(params); i++) {
+        const char *a = name, *b = params[i].name;
+
+        while (*a && (*a == *b || (*a == '_' && *b == '-'))) {
+            a++;
+            b++;
+        }
+        if (!*a && !*b) {
+            return &params[i];
+        }
+    }
+    return NULL;
+}
+
+bool x86_cpu_model_is_param(const char *name)
+{
+    return find_param(name);
+}
+
+bool x86_cpu_set_param(X86Cpu *cpu, const char *name, const char *text, GError **error)
+{
+    const struct ParamRow *p = find_param(name);
+    char *end;
+    uint64_t v = 0;
+
+    if (!p) {
+        return error_set(error, "-cpu has no property '%s'", name);
+    }
+    if (p->max) {
+        errno = 0;
+        v = g_ascii_strtoull(text, &end, 0);
+        if (end == text || *end || *text == '-' || errno || v < p->min || v > p->max) {
+            return error_set(error, "-cpu property '%s' takes a number from %" PRIu64 " to %"
+                             PRIu64 ", not '%s'", name, p->min, p->max, text);
+        }
+    }
+    switch (p->param) {
+    case P_FAMILY: set_family(cpu, v); break;
+    case P_MODEL: set_model(cpu, v); break;
+    case P_STEPPING: cpu->cpuid_version = (cpu->cpuid_version & ~15u) | v; break;
+    case P_LEVEL:
+        cpu->cpuid_level = v;
+        x86_cpuid_table(cpu)->auto_level = false;
+        break;
+    case P_XLEVEL:
+        cpu->cpuid_xlevel = v;
+        x86_cpuid_table(cpu)->auto_level = false;
+        break;
+    case P_PHYS_BITS:
+        if (v && (v < 32)) {
+            return error_set(error, "-cpu property 'phys-bits' should be between 32 and 52 (or 0 "
+                             "for the default), not '%s'", text);
+        }
+        cpu->phys_bits = v;
+        break;
+    case P_UCODE: cpu->msrs.ucode_rev = v; break;
+    case P_VENDOR:
+        if (!set_vendor(cpu, text)) {
+            return error_set(error, "-cpu property 'vendor' must have 12 characters, unlike '%s'",
+                             text);
+        }
+        break;
+    case P_MODEL_ID: set_model_id(cpu, text); break;
+    }
+    return true;
+}
+
+const char *x86_cpu_feature_name(unsigned index)
+{
+    if (index < x86_feature_name_count) {
+        return x86_feature_names[index].name;
+    }
+    return x86_foreign_features[index - x86_feature_name_count];
+}
+
+bool x86_cpu_has_feature_name(const X86Cpu *cpu, const char *name)
+{
+    int f = x86_feature_find(name);
+
+    return f >= 0 && f < FEAT_WORDS * 32 && x86_has(cpu, f);
+}
+
+/* ---- the end --------------------------------------------------------------------------------------------- */
+
+static void raise_levels(X86Cpu *cpu)
+{
+    static const struct { uint8_t word; uint32_t leaf; } needs[] = {
+        { FEAT_6_EAX, 6 }, { FEAT_7_0_EBX, 7 }, { FEAT_7_0_ECX, 7 }, { FEAT_7_0_EDX, 7 },
+        { FEAT_7_1_EAX, 7 }, { FEAT_D_1_EAX, 0xd }, { FEAT_8000_0001_EDX, 0x80000001 },
+        { FEAT_8000_0001_ECX, 0x80000001 }, { FEAT_8000_0007_EDX, 0x80000007 },
+        { FEAT_8000_0008_EBX, 0x80000008 },
+    };
+    const X86CpuidTable *t = cpu->cpuid;
+
+    for (unsigned i = 0; t->auto_level && i < ARRAY_LEN(needs); i++) {
+        if (cpu->features[needs[i].word]) {
+            uint32_t *level = needs[i].leaf & BIT(31) ? &cpu->cpuid_xlevel : &cpu->cpuid_level;
+
+            *level = MAX(*level, needs[i].leaf);
+        }
+    }
+    if (t->topology.dies_per_socket > 1 && cpu->cpuid_vendor[0] == 0x756e6547 && t->auto_level) {
+        cpu->cpuid_level = MAX(cpu->cpuid_level, 0x1f);
+    }
+}
+
+static uint8_t host_phys_bits(void)
+{
+    uint32_t a, b, c, d;
+
+    return __get_cpuid(0x80000008, &a, &b, &c, &d) ? a & 0xff : 40;
+}
+
+/* One line for each missing feature; with `enforce` they are an error. */
+static bool report_missing(X86Cpu *cpu, const char *accel, const uint32_t missing[FEAT_WORDS],
+                           GError **error)
+{
+    const X86CpuidTable *t = cpu->cpuid;
+    bool any = t->foreign != NULL;
+
+    for (unsigned f = 0; f < FEAT_WORDS * 32; f++) {
+        const char *name = x86_feature_name(f);
+
+        if (!(missing[f / 32] >> (f % 32) & 1)) {
+            continue;
+        }
+        any = true;
+        if (cpu->index == 0 && (t->check || t->enforce)) {
+            warn_report("%s doesn't support requested feature: %s%s%s [bit %u]", accel,
+                 x86_feature_word_name(f / 32), name ? "." : "", name ? name : "", f % 32);
+        }
+    }
+    if (t->foreign && cpu->index == 0 && (t->check || t->enforce)) {
+        g_auto(GStrv) words = g_strsplit(t->foreign->str, " ", -1);
+
+        for (unsigned i = 0; words[i] && *words[i]; i++) {
+            warn_report("%s doesn't support requested feature: %s", accel, words[i]);
+        }
+    }
+    return !any || !t->enforce ||
+           error_set(error, "%s doesn't support requested features", accel);
+}
+
+bool x86_cpu_model_finish(X86Cpu *cpu, const char *accel, const uint32_t *supported,
+                          GError **error)
+{
+    X86CpuidTable *t = x86_cpuid_table(cpu);
+    uint32_t can[FEAT_WORDS], missing[FEAT_WORDS];
+    bool good;
+
+    if (supported) {
+        memcpy(can, supported, sizeof(can));
+    } else {
+        x86_tcg_features(can);
+    }
+    for (unsigned w = 0; w < FEAT_WORDS; w++) {
+        uint32_t wanted = t->requested[w] | (t->maximal ? can[w] & ~t->removed[w] : 0);
+
+        missing[w] = wanted & ~can[w];
+        cpu->features[w] = t->force ? wanted : wanted & can[w];
+    }
+    /* Bits that follow others: no XSAVE without its parts, no capabilities MSR without its bit. */
+    if (!x86_has(cpu, X86_FEAT_XSAVE)) {
+        cpu->features[FEAT_D_1_EAX] = 0;
+        cpu->features[FEAT_1_ECX] &= ~(BIT(28) | BIT(29) | BIT(12));
+        cpu->features[FEAT_7_0_EBX] &= ~BIT(5);
+        cpu->features[FEAT_7_0_ECX] &= ~BIT(3);
+    }
+    if (!x86_has(cpu, X86_FEAT(7_0_EDX, 29))) {
+        cpu->features[FEAT_ARCH_CAPABILITIES] = 0;
+    }
+    cpu->virt_bits = 48;
+    if (t->host_phys_bits) {
+        cpu->phys_bits = host_phys_bits();
+    } else if (!cpu->phys_bits) {
+        cpu->phys_bits = x86_has(cpu, X86_FEAT_LM) ? 40
+                         : x86_has(cpu, X86_FEAT(1_EDX, 17)) ? 36 : 32;
+    }
+    raise_levels(cpu);
+    good = report_missing(cpu, accel, missing, error);
+    if (t->foreign) {
+        g_string_free(t->foreign, true);
+        t->foreign = NULL;
+    }
+    return good;
+}
