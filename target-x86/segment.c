@@ -455,18 +455,6 @@ void sem_verw(X86Cpu *cpu, const Insn *insn)
     set_zf(cpu, verify(cpu, insn, true));
 }
 
-void sem_arpl(X86Cpu *cpu, const Insn *insn)
-{
-    uint16_t dst = (uint16_t)insn_read(cpu, insn, 1), src = (uint16_t)insn_read(cpu, insn, 2);
-
-    if ((dst & 3) < (src & 3)) {
-        insn_write(cpu, insn, 0, (dst & ~3u) | (src & 3));
-        set_zf(cpu, true);
-    } else {
-        set_zf(cpu, false);
-    }
-}
-
 /* ---- tables --------------------------------------------------------------------------------------- */
 
 static void table_store(X86Cpu *cpu, const Insn *insn, const X86Table *t)

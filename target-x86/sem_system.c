@@ -343,11 +343,6 @@ void sem_int1(X86Cpu *cpu, const Insn *insn)
     cpu_raise_debug(cpu, 0);
 }
 
-void sem_ud(X86Cpu *cpu, const Insn *insn)
-{
-    cpu_raise(cpu, VEC_UD, 0);
-}
-
 /* ---- ports --------------------------------------------------------------------------------------------- */
 
 void x86_check_port(X86Cpu *cpu, uint16_t port, unsigned size)

@@ -252,6 +252,9 @@ X86CpuDevice *x86_cpu_create(Vm *vm, const char *text, unsigned index, uint32_t 
             goto fail;
         }
     }
+    if (!x86_cpu_model_finish(s->x86, "TCG", NULL, error)) {
+        goto fail;
+    }
     x86_vm_bus_init(&s->bus, vm, s->x86);
     return s;
 
