@@ -15,7 +15,8 @@ static Json *dump_field(const VmField *f)
     json_set(field, "field", json_new_string(f->wire ? f->wire : f->name));
     json_set(field, "version_id", json_new_uint(f->version));
     json_set(field, "field_exists", json_new_bool(f->exists != NULL));
-    json_set(field, "size", json_new_uint(f->size));
+    /* QEMU's timers are behind a pointer; ours are embedded.  The wire has 8 bytes either way. */
+    json_set(field, "size", json_new_uint(f->kind == VM_TIMER ? sizeof(void *) : f->size));
     if (f->desc) {
         json_set(field, "Description", dump_desc(f->desc));
     }
