@@ -8,6 +8,7 @@
  */
 #include "base/log.h"
 #include "vm/device.h"
+#include "vm/trace.h"
 #include "vm/vm_int.h"
 
 /* The row that holds the byte at OFFSET. */
@@ -56,7 +57,9 @@ static uint64_t reg_read(Device *dev, const RegDef *reg)
     if (reg->clear_on_read) {
         field_store(dev, reg, field_load(dev, reg) & ~reg->clear_on_read);
     }
-    return v & size_mask(reg->size);
+    v &= size_mask(reg->size);
+    trace_device_reg_read(dev->obj.type->name, reg->name, v);
+    return v;
 }
 
 /* LANES: the bits that the access covers. */
@@ -65,6 +68,7 @@ static void reg_write(Device *dev, const RegDef *reg, uint64_t value, uint64_t l
     uint64_t old = field_load(dev, reg);
     uint64_t rw = reg->rw & lanes;
 
+    trace_device_reg_write(dev->obj.type->name, reg->name, value);
     field_store(dev, reg, ((old & ~rw) | (value & rw)) & ~(value & reg->w1c & lanes));
     if (reg->has_field && !reg->on_write && (value & lanes & ~(reg->rw | reg->w1c))) {
         log_guest_error("%s: write of 0x%" G_GINT64_MODIFIER "x to %s touches reserved or "

@@ -6,6 +6,7 @@
  */
 #include "vm/cpu.h"
 #include "vm/accel.h"
+#include "vm/trace.h"
 #include "vm/vm_int.h"
 
 typedef struct ResetSet {
@@ -62,7 +63,10 @@ static void reset_tree(Object *top, Vm *whole)
 
     collect(top, &set);
     for (unsigned i = 0; i < set.devices->len; i++) {
-        device_regs_reset(g_ptr_array_index(set.devices, i));
+        Device *dev = g_ptr_array_index(set.devices, i);
+
+        trace_device_reset(dev->obj.type->name);
+        device_regs_reset(dev);
     }
     run_phase(&set, offsetof(DeviceType, reset_enter));
     run_phase(&set, offsetof(DeviceType, reset_hold));

@@ -7,6 +7,7 @@
  * Locking: machine lock, VM stopped.
  */
 #include "base/error.h"
+#include "vm/trace.h"
 #include "vm/vm.h"
 #include "vm/vmstate_int.h"
 
@@ -119,6 +120,7 @@ static bool load_section(Vm *vm, VmReader *r, GError **error)
         return error_set(error, "Unknown section '%s' %u: this machine is not configured as the "
                          "saved one was", printable, instance);
     }
+    trace_vmstate_load_section(name, (int)instance, version);
     if (!vmstate_load(r, s->desc, s->obj, version, error)) {
         g_prefix_error(error, "Cannot load section '%s' %u: ", printable, instance);
         return false;
