@@ -953,6 +953,12 @@ static bool fdc_realize(Device *dev, GError **error)
     return true;
 }
 
+static void fdc_unrealize(Device *dev)
+{
+    timer_cancel(&DEVICE_CAST(Fdc, dev)->result_timer);
+    bus_clear(&DEVICE_CAST(Fdc, dev)->fdbus.bus);
+}
+
 /* ---- state on the wire ---- */
 
 static void fdc_pre_save(void *obj)
@@ -1093,4 +1099,5 @@ static const PropDef fdc_props[] = {
 DEVICE_TYPE(isa_fdc, .name = "isa-fdc", .bus = &bus_isa, .size = sizeof(Fdc), .props = fdc_props,
             .category = DEVICE_CATEGORY_STORAGE, .desc = "virtual floppy controller",
             .vmstate = VMSTATE("fdc", 2, 2, isa_fdc_fields), .realize = fdc_realize,
+            .unrealize = fdc_unrealize,
             .user_creatable = true, .reset_enter = fdc_reset_enter, .sync = fdc_sync);

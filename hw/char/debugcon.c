@@ -50,8 +50,6 @@ static void debugcon_unrealize(Device *dev)
     DebugCon *s = DEVICE_CAST(DebugCon, dev);
 
     char_detach(&s->chr);
-    memory_region_remove(isa_bus(dev)->io, &s->port);
-    memory_region_clear(&s->port);
 }
 
 static const PropDef debugcon_props[] = {

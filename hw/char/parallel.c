@@ -149,8 +149,6 @@ static void parallel_unrealize(Device *dev)
     Parallel *s = DEVICE_CAST(Parallel, dev);
 
     char_detach(&s->chr);
-    memory_region_remove(isa_bus(dev)->io, &s->ports);
-    memory_region_clear(&s->ports);
 }
 
 static void parallel_reset_enter(Device *dev)

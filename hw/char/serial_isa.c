@@ -100,8 +100,6 @@ static void serial_unrealize(Device *dev)
     SerialIsa *s = DEVICE_CAST(SerialIsa, dev);
 
     uart_clear(&s->state);
-    memory_region_remove(isa_bus(dev)->io, &s->ports);
-    memory_region_clear(&s->ports);
 }
 
 static void serial_reset_enter(Device *dev)

@@ -141,7 +141,8 @@ static int move(I8237 *s, int channel, uint8_t *buf, int pos, int len, bool to_m
     len = MIN(len, block_size(s, ch) - pos);
     while (done < len) {
         gpa_t addr = block_addr(s, ch, pos + done);
-        int part = ch->mode & MODE_DECREMENT ? 1 : MIN(len - done, (int)(window - (addr & (window - 1))));
+        int to_wrap = window - (addr & (window - 1));
+        int part = ch->mode & MODE_DECREMENT ? 1 : MIN(len - done, to_wrap);
 
         if (to_memory) {
             dma_write(&s->isa.dev, addr, buf + done, part);
@@ -351,7 +352,7 @@ static void add_pages(I8237 *s, MemoryRegion mr[2], const MmioOps ops[2], int ba
     }
     for (unsigned i = 0; i < 2; i++) {
         memory_region_init_io(&mr[i], OBJECT(s), "dma-page", &ops[i], s, windows[i].size);
-        memory_region_add(isa_bus(&s->isa.dev)->io, base + windows[i].offset, &mr[i]);
+        isa_add_ports(&s->isa, &mr[i], base + windows[i].offset);
     }
 }
 
@@ -373,6 +374,11 @@ static bool i8237_realize(Device *dev, GError **error)
     add_pages(s, s->page_mr, page_ops, s->page_base);
     add_pages(s, s->pageh_mr, pageh_ops, s->pageh_base);
     return true;
+}
+
+static void i8237_unrealize(Device *dev)
+{
+    timer_cancel(&DEVICE_CAST(I8237, dev)->run_timer);
 }
 
 static bool i8237_post_load(void *obj, int version, GError **error)
@@ -413,7 +419,8 @@ static const PropDef i8237_props[] = {
 };
 DEVICE_TYPE(i8257, .name = "i8257", .bus = &bus_isa, .size = sizeof(I8237), .props = i8237_props,
             .vmstate = VMSTATE("dma", 1, 1, i8237_fields, .post_load = i8237_post_load),
-            .realize = i8237_realize, .reset_enter = i8237_reset_enter);
+            .realize = i8237_realize,
+            .unrealize = i8237_unrealize, .reset_enter = i8237_reset_enter);
 
 bool i8237_pair_new(IsaBus *bus, GError **error)
 {

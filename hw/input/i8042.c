@@ -296,6 +296,12 @@ static bool i8042_realize(Device *dev, GError **error)
     return true;
 }
 
+static void i8042_unrealize(Device *dev)
+{
+    device_unplug(DEVICE_CAST(I8042, dev)->kbd);
+    device_unplug(DEVICE_CAST(I8042, dev)->aux);
+}
+
 static void i8042_pre_save(void *obj)
 {
     I8042 *s = obj;
@@ -376,6 +382,7 @@ static const PropDef i8042_props[] = {
 DEVICE_TYPE(i8042, .name = "i8042", .bus = &bus_isa, .size = sizeof(I8042), .props = i8042_props,
             .category = DEVICE_CATEGORY_INPUT,
             .vmstate = VMSTATE("pckbd", 3, 3, i8042_fields), .realize = i8042_realize,
+            .unrealize = i8042_unrealize,
             .reset_enter = i8042_reset_enter, .sync = i8042_sync);
 
 Device *i8042_new(IsaBus *bus, IrqPin a20, GError **error)

@@ -16,6 +16,8 @@ typedef struct IsaDma IsaDma;
 typedef struct IsaDevice {
     Device dev;
     int ioport_id;            /* first port, for the firmware path; -1 none */
+    MemoryRegion *ports[6];   /* by isa_add_ports(); the bus takes them out again */
+    unsigned port_count;
 } IsaDevice;
 
 struct IsaBus {
@@ -34,7 +36,8 @@ static inline IsaBus *isa_bus(Device *dev)
     return (IsaBus *)(void *)dev->bus;
 }
 
-/* Adds a port window for DEV at BASE; remembers the first for the firmware path. */
+/* Adds a port window for DEV at BASE; remembers the first for the firmware path.  The window goes
+ * away with the device. */
 void isa_add_ports(IsaDevice *dev, MemoryRegion *mr, uint16_t base);
 /* false with an error naming DEV when IRQ is not 0..15. */
 bool isa_connect_irq(IsaDevice *dev, IrqLine *line, unsigned irq, GError **error);

@@ -31,10 +31,23 @@ static bool isa_attach(Bus *bus, Device *dev, GError **error)
     return true;
 }
 
+static void isa_detach(Bus *bus, Device *dev)
+{
+    IsaDevice *isa = DEVICE_CAST(IsaDevice, dev);
+
+    while (isa->port_count > 0) {
+        MemoryRegion *mr = isa->ports[--isa->port_count];
+
+        memory_region_remove(((IsaBus *)(void *)bus)->io, mr);
+        memory_region_clear(mr);
+    }
+}
+
 const BusType bus_isa = {
     .name = "ISA",
     .device_type = "isa-device",
     .attach = isa_attach,
+    .detach = isa_detach,
     .fw_path = isa_fw_path,
 };
 
@@ -51,7 +64,9 @@ void isa_bus_init(IsaBus *bus, Device *owner, Vm *vm, MemoryRegion *memory, Memo
 
 void isa_add_ports(IsaDevice *dev, MemoryRegion *mr, uint16_t base)
 {
+    g_assert(dev->port_count < ARRAY_LEN(dev->ports));
     memory_region_add(isa_bus(&dev->dev)->io, base, mr);
+    dev->ports[dev->port_count++] = mr;
     if (dev->ioport_id < 0) {
         dev->ioport_id = base;
     }

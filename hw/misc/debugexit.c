@@ -41,14 +41,6 @@ static bool debug_exit_realize(Device *dev, GError **error)
     return true;
 }
 
-static void debug_exit_unrealize(Device *dev)
-{
-    DebugExit *s = DEVICE_CAST(DebugExit, dev);
-
-    memory_region_remove(isa_bus(dev)->io, &s->ports);
-    memory_region_clear(&s->ports);
-}
-
 static const PropDef debug_exit_props[] = {
     PROP_U32("iobase", DebugExit, iobase, 0x501),
     PROP_U32("iosize", DebugExit, iosize, 0x02),
@@ -56,4 +48,4 @@ static const PropDef debug_exit_props[] = {
 };
 DEVICE_TYPE(isa_debug_exit, .name = "isa-debug-exit", .bus = &bus_isa, .size = sizeof(DebugExit),
             .category = DEVICE_CATEGORY_MISC, .user_creatable = true, .props = debug_exit_props,
-            .realize = debug_exit_realize, .unrealize = debug_exit_unrealize);
+            .realize = debug_exit_realize);

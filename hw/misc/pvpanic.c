@@ -52,14 +52,6 @@ static bool pvpanic_realize(Device *dev, GError **error)
     return true;
 }
 
-static void pvpanic_unrealize(Device *dev)
-{
-    PvPanic *s = DEVICE_CAST(PvPanic, dev);
-
-    memory_region_remove(isa_bus(dev)->io, &s->port);
-    memory_region_clear(&s->port);
-}
-
 static const PropDef pvpanic_props[] = {
     PROP_U16("ioport", PvPanic, ioport, 0x505),
     PROP_U8("events", PvPanic, events, PVPANIC_PANICKED | PVPANIC_CRASH_LOADED),
@@ -67,5 +59,4 @@ static const PropDef pvpanic_props[] = {
 };
 DEVICE_TYPE(pvpanic, .name = "pvpanic", .bus = &bus_isa, .size = sizeof(PvPanic),
             .category = DEVICE_CATEGORY_MISC, .user_creatable = true, .props = pvpanic_props,
-            .regs = REG_TABLE(pvpanic_regs), .realize = pvpanic_realize,
-            .unrealize = pvpanic_unrealize);
+            .regs = REG_TABLE(pvpanic_regs), .realize = pvpanic_realize);

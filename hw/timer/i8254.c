@@ -435,6 +435,11 @@ static bool i8254_realize(Device *dev, GError **error)
     return true;
 }
 
+static void i8254_unrealize(Device *dev)
+{
+    timer_cancel(&DEVICE_CAST(I8254, dev)->timer);
+}
+
 static bool i8254_post_load(void *obj, int version, GError **error)
 {
     I8254 *s = obj;
@@ -476,7 +481,8 @@ static const PropDef i8254_props[] = { PROP_U32("iobase", I8254, iobase, 0xfffff
 DEVICE_TYPE(isa_pit, .name = "isa-pit", .bus = &bus_isa, .size = sizeof(I8254),
             .props = i8254_props, .inputs = 1, .set_input = i8254_set_input,
             .vmstate = VMSTATE("i8254", 3, 2, i8254_fields, .post_load = i8254_post_load),
-            .realize = i8254_realize, .reset_enter = i8254_reset_enter, .sync = i8254_sync);
+            .realize = i8254_realize,
+            .unrealize = i8254_unrealize, .reset_enter = i8254_reset_enter, .sync = i8254_sync);
 
 Device *i8254_new(IsaBus *bus, IrqPin irq, GError **error)
 {

@@ -574,6 +574,12 @@ static bool rtc_realize(Device *dev, GError **error)
     return true;
 }
 
+static void rtc_unrealize(Device *dev)
+{
+    timer_cancel(&DEVICE_CAST(Rtc, dev)->periodic_timer);
+    timer_cancel(&DEVICE_CAST(Rtc, dev)->update_timer);
+}
+
 static void rtc_pre_save(void *obj)
 {
     Rtc *s = obj;
@@ -624,7 +630,8 @@ static const PropDef rtc_props[] = {
     PROP_END,
 };
 DEVICE_TYPE(mc146818rtc, .name = "mc146818rtc", .bus = &bus_isa, .size = sizeof(Rtc),
-            .props = rtc_props, .realize = rtc_realize, .reset_enter = rtc_reset_enter,
+            .props = rtc_props, .realize = rtc_realize,
+            .unrealize = rtc_unrealize, .reset_enter = rtc_reset_enter,
             .vmstate = VMSTATE("mc146818rtc", 3, 1, rtc_fields, .subsections = rtc_subsections,
                                .post_load = rtc_post_load, .pre_save = rtc_pre_save),
             .sync = rtc_sync);

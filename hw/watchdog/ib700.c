@@ -64,8 +64,6 @@ static void ib700_unrealize(Device *dev)
     Ib700 *s = DEVICE_CAST(Ib700, dev);
 
     timer_cancel(&s->timer);
-    memory_region_remove(isa_bus(dev)->io, &s->ports);
-    memory_region_clear(&s->ports);
 }
 
 static const VmField ib700_fields[] = { VMS_TIMER(Ib700, timer), VMS_END };
