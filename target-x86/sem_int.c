@@ -471,7 +471,9 @@ void sem_bswap(X86Cpu *cpu, const Insn *insn)
             x86_rmw_end(cpu);                                                               \
         } else {                                                                            \
             old = insn_read(cpu, insn, 0);                                                  \
-            insn_write(cpu, insn, 0, old == expect ? b : old);                              \
+            if (old == expect) {                                                            \
+                insn_write(cpu, insn, 0, b);                                                \
+            }                                                                               \
         }                                                                                   \
         if (old != expect) {                                                                \
             x86_set_gpr(cpu, R_RAX, old, sizeof(T));                                        \

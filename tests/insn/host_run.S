@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * void host_run(void): loads the register file at HOST_STATE (struct HostState of host_diff_test.c),
+ * jumps to the instruction under test, which is followed by a jump to host_return, and stores
+ * the registers back.  Everything is addressed absolutely, below 2 GiB.
+ */
+#define S 0x20300000
+#define GPR(n) S + 8 * (n)
+#define FLAGS S + 128
+#define TARGET S + 136
+#define STACK S + 144
+#define FX S + 512
+#define YMM(n) S + 1024 + 32 * (n)
+        .text
+        .globl host_run
+        .type host_run, @function
+host_run:
+        push %rbx
+        push %rbp
+        push %r12
+        push %r13
+        push %r14
+        push %r15
+        mov %rsp, STACK
+        fxrstor64 FX
+        .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+        vmovdqu YMM(\n), %ymm\n
+        .endr
+        pushq FLAGS
+        popfq
+        mov GPR(0), %rax
+        mov GPR(1), %rcx
+        mov GPR(2), %rdx
+        mov GPR(3), %rbx
+        mov GPR(5), %rbp
+        mov GPR(6), %rsi
+        mov GPR(7), %rdi
+        mov GPR(8), %r8
+        mov GPR(9), %r9
+        mov GPR(10), %r10
+        mov GPR(11), %r11
+        mov GPR(12), %r12
+        mov GPR(13), %r13
+        mov GPR(14), %r14
+        mov GPR(15), %r15
+        mov GPR(4), %rsp
+        jmp *TARGET
+        .size host_run, . - host_run
+
+        .globl host_return
+        .type host_return, @function
+host_return:
+        mov %rax, GPR(0)
+        mov %rcx, GPR(1)
+        mov %rdx, GPR(2)
+        mov %rbx, GPR(3)
+        mov %rsp, GPR(4)
+        mov %rbp, GPR(5)
+        mov %rsi, GPR(6)
+        mov %rdi, GPR(7)
+        mov %r8, GPR(8)
+        mov %r9, GPR(9)
+        mov %r10, GPR(10)
+        mov %r11, GPR(11)
+        mov %r12, GPR(12)
+        mov %r13, GPR(13)
+        mov %r14, GPR(14)
+        mov %r15, GPR(15)
+        mov STACK, %rsp
+        pushfq
+        popq FLAGS
+        cld
+        .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+        vmovdqu %ymm\n, YMM(\n)
+        .endr
+        fxsave64 FX
+        emms
+        vzeroupper
+        pop %r15
+        pop %r14
+        pop %r13
+        pop %r12
+        pop %rbp
+        pop %rbx
+        ret
+        .size host_return, . - host_return
+        .section .note.GNU-stack, "", @progbits
