@@ -74,7 +74,7 @@ host_return:
         vmovdqu %ymm\n, YMM(\n)
         .endr
         fxsave64 FX
-        emms
+        fninit
         vzeroupper
         pop %r15
         pop %r14
