@@ -193,11 +193,11 @@ static bool create_timers(PcMachine *pc, const IrqPin *gsis, GError **error)
 
 static bool create_isa_devices(PcMachine *pc, const IrqPin *gsis, GError **error)
 {
-    IrqPin a20 = x86_cpus_a20_pin(&pc->cpus);
-
+    /* Address line 20 passes while either gate is open. */
+    irq_connect(&pc->a20.out, x86_cpus_a20_pin(&pc->cpus));
     return create_timers(pc, gsis, error) && i8237_pair_new(pc->isa, error) &&
-           (!pc->i8042_on || i8042_new(pc->isa, a20, error)) &&
-           port92_new(pc->isa, a20, error);
+           (!pc->i8042_on || i8042_new(pc->isa, irq_or_pin(&pc->a20, 0), error)) &&
+           port92_new(pc->isa, irq_or_pin(&pc->a20, 1), error);
 }
 
 /* ---- the board ---- */

@@ -19,6 +19,7 @@ typedef struct PcMachine {
     X86Cpus cpus;
     struct GsiRouter *router;
     IoapicOut ioapic_out;
+    IrqOr a20;
     MemoryRegion ram_below_4g, ram_above_4g;     /* aliases of machine->ram */
     uint64_t below_4g, above_4g;                 /* bytes */
     MemoryRegion bios, bios_isa;                 /* ROM below 4 GiB, its end below 1 MiB */

@@ -17,17 +17,18 @@ enum { SMRAM_C_BASE_SEG = 0x02, SMRAM_G_SMRAME = BIT(3), SMRAM_D_LCK = BIT(4),
        SMRAM_D_CLS = BIT(5), SMRAM_D_OPEN = BIT(6) };
 enum { PAM_SEGMENTS = 13, SMRAM_BASE = 0xa0000, SMRAM_SIZE = 0x20000 };
 
-/* A shadow segment is seen through one of two aliases over RAM, or neither (PCI). */
+/* RAM lies below; a segment is covered by PCI (as after reset), by read-only RAM, or by nothing. */
 typedef struct PamSegment {
-    MemoryRegion ram, rom;
+    MemoryRegion pci, rom;
 } PamSegment;
 
 typedef struct I440fx {
     PciDevice pci;
     MemoryRegion *ram_below;      /* guest RAM from 0, for the windows below */
+    MemoryRegion *pci_memory;
     PamSegment pam[PAM_SEGMENTS];
-    MemoryRegion smram_open;      /* RAM at a0000 for everybody (D_OPEN) */
-    MemoryRegion smram_smm;       /* the same for CPUs in SMM */
+    MemoryRegion smram_pci;       /* PCI at a0000: hides RAM unless D_OPEN */
+    MemoryRegion smram_smm;       /* the RAM there, for CPUs in SMM */
     bool smm;
     uint8_t unused;               /* wire only */
 } I440fx;
@@ -66,10 +67,10 @@ static void update_shadow(I440fx *s)
     for (unsigned i = 0; i < PAM_SEGMENTS; i++) {
         uint8_t bits = pam_bits(s, i);
 
-        memory_region_set_enabled(&s->pam[i].ram, (bits & PAM_RE) && (bits & PAM_WE));
+        memory_region_set_enabled(&s->pam[i].pci, !(bits & PAM_RE));
         memory_region_set_enabled(&s->pam[i].rom, (bits & PAM_RE) && !(bits & PAM_WE));
     }
-    memory_region_set_enabled(&s->smram_open, smram_on && (smram & SMRAM_D_OPEN));
+    memory_region_set_enabled(&s->smram_pci, !(smram_on && (smram & SMRAM_D_OPEN)));
     memory_region_set_enabled(&s->smram_smm, smram_on && !(smram & SMRAM_D_CLS));
     memory_transaction_commit();
 }
@@ -112,18 +113,16 @@ static bool i440fx_realize(Device *dev, GError **error)
         gpa_t base = pam_base(i);
         uint64_t size = i == 0 ? 0x10000 : 0x4000;
 
-        memory_region_init_alias(&seg->ram, OBJECT(dev), "pam-ram", s->ram_below, base, size);
+        memory_region_init_alias(&seg->pci, OBJECT(dev), "pam-pci", s->pci_memory, base, size);
         memory_region_init_alias(&seg->rom, OBJECT(dev), "pam-rom", s->ram_below, base, size);
         memory_region_set_readonly(&seg->rom, true);
-        memory_region_set_enabled(&seg->ram, false);
         memory_region_set_enabled(&seg->rom, false);
-        memory_region_add_overlap(system, base, &seg->ram, 1);
+        memory_region_add_overlap(system, base, &seg->pci, 1);
         memory_region_add_overlap(system, base, &seg->rom, 1);
     }
-    memory_region_init_alias(&s->smram_open, OBJECT(dev), "smram-open", s->ram_below, SMRAM_BASE,
-                             SMRAM_SIZE);
-    memory_region_set_enabled(&s->smram_open, false);
-    memory_region_add_overlap(system, SMRAM_BASE, &s->smram_open, 1);
+    memory_region_init_alias(&s->smram_pci, OBJECT(dev), "smram-region", s->pci_memory,
+                             SMRAM_BASE, SMRAM_SIZE);
+    memory_region_add_overlap(system, SMRAM_BASE, &s->smram_pci, 1);
     memory_region_init_alias(&s->smram_smm, OBJECT(dev), "smram-low", s->ram_below, SMRAM_BASE,
                              SMRAM_SIZE);
     memory_region_set_enabled(&s->smram_smm, false);
@@ -233,6 +232,7 @@ PciBus *i440fx_create(Vm *vm, MemoryRegion *ram, bool smm, GError **error)
     }
     f = DEVICE_CAST(I440fx, dev);
     f->ram_below = ram;
+    f->pci_memory = &s->pci_memory;
     f->smm = smm;
     f->pci.devfn = 0;
     if (!device_realize(dev, &s->bus.bus, error)) {
