@@ -6,7 +6,9 @@
  * Locking: vm/cpu.h; nothing is held while guest code runs.
  */
 
+#include "base/log.h"
 #include "target-x86/code.h"
+#include "target-x86/exception.h"
 #include "target-x86/interp.h"
 #include "target-x86/x86_cpu.h"
 #include "vm/accel.h"
@@ -44,6 +46,19 @@ static void tcg_cpu_kick(Cpu *cpu)
     x86_cpu_request(x86_cpu_device(cpu)->x86, X86_REQ_EXIT);
 }
 
+/* What led here, in words; firmware also resets this way on purpose, so it is for the log. */
+static void report_triple_fault(Cpu *cpu)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    if (log_enabled(LOG_CPU_RESET | LOG_INT)) {
+        g_string_append_printf(text, "CPU %u: triple fault\n", cpu->index);
+        x86_describe_faults(x86_cpu_device(cpu)->x86, text);
+        cpu_class(cpu)->dump(cpu, text);
+        log_mask(LOG_CPU_RESET | LOG_INT, "%s", text->str);
+    }
+}
+
 static void tcg_cpu_run(Cpu *cpu)
 {
     X86CpuDevice *s = x86_cpu_device(cpu);
@@ -55,6 +70,7 @@ static void tcg_cpu_run(Cpu *cpu)
         __atomic_store_n(&cpu->halted, 1, __ATOMIC_SEQ_CST);
         break;
     case X86_EXIT_TRIPLE_FAULT:
+        report_triple_fault(cpu);
         s->shutdown = true;
         __atomic_store_n(&cpu->halted, 1, __ATOMIC_SEQ_CST);
         vm_request_reset(cpu->dev.vm, SHUTDOWN_CAUSE_GUEST_RESET);
