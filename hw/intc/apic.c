@@ -318,6 +318,11 @@ static void apic_reset_enter(Device *dev)
     }
 }
 
+static void apic_unrealize(Device *dev)
+{
+    apic_timer_reset(DEVICE_CAST(Apic, dev));
+}
+
 static void apic_sync(Device *dev)
 {
     Apic *apic = DEVICE_CAST(Apic, dev);
@@ -359,7 +364,7 @@ static const PropDef apic_props[] = {
 };
 DEVICE_TYPE(apic, .name = "apic", .size = sizeof(Apic), .props = apic_props,
             .vmstate = VMSTATE("apic", 3, 3, apic_fields, .post_load = apic_post_load),
-            .reset_enter = apic_reset_enter, .sync = apic_sync);
+            .unrealize = apic_unrealize, .reset_enter = apic_reset_enter, .sync = apic_sync);
 
 Apic *apic_new(ApicBus *bus, Cpu *cpu, uint8_t id, const ApicCpuOps *ops, GError **error)
 {

@@ -57,6 +57,8 @@ struct ApicBus {
 };
 
 void apic_bus_init(ApicBus *bus, Vm *vm);
+/* Removes the APICs and the window. */
+void apic_bus_clear(ApicBus *bus);
 void apic_bus_set_pic(ApicBus *bus, Device *pic);
 void apic_bus_set_eoi_hook(ApicBus *bus, void (*eoi)(void *opaque, uint8_t vector),
                            void *opaque);

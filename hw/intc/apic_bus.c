@@ -280,3 +280,12 @@ void apic_bus_init(ApicBus *bus, Vm *vm)
     memory_region_init_io(&bus->mmio, NULL, "apic-msi", &window_ops, bus, MIB);
     memory_region_add_overlap(&vm->system_memory, APIC_DEFAULT_ADDRESS, &bus->mmio, 4096);
 }
+
+void apic_bus_clear(ApicBus *bus)
+{
+    while (bus->count > 0) {
+        device_unplug(&bus->apics[--bus->count]->dev);
+    }
+    memory_region_remove(&bus->vm->system_memory, &bus->mmio);
+    memory_region_clear(&bus->mmio);
+}

@@ -106,6 +106,12 @@ static void set_up(Fixture *f, gconstpointer data)
 
 static void tear_down(Fixture *f, gconstpointer data)
 {
+    apic_bus_clear(&f->bus);
+    device_unplug(f->ioapic);
+    for (unsigned n = 0; n < CPUS; n++) {
+        object_unref(OBJECT(f->cpus[n]));
+    }
+    vm_free(f->vm);
     machine_unlock();
 }
 

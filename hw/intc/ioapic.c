@@ -232,6 +232,14 @@ static bool ioapic_realize(Device *dev, GError **error)
     return true;
 }
 
+static void ioapic_unrealize(Device *dev)
+{
+    Ioapic *s = DEVICE_CAST(Ioapic, dev);
+
+    memory_region_remove(&dev->vm->system_memory, &s->mmio);
+    memory_region_clear(&s->mmio);
+}
+
 /* The pins' levels do not travel: of level pins they are irr. */
 static bool ioapic_post_load(void *obj, int version, GError **error)
 {
@@ -255,7 +263,8 @@ static const PropDef ioapic_props[] = { PROP_U8("version", Ioapic, version, 0x20
 DEVICE_TYPE(ioapic, .name = "ioapic", .size = sizeof(Ioapic), .props = ioapic_props,
             .inputs = IOAPIC_PINS, .set_input = ioapic_set_input,
             .vmstate = VMSTATE("ioapic", 3, 1, ioapic_fields, .post_load = ioapic_post_load),
-            .realize = ioapic_realize, .reset_enter = ioapic_reset_enter);
+            .realize = ioapic_realize, .unrealize = ioapic_unrealize,
+            .reset_enter = ioapic_reset_enter);
 
 Device *ioapic_new(Vm *vm, const IoapicOut *out, GError **error)
 {

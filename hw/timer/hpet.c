@@ -436,6 +436,15 @@ static bool hpet_realize(Device *dev, GError **error)
     return true;
 }
 
+static void hpet_unrealize(Device *dev)
+{
+    Hpet *s = DEVICE_CAST(Hpet, dev);
+
+    stop_all(s);
+    memory_region_remove(&dev->vm->system_memory, &s->mmio);
+    memory_region_clear(&s->mmio);
+}
+
 static void hpet_pre_save(void *obj)
 {
     Hpet *s = obj;
@@ -514,7 +523,8 @@ static const PropDef hpet_props[] = {
 DEVICE_TYPE(hpet, .name = "hpet", .size = sizeof(Hpet), .props = hpet_props,
             .vmstate = VMSTATE("hpet", 2, 1, hpet_fields, .subsections = hpet_subsections,
                                .pre_save = hpet_pre_save, .post_load = hpet_post_load),
-            .realize = hpet_realize, .reset_enter = hpet_reset_enter, .sync = hpet_sync);
+            .realize = hpet_realize, .unrealize = hpet_unrealize,
+            .reset_enter = hpet_reset_enter, .sync = hpet_sync);
 
 Device *hpet_new(Vm *vm, uint32_t intcap, GError **error)
 {
