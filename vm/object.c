@@ -5,23 +5,13 @@
  */
 #include "vm/object.h"
 #include "base/error.h"
-#include "base/json.h"
 #include "base/rcu.h"
 #include "vm/device.h"
 #include "vm/object_int.h"
 #include "vm/vm.h"
 
-static Json *object_get_type(Object *obj, const PropDef *prop)
-{
-    return json_new_string(obj->type->name);
-}
-
-static const PropDef object_props[] = {
-    PROP_COMPUTED("type", &prop_str, object_get_type, NULL, .flags = PROP_READ_ONLY | PROP_HIDDEN),
-    PROP_END
-};
-OBJECT_TYPE(object, .name = "object", .size = sizeof(Object), .abstract = true,
-            .props = object_props);
+/* The property "type" that clients see is the monitor's. */
+OBJECT_TYPE(object, .name = "object", .size = sizeof(Object), .abstract = true);
 
 /* ---- life ---- */
 

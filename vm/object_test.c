@@ -195,7 +195,6 @@ static void test_bad_values_are_named_and_change_nothing(void)
     refuse(t, "size", "4Q", "4Q");
     refuse(t, "uuid", "123", "UUID");
     refuse(t, "signd", "1", "did you mean 'signed'?");
-    refuse(t, "type", "x", "read-only");
     g_assert_cmpuint(t->small, ==, 7);
     g_assert_cmpint(t->signed32, ==, -5);
     g_assert_cmpuint(t->ranged, ==, 5);
@@ -280,7 +279,7 @@ static void test_listing_has_static_dynamic_and_children(void)
     object_add_computed(&t->obj, "answer", "int", get_answer, NULL, NULL);
     object_foreach_prop(&t->obj, collect, list);
     g_assert_cmpstr(list->str, ==,
-                    "type:str small:uint8 signed:int32 size:size text:str colour:str "
+                    "small:uint8 signed:int32 size:size text:str colour:str "
                     "when:OnOffAuto bit3:bool bit4:bool peer:link<test-base> uuid:str "
                     "ranged:uint32 twice:uint32 flag:uint8 answer:int kid-size:size "
                     "kid:child<test-thing> ");
