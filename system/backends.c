@@ -69,6 +69,7 @@ bool create_default_chardevs(System *sys, GError **error)
     bool serial = sys->default_serial && !sys->serials->len;
     bool monitor = sys->default_monitor && !sys->monitors->len;
 
+    sys->serial_is_default = serial && !sys->parallels->len;
     if (sys->nographic && serial) {
         g_ptr_array_add(sys->serials, g_strdup(monitor ? "mon:stdio" : "stdio"));
     } else if (sys->nographic && monitor) {

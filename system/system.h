@@ -79,6 +79,7 @@ struct System {
     void *qtest_connection;          /* backends.c */
     char *pidfile, *dump_vmstate, *qtest, *qtest_log;
     bool nodefaults, nographic, start_paused, daemonize, no_hpet, no_acpi, snapshot;
+    bool serial_is_default;  /* serials holds only what is there unless refused */
     bool default_serial, default_parallel, default_monitor, default_vga, default_net,
         default_cdrom, default_floppy;
     int daemon_pipe;         /* the waiting parent; -1: none */
