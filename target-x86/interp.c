@@ -14,6 +14,8 @@
  * Locking: `lock` guards pages[]; it nests inside the code map's lock.
  */
 #include "target-x86/interp.h"
+
+#include "base/log.h"
 #include "target-x86/bus.h"
 #include "target-x86/code.h"
 #include "target-x86/interp_int.h"
@@ -566,6 +568,10 @@ X86Exit interp_run(X86Cpu *cpu)
                        cpu->interrupt_shadow)) {
             run_careful(cpu);
             continue;
+        }
+        if (G_UNLIKELY(log_enabled(LOG_EXEC))) {
+            log_mask(LOG_EXEC, "Trace %u: [%016" PRIx64 "/%016" PRIx64 "/%08x]\n", cpu->index,
+                     cpu->segs[SEG_CS].base, cpu->segs[SEG_CS].base + cpu->rip, cpu->mode);
         }
         run_block(cpu, find(cpu));
     }

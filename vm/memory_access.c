@@ -318,8 +318,9 @@ uint64_t address_space_load(AddressSpace *as, gpa_t gpa, unsigned size)
     RCU_READ_SCOPE();
     MemoryTarget t = memory_resolve(as, gpa);
 
-    /* A whole access reaches the device as one, whatever its alignment. */
-    if (t.mr && !t.host && t.len >= size) {
+    /* A register is decoded by its address: the access reaches that device as one, even where
+     * another covers a part of it (CF9h inside CF8h). */
+    if (t.mr && !t.host && size <= t.mr->size - t.offset) {
         return memory_io_read(t.mr, t.offset, size);
     }
     address_space_read(as, gpa, bytes, size);
@@ -332,7 +333,7 @@ void address_space_store(AddressSpace *as, gpa_t gpa, uint64_t value, unsigned s
     RCU_READ_SCOPE();
     MemoryTarget t = memory_resolve(as, gpa);
 
-    if (t.mr && (!t.host || t.readonly) && t.len >= size) {
+    if (t.mr && (!t.host || t.readonly) && size <= t.mr->size - t.offset) {
         memory_io_write(t.mr, t.offset, value, size);
         return;
     }
