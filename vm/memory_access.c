@@ -229,6 +229,16 @@ void memory_io_write(MemoryRegion *mr, uint64_t offset, uint64_t value, unsigned
 
 /* ---- runs of bytes ---- */
 
+/*
+ * How much of LEN an access to MMIO may cover.  It is the region's own size that counts, not where
+ * another region covers it: a bus cycle is decoded by its address, so 4 bytes to 0xcf8 are a PCI
+ * configuration address although 0xcf9 alone is the reset register.
+ */
+static uint64_t io_reach(const MemoryTarget *t, uint64_t len)
+{
+    return t->mr->size == UINT64_MAX ? len : MIN(len, t->mr->size - t->offset);
+}
+
 /* The largest access that is aligned, fits in LEN and is no wider than the region takes. */
 static unsigned access_size(const MemoryTarget *t, uint64_t len)
 {
@@ -259,7 +269,7 @@ bool address_space_read(AddressSpace *as, gpa_t gpa, void *buf, uint64_t len)
         } else {
             uint64_t value;
 
-            n = access_size(&t, n);
+            n = access_size(&t, io_reach(&t, len));
             ok &= memory_io_read_checked(t.mr, t.offset, &value, (unsigned)n);
             le_store(p, value, (unsigned)n);
         }
@@ -289,7 +299,7 @@ static bool write_some(AddressSpace *as, gpa_t gpa, const uint8_t *p, uint64_t l
         } else if (!t.mr || rom) {
             ok = false;
         } else {
-            n = access_size(&t, n);
+            n = access_size(&t, io_reach(&t, len));
             ok &= memory_io_write_checked(t.mr, t.offset, le_load(p, (unsigned)n), (unsigned)n);
         }
         p += n;
@@ -318,9 +328,8 @@ uint64_t address_space_load(AddressSpace *as, gpa_t gpa, unsigned size)
     RCU_READ_SCOPE();
     MemoryTarget t = memory_resolve(as, gpa);
 
-    /* A register is decoded by its address: the access reaches that device as one, even where
-     * another covers a part of it (CF9h inside CF8h). */
-    if (t.mr && !t.host && size <= t.mr->size - t.offset) {
+    /* A whole access reaches the device as one, whatever its alignment. */
+    if (t.mr && !t.host && io_reach(&t, size) == size) {
         return memory_io_read(t.mr, t.offset, size);
     }
     address_space_read(as, gpa, bytes, size);
@@ -333,7 +342,7 @@ void address_space_store(AddressSpace *as, gpa_t gpa, uint64_t value, unsigned s
     RCU_READ_SCOPE();
     MemoryTarget t = memory_resolve(as, gpa);
 
-    if (t.mr && (!t.host || t.readonly) && size <= t.mr->size - t.offset) {
+    if (t.mr && (!t.host || t.readonly) && io_reach(&t, size) == size) {
         memory_io_write(t.mr, t.offset, value, size);
         return;
     }

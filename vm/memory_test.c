@@ -215,6 +215,21 @@ static void test_narrow_access_is_widened(void)
     world_clear(&w);
 }
 
+static void test_wide_access_is_decoded_by_its_address(void)
+{
+    World w;
+    MemoryRegion inside;
+
+    world_init(&w, &spy_ops);
+    memory_region_init_io(&inside, NULL, "inside", &spy8_ops, &w.spy, 1);
+    memory_region_add_overlap(&w.root, 0x8001, &inside, 2);
+    address_space_store(&w.as, 0x8000, 0x80001234, 4);
+    address_space_store(&w.as, 0x8001, 6, 1);
+    g_assert_cmpstr(w.spy.log->str, ==, "w4@0=80001234 w1@0=6 ");
+    memory_region_remove(&w.root, &inside);
+    world_clear(&w);
+}
+
 static void test_invalid_size_is_refused(void)
 {
     World w;
@@ -539,6 +554,7 @@ int main(int argc, char **argv)
     g_test_add_func("/memory/eight-bytes", test_eight_bytes_become_two_by_default);
     g_test_add_func("/memory/unaligned", test_unaligned_access_is_split);
     g_test_add_func("/memory/widen", test_narrow_access_is_widened);
+    g_test_add_func("/memory/decoded-by-address", test_wide_access_is_decoded_by_its_address);
     g_test_add_func("/memory/invalid-size", test_invalid_size_is_refused);
     g_test_add_func("/memory/big-endian", test_big_endian_region);
     g_test_add_func("/memory/run", test_run_over_ram_and_mmio);
