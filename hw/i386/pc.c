@@ -197,6 +197,7 @@ static bool create_isa_devices(PcMachine *pc, const IrqPin *gsis, GError **error
     irq_connect(&pc->a20.out, x86_cpus_a20_pin(&pc->cpus));
     return create_timers(pc, gsis, error) && i8237_pair_new(pc->isa, error) &&
            (!pc->i8042_on || i8042_new(pc->isa, irq_or_pin(&pc->a20, 0), error)) &&
+           device_create(pc->machine.vm, "isa-fdc", &pc->isa->bus, error, NULL) &&
            port92_new(pc->isa, irq_or_pin(&pc->a20, 1), error);
 }
 

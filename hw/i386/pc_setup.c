@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "hw/acpi/piix4_pm.h"
+#include "hw/block/fdc.h"
 #include "hw/i386/boot_order.h"
 #include "hw/i386/pc_acpi.h"
 #include "hw/ide/piix_ide.h"
@@ -124,7 +125,9 @@ static void set_disk_bytes(PcMachine *pc)
 static void set_floppy_bytes(PcMachine *pc)
 {
     Device *fdc = find_type(pc, "isa-fdc").first;
-    uint8_t types = fdc ? object_get_uint(OBJECT(fdc), "x-cmos-types") : 0;
+    uint8_t types = fdc ? fdc_cmos_type(fdc_drive_type(fdc, 0)) << 4 |
+                              fdc_cmos_type(fdc_drive_type(fdc, 1))
+                        : 0;
     unsigned drives = !!(types & 0xf0) + !!(types & 0x0f);
     uint8_t equipment = 0x02 | 0x04;
 
