@@ -423,8 +423,8 @@ void event_loop_quit(EventLoop *loop)
 typedef struct WaitedCall {
     LoopFn *fn;
     void *opaque;
-    GMutex lock;
-    GCond done_cond;
+    Mutex lock;
+    Cond done_cond;
     bool done;
 } WaitedCall;
 
@@ -433,10 +433,10 @@ static void waited_call_run(void *opaque)
     WaitedCall *call = opaque;
 
     call->fn(call->opaque);
-    g_mutex_lock(&call->lock);
+    mutex_lock(&call->lock);
     call->done = true;
-    g_cond_signal(&call->done_cond);
-    g_mutex_unlock(&call->lock);
+    cond_signal(&call->done_cond);
+    mutex_unlock(&call->lock);
 }
 
 void event_loop_call_wait(EventLoop *loop, LoopFn *fn, void *opaque)
@@ -447,16 +447,16 @@ void event_loop_call_wait(EventLoop *loop, LoopFn *fn, void *opaque)
         fn(opaque);
         return;
     }
-    g_mutex_init(&call.lock);
-    g_cond_init(&call.done_cond);
+    mutex_init(&call.lock, "waited call", LOCK_RANK_LEAF);
+    cond_init(&call.done_cond);
     event_loop_post(loop, waited_call_run, &call);
-    g_mutex_lock(&call.lock);
+    mutex_lock(&call.lock);
     while (!call.done) {
-        g_cond_wait(&call.done_cond, &call.lock);
+        cond_wait(&call.done_cond, &call.lock);
     }
-    g_mutex_unlock(&call.lock);
-    g_cond_clear(&call.done_cond);
-    g_mutex_clear(&call.lock);
+    mutex_unlock(&call.lock);
+    cond_clear(&call.done_cond);
+    mutex_clear(&call.lock);
 }
 
 /* -------- delays -------- */
@@ -653,18 +653,18 @@ struct IoThread {
     EventLoop *loop;
     Thread *thread;
     int tid;
-    GMutex lock;
-    GCond started;
+    Mutex lock;
+    Cond started;
 };
 
 static void *iothread_body(void *opaque)
 {
     IoThread *t = opaque;
 
-    g_mutex_lock(&t->lock);
+    mutex_lock(&t->lock);
     t->tid = thread_self_tid();
-    g_cond_signal(&t->started);
-    g_mutex_unlock(&t->lock);
+    cond_signal(&t->started);
+    mutex_unlock(&t->lock);
     event_loop_run(t->loop);
     return NULL;
 }
@@ -673,15 +673,15 @@ IoThread *iothread_new(const char *name)
 {
     IoThread *t = g_new0(IoThread, 1);
 
-    g_mutex_init(&t->lock);
-    g_cond_init(&t->started);
+    mutex_init(&t->lock, "iothread start", LOCK_RANK_LEAF);
+    cond_init(&t->started);
     t->loop = event_loop_new(name);
     t->thread = thread_new(name, iothread_body, t);
-    g_mutex_lock(&t->lock);
+    mutex_lock(&t->lock);
     while (!t->tid) {
-        g_cond_wait(&t->started, &t->lock);
+        cond_wait(&t->started, &t->lock);
     }
-    g_mutex_unlock(&t->lock);
+    mutex_unlock(&t->lock);
     return t;
 }
 
@@ -703,7 +703,7 @@ void iothread_free(IoThread *t)
     event_loop_quit(t->loop);
     thread_join(t->thread);
     event_loop_unref(t->loop);
-    g_cond_clear(&t->started);
-    g_mutex_clear(&t->lock);
+    cond_clear(&t->started);
+    mutex_clear(&t->lock);
     g_free(t);
 }
