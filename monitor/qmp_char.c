@@ -28,13 +28,13 @@ bool qmp_query_chardev_backends(QmpCall *call, GPtrArray **ret, GError **error)
     g_autofree char *help = chardev_help();
     g_auto(GStrv) lines = g_strsplit(help, "\n", -1);
 
+    /* A kind's line begins with two blanks and its name; deeper ones go on with the line before. */
     *ret = qapi_list_new(&qapi_type_QapiChardevBackendInfo);
     for (unsigned i = 0; lines[i]; i++) {
-        g_strstrip(lines[i]);
-        if (*lines[i] && !strpbrk(lines[i], " :")) {
+        if (g_str_has_prefix(lines[i], "  ") && lines[i][2] != ' ') {
             QapiChardevBackendInfo *row = g_new0(QapiChardevBackendInfo, 1);
 
-            row->name = g_strdup(lines[i]);
+            row->name = g_strndup(lines[i] + 2, strcspn(lines[i] + 2, " "));
             g_ptr_array_add(*ret, row);
         }
     }

@@ -314,7 +314,15 @@ bool connect_qtest(System *sys, GError **error)
 
 bool connect_display(System *sys, GError **error)
 {
-    return true;                     /* "none" needs nothing; opt_display() admits no other */
+    const char *name = sys->display ? sys->display : display_is_available() ? "sdl" : "none";
+    const DisplayKind *kind = display_find(name, error);
+
+    sys->display_options.vm_name = sys->name;
+    if (!kind || (kind->open && !kind->open(sys->vm, &sys->display_options, error))) {
+        return false;
+    }
+    sys->display_kind = kind;
+    return true;
 }
 
 /* ---- other options that make something ---- */
@@ -336,6 +344,9 @@ void disconnect_backends(System *sys)
 {
     QtestConnection *c = sys->qtest_connection;
 
+    if (sys->display_kind && sys->display_kind->close) {
+        sys->display_kind->close();
+    }
     if (c) {
         char_disconnect(&c->chr);
         qtest_server_free(c->server);

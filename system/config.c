@@ -5,6 +5,8 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/trace.h"
+#include "hw/smbios/smbios.h"
+#include "roms/firmware.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -85,7 +87,6 @@ NOTE_FLAG(daemonize, daemonize)
 NOTE_FLAG(no_hpet, no_hpet)
 NOTE_FLAG(no_acpi, no_acpi)
 NOTE_FLAG(snapshot, snapshot)
-NOTE_LIST(L, firmware_dirs)
 NOTE_LIST(serial, serials)
 NOTE_LIST(parallel, parallels)
 NOTE_LIST(monitor, monitors)
@@ -158,7 +159,12 @@ bool opt_uuid(System *sys, const char *arg, GError **error)
                                 "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx, hexadecimal");
     }
     sys->uuid = g_ascii_strdown(arg, -1);
-    return true;
+    return smbios_set(1, "uuid", sys->uuid, error);
+}
+
+static void print_dir(const char *dir, void *opaque)
+{
+    printf("%s\n", dir);
 }
 
 static bool one_of(const char *what, const char *arg, const char *const *words, GError **error)
@@ -174,9 +180,21 @@ static bool one_of(const char *what, const char *arg, const char *const *words, 
 
 bool opt_display(System *sys, const char *arg, GError **error)
 {
-    static const char *const words[] = { "none", NULL };
+    g_autoptr(KeyVal) kv = keyval_parse(arg, "type", KEYVAL_BARE_BOOL, error);
+    DisplayOptions *o = &sys->display_options;
+    const char *type = kv ? keyval_get(kv, "type") : NULL;
 
-    return one_of("display", arg, words, error) && note(&sys->display, arg);
+    if (kv && !type) {
+        return error_set(error, "Parameter 'type' is missing; use none or sdl");
+    }
+    if (!kv || !keyval_get_bool(kv, "full-screen", o->full_screen, &o->full_screen, error) ||
+        !keyval_get_bool(kv, "window-close", true, &o->window_close, error) ||
+        !keyval_get_bool(kv, "show-cursor", false, &o->show_cursor, error)) {
+        return false;
+    }
+    o->grab_mod = g_intern_string(keyval_get(kv, "grab-mod"));
+    return keyval_check_used(kv, "-display", error) && display_find(type, error) &&
+           note(&sys->display, type);
 }
 
 bool opt_vga(System *sys, const char *arg, GError **error)
@@ -185,6 +203,43 @@ bool opt_vga(System *sys, const char *arg, GError **error)
 
     sys->default_vga = false;
     return one_of("vga", arg, words, error) && note(&sys->vga, arg);
+}
+
+bool opt_full_screen(System *sys, const char *arg, GError **error)
+{
+    sys->display_options.full_screen = true;
+    return true;
+}
+
+bool opt_L(System *sys, const char *arg, GError **error)
+{
+    if (strcmp(arg, "help") == 0) {
+        firmware_foreach_dir(print_dir, NULL);
+        exit(0);
+    }
+    firmware_add_dir(arg);
+    return true;
+}
+
+/* "type=1,manufacturer=x,..." */
+bool opt_smbios(System *sys, const char *arg, GError **error)
+{
+    g_autoptr(KeyVal) kv = keyval_parse(arg, NULL, 0, error);
+    uint64_t type;
+
+    if (!kv || !keyval_get_uint(kv, "type", 0, 255, &type, error)) {
+        return false;
+    }
+    if (!keyval_has(kv, "type")) {
+        return error_set(error, "Parameter 'type' is missing; files of tables are not supported");
+    }
+    for (unsigned i = 0; i < keyval_count(kv); i++) {
+        if (strcmp(keyval_key_at(kv, i), "type") != 0 &&
+            !smbios_set((unsigned)type, keyval_key_at(kv, i), keyval_value_at(kv, i), error)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 bool opt_d(System *sys, const char *arg, GError **error)

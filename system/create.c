@@ -133,6 +133,26 @@ const MachineType *system_machine_type(System *sys, GError **error)
     return type;
 }
 
+static bool apply_rtc(System *sys, Machine *m, GError **error)
+{
+    static const char *const clocks[] = { "host", "rt", "vm", NULL };
+    static const char *const fixes[] = { "none", "slew", NULL };
+    KeyVal *r = sys->rtc_opts;
+    int clock, fix;
+
+    if (!r) {
+        return true;
+    }
+    if (!keyval_get_enum(r, "clock", clocks, 0, &clock, error) ||
+        !keyval_get_enum(r, "driftfix", fixes, 0, &fix, error)) {
+        return false;
+    }
+    m->rtc_base = g_strdup(keyval_get(r, "base"));
+    m->rtc_clock = g_strdup(clocks[clock]);
+    m->rtc_slew = fix == 1;
+    return keyval_check_used(r, "-rtc", error);
+}
+
 /* -machine keys that are not properties of the machine. */
 static bool is_machine_meta(const char *key)
 {
@@ -217,6 +237,7 @@ bool system_create_machine(System *sys, GError **error)
     m->firmware = g_strdup(sys->bios);
     if (!topology_parse(sys->smp_opts, type, &m->smp, error) ||
         !memory_parse(sys->memory_opts, type, m, error) || !apply_boot(sys, m, error) ||
+        !apply_rtc(sys, m, error) ||
         !apply_machine_props(sys, m, error)) {
         return false;
     }

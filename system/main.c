@@ -26,7 +26,7 @@ static void system_init(System *sys)
         .parallels = g_ptr_array_new_with_free_func(g_free),
         .monitors = g_ptr_array_new_with_free_func(g_free),
         .shared_monitors = g_ptr_array_new_with_free_func(g_free),
-        .firmware_dirs = g_ptr_array_new_with_free_func(g_free),
+        .display_options = { .window_close = true },
         .default_serial = true, .default_parallel = true, .default_monitor = true,
         .default_vga = true, .default_net = true, .default_cdrom = true, .default_floppy = true,
         .daemon_pipe = -1, .pidfile_fd = -1,

@@ -19,6 +19,7 @@
 #include "base/keyval.h"
 #include "monitor/monitor.h"
 #include "qapi/qapi_types.h"
+#include "ui/display.h"
 #include "vm/machine.h"
 #include "vm/vm.h"
 
@@ -71,9 +72,10 @@ struct System {
     GPtrArray *accels;       /* char *: "kvm,kernel-irqchip=off" */
     char *cpu, *kernel, *initrd, *append, *dtb, *bios;
     char *name, *uuid;
-    char *display, *vga;
+    char *display, *vga;     /* NULL: the default */
+    DisplayOptions display_options;
+    const DisplayKind *display_kind;     /* once open */
     GPtrArray *serials, *parallels, *monitors;   /* char *: chardev specs, in order */
-    GPtrArray *firmware_dirs;
     GPtrArray *shared_monitors;      /* char *: back ends that "mon:" shares with a monitor */
     unsigned monitor_count;          /* -monitor and -qmp so far */
     void *qtest_connection;          /* backends.c */
@@ -129,6 +131,8 @@ DECLARE_OPTION(initrd);
 DECLARE_OPTION(append);
 DECLARE_OPTION(bios);
 DECLARE_OPTION(L);
+DECLARE_OPTION(smbios);
+DECLARE_OPTION(full_screen);
 DECLARE_OPTION(display);
 DECLARE_OPTION(vga);
 DECLARE_OPTION(nographic);

@@ -109,8 +109,8 @@ static G_NORETURN void exec_emulator(const char *binary, const char *dir, const 
 {
     const char *accel = getenv("QTEST_ACCEL");
     g_autofree char *command = g_strdup_printf(
-        "exec %s -qtest unix:%s/qtest -qtest-log none -chardev socket,path=%s/qmp,id=qtest-qmp "
-        "-mon chardev=qtest-qmp,mode=control -display none -accel %s %s", binary, dir, dir,
+        "exec %s 2>%s/log -qtest unix:%s/qtest -qtest-log none -chardev socket,path=%s/qmp,id=qtest-qmp "
+        "-mon chardev=qtest-qmp,mode=control -display none -accel %s %s", binary, dir, dir, dir,
         accel ? accel : "qtest", args);
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -163,6 +163,7 @@ void qtest_quit(Qtest *q)
 {
     g_autofree char *qtest_path = g_build_filename(q->dir, "qtest", NULL);
     g_autofree char *qmp_path = g_build_filename(q->dir, "qmp", NULL);
+    g_autofree char *log_path = g_build_filename(q->dir, "log", NULL);
     int status = 0;
 
     kill(q->pid, SIGTERM);
@@ -174,6 +175,7 @@ void qtest_quit(Qtest *q)
     close(q->qmp.fd);
     unlink(qtest_path);
     unlink(qmp_path);
+    unlink(log_path);
     rmdir(q->dir);
     g_string_free(q->qtest.pending, TRUE);
     g_string_free(q->qmp.pending, TRUE);
