@@ -184,6 +184,7 @@ typedef struct X86Event {
 /* One link of a chain of exceptions raised while delivering others: for the triple fault report. */
 typedef struct X86FaultRecord {
     X86Event event;
+    bool doubled;               /* together with the one before it: #DF */
     uint16_t cs, ss;
     uint64_t rip, rsp, cr2;
 } X86FaultRecord;

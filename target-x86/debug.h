@@ -22,6 +22,7 @@ static inline void x86_debug_data(X86Cpu *cpu, uint64_t va, unsigned size, X86Ac
 {
     if (G_UNLIKELY(cpu->dr[7] & 0xff)) {
         cpu->debug_hits |= x86_debug_match_data(cpu, va, size, access);
+        cpu->stop |= cpu->debug_hits != 0;
     }
 }
 
@@ -29,6 +30,7 @@ static inline void x86_debug_port(X86Cpu *cpu, uint16_t port, unsigned size)
 {
     if (G_UNLIKELY(cpu->dr[7] & 0xff)) {
         cpu->debug_hits |= x86_debug_match_port(cpu, port, size);
+        cpu->stop |= cpu->debug_hits != 0;
     }
 }
 

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "target-x86/bus.h"
 #include "target-x86/code.h"
+#include "target-x86/debug.h"
 #include "target-x86/interp_int.h"
 
 #define HASH_BITS 15
@@ -490,9 +491,7 @@ static void run_careful(X86Cpu *cpu)
     cpu->eflags &= ~FLAG_RF;
     cpu->interrupt_shadow = false;
     run_one(cpu);
-    if (tf && !(shadow && cpu->interrupt_shadow)) {
-        cpu_raise_debug(cpu, BIT(14));
-    }
+    x86_debug_after(cpu, tf && !(shadow && cpu->interrupt_shadow));
 }
 
 /* Something other than running the next block is due.  False: *exit says why to return. */
@@ -501,6 +500,9 @@ static bool attend(X86Cpu *cpu, X86Exit *exit)
     uint32_t requests = atomic_load(&cpu->requests);
 
     cpu->stop = 0;
+    if (G_UNLIKELY(cpu->debug_hits)) {
+        x86_debug_after(cpu, false);
+    }
     if (requests & X86_REQ_EXIT) {
         x86_cpu_request_clear(cpu, X86_REQ_EXIT);
         *exit = X86_EXIT_KICK;

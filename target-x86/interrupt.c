@@ -262,6 +262,7 @@ static bool combine(X86Cpu *cpu)
             cpu->cr2 = second->payload;
         }
         cpu->event = (X86Event){ .vector = VEC_DF, .pending = true, .has_code = true };
+        cpu->faults[cpu->fault_count - 1].doubled = true;
     }
     return true;
 }
@@ -281,6 +282,7 @@ bool x86_deliver_event(X86Cpu *cpu)
         cpu->delivery_depth = 0;
     }
     e = cpu->event;
+    cpu->debug_hits = 0;        /* of an instruction that did not complete */
     cpu->previous = e;
     cpu->delivering = true;
     return_rip = e.soft ? cpu->next_rip : cpu->rip;
@@ -522,6 +524,7 @@ void x86_describe_faults(X86Cpu *cpu, GString *out)
         if (r->event.has_code) {
             g_string_append_printf(out, "(0x%x)", r->event.code);
         }
+        g_string_append(out, r->doubled ? ", hence #DF" : "");
         g_string_append_printf(out, " at %04x:%016" PRIx64 ", stack %04x:%016" PRIx64 "\n", r->cs,
                                r->rip, r->ss, r->rsp);
         if (event_is_page_fault(&r->event)) {

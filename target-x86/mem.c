@@ -8,6 +8,7 @@
 #include "target-x86/mem.h"
 #include "target-x86/bus.h"
 #include "target-x86/code.h"
+#include "target-x86/debug.h"
 
 static GMutex split_lock;
 
@@ -32,6 +33,9 @@ static Piece translate(X86Cpu *cpu, uint64_t va, unsigned len, X86Access access,
     if (phys->va != (va & ~4095ull) || !(phys->perm & BIT(access)) ||
         (phys->attr & (X86_PAGE_WATCH | X86_PAGE_CODE))) {
         phys = x86_mmu_fill(cpu, va, access, idx);
+    }
+    if (G_UNLIKELY(phys->attr & X86_PAGE_WATCH)) {
+        x86_debug_data(cpu, va, len, access);
     }
     piece.attr = phys->attr;
     piece.gpa = phys->gpa + (va & 4095);

@@ -1,0 +1,613 @@
+/* SPDX-License-Identifier: MIT */
+/* Privilege, paging, events, tasks, SMM and CPUID on a bare CPU. */
+#include "target-x86/msr.h"
+#include "target-x86/segment.h"
+#include "target-x86/smm.h"
+#include "target-x86/testbench.h"
+
+/* Where things are in the bench's RAM. */
+enum {
+    GDT = 0x1000, IDT = 0x2000, TSS = 0x3000, CODE = 0x10000, CODE3 = 0x11000, HANDLER = 0x12000,
+    STACK0 = 0x20000, STACK3 = 0x21000, PML4 = 0x30000, PDPT = 0x31000, PD = 0x32000, PT = 0x33000,
+};
+enum { SEL_CODE = 0x08, SEL_DATA = 0x10, SEL_CODE3 = 0x1b, SEL_DATA3 = 0x23, SEL_TSS = 0x28,
+       SEL_CODE64 = 0x38 };
+
+static void put16(X86Bench *b, uint64_t at, uint16_t v) { le16_store(b->ram + at, v); }
+static void put32(X86Bench *b, uint64_t at, uint32_t v) { le32_store(b->ram + at, v); }
+static void put64(X86Bench *b, uint64_t at, uint64_t v) { le64_store(b->ram + at, v); }
+static uint32_t get32(X86Bench *b, uint64_t at) { return le32_load(b->ram + at); }
+static uint64_t get64(X86Bench *b, uint64_t at) { return le64_load(b->ram + at); }
+
+static void put_desc(X86Bench *b, uint64_t at, uint32_t base, uint32_t limit, uint32_t flags)
+{
+    put32(b, at, (limit & 0xffff) | base << 16);
+    put32(b, at + 4, flags | (limit & 0xf0000) | (base >> 16 & 0xff) | (base & 0xff000000));
+}
+
+static void put_gate(X86Bench *b, unsigned vector, uint16_t sel, uint32_t off, unsigned type,
+                     unsigned dpl, bool wide)
+{
+    uint64_t at = IDT + vector * (wide ? 16 : 8);
+
+    put32(b, at, (off & 0xffff) | (uint32_t)sel << 16);
+    put32(b, at + 4, (off & 0xffff0000) | DESC_P | dpl << 13 | type << 8);
+    if (wide) {
+        put64(b, at + 8, 0);
+    }
+}
+
+static X86Seg seg(uint16_t sel, uint32_t flags)
+{
+    return (X86Seg){ .sel = sel, .limit = 0xffffffff, .flags = flags };
+}
+
+enum {
+    F_CODE = DESC_P | DESC_S | DESC_CODE | DESC_R | DESC_A | DESC_G,
+    F_DATA = DESC_P | DESC_S | DESC_W | DESC_A | DESC_G | DESC_DB,
+    F_DPL3 = 3 << 13,
+};
+
+static void tables(X86Bench *b)
+{
+    put_desc(b, GDT + SEL_CODE, 0, 0xfffff, F_CODE | DESC_DB);
+    put_desc(b, GDT + SEL_DATA, 0, 0xfffff, F_DATA);
+    put_desc(b, GDT + (SEL_CODE3 & ~7), 0, 0xfffff, F_CODE | DESC_DB | F_DPL3);
+    put_desc(b, GDT + (SEL_DATA3 & ~7), 0, 0xfffff, F_DATA | F_DPL3);
+    put_desc(b, GDT + SEL_TSS, TSS, 0x2000, DESC_P | 9 << 8);
+    put_desc(b, GDT + SEL_CODE64, 0, 0xfffff, F_CODE | DESC_L);
+    b->cpu->gdt = (X86Table){ GDT, 0xff };
+    b->cpu->idt = (X86Table){ IDT, 0xfff };
+    b->cpu->tr = (X86Seg){ .sel = SEL_TSS, .base = TSS, .limit = 0x2000,
+                           .flags = DESC_P | 11 << 8 };
+    put32(b, TSS + 4, STACK0);
+    put32(b, TSS + 8, SEL_DATA);
+    put16(b, TSS + 102, 0x68);
+    memset(b->ram + TSS + 0x68, 0xff, 0x2000 - 0x68);
+    b->ram[HANDLER] = 0xf4;
+}
+
+/* Flat 32-bit protected mode at CODE (ring 0) or CODE3 (ring 3). */
+static X86Bench *protected_bench(unsigned cpl)
+{
+    X86Bench *b = x86_bench_new();
+    X86Cpu *cpu = b->cpu;
+
+    tables(b);
+    for (unsigned i = 0; i < 32; i++) {
+        put_gate(b, i, SEL_CODE, HANDLER, 14, 0, false);
+    }
+    cpu->cpl = cpl;
+    cpu->segs[SEG_CS] = cpl ? seg(SEL_CODE3, F_CODE | DESC_DB | F_DPL3)
+                            : seg(SEL_CODE, F_CODE | DESC_DB);
+    for (unsigned i = 0; i < SEG_COUNT; i++) {
+        if (i != SEG_CS) {
+            cpu->segs[i] = cpl ? seg(SEL_DATA3, F_DATA | F_DPL3) : seg(SEL_DATA, F_DATA);
+        }
+    }
+    cpu->gpr[R_RSP] = cpl ? STACK3 : STACK0;
+    cpu->rip = cpl ? CODE3 : CODE;
+    x86_load_cr(cpu, CR0_PE | CR0_NE, 0, 0, 0);
+    return b;
+}
+
+/* 64-bit mode, ring 0 or 3; the first 2 MiB are mapped one to one by 4 KiB user pages. */
+static X86Bench *long_bench(unsigned cpl)
+{
+    X86Bench *b = protected_bench(cpl);
+    X86Cpu *cpu = b->cpu;
+
+    for (unsigned i = 0; i < 32; i++) {
+        put_gate(b, i, SEL_CODE64, HANDLER, 14, 0, true);
+    }
+    put64(b, PML4, PDPT | 7);
+    put64(b, PDPT, PD | 7);
+    put64(b, PD, PT | 7);
+    put64(b, PD + 8, 0x200000 | 0x87);
+    for (unsigned i = 0; i < 512; i++) {
+        put64(b, PT + 8 * i, i << 12 | 7);
+    }
+    put64(b, TSS + 4, STACK0);
+    cpu->segs[SEG_CS] = cpl ? seg(SEL_CODE3, F_CODE | DESC_L | F_DPL3)
+                            : seg(SEL_CODE64, F_CODE | DESC_L);
+    cpu->cpl = cpl;
+    x86_load_cr(cpu, CR0_PE | CR0_NE | (uint64_t)CR0_PG | CR0_WP, PML4, CR4_PAE,
+                EFER_LME | EFER_LMA | EFER_NXE | EFER_SCE);
+    return b;
+}
+
+#define CODE_AT(b, at, bytes) x86_bench_code(b, at, bytes, sizeof(bytes) - 1)
+
+/* ---- real mode ---- */
+
+static void test_real_int_and_iret(void)
+{
+    g_autoptr(X86Bench) b = x86_bench_new();
+
+    x86_bench_start_real(b, 0x1000);
+    put32(b, 0x80 * 4, 0x2000);
+    CODE_AT(b, 0x1000, "\xfb\xcd\x80\xf4");             /* sti; int 80h; hlt */
+    CODE_AT(b, 0x2000, "\x9c\x58\xcf");                 /* pushf; pop ax; iret */
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+    g_assert_cmphex(b->cpu->rip, ==, 0x1004);
+    g_assert_cmphex(b->cpu->gpr[R_RAX] & FLAG_IF, ==, 0);
+    g_assert_cmphex(x86_rflags(b->cpu) & FLAG_IF, ==, FLAG_IF);
+    g_assert_cmphex(b->cpu->gpr[R_RSP], ==, 0x8000);
+}
+
+static void test_real_limit_fault(void)
+{
+    g_autoptr(X86Bench) b = x86_bench_new();
+
+    x86_bench_start_real(b, 0x1000);
+    put32(b, VEC_GP * 4, 0x2000);
+    CODE_AT(b, 0x1000, "\xa1\xff\xff");                 /* mov ax, [ffff] */
+    CODE_AT(b, 0x2000, "\xf4");
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+    g_assert_cmphex(b->cpu->rip, ==, 0x2001);
+}
+
+static void test_interrupt_waits_for_sti_shadow(void)
+{
+    g_autoptr(X86Bench) b = x86_bench_new();
+
+    x86_bench_start_real(b, 0x1000);
+    put32(b, 0x20 * 4, 0x2000);
+    CODE_AT(b, 0x1000, "\xfb\x40\x40\xf4");             /* sti; inc ax; inc ax; hlt */
+    CODE_AT(b, 0x2000, "\xf4");
+    b->irq = 0x20;
+    x86_cpu_request(b->cpu, X86_REQ_INTR);
+    g_assert_cmpint(interp_run(b->cpu), ==, X86_EXIT_HALT);
+    g_assert_cmphex(b->cpu->rip, ==, 0x2001);
+    g_assert_cmpuint(b->cpu->gpr[R_RAX], ==, 1);
+}
+
+/* ---- protected mode ---- */
+
+static void test_inner_interrupt_switches_stack(void)
+{
+    g_autoptr(X86Bench) b = protected_bench(3);
+
+    put_gate(b, 0x21, SEL_CODE, HANDLER, 15, 3, false);
+    CODE_AT(b, CODE3, "\xcd\x21");
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+    g_assert_cmphex(b->cpu->cpl, ==, 0);
+    g_assert_cmphex(b->cpu->gpr[R_RSP], ==, STACK0 - 20);
+    g_assert_cmphex(get32(b, STACK0 - 20), ==, CODE3 + 2);
+    g_assert_cmphex(get32(b, STACK0 - 16), ==, SEL_CODE3);
+    g_assert_cmphex(get32(b, STACK0 - 8), ==, STACK3);
+    g_assert_cmphex(get32(b, STACK0 - 4), ==, SEL_DATA3);
+}
+
+static void test_int_to_ring0_gate_is_gp(void)
+{
+    g_autoptr(X86Bench) b = protected_bench(3);
+
+    CODE_AT(b, CODE3, "\xcd\x08");                      /* DPL 0 gate */
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+    g_assert_cmphex(get32(b, STACK0 - 24), ==, 8 * 8 + 2);
+    g_assert_cmphex(get32(b, STACK0 - 20), ==, CODE3);
+    g_assert_cmpint(b->cpu->previous.vector, ==, VEC_GP);
+}
+
+static void test_bad_selector_code(void)
+{
+    g_autoptr(X86Bench) b = protected_bench(0);
+
+    CODE_AT(b, CODE, "\xb8\x00\x10\x00\x00\x8e\xd8");   /* mov eax, 1000h; mov ds, ax */
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+    g_assert_cmpint(b->cpu->previous.vector, ==, VEC_GP);
+    g_assert_cmphex(get32(b, STACK0 - 16), ==, 0x1000);
+    g_assert_cmphex(get32(b, STACK0 - 12), ==, CODE + 5);
+}
+
+static void test_iret_to_ring3_and_port_bitmap(void)
+{
+    g_autoptr(X86Bench) b = protected_bench(0);
+    X86Cpu *cpu = b->cpu;
+
+    put32(b, STACK0, CODE3);
+    put32(b, STACK0 + 4, SEL_CODE3);
+    put32(b, STACK0 + 8, FLAG_ONE);
+    put32(b, STACK0 + 12, STACK3);
+    put32(b, STACK0 + 16, SEL_DATA3);
+    CODE_AT(b, CODE, "\xcf");
+    /* in al, 40h (allowed); in al, 41h (denied) */
+    CODE_AT(b, CODE3, "\xe4\x40\xe4\x41");
+    b->ram[TSS + 0x68 + 8] = 0xfe;
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+    g_assert_cmpuint(b->port_accesses, ==, 1);
+    g_assert_cmpint(cpu->previous.vector, ==, VEC_GP);
+    g_assert_cmphex(get32(b, STACK0 - 20), ==, CODE3 + 2);
+    /* The data segments of ring 0 were taken away on the way out. */
+    g_assert_cmphex(cpu->segs[SEG_DS].flags, ==, 0);
+}
+
+static void test_call_gate_copies_parameters(void)
+{
+    g_autoptr(X86Bench) b = protected_bench(3);
+
+    put32(b, GDT + 0x40, (HANDLER & 0xffff) | SEL_CODE << 16);
+    put32(b, GDT + 0x44, (HANDLER & 0xffff0000) | DESC_P | F_DPL3 | 12 << 8 | 1);
+    /* push 12345678h; call 43h:0 */
+    CODE_AT(b, CODE3, "\x68\x78\x56\x34\x12\x9a\x00\x00\x00\x00\x43\x00");
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+    g_assert_cmphex(b->cpu->gpr[R_RSP], ==, STACK0 - 20);
+    g_assert_cmphex(get32(b, STACK0 - 12), ==, 0x12345678);
+    g_assert_cmphex(get32(b, STACK0 - 20), ==, CODE3 + 12);
+}
+
+static void test_triple_fault_is_explained(void)
+{
+    g_autoptr(X86Bench) b = protected_bench(0);
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    b->cpu->idt.limit = 0;
+    CODE_AT(b, CODE, "\x0f\x0b");                       /* ud2 */
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_TRIPLE_FAULT);
+    x86_describe_faults(b->cpu, text);
+    g_assert_nonnull(strstr(text->str, "#UD"));
+    g_assert_nonnull(strstr(text->str, "beyond the IDT"));
+    g_assert_cmpuint(b->cpu->fault_count, ==, 4);
+}
+
+static void test_vm86_round_trip(void)
+{
+    g_autoptr(X86Bench) b = protected_bench(0);
+    static const uint32_t frame[] = { 0x10, 0x1100, FLAG_VM | FLAG_ONE, 0x100, 0x2000, 1, 2, 3, 4 };
+
+    for (unsigned i = 0; i < ARRAY_LEN(frame); i++) {
+        put32(b, STACK0 + 4 * i, frame[i]);
+    }
+    CODE_AT(b, CODE, "\xcf");
+    CODE_AT(b, 0x11010, "\xfa");                        /* cli: IOPL 0, so #GP */
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+    g_assert_cmpint(b->cpu->previous.vector, ==, VEC_GP);
+    /* GS FS DS ES SS ESP EFLAGS CS EIP code */
+    g_assert_cmphex(get32(b, STACK0 - 4), ==, 4);
+    g_assert_cmphex(get32(b, STACK0 - 16), ==, 1);
+    g_assert_cmphex(get32(b, STACK0 - 20), ==, 0x2000);
+    g_assert_cmphex(get32(b, STACK0 - 28) & FLAG_VM, ==, FLAG_VM);
+    g_assert_cmphex(get32(b, STACK0 - 36), ==, 0x10);
+    g_assert_cmphex(b->cpu->segs[SEG_DS].flags, ==, 0);
+}
+
+/* ---- tasks ---- */
+
+static void test_task_call_and_return(void)
+{
+    g_autoptr(X86Bench) b = protected_bench(0);
+    enum { TSS2 = 0x6000, SEL_TSS2 = 0x48, CODE2 = 0x14000 };
+
+    put_desc(b, GDT + SEL_TSS2, TSS2, 0x67, DESC_P | 9 << 8);
+    put_desc(b, GDT + SEL_TSS, TSS, 0x2000, DESC_P | 11 << 8);
+    put32(b, TSS2 + 32, CODE2);
+    put32(b, TSS2 + 36, FLAG_ONE);
+    put32(b, TSS2 + 40 + 4 * R_RSP, 0x25000);
+    put32(b, TSS2 + 40 + 4 * R_RBX, 0x77);
+    for (unsigned i = 0; i < 6; i++) {
+        put32(b, TSS2 + 72 + 4 * i, i == SEG_CS ? SEL_CODE : SEL_DATA);
+    }
+    CODE_AT(b, CODE, "\x9a\x00\x00\x00\x00\x48\x00\xf4");       /* call 48h:0; hlt */
+    CODE_AT(b, CODE2, "\x89\xda\xcf");                          /* mov edx, ebx; iret */
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+    g_assert_cmphex(b->cpu->rip, ==, CODE + 8);
+    g_assert_cmphex(b->cpu->tr.sel, ==, SEL_TSS);
+    g_assert_cmphex(get32(b, TSS2 + 40 + 4 * R_RDX), ==, 0x77);
+    g_assert_cmphex(get32(b, TSS2) & 0xffff, ==, SEL_TSS);
+    g_assert_cmphex(get32(b, GDT + SEL_TSS2 + 4) & 0x200, ==, 0);
+    g_assert_cmphex(get32(b, GDT + SEL_TSS + 4) & 0x200, ==, 0x200);
+    g_assert_cmphex(b->cpu->cr0 & CR0_TS, ==, CR0_TS);
+}
+
+/* ---- long mode and paging ---- */
+
+static void test_page_fault_codes(void)
+{
+    static const struct {
+        const char *name;
+        unsigned cpl;
+        uint64_t pte, cr4;
+        const char *code;
+        uint32_t expected;
+    } rows[] = {
+        /* mov eax, [80000h] / mov [80000h], eax */
+        { "not present", 0, 0, 0, "\x8b\x04\x25\x00\x00\x08\x00", 0 },
+        { "user read of supervisor", 3, 0x80003, 0, "\x8b\x04\x25\x00\x00\x08\x00", PF_P | PF_U },
+        { "user write of read-only", 3, 0x80005, 0, "\x89\x04\x25\x00\x00\x08\x00",
+          PF_P | PF_U | PF_W },
+        { "supervisor write, WP", 0, 0x80005, 0, "\x89\x04\x25\x00\x00\x08\x00", PF_P | PF_W },
+        { "reserved bit", 0, 0x80007 | BIT64(50), 0, "\x8b\x04\x25\x00\x00\x08\x00",
+          PF_P | PF_RSVD },
+        { "SMAP", 0, 0x80007, CR4_SMAP, "\x8b\x04\x25\x00\x00\x08\x00", PF_P },
+        /* mov eax, 80000h; jmp rax */
+        { "NX", 3, 0x80007 | BIT64(63), 0, "\xb8\x00\x00\x08\x00\xff\xe0", PF_P | PF_U | PF_I },
+    };
+
+    for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+        g_autoptr(X86Bench) b = long_bench(rows[i].cpl);
+        uint64_t frame = STACK0 - 48;
+
+        if (rows[i].cr4 & CR4_SMAP) {
+            /* Everything else becomes the supervisor's. */
+            for (unsigned page = 0; page < 512; page++) {
+                put64(b, PT + 8 * page, page << 12 | 3);
+            }
+        }
+        put64(b, PT + 8 * 0x80, rows[i].pte);
+        x86_load_cr(b->cpu, b->cpu->cr0, PML4, CR4_PAE | rows[i].cr4, b->cpu->efer);
+        x86_bench_code(b, rows[i].cpl ? CODE3 : CODE, rows[i].code, 7);
+        g_test_message("%s", rows[i].name);
+        g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+        g_assert_cmpint(b->cpu->previous.vector, ==, VEC_PF);
+        g_assert_cmphex(get64(b, frame), ==, rows[i].expected);
+        g_assert_cmphex(b->cpu->cr2, ==, 0x80000);
+    }
+}
+
+static void test_smep_stops_supervisor_fetch(void)
+{
+    g_autoptr(X86Bench) b = long_bench(0);
+
+    for (unsigned page = 0; page < 512; page++) {
+        put64(b, PT + 8 * page, page << 12 | (page == 0x80 ? 7 : 3));
+    }
+    x86_load_cr(b->cpu, b->cpu->cr0, PML4, CR4_PAE | CR4_SMEP, b->cpu->efer);
+    CODE_AT(b, CODE, "\xb8\x00\x00\x08\x00\xff\xe0");
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+    g_assert_cmpint(b->cpu->previous.vector, ==, VEC_PF);
+    g_assert_cmphex(get64(b, STACK0 - 48), ==, PF_P | PF_I);
+}
+
+static void test_accessed_and_dirty(void)
+{
+    g_autoptr(X86Bench) b = long_bench(0);
+
+    /* mov eax, [80000h]; mov [81000h], eax; hlt */
+    CODE_AT(b, CODE, "\x8b\x04\x25\x00\x00\x08\x00\x89\x04\x25\x00\x10\x08\x00\xf4");
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+    g_assert_cmphex(get64(b, PT + 8 * 0x80) & 0x60, ==, 0x20);
+    g_assert_cmphex(get64(b, PT + 8 * 0x81) & 0x60, ==, 0x60);
+    g_assert_cmphex(get64(b, PT + 8 * 0x90) & 0x60, ==, 0);
+    g_assert_cmphex(get64(b, PML4) & 0x20, ==, 0x20);
+}
+
+static void test_write_after_read_sets_dirty(void)
+{
+    g_autoptr(X86Bench) b = long_bench(0);
+
+    /* mov eax, [80000h]; mov [80000h], eax; hlt: the read alone must not open the page. */
+    CODE_AT(b, CODE, "\x8b\x04\x25\x00\x00\x08\x00\x89\x04\x25\x00\x00\x08\x00\xf4");
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+    g_assert_cmphex(get64(b, PT + 8 * 0x80) & 0x60, ==, 0x60);
+}
+
+static void test_invlpg_and_stale_entries(void)
+{
+    g_autoptr(X86Bench) b = long_bench(0);
+
+    put32(b, 0x80000, 0x1111);
+    put32(b, 0x90000, 0x2222);
+    /* mov eax,[80000]; mov dword [PT+8*80], 90007; mov ebx,[80000]; invlpg; mov ecx,[80000] */
+    CODE_AT(b, CODE, "\x8b\x04\x25\x00\x00\x08\x00"
+                     "\xc7\x04\x25\x00\x34\x03\x00\x07\x00\x09\x00"
+                     "\x8b\x1c\x25\x00\x00\x08\x00"
+                     "\x0f\x01\x3c\x25\x00\x00\x08\x00"
+                     "\x8b\x0c\x25\x00\x00\x08\x00\xf4");
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+    g_assert_cmphex(b->cpu->gpr[R_RAX], ==, 0x1111);
+    g_assert_cmphex(b->cpu->gpr[R_RCX], ==, 0x2222);
+}
+
+static void test_global_pages_survive_cr3(void)
+{
+    g_autoptr(X86Bench) b = long_bench(0);
+    X86Cpu *cpu = b->cpu;
+
+    put64(b, PT + 8 * 0x80, 0x80107);
+    x86_load_cr(cpu, cpu->cr0, PML4, CR4_PAE | CR4_PGE, cpu->efer);
+    x86_mmu_fill(cpu, 0x80000, X86_READ, X86_MMU_KERNEL);
+    x86_mmu_fill(cpu, 0x81000, X86_READ, X86_MMU_KERNEL);
+    x86_write_cr3(cpu, PML4);
+    g_assert_cmphex(cpu->tlb[X86_MMU_KERNEL][x86_tlb_index(0x80000)].tag_r, ==, 0x80000);
+    g_assert_cmphex(cpu->tlb[X86_MMU_KERNEL][x86_tlb_index(0x81000)].tag_r, ==, X86_TLB_POISON);
+    x86_tlb_flush(cpu, true);
+    g_assert_cmphex(cpu->tlb[X86_MMU_KERNEL][x86_tlb_index(0x80000)].tag_r, ==, X86_TLB_POISON);
+}
+
+static void test_syscall_and_sysret(void)
+{
+    g_autoptr(X86Bench) b = long_bench(3);
+    X86Cpu *cpu = b->cpu;
+
+    cpu->msrs.star = (uint64_t)SEL_CODE64 << 32 | (uint64_t)0x0b << 48;
+    cpu->msrs.lstar = CODE;
+    cpu->msrs.fmask = FLAG_DF;
+    CODE_AT(b, CODE3, "\xfd\x0f\x05\x9c\x58\x0f\x05");  /* std; syscall; pushf; pop rax; syscall */
+    CODE_AT(b, CODE, "\xff\xc3\x83\xfb\x02\x74\x03\x48\x0f\x07\xf4");
+    /* inc ebx; cmp ebx, 2; je hlt; sysretq; hlt */
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+    g_assert_cmpuint(cpu->gpr[R_RBX], ==, 2);
+    g_assert_cmphex(cpu->gpr[R_RAX] & FLAG_DF, ==, FLAG_DF);
+    g_assert_cmphex(x86_rflags(cpu) & FLAG_DF, ==, 0);
+    g_assert_cmphex(cpu->gpr[R_RCX], ==, CODE3 + 7);
+}
+
+static void test_ist_and_aligned_frame(void)
+{
+    g_autoptr(X86Bench) b = long_bench(0);
+
+    put64(b, TSS + 0x24, 0x28008);                      /* IST1, not aligned */
+    b->ram[IDT + 16 * VEC_UD + 4] = 1;
+    CODE_AT(b, CODE, "\x0f\x0b");
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+    g_assert_cmphex(b->cpu->gpr[R_RSP], ==, 0x28000 - 40);
+    g_assert_cmphex(get64(b, 0x28000 - 40), ==, CODE);
+    g_assert_cmphex(get64(b, 0x28000 - 16), ==, STACK0);
+    g_assert_cmphex(get64(b, 0x28000 - 24) & FLAG_RF, ==, FLAG_RF);
+}
+
+static void test_page_fault_in_delivery_is_double(void)
+{
+    g_autoptr(X86Bench) b = long_bench(0);
+
+    put64(b, TSS + 0x24, 0x28000);
+    b->ram[IDT + 16 * VEC_DF + 4] = 1;
+    b->cpu->gpr[R_RSP] = 0xa0008;
+    put64(b, PT + 8 * 0x9f, 0);                         /* no stack: #PF, then #PF on delivery */
+    put64(b, PT + 8 * 0xa0, 0);
+    CODE_AT(b, CODE, "\x50");
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+    g_assert_cmpint(b->cpu->previous.vector, ==, VEC_DF);
+    g_assert_cmphex(b->cpu->gpr[R_RSP], ==, 0x28000 - 48);
+}
+
+static void test_data_breakpoint_traps_after(void)
+{
+    g_autoptr(X86Bench) b = long_bench(0);
+
+    b->cpu->dr[0] = 0x80004;
+    b->cpu->dr[7] = 0x400 | 1 | 0xd << 16;              /* 4 bytes, write */
+    x86_update_mode(b->cpu);
+    /* mov eax,[80004]; mov [80004],eax; hlt */
+    CODE_AT(b, CODE, "\x8b\x04\x25\x04\x00\x08\x00\x89\x04\x25\x04\x00\x08\x00\x90\xf4");
+    g_assert_cmpint(interp_run(b->cpu), ==, X86_EXIT_HALT);
+    g_assert_cmpint(b->cpu->previous.vector, ==, VEC_DB);
+    g_assert_cmphex(b->cpu->dr[6] & 0xf, ==, 1);
+    g_assert_cmphex(get64(b, b->cpu->gpr[R_RSP]), ==, CODE + 14);
+}
+
+static void test_control_register_checks(void)
+{
+    static const struct { const char *code; } rows[] = {
+        { "\x0f\x22\xe0" },                             /* mov cr4, rax: PAE off in long mode */
+        { "\x0f\x22\xc0" },                             /* mov cr0, rax: bits 63..32 */
+        { "\x0f\x22\xd8" },                             /* mov cr3, rax: beyond MAXPHYADDR */
+        { "\x0f\x23\xf8" },                             /* mov dr7, rax: bits 63..32 */
+    };
+
+    for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+        g_autoptr(X86Bench) b = long_bench(0);
+
+        b->cpu->gpr[R_RAX] = i == 0 ? 0 : 0xf000000000000001ull;
+        x86_bench_code(b, CODE, rows[i].code, 3);
+        g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+        g_assert_cmpint(b->cpu->previous.vector, ==, VEC_GP);
+        g_assert_cmphex(get64(b, STACK0 - 40), ==, CODE);
+    }
+}
+
+/* ---- MSRs, SMM ---- */
+
+static void test_msr_rules(void)
+{
+    g_autoptr(X86Bench) b = x86_bench_new();
+    uint64_t v;
+
+    g_assert_true(x86_msr_write(b->cpu, MSR_LSTAR, 0xffff800000000000ull));
+    g_assert_false(x86_msr_write(b->cpu, MSR_LSTAR, 0x0000800000000000ull));
+    g_assert_false(x86_msr_write(b->cpu, MSR_PAT, 2));
+    g_assert_false(x86_msr_write(b->cpu, MSR_EFER, BIT64(40)));
+    g_assert_false(x86_msr_read(b->cpu, 0x12345, &v));
+    g_assert_true(x86_msr_write(b->cpu, MSR_MTRR_PHYSBASE0 + 3, 0xff00000800ull));
+    g_assert_true(x86_msr_read(b->cpu, MSR_MTRR_PHYSBASE0 + 3, &v));
+    g_assert_cmphex(v, ==, 0xff00000800ull);
+    g_assert_false(x86_msr_write(b->cpu, MSR_MTRRCAP, 0));
+    g_assert_true(x86_msr_write(b->cpu, MSR_TSC_ADJUST, 1000));
+    g_assert_cmpint(b->cpu->tsc_offset, ==, 1000);
+}
+
+static void smm_round_trip(bool long_mode)
+{
+    g_autoptr(X86Bench) b = long_mode ? long_bench(3) : protected_bench(3);
+    X86Cpu *cpu = b->cpu;
+
+    if (!long_mode) {
+        cpu->features[FEAT_8000_0001_EDX] &= ~BIT(29);
+    }
+    CODE_AT(b, CODE3, "\x90\x90\xcd\x21");
+    put_gate(b, 0x21, long_mode ? SEL_CODE64 : SEL_CODE, HANDLER, 15, 3, long_mode);
+    cpu->gpr[R_RBX] = 0x1234;
+    /* At 30000h + 8000h: move SMBASE to 200000h (cs:[ff00] or cs:[fef8]); rsm */
+    if (long_mode) {
+        CODE_AT(b, 0x38000, "\x66\x2e\xc7\x06\x00\xff\x00\x00\x20\x00\x66\x31\xdb\x0f\xaa");
+    } else {
+        CODE_AT(b, 0x38000, "\x66\x2e\xc7\x06\xf8\xfe\x00\x00\x20\x00\x66\x31\xdb\x0f\xaa");
+    }
+    x86_cpu_request(cpu, X86_REQ_SMI);
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+    g_assert_false(cpu->smm);
+    g_assert_cmphex(cpu->gpr[R_RBX], ==, 0x1234);
+    g_assert_cmphex(cpu->msrs.smbase, ==, 0x200000);
+    g_assert_cmphex(cpu->cpl, ==, 0);
+    g_assert_cmphex(cpu->segs[SEG_CS].sel, ==, long_mode ? SEL_CODE64 : SEL_CODE);
+    g_assert_cmphex(cpu->msrs.smi_count, ==, 1);
+}
+
+static void test_smm_64(void)
+{
+    smm_round_trip(true);
+}
+
+static void test_smm_32(void)
+{
+    smm_round_trip(false);
+}
+
+static void test_rsm_outside_smm_is_ud(void)
+{
+    g_autoptr(X86Bench) b = protected_bench(0);
+
+    CODE_AT(b, CODE, "\x0f\xaa");
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+    g_assert_cmpint(b->cpu->previous.vector, ==, VEC_UD);
+}
+
+static void test_init_and_sipi(void)
+{
+    g_autoptr(X86Bench) b = protected_bench(0);
+
+    b->cpu->msrs.apicbase &= ~BIT64(8);
+    x86_cpu_request(b->cpu, X86_REQ_INIT);
+    g_assert_cmpint(interp_run(b->cpu), ==, X86_EXIT_HALT);
+    g_assert_true(b->cpu->wait_sipi);
+    CODE_AT(b, 0x5000, "\xf4");
+    b->cpu->sipi_vector = 5;
+    x86_cpu_request(b->cpu, X86_REQ_SIPI);
+    g_assert_cmpint(interp_run(b->cpu), ==, X86_EXIT_HALT);
+    g_assert_cmphex(b->cpu->segs[SEG_CS].base, ==, 0x5000);
+    g_assert_cmphex(b->cpu->rip, ==, 1);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/x86/system/real/int-iret", test_real_int_and_iret);
+    g_test_add_func("/x86/system/real/limit", test_real_limit_fault);
+    g_test_add_func("/x86/system/real/sti-shadow", test_interrupt_waits_for_sti_shadow);
+    g_test_add_func("/x86/system/prot/inner-interrupt", test_inner_interrupt_switches_stack);
+    g_test_add_func("/x86/system/prot/gate-dpl", test_int_to_ring0_gate_is_gp);
+    g_test_add_func("/x86/system/prot/bad-selector", test_bad_selector_code);
+    g_test_add_func("/x86/system/prot/iret-port-map", test_iret_to_ring3_and_port_bitmap);
+    g_test_add_func("/x86/system/prot/call-gate", test_call_gate_copies_parameters);
+    g_test_add_func("/x86/system/prot/triple-fault", test_triple_fault_is_explained);
+    g_test_add_func("/x86/system/prot/vm86", test_vm86_round_trip);
+    g_test_add_func("/x86/system/task/call", test_task_call_and_return);
+    g_test_add_func("/x86/system/paging/codes", test_page_fault_codes);
+    g_test_add_func("/x86/system/paging/smep", test_smep_stops_supervisor_fetch);
+    g_test_add_func("/x86/system/paging/accessed-dirty", test_accessed_and_dirty);
+    g_test_add_func("/x86/system/paging/dirty-later", test_write_after_read_sets_dirty);
+    g_test_add_func("/x86/system/paging/invlpg", test_invlpg_and_stale_entries);
+    g_test_add_func("/x86/system/paging/global", test_global_pages_survive_cr3);
+    g_test_add_func("/x86/system/long/syscall", test_syscall_and_sysret);
+    g_test_add_func("/x86/system/long/ist", test_ist_and_aligned_frame);
+    g_test_add_func("/x86/system/long/double-fault", test_page_fault_in_delivery_is_double);
+    g_test_add_func("/x86/system/long/watch", test_data_breakpoint_traps_after);
+    g_test_add_func("/x86/system/long/cr-checks", test_control_register_checks);
+    g_test_add_func("/x86/system/msr", test_msr_rules);
+    g_test_add_func("/x86/system/smm/64", test_smm_64);
+    g_test_add_func("/x86/system/smm/32", test_smm_32);
+    g_test_add_func("/x86/system/smm/rsm-ud", test_rsm_outside_smm_is_ud);
+    g_test_add_func("/x86/system/init-sipi", test_init_and_sipi);
+    return g_test_run();
+}
