@@ -540,7 +540,7 @@ int co_node_status(BlockNode *node, uint64_t offset, uint64_t bytes, BlockStatus
             BlockStatus inner;
 
             if (co_node_status(status->file, status->map, status->bytes, &inner) == 0) {
-                if (inner.flags & BLK_STATUS_EOF) {
+                if (inner.bytes == 0) {         /* behind its end */
                     status->flags |= BLK_STATUS_ZERO;
                 } else {
                     status->bytes = MIN(status->bytes, inner.bytes);

@@ -542,12 +542,16 @@ static bool shrink(Qcow2 *q, uint64_t length, GError **error)
     if (ret == 0 && (length & (q->cluster_size - 1))) {
         /* A later growth must not bring old bytes back. */
         g_autofree void *zeroes = g_malloc0(q->cluster_size);
-        BlockStatus status;
 
-        ret = co_node_status(node, length, start - length, &status);
-        if (ret == 0 && (status.flags & BLK_STATUS_DATA)) {
-            IO_BUF(tail, zeroes, start - length);
-            ret = co_qcow2_pwritev(node, length, tail, 0);
+        for (uint64_t at = length; ret == 0 && at < MIN(start, node->length);) {
+            BlockStatus status;
+
+            ret = co_node_status(node, at, start - at, &status);
+            if (ret == 0 && (status.flags & BLK_STATUS_DATA)) {
+                IO_BUF(tail, zeroes, status.bytes);
+                ret = co_qcow2_pwritev(node, at, tail, 0);
+            }
+            at += MAX(status.bytes, 1);
         }
     }
     return ret == 0 || error_set_errno(error, -ret, "Could not discard the end of the image");
@@ -894,7 +898,7 @@ static bool qcow2_measure(NodeOpts *opts, BlockNode *source, uint64_t *required,
     meta = metadata_bytes(&c, total);
     *required = meta + MIN(used, align_up(total, cs));
     *full = meta + align_up(total, cs);
-    *bitmaps = source && c.version >= 3 ? 0 : UINT64_MAX;
+    *bitmaps = source && source->type == &node_type_qcow2 && c.version >= 3 ? 0 : UINT64_MAX;
     return true;
 }
 

@@ -105,6 +105,7 @@ typedef struct Qcow2 {
     uint64_t decompressed_for; /* its L2 entry */
     CoMutex lock;
     Qcow2Request *requests;
+    bool sparse_checked, sparse_data;
     bool broken;               /* metadata I/O failed half way: no more writes */
 } Qcow2;
 

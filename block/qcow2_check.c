@@ -138,6 +138,7 @@ static int count_l1(Check *c, const uint64_t *l1, uint32_t entries, uint64_t l1_
         if (!l2) {
             continue;
         }
+        c->last_host = 0;
         count(c, l2, q->cluster_size);
         if (l2 & (q->cluster_size - 1)) {
             say(c, "ERROR l2_offset=%" PRIx64 ": Table is not cluster aligned; L1 entry corrupted",

@@ -172,7 +172,7 @@ static int co_map(Qcow2 *q, uint64_t guest, uint64_t bytes, Map *map)
             map->host = host;
             map->entry = entry;
         } else if (type != map->type || type == MAP_COMPRESSED ||
-                   ((type == MAP_NORMAL || type == MAP_ZERO_ALLOCATED) &&
+                   ((type == MAP_NORMAL || type == MAP_ZERO_ALLOCATED || type == MAP_RESERVED) &&
                     host != map->host + (at - guest))) {
             break;
         }
@@ -830,6 +830,27 @@ int co_qcow2_preallocate(Qcow2 *q, uint64_t start, uint64_t end)
 
 /* ---- status ---- */
 
+/* Clusters were given places without data (preallocation=metadata): ask the file for holes. */
+static void detect_sparse_data(Qcow2 *q)
+{
+    uint64_t clusters = div_round_up(q->file->length, q->cluster_size), used = 0, value;
+    uint64_t real, limit;
+
+    q->sparse_checked = true;
+    if (!q->file->type->allocated_size) {
+        return;
+    }
+    real = q->file->type->allocated_size(q->file) / q->cluster_size;
+    limit = MAX(real * 9 / 8, real + 2);
+    for (uint64_t i = 0; i < clusters && used < limit; i++) {
+        if (co_refcount_get(q, i, &value) < 0) {
+            return;
+        }
+        used += value != 0;
+    }
+    q->sparse_data = used >= limit;
+}
+
 int co_qcow2_status(BlockNode *node, uint64_t offset, uint64_t bytes, BlockStatus *status)
 {
     Qcow2 *q = node->state;
@@ -838,6 +859,9 @@ int co_qcow2_status(BlockNode *node, uint64_t offset, uint64_t bytes, BlockStatu
     int ret = 0;
 
     co_mutex_lock(&q->lock);
+    if (!q->sparse_checked) {
+        detect_sparse_data(q);
+    }
     while (done < bytes && ret == 0) {
         Map map;
 
@@ -848,8 +872,8 @@ int co_qcow2_status(BlockNode *node, uint64_t offset, uint64_t bytes, BlockStatu
         if (done == 0) {
             first = map;
         } else if (map.type != first.type ||
-                   ((map.type == MAP_NORMAL || map.type == MAP_ZERO_ALLOCATED) &&
-                    map.host != first.host + done)) {
+                   ((map.type == MAP_NORMAL || map.type == MAP_ZERO_ALLOCATED ||
+                     map.type == MAP_RESERVED) && map.host != first.host + done)) {
             break;
         }
         done += map.bytes;
@@ -861,7 +885,8 @@ int co_qcow2_status(BlockNode *node, uint64_t offset, uint64_t bytes, BlockStatu
     status->bytes = done;
     switch (first.type) {
     case MAP_NORMAL:
-        status->flags = BLK_STATUS_DATA | BLK_STATUS_OFFSET_VALID | BLK_STATUS_RECURSE;
+        status->flags = BLK_STATUS_DATA | BLK_STATUS_OFFSET_VALID |
+                        (q->sparse_data ? BLK_STATUS_RECURSE : 0);
         break;
     case MAP_COMPRESSED:
         status->flags = BLK_STATUS_DATA | BLK_STATUS_COMPRESSED;
@@ -871,6 +896,9 @@ int co_qcow2_status(BlockNode *node, uint64_t offset, uint64_t bytes, BlockStatu
         break;
     case MAP_ZERO_ALLOCATED:
         status->flags = BLK_STATUS_ZERO | BLK_STATUS_OFFSET_VALID;
+        break;
+    case MAP_RESERVED:
+        status->flags = BLK_STATUS_OFFSET_VALID;
         break;
     default:
         break;

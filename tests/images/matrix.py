@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Images both ways: made by rhea-img and read by Debian's qemu-img, and the other way round.
+
+usage: matrix.py RHEA_IMG [QEMU_IMG]     (exit 77: qemu-img is not installed)
+
+Every case is one line of TAP.  The content is random but seeded, with holes, zero runs and
+compressible parts, so that a failure repeats.
+"""
+import itertools
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+
+RHEA = os.path.abspath(sys.argv[1])
+QEMU = sys.argv[2] if len(sys.argv) > 2 else shutil.which('qemu-img')
+KIB, MIB = 1024, 1024 * 1024
+
+
+def run(*args, ok=(0,)):
+    p = subprocess.run(args, capture_output=True, text=True, timeout=120)
+    if p.returncode not in ok:
+        raise AssertionError(f"{' '.join(args)}: exit {p.returncode}\n{p.stdout}{p.stderr}")
+    return p.stdout
+
+
+def content(path, size, seed):
+    rnd = random.Random(seed)
+    with open(path, 'wb') as f:
+        f.truncate(size)
+        at = 0
+        while at < size:
+            n = min(rnd.choice([512, 4 * KIB, 33 * KIB, 64 * KIB, 200 * KIB, MIB]), size - at)
+            kind = rnd.randrange(5)
+            f.seek(at)
+            if kind == 0:
+                f.write(rnd.randbytes(n))
+            elif kind == 1:
+                f.write(bytes([rnd.randrange(1, 256)]) * n)
+            elif kind == 2:
+                f.write(bytes(n))
+            at += n
+    return path
+
+
+def same(a, b, fmt_a='raw', fmt_b='qcow2'):
+    for tool in (QEMU, RHEA):
+        run(tool, 'compare', '-f', fmt_a, '-F', fmt_b, a, b)
+
+
+def checked(path):
+    for tool in (QEMU, RHEA):
+        run(tool, 'check', '-f', 'qcow2', path)
+
+
+def options():
+    """Option sets, by the issue's axes."""
+    for cs, rb in itertools.product((512, 4096, 65536, 2097152), (1, 8, 16, 64)):
+        yield f'cluster_size={cs},refcount_bits={rb}'
+    for rb in (2, 4, 32):
+        yield f'refcount_bits={rb}'
+    for extra in ('compat=0.10', 'compat=0.10,cluster_size=4096', 'lazy_refcounts=on',
+                  'extended_l2=on', 'extended_l2=on,cluster_size=16k',
+                  'extended_l2=on,cluster_size=2M', 'compression_type=zstd',
+                  'preallocation=metadata', 'preallocation=falloc', 'preallocation=full',
+                  'extended_l2=on,preallocation=metadata',
+                  'data_file=data.bin', 'data_file=data.bin,data_file_raw=on'):
+        yield extra
+
+
+def case_convert(maker, opts, compressed, src, size):
+    extra = ['-c'] if compressed else []
+    run(maker, 'convert', '-f', 'raw', '-O', 'qcow2', *extra, '-o', opts, src, 'x.qcow2')
+    same(src, 'x.qcow2')
+    checked('x.qcow2')
+
+
+def case_overlay(maker, other, opts, src, size):
+    """A chain of two, written in the overlay by the one, committed by the other."""
+    run(maker, 'convert', '-f', 'raw', '-O', 'qcow2', '-o', opts, src, 'base.qcow2')
+    run(maker, 'create', '-q', '-f', 'qcow2', '-o', opts, '-b', 'base.qcow2', '-F', 'qcow2',
+        'over.qcow2')
+    same(src, 'over.qcow2')
+    new = content('new.raw', size, 99)
+    run(maker, 'convert', '-n', '-f', 'raw', '-O', 'qcow2', new, 'over.qcow2')
+    checked('over.qcow2')
+    same(new, 'over.qcow2')
+    run(other, 'commit', '-q', '-f', 'qcow2', 'over.qcow2')
+    checked('base.qcow2')
+    checked('over.qcow2')
+    same(new, 'base.qcow2')
+
+
+def case_rebase(maker, other, opts, src, size):
+    run(maker, 'convert', '-f', 'raw', '-O', 'qcow2', '-o', opts, src, 'base.qcow2')
+    run(other, 'convert', '-f', 'raw', '-O', 'qcow2', content('b2.raw', size, 5), 'b2.qcow2')
+    run(maker, 'create', '-q', '-f', 'qcow2', '-o', opts, '-b', 'base.qcow2', '-F', 'qcow2',
+        'over.qcow2')
+    run(maker, 'rebase', '-f', 'qcow2', '-b', 'b2.qcow2', '-F', 'qcow2', 'over.qcow2')
+    checked('over.qcow2')
+    same(src, 'over.qcow2')
+    run(other, 'rebase', '-f', 'qcow2', '-b', '', 'over.qcow2')
+    checked('over.qcow2')
+    same(src, 'over.qcow2')
+
+
+def case_snapshot(maker, other, opts, src, size):
+    """Snapshots taken, the disk overwritten, and gone back to, by alternating tools."""
+    run(maker, 'convert', '-f', 'raw', '-O', 'qcow2', '-o', opts, src, 'x.qcow2')
+    run(maker, 'snapshot', '-c', 'one', 'x.qcow2')
+    checked('x.qcow2')
+    new = content('new.raw', size, 7)
+    run(other, 'convert', '-n', '-f', 'raw', '-O', 'qcow2', new, 'x.qcow2')
+    checked('x.qcow2')
+    run(other, 'snapshot', '-c', 'two', 'x.qcow2')
+    run(maker, 'convert', '-f', 'qcow2', '-O', 'raw', '-l', 'one', 'x.qcow2', 'out.raw')
+    run(QEMU, 'compare', '-f', 'raw', '-F', 'raw', src, 'out.raw')
+    run(maker, 'snapshot', '-a', 'one', 'x.qcow2')
+    checked('x.qcow2')
+    same(src, 'x.qcow2')
+    run(maker, 'snapshot', '-d', 'one', 'x.qcow2')
+    checked('x.qcow2')
+    run(other, 'snapshot', '-a', 'two', 'x.qcow2')
+    same(new, 'x.qcow2')
+    run(other, 'snapshot', '-d', 'two', 'x.qcow2')
+    checked('x.qcow2')
+
+
+def case_resize(maker, other, opts, src, size):
+    run(maker, 'convert', '-f', 'raw', '-O', 'qcow2', '-o', opts, src, 'x.qcow2')
+    run(other, 'resize', '-f', 'qcow2', 'x.qcow2', '+1234k')
+    checked('x.qcow2')
+    shutil.copy(src, 'big.raw')
+    os.truncate('big.raw', size + 1234 * KIB)
+    same('big.raw', 'x.qcow2')
+    run(maker, 'resize', '-f', 'qcow2', '--shrink', 'x.qcow2', str(MIB + 512))
+    run(maker, 'resize', '-f', 'qcow2', 'x.qcow2', str(2 * MIB))
+    checked('x.qcow2')
+    shutil.copy(src, 'small.raw')
+    os.truncate('small.raw', MIB + 512)
+    os.truncate('small.raw', 2 * MIB)
+    if maker == QEMU:
+        return                     # leaves old bytes in the last cluster when it shrinks
+    same('small.raw', 'x.qcow2')
+
+
+def case_info(opts, src, size):
+    """The same keys and, but for sizes on disk, values."""
+    import json
+    run(RHEA, 'convert', '-f', 'raw', '-O', 'qcow2', '-o', opts, src, 'x.qcow2')
+    for command in (('info',), ('check',), ('map',)):
+        a, b = (json.loads(run(t, *command, '--output=json', '-f', 'qcow2', 'x.qcow2'))
+                for t in (QEMU, RHEA))
+        assert a == b, f'{command}: {a} != {b}'
+    for tool_a, tool_b in ((QEMU, RHEA),):
+        a, b = (json.loads(run(t, 'measure', '--output=json', '-O', 'qcow2', '-f', 'raw', src))
+                for t in (tool_a, tool_b))
+        assert a == b, f'measure: {a} != {b}'
+
+
+def cases(src, size):
+    for (who, maker, other), opts in itertools.product(
+            (('rhea', RHEA, QEMU), ('qemu', QEMU, RHEA)), options()):
+        external = 'data_file' in opts
+        plain = 'preallocation' not in opts and not external
+        snapshots = plain and 'refcount_bits=1' not in opts.replace('refcount_bits=16', '')
+        yield f'{who} convert {opts}', lambda: case_convert(maker, opts, False, src, size)
+        if plain:
+            yield f'{who} compress {opts}', lambda: case_convert(maker, opts, True, src, size)
+            yield f'{who} chain {opts}', lambda: case_overlay(maker, other, opts, src, size)
+            yield f'{who} rebase {opts}', lambda: case_rebase(maker, other, opts, src, size)
+        if plain and '0.10' not in opts:
+            yield f'{who} resize {opts}', lambda: case_resize(maker, other, opts, src, size)
+        if snapshots:
+            yield f'{who} snapshot {opts}', lambda: case_snapshot(maker, other, opts, src, size)
+        if who == 'rhea' and not external:
+            yield f'json {opts}', lambda: case_info(opts, src, size)
+
+
+def main():
+    if not QEMU:
+        print('1..0 # SKIP qemu-img (package qemu-utils) is not installed')
+        return 77
+    only = os.environ.get('ONLY', '')
+    folder = tempfile.mkdtemp(prefix='rhea-images-')
+    failed = n = 0
+    try:
+        os.chdir(folder)
+        size = 3 * MIB + 5 * 512
+        src = content('src.raw', size, 1)
+        for name, fn in cases(src, size):
+            if only not in name:
+                continue
+            n += 1
+            try:
+                fn()
+                print(f'ok {n} - {name}', flush=True)
+            except (AssertionError, subprocess.TimeoutExpired) as e:
+                failed += 1
+                print(f'not ok {n} - {name}', flush=True)
+                print('\n'.join('# ' + l for l in str(e).splitlines()[:12]), flush=True)
+    finally:
+        os.chdir('/')
+        shutil.rmtree(folder)
+    print(f'1..{n}')
+    return 1 if failed else 0
+
+
+sys.exit(main())
