@@ -37,10 +37,10 @@ static void gsi_changed(void *opaque, unsigned gsi, bool level)
     const GsiRouter *r = opaque;
     unsigned pin = gsi == 0 ? 2 : gsi;
 
-    if (gsi < 16 && r->pic[gsi].handler) {
+    if (gsi < 16 && gsi != 2 && r->pic[gsi].handler) {
         r->pic[gsi].handler(r->pic[gsi].opaque, r->pic[gsi].n, level);
     }
-    if (pin < IOAPIC_PINS && gsi != 2 && r->ioapic[pin].handler) {
+    if (pin < IOAPIC_PINS && r->ioapic[pin].handler) {
         r->ioapic[pin].handler(r->ioapic[pin].opaque, r->ioapic[pin].n, level);
     }
 }
