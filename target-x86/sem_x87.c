@@ -72,12 +72,12 @@ static const X87Form register_forms[64] = {
     REG(0xd8, 6, F_BINARY, 0xd8, 0xf1, 0, FSW_C1), REG(0xd8, 7, F_BINARY, 0xd8, 0xf9, 0, FSW_C1),
     REG(0xd9, 0, F_LOAD_ST, 0, 0, 0, FSW_C1),      REG(0xd9, 1, F_EXCHANGE, 0, 0, 0, FSW_C1),
     REG(0xd9, 3, F_STORE_ST, 0, 0, 1, FSW_C1),
-    REG(0xda, 0, F_BINARY, 0xda, 0xc1, 0, FSW_C1), REG(0xda, 1, F_BINARY, 0xda, 0xc9, 0, FSW_C1),
-    REG(0xda, 2, F_BINARY, 0xda, 0xd1, 0, FSW_C1), REG(0xda, 3, F_BINARY, 0xda, 0xd9, 0, FSW_C1),
+    REG(0xda, 0, F_BINARY, 0xda, 0xc1, 0, 0), REG(0xda, 1, F_BINARY, 0xda, 0xc9, 0, 0),
+    REG(0xda, 2, F_BINARY, 0xda, 0xd1, 0, 0), REG(0xda, 3, F_BINARY, 0xda, 0xd9, 0, 0),
     REG(0xda, 5, F_BINARY, 0xdd, 0xe1, 2, FSW_CC),                          /* FUCOMPP */
-    REG(0xdb, 0, F_BINARY, 0xdb, 0xc1, 0, FSW_C1), REG(0xdb, 1, F_BINARY, 0xdb, 0xc9, 0, FSW_C1),
-    REG(0xdb, 2, F_BINARY, 0xdb, 0xd1, 0, FSW_C1), REG(0xdb, 3, F_BINARY, 0xdb, 0xd9, 0, FSW_C1),
-    REG(0xdb, 5, F_BINARY, 0xdb, 0xe9, 0, FSW_C1), REG(0xdb, 6, F_BINARY, 0xdb, 0xf1, 0, FSW_C1),
+    REG(0xdb, 0, F_BINARY, 0xdb, 0xc1, 0, 0), REG(0xdb, 1, F_BINARY, 0xdb, 0xc9, 0, 0),
+    REG(0xdb, 2, F_BINARY, 0xdb, 0xd1, 0, 0), REG(0xdb, 3, F_BINARY, 0xdb, 0xd9, 0, 0),
+    REG(0xdb, 5, F_BINARY, 0xdb, 0xe9, 0, 0), REG(0xdb, 6, F_BINARY, 0xdb, 0xf1, 0, 0),
     REG(0xdc, 0, F_BINARY, 0xdc, 0xc1, 0, FSW_C1), REG(0xdc, 1, F_BINARY, 0xdc, 0xc9, 0, FSW_C1),
     REG(0xdc, 2, F_BINARY, 0xd8, 0xd1, 0, FSW_CC), REG(0xdc, 3, F_BINARY, 0xd8, 0xd1, 1, FSW_CC),
     REG(0xdc, 4, F_BINARY, 0xdc, 0xe1, 0, FSW_C1), REG(0xdc, 5, F_BINARY, 0xdc, 0xe9, 0, FSW_C1),
@@ -91,7 +91,7 @@ static const X87Form register_forms[64] = {
     REG(0xde, 6, F_BINARY, 0xdc, 0xf1, 1, FSW_C1), REG(0xde, 7, F_BINARY, 0xdc, 0xf9, 1, FSW_C1),
     REG(0xdf, 1, F_EXCHANGE, 0, 0, 0, FSW_C1),
     REG(0xdf, 2, F_STORE_ST, 0, 0, 1, FSW_C1),     REG(0xdf, 3, F_STORE_ST, 0, 0, 1, FSW_C1),
-    REG(0xdf, 5, F_BINARY, 0xdb, 0xe9, 1, FSW_C1), REG(0xdf, 6, F_BINARY, 0xdb, 0xf1, 1, FSW_C1),
+    REG(0xdf, 5, F_BINARY, 0xdb, 0xe9, 1, 0), REG(0xdf, 6, F_BINARY, 0xdb, 0xf1, 1, 0),
 };
 
 #define NOARG(modrm, class, cc) [(modrm) - 0xe0] = { class, 0xd9, modrm, 0, 0, false, cc }
@@ -102,7 +102,6 @@ static const X87Form noarg_forms[32] = {        /* D9 E0..FF; unlisted ones are 
     NOARG(0xeb, F_LOAD, FSW_C1), NOARG(0xec, F_LOAD, FSW_C1), NOARG(0xed, F_LOAD, FSW_C1),
     NOARG(0xee, F_LOAD, FSW_C1),
     NOARG(0xf0, F_UNARY, FSW_C1), NOARG(0xfa, F_UNARY, FSW_C1), NOARG(0xfc, F_UNARY, FSW_C1),
-    NOARG(0xf5, F_BINARY, FSW_CC), NOARG(0xf8, F_BINARY, FSW_CC),               /* FPREM1 FPREM */
     NOARG(0xfd, F_BINARY, FSW_C1),                                              /* FSCALE */
     NOARG(0xfe, F_UNARY, FSW_C1 | FSW_C2), NOARG(0xff, F_UNARY, FSW_C1 | FSW_C2),
 };
