@@ -2,7 +2,8 @@
 /*
  * The high precision event timers of a PC ("hpet").
  *
- * Its legacy replacement takes the place of the PIT on IRQ 0 and of the RTC on IRQ 8, so both go
+ * Its legacy replacement takes the place of the PIT on ISA interrupt 0 (which boards wire to pin 2 of
+ * the I/O APIC) and of the RTC on 8, so both go
  * through it: the board connects
  *   mc146818's irq      -> hpet_rtc_pin()
  *   hpet_connect_pit()  -> the PIT's device_input(pit, 0), its enable

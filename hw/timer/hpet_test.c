@@ -3,7 +3,7 @@
 #include "hw/isa/isa_bench.h"
 #include "hw/timer/hpet.h"
 
-enum { MS_TICKS = 100000, MS = 1000000, GSI2 = 34, GSI8 = 40, GSI20 = 52, PIT_ENABLE = 60 };
+enum { MS_TICKS = 100000, MS = 1000000, GSI0 = 32, GSI8 = 40, GSI20 = 52, PIT_ENABLE = 60 };
 
 typedef struct Fixture {
     IsaBench *b;
@@ -18,7 +18,7 @@ static void set_up(Fixture *f, gconstpointer data)
     f->b = isa_bench_new();
     f->hpet = hpet_new(f->b->vm, 0x00100004, &error);
     g_assert_no_error(error);
-    hpet_connect_gsi(f->hpet, 2, isa_bench_pin(f->b, GSI2));
+    hpet_connect_gsi(f->hpet, 0, isa_bench_pin(f->b, GSI0));
     hpet_connect_gsi(f->hpet, 8, isa_bench_pin(f->b, GSI8));
     hpet_connect_gsi(f->hpet, 20, isa_bench_pin(f->b, GSI20));
     hpet_connect_pit(f->hpet, isa_bench_pin(f->b, PIT_ENABLE));
@@ -105,7 +105,7 @@ static void test_legacy_replacement(Fixture *f, gconstpointer data)
     g_assert_false(isa_bench_irq(f->b, GSI8));
     wr(f, 0x108, MS_TICKS, 8);
     isa_bench_advance_ns(f->b, MS);
-    g_assert_cmpuint(f->b->edges[GSI2], ==, 1);
+    g_assert_cmpuint(f->b->edges[GSI0], ==, 1);
 }
 
 static void test_state_survives_save_and_load(Fixture *f, gconstpointer data)
