@@ -115,13 +115,32 @@ static void hmp_event(void *opaque, CharEvent event)
 {
     Monitor *mon = opaque;
 
-    if (event == CHAR_EVENT_OPENED) {
+    switch (event) {
+    case CHAR_EVENT_OPENED:
         readline_reset(mon->readline);
-        monitor_puts(mon, "QEMU 7.2.22 monitor - type 'help' for more information\n");
-        readline_show(mon->readline);
-    } else if (event == CHAR_EVENT_MUX_IN) {
-        readline_show(mon->readline);
+        mon->banner_due = mon->opened = true;
+        break;
+    case CHAR_EVENT_MUX_IN:
+        if (mon->attaching) {
+            return;              /* the device that shares the terminal comes to the front yet */
+        }
+        mon->in_background = false;
+        break;
+    case CHAR_EVENT_MUX_OUT:
+        mon->in_background = true;
+        return;
+    default:
+        return;
     }
+    /* On a shared terminal, not before the user has switched to us. */
+    if (mon->in_background || !mon->opened) {
+        return;
+    }
+    if (mon->banner_due) {
+        mon->banner_due = false;
+        monitor_puts(mon, "QEMU 7.2.22 monitor - type 'help' for more information\n");
+    }
+    readline_show(mon->readline);
 }
 
 static const CharHandlers hmp_handlers = {
@@ -247,7 +266,8 @@ bool monitor_add_qmp(MonitorHub *hub, const char *chardev, bool pretty, GError *
     return true;
 }
 
-bool monitor_add_hmp(MonitorHub *hub, const char *chardev, bool readline, GError **error)
+bool monitor_add_hmp(MonitorHub *hub, const char *chardev, bool readline, bool shared,
+                     GError **error)
 {
     Monitor *mon = monitor_new(hub);
     ReadlineHost host = { hmp_write, hmp_line, hmp_completions, mon };
@@ -258,7 +278,9 @@ bool monitor_add_hmp(MonitorHub *hub, const char *chardev, bool readline, GError
     }
     mon->readline = readline_new(&host, "(qemu) ", readline);
     g_ptr_array_add(hub->monitors, mon);
+    mon->in_background = mon->attaching = shared;
     char_attach(&mon->chr, &hmp_handlers, mon);
+    mon->attaching = false;
     return true;
 }
 

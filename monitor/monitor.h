@@ -31,8 +31,10 @@ void monitor_hub_free(MonitorHub *hub);
 
 /* CHARDEV is the name of a back end that nobody uses (or a multiplexed one). */
 bool monitor_add_qmp(MonitorHub *hub, const char *chardev, bool pretty, GError **error);
-/* READLINE: with line editing, for terminals. */
-bool monitor_add_hmp(MonitorHub *hub, const char *chardev, bool readline, GError **error);
+/* READLINE: with line editing, for terminals.  SHARED: behind a serial port, on the same
+ * multiplexed terminal. */
+bool monitor_add_hmp(MonitorHub *hub, const char *chardev, bool readline, bool shared,
+                     GError **error);
 
 /* Runs one HMP line and returns what it printed. */
 char *monitor_run_hmp(MonitorHub *hub, const char *line, int cpu_index, GError **error);

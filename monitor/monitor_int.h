@@ -14,6 +14,8 @@ struct Monitor {
     QmpSession *qmp;             /* control mode */
     bool work_posted;            /* a turn of the queue is on its way */
     Readline *readline;          /* readline mode */
+    bool opened, banner_due, attaching;
+    bool in_background;          /* somebody else has the shared terminal */
     GString *gathered;           /* human-monitor-command: output goes here */
     int cpu_index;               /* -1: the first */
     int pending_fd;              /* SCM_RIGHTS of the current request */

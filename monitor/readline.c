@@ -320,8 +320,12 @@ static void feed_editing(Readline *rl, uint8_t byte)
         }
         if (byte < 32 || byte == 127) {
             control(rl, byte);
-        } else {
-            insert(rl, byte);
+            break;
+        }
+        insert(rl, byte);
+        if (rl->cursor == rl->line->len) {       /* plain typing: the byte alone will do */
+            rl->host.write(rl->host.opaque, (char *)&byte, 1);
+            return;
         }
         break;
     }

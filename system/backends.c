@@ -41,6 +41,9 @@ static bool make_chardev(System *sys, const char *id, const char *spec, GError *
     if (strcmp(spec, "none") == 0) {
         return true;
     }
+    if (sys->daemonize && (strcmp(spec, "stdio") == 0 || strcmp(spec, "mon:stdio") == 0)) {
+        return error_set(error, "cannot use stdio with -daemonize");
+    }
     if (!chardev_new_legacy(id, spec, &mon, error)) {
         return false;
     }
@@ -64,10 +67,20 @@ static bool make_all(System *sys, GPtrArray *specs, const char *prefix, const ch
     return true;
 }
 
+/* Ctrl-A x on a shared terminal. */
+static void quit_from_terminal(void *opaque)
+{
+    vm_request_shutdown(((System *)opaque)->vm, SHUTDOWN_CAUSE_HOST_QMP_QUIT);
+}
+
+static const CharMuxActions mux_actions = { .quit = quit_from_terminal };
+
 bool create_default_chardevs(System *sys, GError **error)
 {
     bool serial = sys->default_serial && !sys->serials->len;
     bool monitor = sys->default_monitor && !sys->monitors->len;
+
+    chardev_set_mux_actions(&mux_actions, sys);
 
     sys->serial_is_default = serial && !sys->parallels->len;
     if (sys->nographic && serial) {
@@ -98,7 +111,7 @@ static bool add_monitor(System *sys, const char *spec, bool control, bool pretty
         return false;
     }
     return control ? monitor_add_qmp(sys->hub, id, pretty, error)
-                   : monitor_add_hmp(sys->hub, id, true, error);
+                   : monitor_add_hmp(sys->hub, id, true, false, error);
 }
 
 bool opt_qmp(System *sys, const char *arg, GError **error)
@@ -141,7 +154,7 @@ bool opt_mon(System *sys, const char *arg, GError **error)
         return error_set(error, "'pretty' is not compatible with HMP monitors");
     }
     return mode ? monitor_add_qmp(sys->hub, chardev, pretty, error)
-                : monitor_add_hmp(sys->hub, chardev, true, error);
+                : monitor_add_hmp(sys->hub, chardev, true, false, error);
 }
 
 bool connect_monitors(System *sys, GError **error)
@@ -153,7 +166,7 @@ bool connect_monitors(System *sys, GError **error)
         }
     }
     for (unsigned i = 0; i < sys->shared_monitors->len; i++) {
-        if (!monitor_add_hmp(sys->hub, sys->shared_monitors->pdata[i], true, error)) {
+        if (!monitor_add_hmp(sys->hub, sys->shared_monitors->pdata[i], true, true, error)) {
             return false;
         }
     }
@@ -260,6 +273,41 @@ bool create_default_drives(System *sys, GError **error)
         }
     }
     return drive_check_claimed(error);
+}
+
+/* What block/ tells the outside. */
+static void tray_moved(BlockBackend *blk, bool open, void *opaque)
+{
+    const char *id = blk_device_name(blk);
+
+    qapi_event_device_tray_moved(blk_name(blk), id ? id : "", open);
+}
+
+static void io_error(BlockBackend *blk, bool is_read, BlkErrorAction action, int err, void *opaque)
+{
+    static const QapiBlockErrorAction actions[] = {
+        [BLK_ERROR_REPORT] = QAPI_BLOCK_ERROR_ACTION_REPORT,
+        [BLK_ERROR_IGNORE] = QAPI_BLOCK_ERROR_ACTION_IGNORE,
+        [BLK_ERROR_STOP] = QAPI_BLOCK_ERROR_ACTION_STOP,
+    };
+    BlockNode *node = blk_node(blk);
+
+    qapi_event_block_io_error(blk_name(blk), node ? node_name(node) : NULL,
+                              is_read ? QAPI_IO_OPERATION_TYPE_READ : QAPI_IO_OPERATION_TYPE_WRITE,
+                              actions[action], action == BLK_ERROR_STOP, err == ENOSPC,
+                              g_strerror(err));
+}
+
+static void stop_vm(void *opaque)
+{
+    vm_request_stop(((System *)opaque)->vm, RUN_STATE_IO_ERROR);
+}
+
+void connect_block_hooks(System *sys)
+{
+    BlkHooks hooks = { io_error, stop_vm, tray_moved, sys };
+
+    blk_set_hooks(&hooks);
 }
 
 /* ---- qtest ---- */

@@ -15,6 +15,8 @@ bool create_default_chardevs(System *sys, GError **error);
 bool connect_monitors(System *sys, GError **error);
 /* Devices for the drives of -drive if=ide and friends, and the default CD-ROM and floppy. */
 bool create_default_drives(System *sys, GError **error);
+/* Events and stops that drives cause. */
+void connect_block_hooks(System *sys);
 bool connect_qtest(System *sys, GError **error);
 bool connect_display(System *sys, GError **error);
 void disconnect_backends(System *sys);

@@ -77,7 +77,6 @@ NOTE_TEXT(kernel, kernel)
 NOTE_TEXT(initrd, initrd)
 NOTE_TEXT(append, append)
 NOTE_TEXT(bios, bios)
-NOTE_TEXT(pidfile, pidfile)
 NOTE_TEXT(dump_vmstate, dump_vmstate)
 NOTE_TEXT(qtest, qtest)
 NOTE_TEXT(qtest_log, qtest_log)
@@ -93,6 +92,14 @@ NOTE_LIST(monitor, monitors)
 NOTE_KEYVAL(smp, smp_opts, "cpus")
 NOTE_KEYVAL(m, memory_opts, "size")
 NOTE_KEYVAL(rtc, rtc_opts, "base")
+
+/* Absolute: -daemonize leaves the folder. */
+bool opt_pidfile(System *sys, const char *arg, GError **error)
+{
+    g_free(sys->pidfile);
+    sys->pidfile = g_canonicalize_filename(arg, NULL);
+    return true;
+}
 
 bool opt_nographic(System *sys, const char *arg, GError **error)
 {

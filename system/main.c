@@ -40,12 +40,13 @@ static void system_init(System *sys)
 
 static bool check_combinations(System *sys, GError **error)
 {
-    if (sys->daemonize && sys->nographic) {
-        return error_set(error, "-nographic cannot be used with -daemonize");
-    }
     if (sys->nodefaults) {
         sys->default_serial = sys->default_parallel = sys->default_monitor = false;
         sys->default_vga = sys->default_net = sys->default_cdrom = sys->default_floppy = false;
+    }
+    if (sys->daemonize && sys->nographic && (sys->default_serial || sys->default_monitor)) {
+        return error_set(error, "-nographic puts serial port and monitor on the terminal, which "
+                                "-daemonize leaves; use -display none");
     }
     return true;
 }
@@ -69,6 +70,7 @@ static bool start(System *sys, int argc, char **argv, GError **error)
     }
     sys->hub = monitor_hub_new(&hub);
     signals_install(sys);
+    connect_block_hooks(sys);
     if (sys->dump_vmstate) {
         return dump_vmstate(sys, error);
     }
