@@ -386,9 +386,6 @@ static void raise_levels(X86Cpu *cpu)
             *level = MAX(*level, needs[i].leaf);
         }
     }
-    if (t->topology.dies_per_socket > 1 && cpu->cpuid_vendor[0] == 0x756e6547 && t->auto_level) {
-        cpu->cpuid_level = MAX(cpu->cpuid_level, 0x1f);
-    }
 }
 
 static uint8_t host_phys_bits(void)

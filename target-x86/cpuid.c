@@ -20,9 +20,25 @@ X86CpuidTable *x86_cpuid_table(X86Cpu *cpu)
     return cpu->cpuid;
 }
 
+static bool vendor_is_intel(const X86Cpu *cpu)
+{
+    return cpu->cpuid_vendor[0] == 0x756e6547;      /* "Genu" */
+}
+
+static bool vendor_is_amd(const X86Cpu *cpu)
+{
+    return cpu->cpuid_vendor[0] == 0x68747541;      /* "Auth" */
+}
+
 void x86_cpuid_set_topology(X86Cpu *cpu, const X86Topology *topology)
 {
-    x86_cpuid_table(cpu)->topology = *topology;
+    X86CpuidTable *t = x86_cpuid_table(cpu);
+
+    t->topology = *topology;
+    /* Dies can only be told by leaf 1FH. */
+    if (topology->dies_per_socket > 1 && vendor_is_intel(cpu) && t->auto_level) {
+        cpu->cpuid_level = MAX(cpu->cpuid_level, 0x1f);
+    }
 }
 
 /* ---- caches ---------------------------------------------------------------------------------- */
@@ -33,6 +49,7 @@ typedef struct Cache {
     uint16_t ways, partitions;
     uint32_t sets;
     bool inclusive, complex_index, no_invd_sharing;
+    bool needs_init;            /* not self-initializing */
 } Cache;
 
 /* L1D, L1I, L2, L3, all with 64-byte lines.  The legacy rows differ between Intel's and AMD's
@@ -44,15 +61,15 @@ static const Cache caches[][4] = {
                            { 3, 3, 16, 1, 16384, true, true, false } },
     [X86_CACHE_EPYC] = { { 1, 1, 8, 1, 64, .no_invd_sharing = true },
                          { 2, 1, 4, 1, 256, .no_invd_sharing = true },
-                         { 3, 2, 8, 1, 1024 },
+                         { 3, 2, 8, 1, 1024, .needs_init = true },
                          { 3, 3, 16, 1, 8192, true, true, false } },
     [X86_CACHE_ROME] = { { 1, 1, 8, 1, 64, .no_invd_sharing = true },
                          { 2, 1, 8, 1, 64, .no_invd_sharing = true },
-                         { 3, 2, 8, 1, 1024 },
+                         { 3, 2, 8, 1, 1024, .needs_init = true },
                          { 3, 3, 16, 1, 16384, true, true, false } },
     [X86_CACHE_MILAN] = { { 1, 1, 8, 1, 64, .no_invd_sharing = true },
                           { 2, 1, 8, 1, 64, .no_invd_sharing = true },
-                          { 3, 2, 8, 1, 1024 },
+                          { 3, 2, 8, 1, 1024, .needs_init = true },
                           { 3, 3, 16, 1, 32768, true, true, false } },
 };
 /* Leaves 80000005H and 80000006H: L1D, L1I, L2, L3. */
@@ -65,7 +82,7 @@ static const uint32_t amd_caches[][4] = {
 
 static void cache_leaf(const Cache *c, unsigned sharing, uint32_t out[4])
 {
-    out[0] = c->type | c->level << 5 | BIT(8) | sharing << 14;
+    out[0] = c->type | c->level << 5 | (c->needs_init ? 0 : BIT(8)) | sharing << 14;
     out[1] = 63 | (c->partitions - 1) << 12 | (uint32_t)(c->ways - 1) << 22;
     out[2] = c->sets - 1;
     out[3] = c->no_invd_sharing | c->inclusive << 1 | c->complex_index << 2;
@@ -157,25 +174,12 @@ static void leaf_d(const X86Cpu *cpu, uint32_t subleaf, uint32_t out[4])
 
 /* ---- leaves -------------------------------------------------------------------------------------- */
 
-static bool vendor_is_intel(const X86Cpu *cpu)
-{
-    return cpu->cpuid_vendor[0] == 0x756e6547;      /* "Genu" */
-}
-
-static bool vendor_is_amd(const X86Cpu *cpu)
-{
-    return cpu->cpuid_vendor[0] == 0x68747541;      /* "Auth" */
-}
-
 static void leaf_1(const X86Cpu *cpu, const Shape *s, uint32_t out[4])
 {
     out[0] = cpu->cpuid_version;
-    out[1] = cpu->apic_id << 24;
+    out[1] = cpu->apic_id << 24 | 8 << 8;      /* CLFLUSH line: 64 bytes */
     out[2] = cpu->features[FEAT_1_ECX] | (cpu->cr4 & CR4_OSXSAVE ? BIT(27) : 0);
     out[3] = cpu->features[FEAT_1_EDX];
-    if (x86_has(cpu, X86_FEAT_CLFSH)) {
-        out[1] |= 8 << 8;
-    }
     if (s->cores * s->threads > 1) {
         out[1] |= s->cores * s->threads << 16;
         out[3] |= BIT(28);
