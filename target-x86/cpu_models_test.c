@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/* CPU models and CPUID; expected values were read from QEMU 7.2's guests (TCG). */
+#include "target-x86/cpuid_int.h"
+
+static X86Cpu *model_cpu(const char *model, const X86Topology *topology)
+{
+    X86Cpu *cpu = x86_cpu_new();
+    GError *error = NULL;
+
+    g_assert_true(x86_cpu_model_apply(cpu, model, &error));
+    x86_cpuid_table(cpu)->check = false;
+    g_assert_true(x86_cpu_model_finish(cpu, "TCG", NULL, &error));
+    if (topology) {
+        x86_cpuid_set_topology(cpu, topology);
+    }
+    return cpu;
+}
+
+static void check_leaf(X86Cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t a, uint32_t b,
+                       uint32_t c, uint32_t d)
+{
+    uint32_t out[4];
+
+    x86_cpuid(cpu, leaf, subleaf, out);
+    g_test_message("leaf 0x%x.%u", leaf, subleaf);
+    g_assert_cmphex(out[0], ==, a);
+    g_assert_cmphex(out[1], ==, b);
+    g_assert_cmphex(out[2], ==, c);
+    g_assert_cmphex(out[3], ==, d);
+}
+
+static void test_qemu64(void)
+{
+    X86Cpu *cpu = model_cpu("qemu64", NULL);
+
+    check_leaf(cpu, 0, 0, 0xd, 0x68747541, 0x444d4163, 0x69746e65);
+    check_leaf(cpu, 1, 0, 0x60fb1, 0x800, 0x80002001, 0x078bfbfd);
+    check_leaf(cpu, 0x40000000, 0, 0x40000001, 0x54474354, 0x43544743, 0x47435447);
+    check_leaf(cpu, 0x80000001, 0, 0x60fb1, 0, 1, 0x2193fbfd);
+    check_leaf(cpu, 0x80000002, 0, 0x554d4551, 0x72695620, 0x6c617574, 0x55504320);
+    check_leaf(cpu, 0x80000006, 0, 0, 0x42004200, 0x02008140, 0x00808140);
+    check_leaf(cpu, 0x80000008, 0, 0x3028, 0, 0, 0);
+    x86_cpu_free(cpu);
+}
+
+static void test_plain_name_is_version_one(void)
+{
+    X86Cpu *a = model_cpu("Haswell", NULL), *b = model_cpu("Haswell-v1", NULL);
+    X86Cpu *c = model_cpu("Haswell-noTSX", NULL);
+
+    g_assert_cmpmem(a->features, sizeof(a->features), b->features, sizeof(b->features));
+    g_assert_false(x86_cpu_has_feature_name(c, "rtm"));
+    x86_cpu_free(a);
+    x86_cpu_free(b);
+    x86_cpu_free(c);
+}
+
+static void test_topology_of_dies(void)
+{
+    X86Cpu *cpu = model_cpu("Skylake-Server", &(X86Topology){ 2, 2, 2 });
+
+    check_leaf(cpu, 0xb, 0, 1, 2, 0x100, 0);
+    check_leaf(cpu, 0xb, 1, 3, 4, 0x201, 0);
+    check_leaf(cpu, 0x1f, 1, 2, 4, 0x201, 0);
+    check_leaf(cpu, 0x1f, 2, 3, 8, 0x502, 0);
+    check_leaf(cpu, 4, 2, 0x04004143, 0x03c0003f, 0xfff, 1);
+    check_leaf(cpu, 4, 3, 0x0400c163, 0x03c0003f, 0x3fff, 6);
+    g_assert_cmphex(cpu->cpuid_level, ==, 0x1f);
+    x86_cpu_free(cpu);
+}
+
+static void test_epyc_caches(void)
+{
+    X86Cpu *cpu = model_cpu("EPYC", &(X86Topology){ 2, 3, 1 });
+
+    check_leaf(cpu, 4, 0, 0, 0, 0, 0);
+    check_leaf(cpu, 0x8000001d, 0, 0x4121, 0x01c0003f, 0x3f, 1);
+    check_leaf(cpu, 0x8000001d, 2, 0x4043, 0x01c0003f, 0x3ff, 0);
+    check_leaf(cpu, 0x8000001d, 3, 0x14163, 0x03c0003f, 0x1fff, 6);
+    check_leaf(cpu, 0x8000001e, 0, 0, 0x100, 0, 0);
+    check_leaf(cpu, 0x80000008, 0, 0x3028, 0, 0x3005, 0);
+    x86_cpu_free(cpu);
+}
+
+static void test_missing_features(void)
+{
+    X86Cpu *cpu = x86_cpu_new();
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(x86_cpu_model_apply(cpu, "qemu64", NULL));
+    g_assert_true(x86_cpu_set_feature(cpu, "vmx", true, NULL));
+    g_assert_true(x86_cpu_set_feature(cpu, "popcnt", true, NULL));
+    g_assert_true(x86_cpu_set_feature(cpu, "fsgsbase", true, NULL));
+    x86_cpuid_table(cpu)->check = false;
+    g_assert_true(x86_cpu_model_finish(cpu, "TCG", NULL, &error));
+    g_assert_false(x86_cpu_has_feature_name(cpu, "vmx"));
+    g_assert_true(x86_cpu_has_feature_name(cpu, "popcnt"));
+    g_assert_cmphex(cpu->cpuid_level, ==, 0xd);
+    g_assert_true(x86_cpu_set_feature(cpu, "enforce", true, NULL));
+    cpu->index = 1;             /* no warning lines here */
+    g_assert_false(x86_cpu_model_finish(cpu, "TCG", NULL, &error));
+    g_assert_nonnull(error);
+    x86_cpu_free(cpu);
+}
+
+static void test_bad_input(void)
+{
+    X86Cpu *cpu = x86_cpu_new();
+    g_autoptr(GError) e1 = NULL, e2 = NULL, e3 = NULL, e4 = NULL;
+
+    g_assert_false(x86_cpu_model_apply(cpu, "Hasvell", &e1));
+    g_assert_nonnull(strstr(e1->message, "Haswell"));
+    g_assert_true(x86_cpu_model_apply(cpu, "base", NULL));
+    g_assert_false(x86_cpu_set_feature(cpu, "popcmt", true, &e2));
+    g_assert_nonnull(strstr(e2->message, "popcnt"));
+    g_assert_false(x86_cpu_set_param(cpu, "family", "9999", &e3));
+    g_assert_false(x86_cpu_set_param(cpu, "vendor", "short", &e4));
+    g_assert_true(x86_cpu_set_param(cpu, "family", "25", NULL));
+    g_assert_true(x86_cpu_set_param(cpu, "model", "0x31", NULL));
+    g_assert_true(x86_cpu_set_param(cpu, "stepping", "3", NULL));
+    g_assert_cmphex(cpu->cpuid_version, ==, 0x00a30f13);
+    x86_cpu_free(cpu);
+}
+
+static void test_every_model_and_name(void)
+{
+    unsigned n = 0;
+
+    for (const char *name; (name = x86_cpu_model_name(n)); n++) {
+        x86_cpu_free(model_cpu(name, NULL));
+        g_assert_nonnull(x86_cpu_model_description(n));
+    }
+    g_assert_cmpuint(n, >, 130);
+    for (unsigned i = 0; x86_cpu_feature_name(i); i++) {
+        g_assert_cmpint(x86_feature_find(x86_cpu_feature_name(i)), >=, 0);
+    }
+    g_assert_cmpint(x86_feature_find("lahf_lm"), ==, x86_feature_find("lahf-lm"));
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/x86/cpuid/qemu64", test_qemu64);
+    g_test_add_func("/x86/cpuid/plain-name", test_plain_name_is_version_one);
+    g_test_add_func("/x86/cpuid/dies", test_topology_of_dies);
+    g_test_add_func("/x86/cpuid/epyc", test_epyc_caches);
+    g_test_add_func("/x86/cpuid/missing", test_missing_features);
+    g_test_add_func("/x86/cpuid/bad-input", test_bad_input);
+    g_test_add_func("/x86/cpuid/every-name", test_every_model_and_name);
+    return g_test_run();
+}
