@@ -1,31 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Programs that run without an operating system: memtest86+, iPXE, U-Boot; empty images."""
+"""Programs that run without an operating system: iPXE, U-Boot; empty images."""
 import os
 import tempfile
 
 from guest import Guest, need_file, run_tests
 
 ACCEL = ['-accel', os.environ.get('RHEA_ACCEL', 'tcg')]
-
-
-def memtest(path):
-    with Guest(*ACCEL, '-m', '64', '-cdrom', need_file(path, 'memtest86+'),
-               timeout=120) as guest:
-        guest.wait_screen(r'Memtest86\+', 120)
-        guest.wait_screen(r'Pass:?\s*1|Pass  1|Passes: *1|Pass complete', 1500)
-        screen = guest.screen()
-        assert 'Errors: 0' in screen or 'No errors' in screen or 'PASS' in screen, screen
-
-
-def memtest_x64():
-    """The 64-bit memtest86+ finishes a pass over 64 MiB without an error."""
-    memtest('/usr/lib/memtest86+/memtest86+x64.iso')
-
-
-def memtest_ia32():
-    """So does the 32-bit one."""
-    memtest('/usr/lib/memtest86+/memtest86+ia32.iso')
 
 
 def ipxe_iso():
@@ -59,4 +40,4 @@ def empty_iso():
 
 
 if __name__ == '__main__':
-    run_tests(ipxe_iso, ipxe_lkrn, u_boot, empty_iso, memtest_x64, memtest_ia32)
+    run_tests(ipxe_iso, ipxe_lkrn, u_boot, empty_iso)
