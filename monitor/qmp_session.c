@@ -252,7 +252,9 @@ void qmp_session_feed(QmpSession *session, const char *data, size_t len)
 
 bool qmp_session_is_full(const QmpSession *session)
 {
-    return g_queue_get_length((GQueue *)&session->queue) >= QMP_SESSION_QUEUE_MAX;
+    unsigned limit = session->oob ? QMP_SESSION_QUEUE_MAX : 1;
+
+    return g_queue_get_length((GQueue *)&session->queue) >= limit;
 }
 
 bool qmp_session_run_one(QmpSession *session)

@@ -5,8 +5,9 @@
  * The owner feeds the bytes of the client and gets the bytes for it through write().  Requests are
  * queued as they are parsed and run one at a time by qmp_session_run_one(), which the owner
  * calls from its event loop when wake() told it that there is work; requests with "exec-oob" run
- * at once, while they are parsed.  When QMP_SESSION_QUEUE_MAX requests wait, the owner should stop
- * reading (qmp_session_is_full()), so that a client cannot make us queue without bounds.
+ * at once, while they are parsed.  While requests wait (with out-of-band enabled,
+ * QMP_SESSION_QUEUE_MAX of them) the owner should stop reading (qmp_session_is_full()): a client
+ * cannot make us queue without bounds, and its requests run before the end of its input is seen.
  *
  * States:  NEGOTIATION  only qmp_capabilities is accepted, no events are sent
  *          COMMAND      everything else

@@ -50,7 +50,7 @@ static const char *const categories[] = {
 
 typedef struct Listing {
     DeviceCategory category;
-    bool any;
+    bool any, first;
 } Listing;
 
 static void print_device(const ObjectType *type, void *opaque)
@@ -62,7 +62,7 @@ static void print_device(const ObjectType *type, void *opaque)
         return;
     }
     if (!l->any) {
-        printf("%s%s devices:\n", l->category == DEVICE_CATEGORY_BRIDGE ? "" : "\n",
+        printf("%s%s devices:\n", l->first ? "" : "\n",
                categories[l->category]);
         l->any = true;
     }
@@ -78,10 +78,13 @@ static void print_device(const ObjectType *type, void *opaque)
 
 static void list_devices(void)
 {
+    bool first = true;
+
     for (unsigned i = 1; i <= G_N_ELEMENTS(categories); i++) {
-        Listing l = { (DeviceCategory)(i % G_N_ELEMENTS(categories)), false };
+        Listing l = { (DeviceCategory)(i % G_N_ELEMENTS(categories)), false, first };
 
         type_foreach("device", false, print_device, &l);
+        first = first && !l.any;
     }
 }
 

@@ -14,6 +14,7 @@
 #include "monitor/create.h"
 #include "qapi/qapi_commands.h"
 #include "system/backends.h"
+#include "target-x86/x86_cpu.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -31,6 +32,7 @@ static void system_init(System *sys)
         .default_vga = true, .default_net = true, .default_cdrom = true, .default_floppy = true,
         .daemon_pipe = -1, .pidfile_fd = -1,
     };
+    x86_cpu_register_types();
     sys->vm = vm_new();
     clock_attach(sys->vm->clock, NULL);
     clock_attach(sys->vm->host_clock, NULL);

@@ -186,6 +186,9 @@ void x86_cpu_register_types(void)
 {
     const char *model;
 
+    if (type_find("qemu64" X86_CPU_TYPE_SUFFIX)) {
+        return;
+    }
     for (unsigned i = 0; (model = x86_cpu_model_name(i)); i++) {
         CpuClass *class = g_new0(CpuClass, 1);
         TypeRow *row = g_new0(TypeRow, 1);
@@ -193,6 +196,7 @@ void x86_cpu_register_types(void)
         *class = x86_cpu_class;
         class->dev.name = g_strconcat(model, X86_CPU_TYPE_SUFFIX, NULL);
         class->dev.abstract = false;
+        class->dev.desc = x86_cpu_model_description(i);
         class->dev.init = NULL;       /* the parent's run */
         class->dev.finalize = NULL;
         class->dev.realize = NULL;

@@ -30,7 +30,7 @@ static inline X86CpuDevice *x86_cpu_device(Cpu *cpu)
     return (X86CpuDevice *)(void *)cpu;
 }
 
-/* Adds the types of all models; once, before the first look-up of one. */
+/* Adds the types of all models; before the first look-up of one.  More calls do nothing. */
 void x86_cpu_register_types(void);
 /*
  * "MODEL,+feat,-feat,prop=value" as -cpu takes it: makes CPU INDEX, not realized.  The caller owns
