@@ -5,8 +5,7 @@
  * Constant; any thread.
  */
 #include "target-x86/cpuid_int.h"
-
-#include <cpuid.h>
+#include "target-x86/fpu.h"
 
 /* clang-format off */
 #define N(word, bit, ...) { X86_FEAT(word, bit), __VA_ARGS__ }
@@ -192,18 +191,9 @@ static const struct { uint8_t word; uint32_t mask, need_host; } tcg_words[] = {
 
 void x86_tcg_features(uint32_t words[FEAT_WORDS])
 {
-    uint32_t host[FEAT_WORDS] = { 0 }, a, b, c, d;
+    const uint32_t *host = simd_host_features();
 
     memset(words, 0, FEAT_WORDS * sizeof(words[0]));
-    if (__get_cpuid(1, &a, &b, &c, &d)) {
-        host[FEAT_1_EDX] = d;
-        host[FEAT_1_ECX] = c;
-    }
-    if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
-        host[FEAT_7_0_EBX] = b;
-        host[FEAT_7_0_ECX] = c;
-        host[FEAT_7_0_EDX] = d;
-    }
     for (unsigned i = 0; i < ARRAY_LEN(tcg_words); i++) {
         unsigned w = tcg_words[i].word;
 

@@ -7,6 +7,7 @@
  * Locking: the vCPU's thread.
  */
 #include "target-x86/cpuid_int.h"
+#include "target-x86/fpu.h"
 
 X86CpuidTable *x86_cpuid_table(X86Cpu *cpu)
 {
@@ -113,12 +114,13 @@ static Shape shape_of(const X86CpuidTable *t)
 
 /* ---- extended state --------------------------------------------------------------------------- */
 
-static const struct { uint8_t bit; uint16_t size, offset; uint16_t feature; } components[] = {
-    { 2, 256, 576, X86_FEAT_AVX },
-    { 5, 64, 1088, X86_FEAT(7_0_EBX, 16) },
-    { 6, 512, 1152, X86_FEAT(7_0_EBX, 16) },
-    { 7, 1024, 1664, X86_FEAT(7_0_EBX, 16) },
-    { 9, 8, 2688, X86_FEAT_PKU },
+/* What brings each component; its place is in xsave_components. */
+static const struct { uint8_t bit; uint16_t feature; } components[] = {
+    { 2, X86_FEAT_AVX },
+    { 5, X86_FEAT(7_0_EBX, 16) },
+    { 6, X86_FEAT(7_0_EBX, 16) },
+    { 7, X86_FEAT(7_0_EBX, 16) },
+    { 9, X86_FEAT_PKU },
 };
 
 uint64_t x86_xcr0_supported(const X86Cpu *cpu)
@@ -134,19 +136,6 @@ uint64_t x86_xcr0_supported(const X86Cpu *cpu)
     return mask;
 }
 
-static uint32_t area_size(uint64_t mask, bool compacted)
-{
-    uint32_t size = 576;
-
-    for (unsigned i = 0; i < ARRAY_LEN(components); i++) {
-        if (mask >> components[i].bit & 1) {
-            size = compacted ? size + components[i].size
-                             : MAX(size, components[i].offset + components[i].size);
-        }
-    }
-    return size;
-}
-
 static void leaf_d(const X86Cpu *cpu, uint32_t subleaf, uint32_t out[4])
 {
     uint64_t supported = x86_xcr0_supported(cpu);
@@ -156,17 +145,17 @@ static void leaf_d(const X86Cpu *cpu, uint32_t subleaf, uint32_t out[4])
     }
     if (subleaf == 0) {
         out[0] = (uint32_t)supported;
-        out[1] = area_size(cpu->xcr0, false);
-        out[2] = area_size(supported, false);
+        out[1] = xsave_size(cpu->xcr0, false);
+        out[2] = xsave_size(supported, false);
         out[3] = supported >> 32;
     } else if (subleaf == 1) {
         out[0] = cpu->features[FEAT_D_1_EAX];
-        out[1] = area_size(cpu->xcr0 | cpu->msrs.xss, true);
+        out[1] = xsave_size(cpu->xcr0 | cpu->msrs.xss, true);
     } else {
         for (unsigned i = 0; i < ARRAY_LEN(components); i++) {
             if (components[i].bit == subleaf && (supported >> subleaf & 1)) {
-                out[0] = components[i].size;
-                out[1] = components[i].offset;
+                out[0] = xsave_components[components[i].bit].size;
+                out[1] = xsave_components[components[i].bit].offset;
             }
         }
     }
