@@ -386,6 +386,9 @@ static void raise_levels(X86Cpu *cpu)
             *level = MAX(*level, needs[i].leaf);
         }
     }
+    if (t->auto_level && x86_has(cpu, X86_FEAT(8000_0001_ECX, 22))) {
+        cpu->cpuid_xlevel = MAX(cpu->cpuid_xlevel, 0x8000001e);     /* topoext's own leaves */
+    }
 }
 
 static uint8_t host_phys_bits(void)
@@ -438,7 +441,9 @@ bool x86_cpu_model_finish(X86Cpu *cpu, const char *accel, const uint32_t *suppor
         x86_tcg_features(can);
     }
     for (unsigned w = 0; w < FEAT_WORDS; w++) {
-        uint32_t wanted = t->requested[w] | (t->maximal ? can[w] & ~t->removed[w] : 0);
+        /* "max" keeps the topology leaves of its family: no topoext unless asked for. */
+        uint32_t most = w == FEAT_8000_0001_ECX ? can[w] & ~BIT(22) : can[w];
+        uint32_t wanted = t->requested[w] | (t->maximal ? most & ~t->removed[w] : 0);
 
         missing[w] = wanted & ~can[w];
         cpu->features[w] = t->force ? wanted : wanted & can[w];

@@ -82,6 +82,20 @@ static void test_epyc_caches(void)
     x86_cpu_free(cpu);
 }
 
+/* Linux divides by what leaf 8000001EH says as soon as topoext is there. */
+static void test_topoext_has_its_leaves(void)
+{
+    X86Cpu *max = model_cpu("max", NULL), *cpu = x86_cpu_new();
+
+    g_assert_false(x86_cpu_has_feature_name(max, "topoext"));
+    g_assert_true(x86_cpu_model_apply(cpu, "qemu64", NULL));
+    g_assert_true(x86_cpu_set_feature(cpu, "topoext", true, NULL));
+    g_assert_true(x86_cpu_model_finish(cpu, "TCG", NULL, NULL));
+    g_assert_cmphex(cpu->cpuid_xlevel, ==, 0x8000001e);
+    x86_cpu_free(max);
+    x86_cpu_free(cpu);
+}
+
 static void test_missing_features(void)
 {
     X86Cpu *cpu = x86_cpu_new();
@@ -144,6 +158,7 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/cpuid/plain-name", test_plain_name_is_version_one);
     g_test_add_func("/x86/cpuid/dies", test_topology_of_dies);
     g_test_add_func("/x86/cpuid/epyc", test_epyc_caches);
+    g_test_add_func("/x86/cpuid/topoext", test_topoext_has_its_leaves);
     g_test_add_func("/x86/cpuid/missing", test_missing_features);
     g_test_add_func("/x86/cpuid/bad-input", test_bad_input);
     g_test_add_func("/x86/cpuid/every-name", test_every_model_and_name);
