@@ -140,7 +140,7 @@ static void act_on_reset(System *sys, ShutdownCause cause)
 {
     bool was_running = vm_is_running(sys->vm);
 
-    if (caused_by_guest(cause) && cause != SHUTDOWN_CAUSE_SUBSYSTEM_RESET &&
+    if (cause != SHUTDOWN_CAUSE_SUBSYSTEM_RESET &&
         sys->run.reboot == QAPI_REBOOT_ACTION_SHUTDOWN) {
         act_on_shutdown(sys, cause);
         return;
