@@ -47,7 +47,6 @@ struct Fdc {
     MemoryRegion ports, dir_port;
     IrqLine irq_line;
     uint32_t iobase, irq, dma;
-    int32_t bootindex_a, bootindex_b;
     uint8_t sra, srb, dor, tdr, dsr, msr;
     uint8_t dor_vmstate;
     uint8_t status0, status1, status2;
@@ -1092,8 +1091,8 @@ static const PropDef fdc_props[] = {
               .help = "FDC drive type, 144/288/120/none/auto"),
     PROP_ENUM("fallback", Fdc, fdbus.fallback, floppy_types, FLOPPY_288,
               .help = "FDC drive type, 144/288/120/none/auto"),
-    PROP_I32("bootindexA", Fdc, bootindex_a, -1),
-    PROP_I32("bootindexB", Fdc, bootindex_b, -1),
+    PROP_I32("bootindexA", Fdc, fdbus.bootindex[0], -1),
+    PROP_I32("bootindexB", Fdc, fdbus.bootindex[1], -1),
     PROP_END,
 };
 DEVICE_TYPE(isa_fdc, .name = "isa-fdc", .bus = &bus_isa, .size = sizeof(Fdc), .props = fdc_props,

@@ -170,6 +170,7 @@ static bool floppy_realize(Device *dev, GError **error)
     *d = (FloppyDrive){ .blk = s->conf.blk, .sect = 1, .media_changed = 1 };
     d->type = settle_type(bus, s);
     s->drive_type = d->type;
+    s->conf.bootindex = s->conf.bootindex < 0 ? bus->bootindex[s->unit] : s->conf.bootindex;
     floppy_revalidate(d);
     return true;
 }

@@ -35,6 +35,7 @@ typedef struct FloppyBus {
     FloppyDrive drives[FLOPPY_UNITS];
     int type_override[FLOPPY_UNITS];      /* fdtypeA/B of the controller: FloppyType */
     int fallback;                         /* of AUTO without a medium to go by */
+    int32_t bootindex[FLOPPY_UNITS];      /* bootindexA/B; -1: the drive's own */
     /* The medium of UNIT changed. */
     void (*changed)(void *opaque, unsigned unit);
     void *opaque;

@@ -27,6 +27,9 @@ enum { REG_C_UF = 0x10, REG_C_AF = 0x20, REG_C_PF = 0x40, REG_C_IRQF = 0x80, REG
 enum { CRYSTAL_HZ = 32768, UIP_NS = 8 * NANOSECONDS_PER_SECOND / CRYSTAL_HZ,
        REINJECT_MAX = 20, COALESCED_MAX = 100 };
 
+/* Far beyond any year that the registers can say. */
+#define MAX_SECONDS (1ull << 42)
+
 static const char *const lost_tick_words[] = { "discard", "delay", "slew", NULL };
 enum { LOST_TICK_DISCARD, LOST_TICK_DELAY, LOST_TICK_SLEW };
 
@@ -59,11 +62,23 @@ static bool is_running(const Rtc *s)
            (s->cmos_data[REG_A] & REG_A_DV) <= REG_A_DV_ON;
 }
 
-/* ns since 1970 in guest time */
-static int64_t guest_ns(const Rtc *s)
+/* ns since base_rtc; never negative.  Kept apart from the seconds: year 9999 does not fit in ns. */
+static int64_t since_base(const Rtc *s)
 {
-    return (int64_t)s->base_rtc * NANOSECONDS_PER_SECOND + clock_now(s->clock) -
-           (int64_t)s->last_update + s->offset;
+    int64_t ns = clock_now(s->clock) - (int64_t)s->last_update + s->offset;
+
+    return MAX(ns, 0);
+}
+
+/* Guest time: seconds since 1970, and ns into that second. */
+static int64_t guest_second(const Rtc *s)
+{
+    return (int64_t)s->base_rtc + since_base(s) / NANOSECONDS_PER_SECOND;
+}
+
+static int64_t guest_fraction(const Rtc *s)
+{
+    return since_base(s) % NANOSECONDS_PER_SECOND;
 }
 
 static unsigned to_reg(const Rtc *s, unsigned v)
@@ -102,7 +117,7 @@ static void regs_from_time(Rtc *s)
     struct tm tm;
     int year, hour;
 
-    time_to_tm(guest_ns(s) / NANOSECONDS_PER_SECOND, &tm);
+    time_to_tm(guest_second(s), &tm);
     year = MAX(tm.tm_year + 1900 - s->base_year, 0);
     hour = tm.tm_hour;
     s->cmos_data[RTC_SECONDS] = to_reg(s, tm.tm_sec);
@@ -236,8 +251,8 @@ static int seconds_to_alarm(const Rtc *s, int64_t now)
 /* The update timer is due at the next second that UF, the alarm or their interrupts can show. */
 static void update_second_timer(Rtc *s, bool alarm_changed)
 {
-    int64_t now = guest_ns(s), second = now / NANOSECONDS_PER_SECOND;
-    int64_t boundary = clock_now(s->clock) + NANOSECONDS_PER_SECOND - now % NANOSECONDS_PER_SECOND;
+    int64_t second = guest_second(s);
+    int64_t boundary = clock_now(s->clock) + NANOSECONDS_PER_SECOND - guest_fraction(s);
     uint8_t b = s->cmos_data[REG_B], c = s->cmos_data[REG_C];
 
     if (!is_running(s)) {
@@ -293,7 +308,7 @@ static void periodic_fired(void *opaque)
 static void update_fired(void *opaque)
 {
     Rtc *s = opaque;
-    int64_t second = guest_ns(s) / NANOSECONDS_PER_SECOND;
+    int64_t second = guest_second(s);
     bool alarm = s->next_alarm_time != UINT64_MAX &&
                  (int64_t)s->next_alarm_time <= clock_now(s->clock);
 
@@ -336,7 +351,7 @@ static uint64_t data_read(Device *dev, uint64_t unused)
     case REG_A:
         value = s->cmos_data[REG_A] & ~REG_A_UIP;
         if (is_running(s) &&
-            guest_ns(s) % NANOSECONDS_PER_SECOND >= NANOSECONDS_PER_SECOND - UIP_NS) {
+            guest_fraction(s) >= NANOSECONDS_PER_SECOND - UIP_NS) {
             value |= REG_A_UIP;
         }
         return value;
@@ -387,7 +402,7 @@ static void reg_a_write(Rtc *s, uint8_t value)
 static void reg_b_write(Rtc *s, uint8_t value)
 {
     bool was_running = is_running(s);
-    int64_t fraction = guest_ns(s) % NANOSECONDS_PER_SECOND;
+    int64_t fraction = guest_fraction(s);
 
     if (was_running) {
         regs_from_time(s);
@@ -473,7 +488,7 @@ uint8_t mc146818_get_cmos(Device *dev, unsigned addr)
 
 void mc146818_get_time(Device *dev, struct tm *tm)
 {
-    time_to_tm(guest_ns(DEVICE_CAST(Rtc, dev)) / NANOSECONDS_PER_SECOND, tm);
+    time_to_tm(guest_second(DEVICE_CAST(Rtc, dev)), tm);
 }
 
 bool rtc_parse_base(const char *text, RtcOptions *options, GError **error)
@@ -595,7 +610,7 @@ static bool rtc_post_load(void *obj, int version, GError **error)
 
     if (s->cmos_index > 0x7f || s->period > CRYSTAL_HZ || s->irq_coalesced > COALESCED_MAX ||
         s->offset < -NANOSECONDS_PER_SECOND || s->offset > NANOSECONDS_PER_SECOND ||
-        s->base_rtc > INT64_MAX / NANOSECONDS_PER_SECOND / 2 || s->last_update > INT64_MAX / 2) {
+        s->base_rtc > MAX_SECONDS || s->last_update > INT64_MAX / 2) {
         return error_set(error, "mc146818rtc: index 0x%x, period %u, offset %" G_GINT64_FORMAT
                          " or time is out of range", s->cmos_index, s->period, s->offset);
     }
