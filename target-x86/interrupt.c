@@ -13,6 +13,7 @@
 
 #include <inttypes.h>
 
+#include "base/log.h"
 #include "target-x86/bus.h"
 #include "target-x86/smm.h"
 
@@ -267,6 +268,17 @@ static bool combine(X86Cpu *cpu)
     return true;
 }
 
+/* -d int: a line in QEMU's words, numbered by instructions instead of events. */
+static void log_event(const X86Cpu *cpu, const X86Event *e, uint64_t return_rip)
+{
+    log_printf("%6" PRIu64 ": v=%02x e=%04x i=%d cpl=%d IP=%04x:%016" PRIx64 " pc=%016" PRIx64
+               " SP=%04x:%016" PRIx64 " %s=%016" PRIx64 "\n", cpu->insn_count, e->vector, e->code,
+               e->soft, cpu->cpl, cpu->segs[SEG_CS].sel, return_rip,
+               cpu->segs[SEG_CS].base + return_rip, cpu->segs[SEG_SS].sel, cpu->gpr[R_RSP],
+               event_is_page_fault(e) ? "CR2" : "env->regs[R_EAX]",
+               event_is_page_fault(e) ? cpu->cr2 : cpu->gpr[R_RAX]);
+}
+
 bool x86_deliver_event(X86Cpu *cpu)
 {
     X86Event e;
@@ -288,6 +300,9 @@ bool x86_deliver_event(X86Cpu *cpu)
     return_rip = e.soft ? cpu->next_rip : cpu->rip;
     if (e.vector == VEC_PF && !e.soft && !e.external) {
         cpu->cr2 = e.payload;
+    }
+    if (log_enabled(LOG_INT)) {
+        log_event(cpu, &e, return_rip);
     }
     if (e.vector == VEC_DB && !e.soft && !e.external) {
         cpu->dr[6] |= e.payload;

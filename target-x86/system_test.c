@@ -579,6 +579,63 @@ static void test_init_and_sipi(void)
     g_assert_cmphex(b->cpu->rip, ==, 1);
 }
 
+/* Random tables, code and state: every step must end, and nothing of ours may break. */
+static void test_random_state(void)
+{
+    g_autoptr(GRand) r = g_rand_new_with_seed(7);
+
+    for (unsigned round = 0; round < 2000; round++) {
+        g_autoptr(X86Bench) b = round & 1 ? long_bench(0) : protected_bench(round & 2 ? 3 : 0);
+        X86Cpu *cpu = b->cpu;
+
+        for (unsigned at = round % 3 ? CODE : GDT; at < (round % 5 ? 0x22000 : 0x34000); at += 4) {
+            put32(b, at, g_rand_int(r));
+        }
+        for (unsigned i = 0; i < R_COUNT - 1; i++) {
+            cpu->gpr[i] = g_rand_int_range(r, 0, 4) ? g_rand_int(r) & 0x3fffff
+                                                    : (uint64_t)g_rand_int(r) << 32 | g_rand_int(r);
+        }
+        for (unsigned step = 0; step < 300; step++) {
+            X86Exit exit;
+
+            if (g_rand_int_range(r, 0, 8) == 0) {
+                /* System opcodes more often than chance has them. */
+                static const uint8_t seeds[][3] = {
+                    { 0x0f, 0x00, 0xd8 }, { 0x0f, 0x01, 0x18 }, { 0x0f, 0x22, 0xc0 },
+                    { 0x0f, 0x22, 0xe0 }, { 0x0f, 0x22, 0xd8 }, { 0x0f, 0x30, 0x90 },
+                    { 0xcf, 0x90, 0x90 }, { 0xcb, 0x90, 0x90 }, { 0x8e, 0xd8, 0x90 },
+                    { 0xff, 0x2b, 0x90 }, { 0xff, 0x1b, 0x90 }, { 0x0f, 0xaa, 0x90 },
+                    { 0x0f, 0x05, 0x90 }, { 0x0f, 0x07, 0x90 }, { 0x0f, 0x34, 0x90 },
+                    { 0xcd, 0x0d, 0x90 }, { 0x9d, 0x90, 0x90 }, { 0x0f, 0x23, 0xf8 },
+                };
+                uint64_t gpa;
+
+                if (x86_mmu_peek(cpu, cpu->segs[SEG_CS].base + cpu->rip, &gpa) &&
+                    gpa < BENCH_RAM - 16) {
+                    memcpy(b->ram + gpa, seeds[g_rand_int_range(r, 0, ARRAY_LEN(seeds))], 3);
+                    interp_flush(cpu);
+                }
+            }
+            if (g_rand_int_range(r, 0, 100) == 0 && !cpu->smm) {
+                x86_cpu_request(cpu, X86_REQ_SMI);
+            }
+            if (atomic_load(&cpu->requests) && x86_has_work(cpu) && !cpu->event.pending &&
+                !cpu->interrupt_shadow && (atomic_load(&cpu->requests) & X86_REQ_SMI)) {
+                g_assert_true(x86_service_requests(cpu));
+            }
+            exit = interp_step(cpu);
+            if (exit == X86_EXIT_TRIPLE_FAULT) {
+                g_autoptr(GString) text = g_string_new(NULL);
+
+                x86_describe_faults(cpu, text);
+                g_assert_cmpuint(text->len, >, 100);
+                break;
+            }
+            cpu->halted = false;
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -609,5 +666,6 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/system/smm/32", test_smm_32);
     g_test_add_func("/x86/system/smm/rsm-ud", test_rsm_outside_smm_is_ud);
     g_test_add_func("/x86/system/init-sipi", test_init_and_sipi);
+    g_test_add_func("/x86/system/random", test_random_state);
     return g_test_run();
 }
