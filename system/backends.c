@@ -11,6 +11,7 @@
 #include "accel/qtest/qtest.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/parse.h"
 #include "block/drive.h"
 #include "chardev/chardev.h"
 #include "monitor/create.h"
@@ -92,6 +93,17 @@ bool create_default_chardevs(System *sys, GError **error)
     }
     return make_all(sys, sys->serials, "serial", "serial", error) &&
            make_all(sys, sys->parallels, "parallel", "parallel", error);
+}
+
+bool opt_echr(System *sys, const char *arg, GError **error)
+{
+    uint64_t code;
+
+    if (!parse_uint("escape character", arg, 1, 255, &code, error)) {
+        return false;
+    }
+    chardev_set_escape((uint8_t)code);
+    return true;
 }
 
 /* ---- monitors ---- */

@@ -3,6 +3,8 @@
 #include "system/system.h"
 
 #include "base/error.h"
+#include "base/log.h"
+#include "hw/fw_cfg/fw_cfg.h"
 #include "monitor/create.h"
 #include "vm/accel.h"
 
@@ -289,4 +291,62 @@ bool opt_object(System *sys, const char *arg, GError **error)
         exit(0);
     }
     return create_object(sys->vm, props, error) != NULL;
+}
+
+/* ---- -fw_cfg ---- */
+
+static FwCfg *find_fw_cfg(Vm *vm)
+{
+    for (unsigned i = 0; i < vm->system_bus.devices->len; i++) {
+        Device *dev = vm->system_bus.devices->pdata[i];
+
+        if (object_is_a(OBJECT(dev), "fw_cfg_io")) {
+            return DEVICE_CAST(FwCfg, dev);
+        }
+    }
+    return NULL;
+}
+
+/* [name=]name,file=path or [name=]name,string=text */
+bool opt_fw_cfg(System *sys, const char *arg, GError **error)
+{
+    g_autoptr(KeyVal) kv = keyval_parse(arg, "name", KEYVAL_BARE_BOOL, error);
+    FwCfg *cfg = find_fw_cfg(sys->vm);
+    const char *name, *file, *string;
+    char *data = NULL;
+    gsize len;
+
+    if (!kv) {
+        return false;
+    }
+    name = keyval_get(kv, "name");
+    file = keyval_get(kv, "file");
+    string = keyval_get(kv, "string");
+    if (!keyval_check_used(kv, "-fw_cfg", error)) {
+        return false;
+    }
+    if (!cfg) {
+        return error_set(error, "this machine has no fw_cfg device");
+    }
+    if (!name || !*name || !file == !string) {
+        return error_set(error, "expected name=NAME and either file=PATH or string=TEXT");
+    }
+    if (!g_str_has_prefix(name, "opt/")) {
+        warn_report("externally provided fw_cfg item names should be prefixed with \"opt/\"");
+    }
+    if (file && !g_file_get_contents(file, &data, &len, error)) {
+        return false;
+    }
+    if (string) {
+        data = g_strdup(string);
+        len = strlen(string);        /* without the NUL */
+    }
+    return fw_cfg_add_file(cfg, name, data, len, error);
+}
+
+/* Network back ends do not exist yet, so that "none" is all there is to ask for. */
+bool opt_no_net(System *sys, const char *arg, GError **error)
+{
+    return strcmp(arg, "none") == 0 ||
+           error_set(error, "this build has no network back ends; only 'none' is possible");
 }

@@ -222,7 +222,12 @@ static void act(void *opaque)
     int value;
 
     if (take(&r->signal)) {
-        error_report("terminating on signal %d from pid %d", r->exit_status, r->signal_pid);
+        g_autofree char *path = g_strdup_printf("/proc/%d/cmdline", r->signal_pid);
+        g_autofree char *command = NULL;
+
+        g_file_get_contents(path, &command, NULL, NULL);
+        error_report("terminating on signal %d from pid %d (%s)", r->exit_status, r->signal_pid,
+                     command ? command : "<unknown process>");
         act_on_shutdown(sys, SHUTDOWN_CAUSE_HOST_SIGNAL);
     }
     if (take(&r->exit_requested)) {
