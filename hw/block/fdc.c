@@ -14,70 +14,11 @@
  *             2. in EXECUTION, either io_busy (a block request has the FIFO) or DREQ is held (DMA)
  *                or RQM is set (PIO).
  */
-#include "hw/block/fdc.h"
+#include "hw/block/fdc_int.h"
 
 #include "base/error.h"
 #include "base/log.h"
 #include "vm/vm.h"
-
-enum { REG_SRA, REG_SRB, REG_DOR, REG_TDR, REG_MSR_DSR, REG_FIFO, REG_DIR_CCR = 7 };
-enum { SRA_nDRV2 = 0x40, SRA_INT = 0x80 };
-enum { SRB_ALWAYS = 0xc0, SRB_DR0 = 0x20, SRB_MOTORS = 0x03 };
-enum { DOR_SEL = 0x03, DOR_nRESET = 0x04, DOR_DMAEN = 0x08, DOR_MOT0 = 0x10 };
-enum { DSR_SWRESET = 0x80, DSR_POWERDOWN = 0x40, DSR_RATE = 0x03 };
-enum { MSR_CMD_BUSY = 0x10, MSR_NONDMA = 0x20, MSR_DIO = 0x40, MSR_RQM = 0x80 };
-enum { DIR_DSKCHG = 0x80, TDR_BOOT_SEL = 0x04 };
-enum { ST0_HEAD = 0x04, ST0_SEEK = 0x20, ST0_ABNORMAL = 0x40, ST0_INVALID = 0x80,
-       ST0_READY_CHANGED = 0xc0 };
-enum { ST1_MA = 0x01, ST1_NW = 0x02, ST1_ND = 0x04, ST1_EN = 0x80 };
-enum { ST2_SNS = 0x04, ST2_SEH = 0x08 };
-enum { ST3_HEAD = 0x04, ST3_TRK0 = 0x10, ST3_ALWAYS = 0x28, ST3_WP = 0x40 };
-enum { CONFIG_EIS = 0x40, CONFIG_EFIFO = 0x20, CONFIG_DEFAULT = CONFIG_EFIFO };
-enum { CMD_MT = 0x80 };
-/* On the wire. */
-enum { PHASE_COMMAND = 1, PHASE_EXECUTION = 2, PHASE_RESULT = 3 };
-enum { DIR_WRITE, DIR_READ, DIR_SCANE, DIR_SCANL, DIR_SCANH, DIR_VERIFY };
-enum { STATE_MULTI = 0x01, STATE_FORMAT = 0x02 };
-
-typedef struct Fdc Fdc;
-
-struct Fdc {
-    IsaDevice isa;
-    FloppyBus fdbus;
-    MemoryRegion ports, dir_port;
-    IrqLine irq_line;
-    uint32_t iobase, irq, dma;
-    uint8_t sra, srb, dor, tdr, dsr, msr;
-    uint8_t dor_vmstate;
-    uint8_t status0, status1, status2;
-    uint8_t fifo[FLOPPY_SECTOR];
-    uint32_t data_pos, data_len;
-    uint8_t data_state, data_dir, eot, timer0, timer1, precomp_trk, config, lock, pwrd;
-    uint8_t num_floppies;
-    uint8_t phase;
-    int32_t reset_sensei;
-    Timer result_timer;
-    uint8_t cmd[16];              /* command and its parameters */
-    unsigned cmd_len;
-    bool io_busy;
-    bool discard_io;              /* the transfer was given up: its completion is nothing */
-    bool tc;                      /* terminal count: end well after this sector */
-    bool scan_differs, scan_fails;    /* of the sector under comparison */
-    uint8_t fill;                 /* FORMAT: the byte */
-    struct iovec iov;
-};
-
-/* The state one drive has on the wire sits in its FloppyDrive. */
-
-static FloppyDrive *current(Fdc *s)
-{
-    return &s->fdbus.drives[s->dor & 1];
-}
-
-static unsigned current_unit(const Fdc *s)
-{
-    return s->dor & DOR_SEL;
-}
 
 /* ---- outputs ---- */
 
@@ -88,7 +29,7 @@ static void fdc_sync(Device *dev)
     irq_set(&s->irq_line, (s->sra & SRA_INT) && (s->dor & DOR_DMAEN));
 }
 
-static void raise_irq(Fdc *s)
+void fdc_raise_irq(Fdc *s)
 {
     s->sra |= SRA_INT;
     s->reset_sensei = 0;
@@ -101,7 +42,7 @@ static bool uses_dma(const Fdc *s)
 
 /* ---- phases ---- */
 
-static void to_command_phase(Fdc *s)
+void fdc_to_command_phase(Fdc *s)
 {
     s->phase = PHASE_COMMAND;
     s->data_dir = DIR_READ;
@@ -111,7 +52,7 @@ static void to_command_phase(Fdc *s)
     s->msr |= MSR_RQM;
 }
 
-static void to_result_phase(Fdc *s, const uint8_t *bytes, unsigned len)
+void fdc_to_result_phase(Fdc *s, const uint8_t *bytes, unsigned len)
 {
     memcpy(s->fifo, bytes, len);
     s->phase = PHASE_RESULT;
@@ -123,12 +64,12 @@ static void to_result_phase(Fdc *s, const uint8_t *bytes, unsigned len)
 }
 
 /* Ends a data command with the seven result bytes of 5.2. */
-static void stop_transfer(Fdc *s, uint8_t st0, uint8_t st1, uint8_t st2)
+void fdc_stop_transfer(Fdc *s, uint8_t st0, uint8_t st1, uint8_t st2)
 {
-    FloppyDrive *d = current(s);
+    FloppyDrive *d = fdc_current(s);
     uint8_t result[7];
 
-    s->status0 = st0 | current_unit(s) | (d->head ? ST0_HEAD : 0);
+    s->status0 = st0 | fdc_current_unit(s) | (d->head ? ST0_HEAD : 0);
     result[0] = s->status0;
     result[1] = st1;
     result[2] = st2;
@@ -139,8 +80,8 @@ static void stop_transfer(Fdc *s, uint8_t st0, uint8_t st1, uint8_t st2)
     isa_dma_release_dreq(isa_bus(&s->isa.dev), s->dma);
     s->discard_io = s->io_busy;
     s->data_state &= ~STATE_FORMAT;
-    to_result_phase(s, result, sizeof(result));
-    raise_irq(s);
+    fdc_to_result_phase(s, result, sizeof(result));
+    fdc_raise_irq(s);
 }
 
 static void reset_controller(Fdc *s, bool by_guest)
@@ -166,19 +107,17 @@ static void reset_controller(Fdc *s, bool by_guest)
         d->sect = 1;
         d->perpendicular = 0;
     }
-    to_command_phase(s);
+    fdc_to_command_phase(s);
     s->reset_sensei = 0;
     if (by_guest) {
         /* The drives' ready lines are polled: an interrupt, then four SENSE INTERRUPTs. */
-        raise_irq(s);
+        fdc_raise_irq(s);
         s->status0 = ST0_READY_CHANGED;
         s->reset_sensei = 4;
     }
 }
 
 /* ---- moving sectors ---- */
-
-static void next_step(Fdc *s);
 
 static bool is_scan(const Fdc *s)
 {
@@ -188,7 +127,7 @@ static bool is_scan(const Fdc *s)
 /* To the following sector; false: the end of what the command names. */
 static bool advance(Fdc *s)
 {
-    FloppyDrive *d = current(s);
+    FloppyDrive *d = fdc_current(s);
 
     if (d->sect < s->eot && d->sect < d->last_sect) {
         d->sect++;
@@ -209,29 +148,29 @@ static bool advance(Fdc *s)
 /* One sector is through: end, or go on with the next. */
 static void sector_done(Fdc *s)
 {
-    FloppyDrive *d = current(s);
+    FloppyDrive *d = fdc_current(s);
     bool more;
 
     if (s->data_state & STATE_FORMAT) {
         s->eot--;                 /* sectors left */
         more = s->eot > 0;
     } else if (is_scan(s) && !s->scan_fails) {
-        stop_transfer(s, 0, 0, s->scan_differs ? 0 : ST2_SEH);
+        fdc_stop_transfer(s, 0, 0, s->scan_differs ? 0 : ST2_SEH);
         return;
     } else {
         more = advance(s);
     }
     if (s->tc || (s->data_state & STATE_FORMAT && !more)) {
-        stop_transfer(s, 0, 0, is_scan(s) ? ST2_SNS : 0);
+        fdc_stop_transfer(s, 0, 0, is_scan(s) ? ST2_SNS : 0);
     } else if (!more) {
         /* Without a terminal count the sheet ends with EN; a host that polls expects success,
          * as it has no way to give one. */
-        stop_transfer(s, uses_dma(s) ? ST0_ABNORMAL : 0, uses_dma(s) ? ST1_EN : 0,
+        fdc_stop_transfer(s, uses_dma(s) ? ST0_ABNORMAL : 0, uses_dma(s) ? ST1_EN : 0,
                       is_scan(s) ? ST2_SNS : 0);
     } else if (d->track >= d->max_track) {
-        stop_transfer(s, ST0_ABNORMAL, ST1_ND, 0);
+        fdc_stop_transfer(s, ST0_ABNORMAL, ST1_ND, 0);
     } else {
-        next_step(s);
+        fdc_next_step(s);
     }
 }
 
@@ -243,7 +182,7 @@ static void offer_fifo(Fdc *s)
         isa_dma_hold_dreq(isa_bus(&s->isa.dev), s->dma);
     } else {
         s->msr |= MSR_RQM | MSR_NONDMA | (s->data_dir == DIR_READ ? MSR_DIO : 0);
-        raise_irq(s);
+        fdc_raise_irq(s);
     }
 }
 
@@ -258,8 +197,8 @@ static void io_done(void *opaque, int ret)
         return;
     }
     if (ret < 0) {
-        blk_handle_error(current(s)->blk, is_read, -ret);
-        stop_transfer(s, ST0_ABNORMAL, is_read ? ST1_ND : ST1_NW, 0);
+        blk_handle_error(fdc_current(s)->blk, is_read, -ret);
+        fdc_stop_transfer(s, ST0_ABNORMAL, is_read ? ST1_ND : ST1_NW, 0);
     } else if (is_read) {
         offer_fifo(s);
     } else {
@@ -271,11 +210,11 @@ static void io_done(void *opaque, int ret)
 /* Reads or writes the FIFO at the present sector. */
 static void start_io(Fdc *s, bool write)
 {
-    FloppyDrive *d = current(s);
+    FloppyDrive *d = fdc_current(s);
     uint64_t offset;
 
     if (s->io_busy || !floppy_offset(d, d->track, d->head, d->sect, &offset)) {
-        stop_transfer(s, ST0_ABNORMAL, ST1_ND, 0);
+        fdc_stop_transfer(s, ST0_ABNORMAL, ST1_ND, 0);
         return;
     }
     s->msr &= ~MSR_RQM;
@@ -289,7 +228,7 @@ static void start_io(Fdc *s, bool write)
 }
 
 /* The next sector of a transfer: read it first, or ask the host for it. */
-static void next_step(Fdc *s)
+void fdc_next_step(Fdc *s)
 {
     s->data_pos = 0;
     s->data_len = s->data_state & STATE_FORMAT ? 4 : FLOPPY_SECTOR;
@@ -305,7 +244,7 @@ static void next_step(Fdc *s)
 static void fifo_full(Fdc *s)
 {
     if (s->data_state & STATE_FORMAT) {
-        current(s)->sect = s->fifo[2];
+        fdc_current(s)->sect = s->fifo[2];
         memset(s->fifo, s->fill, FLOPPY_SECTOR);
     }
     s->data_pos = 0;
@@ -372,323 +311,11 @@ static int dma_transfer(void *opaque, int channel, int pos, int size)
     return pos;
 }
 
-/* ---- commands ---- */
-
-static void select_drive(Fdc *s)
-{
-    s->dor = (s->dor & ~DOR_SEL) | (s->cmd[1] & DOR_SEL);
-}
-
-static void start_transfer(Fdc *s, int direction)
-{
-    FloppyDrive *d;
-    uint64_t offset;
-
-    select_drive(s);
-    d = current(s);
-    s->tc = false;
-    s->eot = s->cmd[6];
-    s->data_dir = direction;
-    s->data_state = s->cmd[0] & CMD_MT ? STATE_MULTI : 0;
-    /* C, H, R: an implied seek with EIS, else the head must be there already. */
-    if ((s->config & CONFIG_EIS) && s->cmd[2] < d->max_track) {
-        d->track = s->cmd[2];
-    }
-    d->head = s->cmd[3] & 1;
-    d->sect = s->cmd[4];
-    if (!d->blk || d->last_sect == 0 || current_unit(s) >= FLOPPY_UNITS ||
-        (s->dsr & DSR_RATE) != d->media_rate) {
-        stop_transfer(s, ST0_ABNORMAL, ST1_MA, 0);
-    } else if (s->cmd[2] != d->track || s->cmd[5] != 2 ||
-               !floppy_offset(d, s->cmd[2], d->head, d->sect, &offset)) {
-        stop_transfer(s, ST0_ABNORMAL, ST1_ND, 0);
-    } else if (direction == DIR_WRITE && d->read_only) {
-        stop_transfer(s, ST0_ABNORMAL, ST1_NW, 0);
-    } else {
-        s->phase = PHASE_EXECUTION;
-        s->msr |= MSR_CMD_BUSY;
-        next_step(s);
-    }
-}
-
-static void cmd_read(Fdc *s)
-{
-    start_transfer(s, DIR_READ);
-}
-
-static void cmd_write(Fdc *s)
-{
-    start_transfer(s, DIR_WRITE);
-}
-
-static void cmd_scan_equal(Fdc *s)
-{
-    start_transfer(s, DIR_SCANE);
-}
-
-static void cmd_scan_low(Fdc *s)
-{
-    start_transfer(s, DIR_SCANL);
-}
-
-static void cmd_scan_high(Fdc *s)
-{
-    start_transfer(s, DIR_SCANH);
-}
-
-/* READ TRACK starts with the first sector whatever R says. */
-static void cmd_read_track(Fdc *s)
-{
-    s->cmd[4] = 1;
-    start_transfer(s, DIR_READ);
-}
-
-/* Checks that the sectors exist; no data moves. */
-static void cmd_verify(Fdc *s)
-{
-    FloppyDrive *d;
-    uint64_t offset;
-    bool ok;
-
-    select_drive(s);
-    d = current(s);
-    d->head = s->cmd[3] & 1;
-    d->sect = s->cmd[6];
-    ok = d->blk && s->cmd[2] == d->track && floppy_offset(d, d->track, d->head, d->sect, &offset);
-    stop_transfer(s, ok ? 0 : ST0_ABNORMAL, ok ? 0 : ST1_ND, 0);
-}
-
-static void result_timer(void *opaque)
-{
-    Fdc *s = opaque;
-    FloppyDrive *d = current(s);
-
-    if (d->last_sect) {
-        d->sect = d->sect % d->last_sect + 1;     /* the disk turns */
-    }
-    if (!d->blk || d->last_sect == 0 || (s->dsr & DSR_RATE) != d->media_rate) {
-        stop_transfer(s, ST0_ABNORMAL, ST1_MA, 0);
-    } else {
-        stop_transfer(s, 0, 0, 0);
-    }
-    device_sync(&s->isa.dev);
-}
-
-static void cmd_read_id(Fdc *s)
-{
-    select_drive(s);
-    current(s)->head = (s->cmd[1] >> 2) & 1;
-    s->phase = PHASE_EXECUTION;
-    s->msr = (s->msr & ~MSR_RQM) | MSR_CMD_BUSY;
-    timer_set(&s->result_timer, clock_now(s->isa.dev.vm->clock) + NANOSECONDS_PER_SECOND / 50);
-}
-
-/* The host sends C, H, R, N of each sector; the sector R then gets the fill byte. */
-static void cmd_format(Fdc *s)
-{
-    FloppyDrive *d;
-
-    select_drive(s);
-    d = current(s);
-    d->head = (s->cmd[1] >> 2) & 1;
-    d->sect = 1;
-    s->tc = false;
-    s->eot = s->cmd[3];           /* sectors left */
-    s->fill = s->cmd[5];
-    if (!d->blk || d->last_sect == 0 || (s->dsr & DSR_RATE) != d->media_rate) {
-        stop_transfer(s, ST0_ABNORMAL, ST1_MA, 0);
-    } else if (d->read_only) {
-        stop_transfer(s, ST0_ABNORMAL, ST1_NW, 0);
-    } else if (s->cmd[2] != 2 || s->eot == 0 || s->eot > d->last_sect) {
-        stop_transfer(s, ST0_ABNORMAL, ST1_ND, 0);
-    } else {
-        s->data_dir = DIR_WRITE;
-        s->data_state = STATE_FORMAT;
-        s->phase = PHASE_EXECUTION;
-        s->msr |= MSR_CMD_BUSY;
-        next_step(s);
-    }
-}
-
-static void seek_done(Fdc *s, FloppyDrive *d, uint8_t track)
-{
-    d->track = track;
-    if (d->blk && blk_has_medium(d->blk)) {
-        d->media_changed = 0;     /* a step pulse clears DSKCHG once a disk is in */
-    }
-    to_command_phase(s);
-    raise_irq(s);
-    s->status0 = ST0_SEEK | current_unit(s) | (d->head ? ST0_HEAD : 0);
-}
-
-static void cmd_recalibrate(Fdc *s)
-{
-    select_drive(s);
-    seek_done(s, current(s), 0);
-}
-
-static void cmd_seek(Fdc *s)
-{
-    select_drive(s);
-    current(s)->head = (s->cmd[1] >> 2) & 1;
-    seek_done(s, current(s), s->cmd[2]);
-}
-
-static void cmd_relative_seek(Fdc *s)
-{
-    FloppyDrive *d;
-    int track;
-
-    select_drive(s);
-    d = current(s);
-    track = s->cmd[0] & 0x40 ? d->track + s->cmd[2] : d->track - s->cmd[2];
-    seek_done(s, d, CLAMP(track, 0, d->max_track ? d->max_track - 1 : 79));
-}
-
-static void cmd_sense_interrupt(Fdc *s)
-{
-    uint8_t result[2];
-
-    if (s->reset_sensei > 0) {
-        result[0] = ST0_READY_CHANGED | (4 - s->reset_sensei);
-        s->reset_sensei--;
-    } else if (!(s->sra & SRA_INT)) {
-        to_result_phase(s, (uint8_t[]){ ST0_INVALID }, 1);
-        return;
-    } else {
-        result[0] = s->status0;
-    }
-    result[1] = current(s)->track;
-    s->sra &= ~SRA_INT;
-    s->status0 = ST0_READY_CHANGED;
-    to_result_phase(s, result, 2);
-}
-
-static void cmd_sense_drive(Fdc *s)
-{
-    FloppyDrive *d;
-    uint8_t st3;
-
-    select_drive(s);
-    d = current(s);
-    d->head = (s->cmd[1] >> 2) & 1;
-    st3 = ST3_ALWAYS | current_unit(s) | (d->head ? ST3_HEAD : 0) | (d->track ? 0 : ST3_TRK0) |
-          (d->read_only ? ST3_WP : 0);
-    to_result_phase(s, &st3, 1);
-}
-
-static void cmd_specify(Fdc *s)
-{
-    s->timer0 = s->cmd[1] >> 4;
-    s->timer1 = s->cmd[2];
-    to_command_phase(s);
-}
-
-static void cmd_configure(Fdc *s)
-{
-    s->config = s->cmd[2];
-    s->precomp_trk = s->cmd[3];
-    to_command_phase(s);
-}
-
-static void cmd_perpendicular(Fdc *s)
-{
-    if (s->cmd[1] & 0x80) {
-        for (unsigned n = 0; n < FLOPPY_UNITS; n++) {
-            s->fdbus.drives[n].perpendicular = (s->cmd[1] >> (2 + n)) & 1;
-        }
-    }
-    to_command_phase(s);
-}
-
-static void cmd_version(Fdc *s)
-{
-    to_result_phase(s, (uint8_t[]){ 0x90 }, 1);
-}
-
-static void cmd_part_id(Fdc *s)
-{
-    to_result_phase(s, (uint8_t[]){ 0x41 }, 1);
-}
-
-static void cmd_lock(Fdc *s)
-{
-    uint8_t result;
-
-    s->lock = s->cmd[0] >> 7;
-    result = s->lock << 4;
-    to_result_phase(s, &result, 1);
-}
-
-static uint8_t perpendicular_bits(const Fdc *s)
-{
-    return s->fdbus.drives[0].perpendicular << 2 | s->fdbus.drives[1].perpendicular << 3;
-}
-
-static void cmd_dumpreg(Fdc *s)
-{
-    uint8_t result[10] = { s->fdbus.drives[0].track, s->fdbus.drives[1].track, 0, 0, s->timer0,
-                           s->timer1, current(s)->last_sect, s->lock << 7 | perpendicular_bits(s),
-                           s->config, s->precomp_trk };
-
-    to_result_phase(s, result, sizeof(result));
-}
-
-static void cmd_powerdown(Fdc *s)
-{
-    uint8_t result;
-
-    s->pwrd = s->cmd[1];
-    result = s->pwrd;
-    to_result_phase(s, &result, 1);
-}
-
-static void cmd_drive_specification(Fdc *s)
-{
-    to_command_phase(s);
-}
-
-static void cmd_invalid(Fdc *s)
-{
-    to_result_phase(s, (uint8_t[]){ ST0_INVALID }, 1);
-}
-
-/* Table 5-1 of the sheet.  The first row whose bits match wins; LEN counts the command byte. */
-static const struct FdcCommand {
-    uint8_t value, mask, len;
-    void (*run)(Fdc *s);
-} commands[] = {
-    { 0x06, 0x1f, 9, cmd_read },            { 0x0c, 0x1f, 9, cmd_read },
-    { 0x05, 0x3f, 9, cmd_write },           { 0x09, 0x3f, 9, cmd_write },
-    { 0x02, 0xbf, 9, cmd_read_track },      { 0x16, 0x1f, 9, cmd_verify },
-    { 0x11, 0x1f, 9, cmd_scan_equal },      { 0x19, 0x1f, 9, cmd_scan_low },
-    { 0x1d, 0x1f, 9, cmd_scan_high },       { 0x0a, 0xbf, 2, cmd_read_id },
-    { 0x0d, 0xbf, 6, cmd_format },          { 0x07, 0xff, 2, cmd_recalibrate },
-    { 0x0f, 0xff, 3, cmd_seek },            { 0x8f, 0xbf, 3, cmd_relative_seek },
-    { 0x08, 0xff, 1, cmd_sense_interrupt }, { 0x04, 0xff, 2, cmd_sense_drive },
-    { 0x03, 0xff, 3, cmd_specify },         { 0x13, 0xff, 4, cmd_configure },
-    { 0x12, 0xff, 2, cmd_perpendicular },   { 0x10, 0xff, 1, cmd_version },
-    { 0x18, 0xff, 1, cmd_part_id },         { 0x14, 0x7f, 1, cmd_lock },
-    { 0x0e, 0xff, 1, cmd_dumpreg },         { 0x17, 0xff, 2, cmd_powerdown },
-    { 0x8e, 0xff, 6, cmd_drive_specification },
-    { 0x00, 0x00, 1, cmd_invalid },
-};
-
-static const struct FdcCommand *find_command(uint8_t byte)
-{
-    unsigned i = 0;
-
-    while ((byte & commands[i].mask) != commands[i].value) {
-        i++;                      /* the last row takes everything */
-    }
-    return &commands[i];
-}
-
 /* ---- registers ---- */
 
 static void fifo_write(Fdc *s, uint8_t value)
 {
-    const struct FdcCommand *command;
+    const FdcCommand *command;
 
     if (!(s->dor & DOR_nRESET) || !(s->msr & MSR_RQM) || (s->msr & MSR_DIO)) {
         log_guest_error("fdc: data 0x%02x while it takes none\n", value);
@@ -712,7 +339,7 @@ static void fifo_write(Fdc *s, uint8_t value)
     }
     s->cmd[s->cmd_len++ % sizeof(s->cmd)] = value;
     s->msr |= MSR_CMD_BUSY;
-    command = find_command(s->cmd[0]);
+    command = fdc_find_command(s->cmd[0]);
     if (s->cmd_len >= command->len) {
         s->cmd_len = 0;
         command->run(s);
@@ -735,7 +362,7 @@ static uint8_t fifo_read(Fdc *s)
     if (s->phase == PHASE_EXECUTION) {
         sector_done(s);
     } else {
-        to_command_phase(s);
+        fdc_to_command_phase(s);
     }
     return value;
 }
@@ -771,7 +398,7 @@ static void dsr_write(Fdc *s, uint8_t value)
 
 static uint8_t dir_read(Fdc *s)
 {
-    FloppyDrive *d = current(s);
+    FloppyDrive *d = fdc_current(s);
     bool motor = s->dor & (DOR_MOT0 << (s->dor & 1));
 
     return d->blk && motor && (d->media_changed || !blk_has_medium(d->blk)) ? DIR_DSKCHG : 0;
@@ -907,7 +534,7 @@ static void medium_changed(void *opaque, unsigned unit)
 
     /* A transfer that runs on the medium that went is over. */
     if (s->phase == PHASE_EXECUTION && (s->dor & 1) == unit && !timer_pending(&s->result_timer)) {
-        stop_transfer(s, ST0_ABNORMAL, ST1_MA, 0);
+        fdc_stop_transfer(s, ST0_ABNORMAL, ST1_MA, 0);
         device_sync(&s->isa.dev);
     }
 }
@@ -942,7 +569,7 @@ static bool fdc_realize(Device *dev, GError **error)
     s->fdbus.changed = medium_changed;
     s->fdbus.opaque = s;
     s->num_floppies = FLOPPY_UNITS;
-    timer_init(&s->result_timer, dev->vm->clock, result_timer, s);
+    timer_init(&s->result_timer, dev->vm->clock, fdc_result_timer, s);
     isa_dma_register(isa_bus(dev), s->dma, dma_transfer, s);
     memory_region_init_io(&s->ports, OBJECT(dev), "fdc", &low_ops, s, 5);
     isa_add_ports(&s->isa, &s->ports, s->iobase + 1);
@@ -968,7 +595,7 @@ static void fdc_pre_save(void *obj)
     if (s->phase == PHASE_COMMAND) {
         memcpy(s->fifo, s->cmd, sizeof(s->cmd));
         s->data_pos = s->cmd_len;
-        s->data_len = s->cmd_len ? find_command(s->cmd[0])->len : 0;
+        s->data_len = s->cmd_len ? fdc_find_command(s->cmd[0])->len : 0;
     }
 }
 
