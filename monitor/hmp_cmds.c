@@ -163,7 +163,6 @@ static void cmd_change(Monitor *mon, const Json *args)
 /* "driver,a=b,c.d=e" as the JSON dict that QMP takes; all values are text. */
 static Json *option_dict(Monitor *mon, const char *text, const char *implied)
 {
-    g_autoptr(GError) error = NULL;
     g_auto(GStrv) parts = g_strsplit(text, ",", -1);
     Json *dict = json_new_dict();
 

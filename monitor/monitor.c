@@ -346,7 +346,7 @@ Json *monitor_qmp(Monitor *mon, const char *command, Json *args)
     const MonitorHubConfig *config = &mon->hub->config;
     const QapiCommand *row = bsearch(command, config->commands, config->command_count,
                                      sizeof(QapiCommand), compare_command);
-    g_autoptr(Json) owned = args;
+    g_autoptr(Json) owned G_GNUC_UNUSED = args;
     g_autoptr(GError) error = NULL;
     Json *result = NULL;
 

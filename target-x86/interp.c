@@ -55,7 +55,10 @@ struct X86Interp {
     unsigned chunk_count;
     size_t chunk_used;
     bool own_code_map;
-    struct { Block block; Insn insns[2]; } scratch;     /* single steps, code in MMIO */
+    union {                     /* single steps, code in MMIO */
+        Block block;
+        uint8_t room[sizeof(Block) + 2 * sizeof(Insn)];
+    } scratch;
 };
 
 /* ---- handlers every block uses ------------------------------------------------------------------ */
