@@ -141,6 +141,15 @@ static inline void *fast_write(X86Cpu *cpu, const Insn *insn, unsigned size)
         cpu->cc = cc;                                                                       \
         NEXT;                                                                               \
     }
+/* By an immediate that is not 0 modulo the width. */
+#define FAST_SHIFT_SOME(name, bits, T, suffix)                                              \
+    HANDLER(name##_some##bits)                                                              \
+    {                                                                                       \
+        uint32_t cc;                                                                        \
+        SET##bits(0, alu_some_##name##bits(GET##bits(0), insn->imm, &cc));                  \
+        cpu->cc = cc;                                                                       \
+        NEXT;                                                                               \
+    }
 #define FAST_MOVE(name, bits, T, suffix)                                                    \
     HANDLER(mov_rr##bits) { SET##bits(0, GET##bits(1)); NEXT; }                             \
     HANDLER(mov_ri##bits) { SET##bits(0, (T)insn->imm); NEXT; }                             \
@@ -198,6 +207,8 @@ ALU_WIDTHS(FAST_UNARY, inc) ALU_WIDTHS(FAST_UNARY, dec) ALU_WIDTHS(FAST_UNARY, n
 ALU_WIDTHS(FAST_UNARY, not)
 ALU_WIDTHS(FAST_SHIFT, rol) ALU_WIDTHS(FAST_SHIFT, ror) ALU_WIDTHS(FAST_SHIFT, shl)
 ALU_WIDTHS(FAST_SHIFT, shr) ALU_WIDTHS(FAST_SHIFT, sar)
+ALU_WIDTHS(FAST_SHIFT_SOME, shl) ALU_WIDTHS(FAST_SHIFT_SOME, shr)
+ALU_WIDTHS(FAST_SHIFT_SOME, sar)
 ALU_WIDTHS(FAST_MOVE, mov)
 ALU_WIDTHS_W(FAST_IMUL, imul2)
 
@@ -414,6 +425,19 @@ static unsigned form_of(const Insn *insn, unsigned left, unsigned right)
     return FORM_COUNT;
 }
 
+static RunFn *pick_shift(const Insn *insn)
+{
+    static RunFn *const some[3][4] = { S4(shl_some), S4(shr_some), S4(sar_some) };
+    unsigned which = insn->sem == sem_shl ? 0 : insn->sem == sem_shr ? 1 : 2;
+    unsigned size = insn->op[0].size;
+
+    if ((insn->sem != sem_shl && insn->sem != sem_shr && insn->sem != sem_sar) ||
+        !is_gpr(insn, 0) || !is_imm(insn, 2) || !(insn->imm & (size == 8 ? 63 : 31))) {
+        return NULL;
+    }
+    return some[which][__builtin_ctz(size)];
+}
+
 static RunFn *pick_from_rows(const Insn *insn)
 {
     for (unsigned i = 0; i < ARRAY_LEN(fast_rows); i++) {
@@ -535,5 +559,6 @@ RunFn *interp_pick_fast(const Insn *insn, uint32_t mode)
     if (insn->sem == sem_movzx || insn->sem == sem_movsx) {
         return pick_extend(insn);
     }
-    return pick_from_rows(insn);
+    run = pick_shift(insn);
+    return run ? run : pick_from_rows(insn);
 }
