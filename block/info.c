@@ -45,7 +45,7 @@ Json *node_image_info(BlockNode *node, GError **error)
     if (snapshots) {
         json_set(info, "snapshots", snapshots);
     }
-    json_set(info, "virtual-size", json_new_uint(node->length));
+    json_set(info, "virtual-size", json_new_uint(align_up(node->length, 512)));
     json_set(info, "filename", json_new_string(node->filename));
     if (cluster) {
         json_set(info, "cluster-size", json_new_uint(cluster));

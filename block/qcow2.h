@@ -133,6 +133,8 @@ int co_refcount_add(Qcow2 *q, uint64_t cluster, int delta);
 int co_refblock_ensure(Qcow2 *q, uint64_t cluster, bool *created);
 /* 1..WANT contiguous clusters; all of WANT with EXACT. */
 int co_alloc(Qcow2 *q, uint64_t want, bool exact, uint64_t *host, uint64_t *got);
+/* Would these bytes of the file lie over the header or an active table? */
+bool qcow2_hits_metadata(const Qcow2 *q, uint64_t host, uint64_t bytes);
 int co_alloc_bytes(Qcow2 *q, uint32_t size, uint64_t *host);
 void free_later(Qcow2 *q, uint64_t host, uint64_t bytes, bool punch);
 /* Everything that an L2 entry holds. */

@@ -365,25 +365,6 @@ int co_qcow2_preadv(BlockNode *node, uint64_t offset, IoSpan span)
 
 /* ---- writing ---- */
 
-/* A mapping that would let the guest write over the tables themselves. */
-static bool hits_metadata(const Qcow2 *q, uint64_t host, uint64_t bytes)
-{
-    const struct { uint64_t start, len; } areas[] = {
-        { 0, q->cluster_size },
-        { q->l1_offset, (uint64_t)q->l1_entries * 8 },
-        { q->reftable_offset, (uint64_t)q->reftable_entries * 8 },
-        { q->snapshots_offset, q->snapshots_size },
-    };
-
-    for (unsigned i = 0; i < ARRAY_LEN(areas); i++) {
-        if (areas[i].len && host < areas[i].start + areas[i].len &&
-            areas[i].start < host + bytes) {
-            return true;
-        }
-    }
-    return false;
-}
-
 typedef struct WritePlan {
     bool in_place, reuse, whole_cow;
     uint64_t guest;            /* of the first cluster */
@@ -431,7 +412,7 @@ static int co_plan(Qcow2 *q, uint64_t offset, uint64_t bytes, WritePlan *plan)
                                                                           to);
 
         if (sub_type(q, entry, bitmap, 0) == MAP_INVALID || (over && (host & (cs - 1))) ||
-            (over && !q->has_data_file && hits_metadata(q, host, cs))) {
+            (over && !q->has_data_file && qcow2_hits_metadata(q, host, cs))) {
             return -EIO;
         }
         if (n == 0) {
@@ -623,7 +604,7 @@ int co_qcow2_write_compressed(BlockNode *node, uint64_t offset, IoSpan span)
     int ret;
 
     if (q->has_data_file || (offset & (q->cluster_size - 1)) || span.len > q->cluster_size ||
-        (span.len < q->cluster_size && offset + span.len != node->length)) {
+        (span.len < q->cluster_size && align_up(offset + span.len, 512) != node->length)) {
         return q->has_data_file ? -ENOTSUP : -EINVAL;
     }
     io_span_to_buf(span, in);

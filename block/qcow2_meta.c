@@ -473,6 +473,25 @@ int co_refblock_ensure(Qcow2 *q, uint64_t cluster, bool *created)
 
 /* ---- allocation ---- */
 
+/* A mapping that would let the guest write over the tables themselves. */
+bool qcow2_hits_metadata(const Qcow2 *q, uint64_t host, uint64_t bytes)
+{
+    const struct { uint64_t start, len; } areas[] = {
+        { 0, q->cluster_size },
+        { q->l1_offset, (uint64_t)q->l1_entries * 8 },
+        { q->reftable_offset, (uint64_t)q->reftable_entries * 8 },
+        { q->snapshots_offset, q->snapshots_size },
+    };
+
+    for (unsigned i = 0; i < ARRAY_LEN(areas); i++) {
+        if (areas[i].len && host < areas[i].start + areas[i].len &&
+            areas[i].start < host + bytes) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int co_alloc(Qcow2 *q, uint64_t want, bool exact, uint64_t *host, uint64_t *got)
 {
     uint64_t cluster = q->free_index, run = 0, value;
@@ -517,6 +536,10 @@ int co_alloc(Qcow2 *q, uint64_t want, bool exact, uint64_t *host, uint64_t *got)
             run = 0;
             cluster++;
         }
+    }
+    /* Counts of a damaged image may call anything free. */
+    if (qcow2_hits_metadata(q, (cluster - run) << q->cluster_bits, run << q->cluster_bits)) {
+        return -EIO;
     }
     for (uint64_t i = cluster - run; i < cluster; i++) {
         ret = co_refcount_add(q, i, 1);

@@ -390,7 +390,17 @@ bool qcow2_snapshot_create(BlockNode *node, const char *name, const SnapshotInfo
         qcow2_snapshot_free(s);
     }
     co_mutex_unlock(&q->lock);
-    return ret == 0 || error_set_errno(error, -ret, "Could not create snapshot '%s'", name);
+    if (ret < 0 && !q->broken) {
+        CheckResult undo = { 0 };
+
+        /* Counts that were raised for a snapshot that is not there are plain leaks. */
+        qcow2_check(node, CHECK_FIX_LEAKS | CHECK_FIX_ERRORS, &undo, NULL);
+    }
+    if (ret == -ERANGE) {
+        return error_set(error, "Refcounts of %u bits cannot count one more snapshot; convert the "
+                         "image to one with more refcount_bits", q->refcount_bits);
+    }
+    return ret == 0 || error_set_errno(error, -ret, "Could not write to the image");
 }
 
 static int read_l1(Qcow2 *q, const Qcow2Snapshot *s, uint64_t **l1)
@@ -460,7 +470,7 @@ bool qcow2_snapshot_apply(BlockNode *node, const char *id, GError **error)
     co_mutex_lock(&q->lock);
     ret = end(q, co_apply(q, s));
     co_mutex_unlock(&q->lock);
-    return ret == 0 || error_set_errno(error, -ret, "Could not apply snapshot '%s'", id);
+    return ret == 0 || error_set_errno(error, -ret, "Could not write to the image");
 }
 
 static int co_delete(Qcow2 *q, int index)
@@ -500,7 +510,7 @@ bool qcow2_snapshot_delete(BlockNode *node, const char *id, GError **error)
     co_mutex_lock(&q->lock);
     ret = end(q, co_delete(q, index));
     co_mutex_unlock(&q->lock);
-    return ret == 0 || error_set_errno(error, -ret, "Could not delete snapshot '%s'", id);
+    return ret == 0 || error_set_errno(error, -ret, "Could not write to the image");
 }
 
 static void info_free(gpointer p)

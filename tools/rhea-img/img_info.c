@@ -62,13 +62,14 @@ static bool print_specific(const char *key, Json *value, void *opaque)
 
 static void print_info(BlockNode *node, Json *info)
 {
-    g_autofree char *size = human_size(node_length(node));
+    uint64_t length = align_up(node_length(node), 512);
+    g_autofree char *size = human_size(length);
     Json *specific = json_lookup(info, "format-specific");
     uint64_t actual = 0;
     bool dirty = false;
 
     printf("image: %s\nfile format: %s\nvirtual size: %s (%" PRIu64 " bytes)\n",
-           node_filename(node), node_format(node), size, node_length(node));
+           node_filename(node), node_format(node), size, length);
     if (json_get_uint(json_lookup(info, "actual-size"), &actual)) {
         g_autofree char *text = human_size(actual);
 
