@@ -13,9 +13,9 @@ enum { CF = FX_CF, PF = FX_PF, AF = FX_AF, ZF = FX_ZF, SF = FX_SF, OF = FX_OF, D
 #define C(f) FX_C(f)
 #define U(f) FX_U(f)
 
-/* Weak: a row whose function is not linked in decodes to #UD. */
+/* The semantic functions; sem.h has the same for their files. */
 #define INSN(o, m, n, s, d, a, b, c, mo, fe, fx, at) \
-    void sem_##s(X86Cpu *cpu, const Insn *insn) __attribute__((weak));
+    void sem_##s(X86Cpu *cpu, const Insn *insn);
 #include "target-x86/insn/map_all.def"
 #undef INSN
 
