@@ -19,6 +19,7 @@
 #include "target-x86/bus.h"
 #include "target-x86/code.h"
 #include "target-x86/debug.h"
+#include "target-x86/debug.h"
 #include "target-x86/interp_int.h"
 
 #define HASH_BITS 15
@@ -465,36 +466,18 @@ static void run_one(X86Cpu *cpu)
     run_block(cpu, scratch);
 }
 
-/* DR0..DR3 armed for execution at this address: the bits for DR6. */
-static uint64_t breakpoint_hit(const X86Cpu *cpu)
-{
-    uint64_t va = cpu->rip + (cpu->mode & MODE_CS64 ? 0 : cpu->segs[SEG_CS].base), hit = 0;
-
-    for (unsigned i = 0; i < 4; i++) {
-        if ((cpu->dr[7] >> (2 * i) & 3) && !(cpu->dr[7] >> (16 + 4 * i) & 3) && cpu->dr[i] == va) {
-            hit |= 1ull << i;
-        }
-    }
-    return hit;
-}
-
 /* One instruction with everything that single-stepping, breakpoints and RF ask for. */
 static void run_careful(X86Cpu *cpu)
 {
-    bool tf = cpu->eflags & FLAG_TF;
-    bool shadow = cpu->interrupt_shadow;
-    uint64_t hit;
+    bool tf = cpu->eflags & FLAG_TF, held;
 
-    if (!(cpu->eflags & FLAG_RF) && (cpu->mode & MODE_DEBUG)) {
-        hit = breakpoint_hit(cpu);
-        if (hit) {
-            cpu_raise_debug(cpu, hit);
-        }
-    }
+    x86_debug_before(cpu);
     cpu->eflags &= ~FLAG_RF;
     cpu->interrupt_shadow = false;
     run_one(cpu);
-    x86_debug_after(cpu, tf && !(shadow && cpu->interrupt_shadow));
+    /* MOV SS and POP SS hold back the trap, too; STI does not. */
+    held = cpu->interrupt_shadow && cpu->insn && cpu->insn->op[0].kind == OPK_SEG;
+    x86_debug_after(cpu, tf && !held);
 }
 
 /* Something other than running the next block is due.  False: *exit says why to return. */
