@@ -103,7 +103,8 @@ void x86_cpu_reset(X86Cpu *cpu, bool init)
     x86_tlb_flush(cpu, true);
     for (unsigned idx = 0; idx < X86_MMU_COUNT; idx++) {
         for (unsigned i = 0; i < X86_TLB_SIZE; i++) {
-            cpu->tlb[idx][i] = (X86TlbEntry){ X86_TLB_POISON, X86_TLB_POISON, X86_TLB_POISON, NULL };
+            cpu->tlb[idx][i] = (X86TlbEntry){ X86_TLB_POISON_TAG(i), X86_TLB_POISON_TAG(i),
+                                                  X86_TLB_POISON_TAG(i), NULL };
             cpu->tlb_phys[idx][i] = (X86TlbPhys){ .va = X86_TLB_POISON };
         }
     }

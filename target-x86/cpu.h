@@ -81,7 +81,7 @@ G_STATIC_ASSERT(sizeof(X87State) == 160);
 
 /*
  * One entry per 4 KiB virtual page.  A tag is the page's linear address when that kind of access
- * may go straight to `host`, or X86_TLB_POISON when it must take the slow path (not present, no
+ * may go straight to `host`, or X86_TLB_POISON_TAG(set) when it must take the slow path (not present, no
  * permission, MMIO, page holds translated code, dirty logging, watchpoint, A or D bit clear).
  * The test `(va ^ tag) <= 4096 - size` covers a wrong page and a page crossing at once.
  * Stored with the host address of the page's first byte, so that host + (va ^ tag) is the datum.
@@ -93,7 +93,10 @@ typedef struct X86TlbEntry {
 } X86TlbEntry;
 G_STATIC_ASSERT(sizeof(X86TlbEntry) == 32);
 
-#define X86_TLB_POISON (~0ull)
+#define X86_TLB_POISON (~0ull)          /* X86TlbPhys.va: no page */
+/* A tag for set SET that no address which looks there can match, not even one of the last page:
+ * it names a page of another set. */
+#define X86_TLB_POISON_TAG(set) ((uint64_t)((set) ^ 1) << 12)
 #define X86_TLB_BITS 10
 #define X86_TLB_SIZE (1u << X86_TLB_BITS)
 

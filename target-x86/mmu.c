@@ -314,9 +314,9 @@ static void entry_drop(X86Cpu *cpu, unsigned idx, unsigned set)
 {
     X86TlbEntry *e = &cpu->tlb[idx][set];
 
-    __atomic_store_n(&e->tag_r, X86_TLB_POISON, __ATOMIC_RELAXED);
-    __atomic_store_n(&e->tag_w, X86_TLB_POISON, __ATOMIC_RELAXED);
-    __atomic_store_n(&e->tag_x, X86_TLB_POISON, __ATOMIC_RELAXED);
+    __atomic_store_n(&e->tag_r, X86_TLB_POISON_TAG(set), __ATOMIC_RELAXED);
+    __atomic_store_n(&e->tag_w, X86_TLB_POISON_TAG(set), __ATOMIC_RELAXED);
+    __atomic_store_n(&e->tag_x, X86_TLB_POISON_TAG(set), __ATOMIC_RELAXED);
     cpu->tlb_phys[idx][set].va = X86_TLB_POISON;
 }
 
@@ -380,7 +380,7 @@ const X86TlbPhys *x86_mmu_fill(X86Cpu *cpu, uint64_t va, X86Access access, X86Mm
             /* Pairs with code_map_add(): either it finds the tag, or we find its mark. */
             __atomic_thread_fence(__ATOMIC_SEQ_CST);
             if (cpu->code && code_map_has(cpu->code, p->gpa)) {
-                __atomic_store_n(&e->tag_w, X86_TLB_POISON, __ATOMIC_RELAXED);
+                __atomic_store_n(&e->tag_w, X86_TLB_POISON_TAG(set), __ATOMIC_RELAXED);
                 p->attr |= X86_PAGE_CODE;
             }
         }
@@ -503,9 +503,11 @@ void x86_tlb_poison_page(X86Cpu *cpu, uint64_t gpa, bool watch)
             if (__atomic_load_n(&cpu->tlb_phys[idx][set].gpa, __ATOMIC_RELAXED) != gpa) {
                 continue;
             }
-            __atomic_store_n(&cpu->tlb[idx][set].tag_w, X86_TLB_POISON, __ATOMIC_RELAXED);
+            __atomic_store_n(&cpu->tlb[idx][set].tag_w, X86_TLB_POISON_TAG(set),
+                             __ATOMIC_RELAXED);
             if (watch) {
-                __atomic_store_n(&cpu->tlb[idx][set].tag_r, X86_TLB_POISON, __ATOMIC_RELAXED);
+                __atomic_store_n(&cpu->tlb[idx][set].tag_r, X86_TLB_POISON_TAG(set),
+                             __ATOMIC_RELAXED);
             }
             __atomic_fetch_or(&cpu->tlb_phys[idx][set].attr, watch ? X86_PAGE_WATCH : X86_PAGE_CODE,
                               __ATOMIC_RELAXED);
