@@ -374,6 +374,19 @@ static bool check_removable(const BlockBackend *blk, GError **error)
            error_set(error, "Device '%s' is not removable", label(blk));
 }
 
+/* The user moves the tray; the device has it open or shut afterwards. */
+static void move_tray(BlockBackend *blk, bool loaded)
+{
+    bool was_open = tray_open(blk);
+
+    if (blk->ops && blk->ops->medium_changed) {
+        blk->ops->medium_changed(blk->device, loaded);
+    }
+    if (tray_open(blk) != was_open) {
+        blk_tray_moved(blk, !was_open);
+    }
+}
+
 bool blk_open_tray(BlockBackend *blk, bool force, GError **error)
 {
     bool locked = blk->ops && blk->ops->medium_is_locked &&
@@ -392,9 +405,7 @@ bool blk_open_tray(BlockBackend *blk, bool force, GError **error)
         return error_set(error, "Device '%s' is locked and force was not specified, wait for "
                          "tray to open and try again", label(blk));
     }
-    if (blk->ops && blk->ops->medium_changed) {
-        blk->ops->medium_changed(blk->device, false);
-    }
+    move_tray(blk, false);
     return true;
 }
 
@@ -403,9 +414,7 @@ bool blk_close_tray(BlockBackend *blk, GError **error)
     if (!check_removable(blk, error)) {
         return false;
     }
-    if (blk->ops && blk->ops->medium_changed) {
-        blk->ops->medium_changed(blk->device, true);
-    }
+    move_tray(blk, true);
     return true;
 }
 

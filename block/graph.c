@@ -28,7 +28,7 @@ BlockNode *node_by_name(const char *name)
     for (unsigned i = 0; all_nodes && i < all_nodes->len; i++) {
         BlockNode *node = all_nodes->pdata[i];
 
-        if (g_str_equal(node->name, name)) {
+        if (g_strcmp0(node->name, name) == 0) {
             return node;
         }
     }

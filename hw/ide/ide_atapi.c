@@ -614,7 +614,7 @@ static void cmd_prevent_removal(IdeDrive *d)
 void ide_atapi_medium_changed(IdeDrive *d, bool loaded)
 {
     d->nb_sectors = blk_length(d->blk) / IDE_SECTOR;
-    d->tray_open = !loaded && d->tray_open;
+    d->tray_open = !loaded;      /* the user takes and puts discs with the tray */
     d->media_changed = true;
     d->media_event = true;
 }
