@@ -18,6 +18,11 @@ static inline uint64_t size_mask(unsigned size)
     return size == 8 ? ~0ull : (1ull << (8 * size)) - 1;
 }
 
+static inline int64_t sign_extended(uint64_t value, unsigned size)
+{
+    return (int64_t)(value << (64 - 8 * size)) >> (64 - 8 * size);
+}
+
 /* Replace the given CC_* bits. */
 static inline void cc_set(X86Cpu *cpu, uint32_t mask, uint32_t bits)
 {
