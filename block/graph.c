@@ -548,7 +548,9 @@ static bool open_backing(BlockNode *node, NodeOpts *opts, GError **error)
     flags |= ((node->flags >> 16) + 1) << 16;       /* how deep we are */
     node->backing = node_open_child(node, "backing", full, opts, flags, error);
     if (!node->backing) {
-        g_prefix_error(error, "Could not open backing file: ");
+        if (!(node->flags >> 16)) {    /* once is enough, however deep the chain */
+            g_prefix_error(error, "Could not open backing file: ");
+        }
         return false;
     }
     return true;

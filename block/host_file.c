@@ -509,6 +509,12 @@ static bool file_open(BlockNode *node, NodeOpts *opts, GError **error)
         }
         return error_set_errno(error, err, "Could not open '%s'", path);
     }
+    if (fstat(f->fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+        close(f->fd);
+        f->fd = -1;
+        return error_set(error, "Could not open '%s': it is a directory; give the file of a disk "
+                         "image", path);
+    }
     if (fstat(f->fd, &st) < 0 || (wants_file && !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) ||
         (!wants_file && !S_ISBLK(st.st_mode) && !S_ISCHR(st.st_mode))) {
         close(f->fd);
