@@ -169,6 +169,72 @@ static void test_direct_io_read_modify_write(void)
     node_unref(node);
 }
 
+/* Many requests in flight through worker threads: they may not mix up each other's clusters. */
+static void test_parallel_qcow2(void)
+{
+    enum { LENGTH = 4 << 20, ROUNDS = 60, DEPTH = 32, MAX_BYTES = 40000 };
+    g_autofree char *path = g_build_filename(folder, "par.qcow2", NULL);
+    g_autofree uint8_t *shadow = g_malloc0(LENGTH);
+    g_autofree uint8_t *all = g_malloc(LENGTH);
+    g_autofree uint8_t *buf = g_malloc((size_t)DEPTH * MAX_BYTES);
+    g_autoptr(GRand) rand = g_rand_new_with_seed(3);
+    g_autoptr(NodeOpts) create = node_opts_new();
+    g_autoptr(GError) error = NULL;
+    CheckResult result = { 0 };
+    BlockNode *node;
+    BlockBackend *blk = blk_new("par");
+
+    node_opts_set(create, "size", "4M");
+    node_opts_set(create, "cluster_size", "4096");
+    g_assert_true(image_create(path, "qcow2", create, &error));
+    node = node_open(path, NULL, NODE_OPEN_RDWR, &error);
+    g_assert_no_error(error);
+    g_assert_true(blk_insert_node(blk, node, true, &error));
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        Wait w[DEPTH] = { { false, 0 } };
+        struct iovec iov[DEPTH];
+
+        for (unsigned i = 0; i < DEPTH; i++) {
+            /* Neighbours share clusters, but no byte. */
+            uint64_t slot = LENGTH / DEPTH, at = i * slot;
+            gint32 skip = g_rand_int_range(rand, 0, (gint32)slot - MAX_BYTES);
+            gint32 bytes = g_rand_int_range(rand, 1, MAX_BYTES);
+
+            if (i & 1) {
+                skip = 0;                       /* right behind the one before */
+            } else {
+                skip = (gint32)slot - bytes;
+            }
+            at += (uint64_t)skip + 1000;         /* so that pairs meet within a cluster */
+            memset(buf + (size_t)i * MAX_BYTES, g_rand_int_range(rand, 1, 255), (size_t)bytes);
+            memcpy(shadow + at, buf + (size_t)i * MAX_BYTES, (size_t)bytes);
+            iov[i] = (struct iovec){ buf + (size_t)i * MAX_BYTES, (size_t)bytes };
+            blk_aio_pwritev(blk, at, &iov[i], 1, 0, wait_done, &w[i]);
+        }
+        if (round % 8 == 0) {
+            g_assert_cmpint(blk_flush(blk), ==, 0);
+        }
+        for (unsigned i = 0; i < DEPTH; i++) {
+            while (!w[i].done) {
+                event_loop_iterate(event_loop_main(), true);
+            }
+            g_assert_cmpint(w[i].ret, ==, 0);
+        }
+        if (round % 16 == 15) {
+            uint64_t at = (uint64_t)g_rand_int_range(rand, 0, LENGTH - 100000);
+
+            g_assert_cmpint(blk_write_zeroes(blk, at, 100000, BLK_REQ_MAY_UNMAP), ==, 0);
+            memset(shadow + at, 0, 100000);
+        }
+    }
+    g_assert_cmpint(blk_pread(blk, 0, all, LENGTH), ==, 0);
+    g_assert_cmpmem(all, LENGTH, shadow, LENGTH);
+    g_assert_true(node_check(node, 0, &result, &error));
+    g_assert_cmpuint(result.corruptions, ==, 0);
+    blk_unref(blk);
+    node_unref(node);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -183,6 +249,7 @@ int main(int argc, char **argv)
     g_test_add_func("/block/graph/medium-change", test_medium_change);
     g_test_add_func("/block/graph/json-window", test_json_filename_and_window);
     g_test_add_func("/block/graph/direct", test_direct_io_read_modify_write);
+    g_test_add_func("/block/graph/parallel-qcow2", test_parallel_qcow2);
     ret = g_test_run();
     g_autofree char *command = g_strdup_printf("rm -r '%s'", folder);
     return system(command) == 0 ? ret : 1;
