@@ -84,8 +84,9 @@ static bool choose_bus(Vm *vm, const DeviceType *type, const char *name, Bus **b
     return true;
 }
 
-Device *create_device(Vm *vm, const Json *props, bool hotplug, GError **error)
+Device *create_device(Vm *vm, const Json *props, CreateOrigin origin, GError **error)
 {
+    bool hotplug = origin == CREATE_HOTPLUG;
     static const char *const skip[] = { "driver", "id", "bus", NULL };
     const char *driver = json_lookup_string(props, "driver");
     const char *id = json_lookup_string(props, "id");
@@ -119,7 +120,7 @@ Device *create_device(Vm *vm, const Json *props, bool hotplug, GError **error)
     }
     dev->id = g_strdup(id);
     dev->hotplugged = hotplug;
-    dev->opts_json = json_to_string(props);
+    dev->opts_json = origin == CREATE_DEFAULT ? NULL : json_to_string(props);
     setting.obj = OBJECT(dev);
     if (!json_dict_foreach(props, set_one, &setting) || !device_realize(dev, bus, error)) {
         object_unref(OBJECT(dev));

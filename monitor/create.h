@@ -12,9 +12,15 @@
 #include "base/json.h"
 #include "vm/vm.h"
 
+typedef enum CreateOrigin {
+    CREATE_DEFAULT,          /* part of the machine unless refused: lands in /machine/unattached */
+    CREATE_COLD,             /* -device */
+    CREATE_HOTPLUG,          /* device_add */
+} CreateOrigin;
+
 /* "driver", "id" and "bus" are taken out of PROPS, the rest are properties.  Realized and
  * plugged; the reference belongs to the tree. */
-Device *create_device(Vm *vm, const Json *props, bool hotplug, GError **error);
+Device *create_device(Vm *vm, const Json *props, CreateOrigin origin, GError **error);
 /* "qom-type" and "id" likewise; a child of /objects. */
 Object *create_object(Vm *vm, const Json *props, GError **error);
 bool delete_object(Vm *vm, const char *id, GError **error);

@@ -194,7 +194,7 @@ bool qmp_device_list_properties(QmpCall *call, const QmpDeviceListPropertiesArgs
 
 bool qmp_device_add(QmpCall *call, const Json *args, GError **error)
 {
-    return create_device(call->vm, args, true, error) != NULL;
+    return create_device(call->vm, args, CREATE_HOTPLUG, error) != NULL;
 }
 
 bool qmp_device_del(QmpCall *call, const QmpDeviceDelArgs *args, GError **error)

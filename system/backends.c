@@ -237,7 +237,7 @@ static bool plug(System *sys, const char *driver, const char *bus, int unit, con
     if (drive) {
         json_set(props, "drive", json_new_string(drive));
     }
-    return create_device(sys->vm, props, false, error) != NULL;
+    return create_device(sys->vm, props, CREATE_DEFAULT, error) != NULL;
 }
 
 static bool plug_drive(System *sys, const Drive *d, GError **error)
@@ -397,7 +397,7 @@ bool opt_debugcon(System *sys, const char *arg, GError **error)
     json_set(props, "driver", json_new_string("isa-debugcon"));
     json_set(props, "iobase", json_new_int(0xe9));
     json_set(props, "chardev", json_new_string("debugcon"));
-    return create_device(sys->vm, props, false, error) != NULL;
+    return create_device(sys->vm, props, CREATE_DEFAULT, error) != NULL;
 }
 
 void disconnect_backends(System *sys)

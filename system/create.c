@@ -271,7 +271,7 @@ static bool make(System *sys, Json *take, GError **error)
 {
     g_autoptr(Json) props = take;
 
-    return create_device(sys->vm, props, false, error) != NULL;
+    return create_device(sys->vm, props, CREATE_DEFAULT, error) != NULL;
 }
 
 static bool make_ports(System *sys, GPtrArray *specs, const char *driver, const char *prefix,

@@ -264,7 +264,7 @@ bool opt_device(System *sys, const char *arg, GError **error)
         }
         exit(0);
     }
-    return create_device(sys->vm, props, false, error) != NULL;
+    return create_device(sys->vm, props, CREATE_COLD, error) != NULL;
 }
 
 bool opt_object(System *sys, const char *arg, GError **error)

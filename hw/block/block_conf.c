@@ -20,7 +20,8 @@ static bool check_block_size(Device *dev, const char *prop, uint64_t size, GErro
 bool block_conf_attach(BlockConf *conf, Device *dev, bool removable, bool read_only,
                        const BlkDeviceOps *ops, void *opaque, GError **error)
 {
-    g_autofree char *name = device_describe(dev);
+    /* As QMP knows it. */
+    g_autofree char *name = dev->id ? g_strdup(dev->id) : object_path(OBJECT(dev));
     BlkAttachConf attach = {
         .device_name = name,
         .removable = removable,
