@@ -87,11 +87,14 @@ void code_map_detach_engine(X86CodeMap *map, void *opaque)
     g_mutex_unlock(&map->lock);
 }
 
-/* Granules of the page touched by [offset, offset + len). */
+/* Granules of the page touched by [offset, offset + len); none if LEN is 0. */
 static uint64_t granule_mask(unsigned offset, unsigned len)
 {
     unsigned first = offset >> 6, last = (offset + len - 1) >> 6;
 
+    if (len == 0) {
+        return 0;
+    }
     return BITMASK64(first, last - first + 1);
 }
 
