@@ -451,6 +451,7 @@ static inline void run_block(X86Cpu *cpu, Block *block)
     cpu->insn_count += block->count;
     cpu->block_rip = cpu->rip;
     block->insns[0].run(cpu, block->insns);
+    cpu->interp->current = NULL;
 }
 
 /* The instruction at rip alone. */

@@ -60,7 +60,7 @@ static inline void *fast_write(X86Cpu *cpu, const Insn *insn, unsigned size)
     }                                                                                       \
     HANDLER(name##_rm##bits)                                                                \
     {                                                                                       \
-        const T *p = fast_read(cpu, insn, sizeof(T));                                       \
+        const T##_un *p = fast_read(cpu, insn, sizeof(T));                                  \
         uint32_t cc = cpu->cc;                                                              \
         if (G_UNLIKELY(!p)) { SLOW; return; }                                               \
         SET##bits(0, alu_##name##bits(GET##bits(0), *p, &cc));                              \
@@ -69,7 +69,7 @@ static inline void *fast_write(X86Cpu *cpu, const Insn *insn, unsigned size)
     }                                                                                       \
     HANDLER(name##_mr##bits)                                                                \
     {                                                                                       \
-        T *p = fast_write(cpu, insn, sizeof(T));                                            \
+        T##_un *p = fast_write(cpu, insn, sizeof(T));                                       \
         uint32_t cc = cpu->cc;                                                              \
         if (G_UNLIKELY(!p)) { SLOW; return; }                                               \
         *p = alu_##name##bits(*p, GET##bits(2), &cc);                                       \
@@ -78,7 +78,7 @@ static inline void *fast_write(X86Cpu *cpu, const Insn *insn, unsigned size)
     }                                                                                       \
     HANDLER(name##_mi##bits)                                                                \
     {                                                                                       \
-        T *p = fast_write(cpu, insn, sizeof(T));                                            \
+        T##_un *p = fast_write(cpu, insn, sizeof(T));                                       \
         uint32_t cc = cpu->cc;                                                              \
         if (G_UNLIKELY(!p)) { SLOW; return; }                                               \
         *p = alu_##name##bits(*p, insn->imm, &cc);                                          \
@@ -90,21 +90,21 @@ static inline void *fast_write(X86Cpu *cpu, const Insn *insn, unsigned size)
     HANDLER(name##_ri##bits) { cpu->cc = alu_##name##bits(GET##bits(1), insn->imm); NEXT; } \
     HANDLER(name##_rm##bits)                                                                \
     {                                                                                       \
-        const T *p = fast_read(cpu, insn, sizeof(T));                                       \
+        const T##_un *p = fast_read(cpu, insn, sizeof(T));                                  \
         if (G_UNLIKELY(!p)) { SLOW; return; }                                               \
         cpu->cc = alu_##name##bits(GET##bits(1), *p);                                       \
         NEXT;                                                                               \
     }                                                                                       \
     HANDLER(name##_mr##bits)                                                                \
     {                                                                                       \
-        const T *p = fast_read(cpu, insn, sizeof(T));                                       \
+        const T##_un *p = fast_read(cpu, insn, sizeof(T));                                  \
         if (G_UNLIKELY(!p)) { SLOW; return; }                                               \
         cpu->cc = alu_##name##bits(*p, GET##bits(2));                                       \
         NEXT;                                                                               \
     }                                                                                       \
     HANDLER(name##_mi##bits)                                                                \
     {                                                                                       \
-        const T *p = fast_read(cpu, insn, sizeof(T));                                       \
+        const T##_un *p = fast_read(cpu, insn, sizeof(T));                                  \
         if (G_UNLIKELY(!p)) { SLOW; return; }                                               \
         cpu->cc = alu_##name##bits(*p, insn->imm);                                          \
         NEXT;                                                                               \
@@ -119,7 +119,7 @@ static inline void *fast_write(X86Cpu *cpu, const Insn *insn, unsigned size)
     }                                                                                       \
     HANDLER(name##_m##bits)                                                                 \
     {                                                                                       \
-        T *p = fast_write(cpu, insn, sizeof(T));                                            \
+        T##_un *p = fast_write(cpu, insn, sizeof(T));                                       \
         uint32_t cc = cpu->cc;                                                              \
         if (G_UNLIKELY(!p)) { SLOW; return; }                                               \
         *p = alu_##name##bits(*p, &cc);                                                     \
@@ -155,21 +155,21 @@ static inline void *fast_write(X86Cpu *cpu, const Insn *insn, unsigned size)
     HANDLER(mov_ri##bits) { SET##bits(0, (T)insn->imm); NEXT; }                             \
     HANDLER(mov_rm##bits)                                                                   \
     {                                                                                       \
-        const T *p = fast_read(cpu, insn, sizeof(T));                                       \
+        const T##_un *p = fast_read(cpu, insn, sizeof(T));                                  \
         if (G_UNLIKELY(!p)) { SLOW; return; }                                               \
         SET##bits(0, *p);                                                                   \
         NEXT;                                                                               \
     }                                                                                       \
     HANDLER(mov_mr##bits)                                                                   \
     {                                                                                       \
-        T *p = fast_write(cpu, insn, sizeof(T));                                            \
+        T##_un *p = fast_write(cpu, insn, sizeof(T));                                       \
         if (G_UNLIKELY(!p)) { SLOW; return; }                                               \
         *p = GET##bits(1);                                                                  \
         NEXT;                                                                               \
     }                                                                                       \
     HANDLER(mov_mi##bits)                                                                   \
     {                                                                                       \
-        T *p = fast_write(cpu, insn, sizeof(T));                                            \
+        T##_un *p = fast_write(cpu, insn, sizeof(T));                                       \
         if (G_UNLIKELY(!p)) { SLOW; return; }                                               \
         *p = insn->imm;                                                                     \
         NEXT;                                                                               \
@@ -191,7 +191,7 @@ static inline void *fast_write(X86Cpu *cpu, const Insn *insn, unsigned size)
     }                                                                                       \
     HANDLER(imul2_rm##bits)                                                                 \
     {                                                                                       \
-        const T *p = fast_read(cpu, insn, sizeof(T));                                       \
+        const T##_un *p = fast_read(cpu, insn, sizeof(T));                                  \
         uint32_t cc = cpu->cc;                                                              \
         if (G_UNLIKELY(!p)) { SLOW; return; }                                               \
         SET##bits(0, alu_imul##bits(GET##bits(1), *p, &cc));                                \
@@ -217,7 +217,7 @@ ALU_WIDTHS_W(FAST_IMUL, imul2)
     HANDLER(name##_rr) { SET##bits(0, (D)(S)cpu->gpr[insn->op[1].reg]); NEXT; }             \
     HANDLER(name##_rm)                                                                      \
     {                                                                                       \
-        const S *p = fast_read(cpu, insn, sizeof(S));                                       \
+        const S##_un *p = fast_read(cpu, insn, sizeof(S));                                  \
         if (G_UNLIKELY(!p)) { SLOW; return; }                                               \
         SET##bits(0, (D)*p);                                                                \
         NEXT;                                                                               \
@@ -262,7 +262,7 @@ HANDLER(cdqe_any)
     HANDLER(push_r##bits)                                                                   \
     {                                                                                       \
         uint64_t sp = (cpu->gpr[R_RSP] - sizeof(T)) & cpu->lin_mask;                        \
-        T *p = (T *)x86_tlb_write(cpu, sp, sizeof(T), cpu->mmu_idx);                        \
+        T##_un *p = (T##_un *)x86_tlb_write(cpu, sp, sizeof(T), cpu->mmu_idx);              \
         if (G_UNLIKELY(!p)) { SLOW; return; }                                               \
         *p = GET##bits(1);                                                                  \
         cpu->gpr[R_RSP] = sp;                                                               \
@@ -271,7 +271,7 @@ HANDLER(cdqe_any)
     HANDLER(push_i##bits)                                                                   \
     {                                                                                       \
         uint64_t sp = (cpu->gpr[R_RSP] - sizeof(T)) & cpu->lin_mask;                        \
-        T *p = (T *)x86_tlb_write(cpu, sp, sizeof(T), cpu->mmu_idx);                        \
+        T##_un *p = (T##_un *)x86_tlb_write(cpu, sp, sizeof(T), cpu->mmu_idx);              \
         if (G_UNLIKELY(!p)) { SLOW; return; }                                               \
         *p = insn->imm;                                                                     \
         cpu->gpr[R_RSP] = sp;                                                               \
@@ -280,7 +280,7 @@ HANDLER(cdqe_any)
     HANDLER(pop_r##bits)                                                                    \
     {                                                                                       \
         uint64_t sp = cpu->gpr[R_RSP] & cpu->lin_mask;                                      \
-        const T *p = (T *)x86_tlb_read(cpu, sp, sizeof(T), cpu->mmu_idx);                   \
+        const T##_un *p = (T##_un *)x86_tlb_read(cpu, sp, sizeof(T), cpu->mmu_idx);         \
         T v;                                                                                \
         if (G_UNLIKELY(!p)) { SLOW; return; }                                               \
         v = *p;                                                                             \
@@ -291,7 +291,7 @@ HANDLER(cdqe_any)
     HANDLER(call_rel##bits)                                                                 \
     {                                                                                       \
         uint64_t sp = (cpu->gpr[R_RSP] - sizeof(T)) & cpu->lin_mask;                        \
-        T *p = (T *)x86_tlb_write(cpu, sp, sizeof(T), cpu->mmu_idx);                        \
+        T##_un *p = (T##_un *)x86_tlb_write(cpu, sp, sizeof(T), cpu->mmu_idx);              \
         if (G_UNLIKELY(!p)) { SLOW; return; }                                               \
         *p = cpu->block_rip + insn->off + insn->len;                                        \
         cpu->gpr[R_RSP] = sp;                                                               \
@@ -300,7 +300,7 @@ HANDLER(cdqe_any)
     HANDLER(ret_near##bits)                                                                 \
     {                                                                                       \
         uint64_t sp = cpu->gpr[R_RSP] & cpu->lin_mask, to;                                  \
-        const T *p = (T *)x86_tlb_read(cpu, sp, sizeof(T), cpu->mmu_idx);                   \
+        const T##_un *p = (T##_un *)x86_tlb_read(cpu, sp, sizeof(T), cpu->mmu_idx);         \
         if (G_UNLIKELY(!p)) { SLOW; return; }                                               \
         to = *p;                                                                            \
         if (G_UNLIKELY((uint64_t)(((int64_t)to >> 47) + 1) > 1)) { SLOW; return; }          \

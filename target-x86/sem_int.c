@@ -29,9 +29,9 @@
         T b = insn_read(cpu, insn, 2);                                                      \
         uint32_t cc = cpu->cc;                                                              \
         if (insn->op[0].kind == OPK_MEM) {                                                  \
-            T *p = insn_rmw(cpu, insn, sizeof(T));                                          \
+            T##_un *p = insn_rmw(cpu, insn, sizeof(T));                                     \
             if (insn_is_locked(insn)) {                                                     \
-                alu_lock_##name##bits(p, b, &cc);                                           \
+                alu_lock_##name##bits((T *)p, b, &cc);                                           \
             } else {                                                                        \
                 *p = alu_##name##bits(*p, b, &cc);                                          \
             }                                                                               \
@@ -53,9 +53,9 @@
     {                                                                                       \
         uint32_t cc = cpu->cc;                                                              \
         if (insn->op[0].kind == OPK_MEM) {                                                  \
-            T *p = insn_rmw(cpu, insn, sizeof(T));                                          \
+            T##_un *p = insn_rmw(cpu, insn, sizeof(T));                                     \
             if (insn_is_locked(insn)) {                                                     \
-                alu_lock_##name##bits(p, &cc);                                              \
+                alu_lock_##name##bits((T *)p, &cc);                                              \
             } else {                                                                        \
                 *p = alu_##name##bits(*p, &cc);                                             \
             }                                                                               \
@@ -71,7 +71,7 @@
         uint8_t count = insn_read(cpu, insn, 2);                                            \
         uint32_t cc = cpu->cc;                                                              \
         if (insn->op[0].kind == OPK_MEM) {                                                  \
-            T *p = insn_rmw(cpu, insn, sizeof(T));                                          \
+            T##_un *p = insn_rmw(cpu, insn, sizeof(T));                                     \
             *p = alu_##name##bits(*p, count, &cc);                                          \
             x86_rmw_end(cpu);                                                               \
         } else {                                                                            \
@@ -86,7 +86,7 @@
         uint8_t count = insn_read(cpu, insn, 3);                                            \
         uint32_t cc = cpu->cc;                                                              \
         if (insn->op[0].kind == OPK_MEM) {                                                  \
-            T *p = insn_rmw(cpu, insn, sizeof(T));                                          \
+            T##_un *p = insn_rmw(cpu, insn, sizeof(T));                                     \
             *p = alu_##name##bits(*p, b, count, &cc);                                       \
             x86_rmw_end(cpu);                                                               \
         } else {                                                                            \
@@ -423,8 +423,8 @@ void sem_bswap(X86Cpu *cpu, const Insn *insn)
     {                                                                                       \
         T b = insn_read(cpu, insn, 1), a;                                                   \
         if (insn->op[0].kind == OPK_MEM) {                                                  \
-            T *p = insn_rmw(cpu, insn, sizeof(T));                                          \
-            a = __atomic_exchange_n(p, b, __ATOMIC_SEQ_CST);                                \
+            T##_un *p = insn_rmw(cpu, insn, sizeof(T));                                     \
+            a = __atomic_exchange_n((T *)p, b, __ATOMIC_SEQ_CST);                                \
             x86_rmw_end(cpu);                                                               \
         } else {                                                                            \
             a = insn_read(cpu, insn, 0);                                                    \
@@ -437,9 +437,9 @@ void sem_bswap(X86Cpu *cpu, const Insn *insn)
         T b = insn_read(cpu, insn, 1), a;                                                   \
         uint32_t cc;                                                                        \
         if (insn->op[0].kind == OPK_MEM) {                                                  \
-            T *p = insn_rmw(cpu, insn, sizeof(T));                                          \
+            T##_un *p = insn_rmw(cpu, insn, sizeof(T));                                     \
             if (insn_is_locked(insn)) {                                                     \
-                a = __atomic_fetch_add(p, b, __ATOMIC_SEQ_CST);                             \
+                a = __atomic_fetch_add((T *)p, b, __ATOMIC_SEQ_CST);                             \
                 alu_add##bits(a, b, &cc);                                                   \
             } else {                                                                        \
                 a = *p;                                                                     \
@@ -460,8 +460,8 @@ void sem_bswap(X86Cpu *cpu, const Insn *insn)
     {                                                                                       \
         T b = insn_read(cpu, insn, 2), expect = cpu->gpr[R_RAX], old = expect;              \
         if (insn->op[0].kind == OPK_MEM) {                                                  \
-            T *p = insn_rmw(cpu, insn, sizeof(T));                                          \
-            __atomic_compare_exchange_n(p, &old, b, false, __ATOMIC_SEQ_CST,                \
+            T##_un *p = insn_rmw(cpu, insn, sizeof(T));                                     \
+            __atomic_compare_exchange_n((T *)p, &old, b, false, __ATOMIC_SEQ_CST,                \
                                         __ATOMIC_SEQ_CST);                                  \
             x86_rmw_end(cpu);                                                               \
         } else {                                                                            \
