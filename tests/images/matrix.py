@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Images both ways: made by rhea-img and read by Debian's qemu-img, and the other way round.
 
-usage: matrix.py RHEA_IMG [QEMU_IMG]     (exit 77: qemu-img is not installed)
+usage: matrix.py RHEA_IMG [QEMU_IMG]     (all skipped where qemu-img is missing)
 
 Every case is one line of TAP.  The content is random but seeded, with holes, zero runs and
 compressible parts, so that a failure repeats.
@@ -183,7 +183,7 @@ def cases(src, size):
 def main():
     if not QEMU:
         print('1..0 # SKIP qemu-img (package qemu-utils) is not installed')
-        return 77
+        return 0
     only = os.environ.get('ONLY', '')
     folder = tempfile.mkdtemp(prefix='rhea-images-')
     failed = n = 0
