@@ -42,6 +42,8 @@ bool x86_deliver_event(X86Cpu *cpu) G_GNUC_WARN_UNUSED_RESULT;
  * a triple fault resulted.
  */
 bool x86_service_requests(X86Cpu *cpu) G_GNUC_WARN_UNUSED_RESULT;
+/* The part of it for INIT and SIPI alone, which raises nothing. */
+void x86_service_startup(X86Cpu *cpu);
 /* The chain of exceptions behind the latest delivery, one readable block, with the descriptor or
  * page walk that failed in words: for the log when a triple fault stops or resets the guest. */
 void x86_describe_faults(X86Cpu *cpu, GString *out);

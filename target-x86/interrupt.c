@@ -394,14 +394,10 @@ static bool deliver_now(X86Cpu *cpu, X86Event event)
     return x86_deliver_event(cpu);
 }
 
-bool x86_service_requests(X86Cpu *cpu)
+void x86_service_startup(X86Cpu *cpu)
 {
     uint32_t r = atomic_load(&cpu->requests);
 
-    if (r & X86_REQ_TLB_FLUSH) {
-        x86_cpu_request_clear(cpu, X86_REQ_TLB_FLUSH);
-        x86_tlb_flush(cpu, true);
-    }
     if ((r & X86_REQ_INIT) && !cpu->smm) {
         x86_cpu_request_clear(cpu, X86_REQ_INIT);
         x86_cpu_reset(cpu, true);
@@ -415,6 +411,19 @@ bool x86_service_requests(X86Cpu *cpu)
         if (cpu->wait_sipi) {
             start_up(cpu);
         }
+    }
+}
+
+bool x86_service_requests(X86Cpu *cpu)
+{
+    uint32_t r = atomic_load(&cpu->requests);
+
+    if (r & X86_REQ_TLB_FLUSH) {
+        x86_cpu_request_clear(cpu, X86_REQ_TLB_FLUSH);
+        x86_tlb_flush(cpu, true);
+    }
+    if (r & (X86_REQ_INIT | X86_REQ_SIPI)) {
+        x86_service_startup(cpu);
     }
     if (cpu->wait_sipi) {
         return true;

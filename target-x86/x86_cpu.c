@@ -239,6 +239,8 @@ X86CpuDevice *x86_cpu_create(Vm *vm, const char *text, unsigned index, uint32_t 
 {
     g_auto(GStrv) words = g_strsplit(text, ",", -1);
     g_autofree char *type = g_strconcat(words[0], X86_CPU_TYPE_SUFFIX, NULL);
+    const AccelType *accel = vm->accel ? accel_type(vm->accel) : NULL;
+    uint32_t features[FEAT_WORDS];
     Device *dev;
     X86CpuDevice *s;
 
@@ -256,7 +258,11 @@ X86CpuDevice *x86_cpu_create(Vm *vm, const char *text, unsigned index, uint32_t 
             goto fail;
         }
     }
-    if (!x86_cpu_model_finish(s->x86, "TCG", NULL, error)) {
+    if (accel && accel->features) {
+        accel->features(vm->accel, features);
+    }
+    if (!x86_cpu_model_finish(s->x86, accel && accel->cpu_model_name ? accel->cpu_model_name : "TCG",
+                              accel && accel->features ? features : NULL, error)) {
         goto fail;
     }
     x86_vm_bus_init(&s->bus, vm, s->x86);

@@ -28,6 +28,10 @@ typedef struct AccelType {
      * where the struct is the truth.  On the vCPU's thread or with it stopped. */
     void (*cpu_get_state)(Cpu *cpu);
     void (*cpu_put_state)(Cpu *cpu);
+    /* The CPU feature words (the architecture's, in its order) it can offer to guests; NULL: what
+     * the software engines can.  And what its warnings call it. */
+    void (*features)(Accel *accel, uint32_t *words);
+    const char *cpu_model_name;
     /* Interrupt controllers in the kernel (KVM): boards ask before they make their own. */
     bool (*has_kernel_irqchip)(Accel *accel);
     bool (*insert_breakpoint)(Cpu *cpu, uint64_t addr, uint64_t len, int type);

@@ -121,6 +121,9 @@ static void *cpu_thread(void *opaque)
     cpu->created = true;
     cond_broadcast(&safe_point_cond);
     while (!cpu->unplug) {
+        if (accel->cpu_get_state && (cpu->stop_request || !g_queue_is_empty(&cpu->work))) {
+            accel->cpu_get_state(cpu);      /* others look at the registers now */
+        }
         run_queued_work(cpu);
         set_stopped(cpu, cpu->stop_request);
         if (!may_run(cpu)) {
