@@ -129,9 +129,9 @@ static bool store_whole(X86Cpu *cpu, const Piece *piece, const void *src)
         return false;
     }
     switch (piece->len) {
-    case 2: *(volatile uint16_t *)piece->host = *(const uint16_t *)src; break;
-    case 4: *(volatile uint32_t *)piece->host = *(const uint32_t *)src; break;
-    case 8: *(volatile uint64_t *)piece->host = *(const uint64_t *)src; break;
+    case 2: *(volatile uint16_t_un *)piece->host = *(const uint16_t_un *)src; break;
+    case 4: *(volatile uint32_t_un *)piece->host = *(const uint32_t_un *)src; break;
+    case 8: *(volatile uint64_t_un *)piece->host = *(const uint64_t_un *)src; break;
     default: return false;
     }
     note_write(cpu, piece->gpa, piece->attr, piece->len);

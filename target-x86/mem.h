@@ -24,6 +24,15 @@
 #include "target-x86/insn.h"
 #include "target-x86/mmu.h"
 
+/* Guest data at any address. */
+typedef uint8_t uint8_t_un;
+typedef int8_t int8_t_un;
+typedef uint16_t uint16_t_un __attribute__((aligned(1)));
+typedef int16_t int16_t_un __attribute__((aligned(1)));
+typedef uint32_t uint32_t_un __attribute__((aligned(1)));
+typedef int32_t int32_t_un __attribute__((aligned(1)));
+typedef uint64_t uint64_t_un __attribute__((aligned(1)));
+
 /* ---- out of line (mem.c) ---------------------------------------------------------------- */
 
 void x86_ld_slow(X86Cpu *cpu, uint64_t va, void *dst, unsigned size, X86MmuIdx idx);

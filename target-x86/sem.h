@@ -13,15 +13,6 @@
 #include "target-x86/insn/map_all.def"
 #undef INSN
 
-/* Guest data at any address. */
-typedef uint8_t uint8_t_un;
-typedef int8_t int8_t_un;
-typedef uint16_t uint16_t_un __attribute__((aligned(1)));
-typedef int16_t int16_t_un __attribute__((aligned(1)));
-typedef uint32_t uint32_t_un __attribute__((aligned(1)));
-typedef int32_t int32_t_un __attribute__((aligned(1)));
-typedef uint64_t uint64_t_un __attribute__((aligned(1)));
-
 static inline uint64_t size_mask(unsigned size)
 {
     return size == 8 ? ~0ull : (1ull << (8 * size)) - 1;
