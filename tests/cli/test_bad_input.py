@@ -10,50 +10,102 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'boot'))
-from guest import Guest, GuestError, run_tests, system_program  # noqa: E402
+from guest import Guest, GuestError, Skip, run_tests, system_program  # noqa: E402
 
-# Options and what the message must hold.
+# Options and what the one line must hold.  DIR and BADCFG stand for paths that exist.
 ROWS = {
     'option': (['-nogrpahic'], r"invalid option.*'nographic'"),
+    'unsupported_option': (['-spice', 'port=1'], r'-spice: invalid option'),
+    'missing_argument': (['-m'], r'-m: requires an argument'),
     'device': (['-device', 'isa-serail'], r"'isa-serail'.*did you mean 'isa-serial'"),
+    'device_json': (['-device', '{"driver":'], r'JSON parse error'),
     'property': (['-device', 'isa-serial,iobas=1'], r"iobas.*did you mean 'iobase'"),
     'machine': (['-M', 'pcc'], r"'pcc'; did you mean 'pc'"),
+    'machine_property': (['-M', 'none,foo=1'], r'foo'),
     'cpu': (['-cpu', 'qemu65'], r"qemu65.*did you mean 'qemu64'"),
     'accel': (['-accel', 'tgc'], r"did you mean 'tcg'"),
     'log_item': (['-d', 'gest_errors'], r"did you mean 'guest_errors'"),
+    'log_file': (['-D', '/nonexistent/log', '-d', 'int'], r'/nonexistent/log'),
     'chardev_kind': (['-chardev', 'stdoi,id=a'], r"did you mean 'stdio'"),
     'chardev_key': (['-chardev', 'null,id=a,pth=x'], r"Invalid parameter 'pth'"),
     'chardev_path': (['-chardev', 'file,id=a,path=/nonexistent/x'], r'/nonexistent/x.*No such file'),
+    'chardev_id': (['-chardev', 'null'], r"'id'|\bid\b"),
+    'chardev_in_use': (['-chardev', 'null,id=c', '-mon', 'c', '-mon', 'c'], r"'c'"),
     'serial': (['-serial', 'foo'], r"'foo' is no character device.*known: .*stdio"),
     'boot_key': (['-boot', 'ordr=c'], r"did you mean 'order'"),
-    'missing_file': (['-cdrom', '/nonexistent.iso'], r"/nonexistent\.iso.*No such file"),
-    'directory': (['-cdrom', '/'], r"'/'"),
+    'boot_drive': (['-boot', 'order=z'], r"boot device 'z'"),
+    'missing_cdrom': (['-cdrom', '/nonexistent.iso'], r"/nonexistent\.iso.*No such file"),
+    'missing_disk': (['-drive', 'file=/nonexistent/disk'], r'/nonexistent/disk.*No such file'),
+    'directory': (['-cdrom', 'DIR'], r"'DIR'"),
     'missing_firmware': (['-bios', 'nope.bin'], r'nope\.bin'),
+    'pid_file': (['-M', 'none', '-pidfile', '/nonexistent/pid'], r'/nonexistent/pid'),
+    'config_file': (['-readconfig', '/nonexistent/cfg'], r"Could not open '/nonexistent/cfg'"),
+    'config_group': (['-readconfig', 'BADCFG'], r"no option group 'nope'"),
     'memory_0': (['-m', '0'], r'-m 0'),
     'memory_suffix': (['-m', '4X'], r"'4X'"),
+    'memory_key': (['-m', '1G,foo=1'], r'foo'),
+    'maxmem_small': (['-m', '4G,slots=1,maxmem=1G'], r'maxmem'),
+    'maxmem_alone': (['-m', '1G,maxmem=2G'], r'slots'),
     'smp_0': (['-smp', '0'], r'must be at least 1'),
+    'smp_word': (['-smp', 'foo'], r'cpus'),
+    'smp_maximum': (['-M', 'none', '-smp', '9'], r"machine 'none' is 1"),
+    'smp_maxcpus': (['-smp', '4,maxcpus=2'], r'maxcpus'),
     'smp_topology': (['-smp', '4,sockets=1,cores=1,threads=1'], r'maxcpus \(4\)'),
+    'smp_product': (['-smp', '4,cores=3'], r'product of the hierarchy must match maxcpus'),
     'uuid': (['-uuid', '12'], r'uuid 12'),
     'global': (['-global', 'foo'], r"'foo'"),
+    'set_syntax': (['-set', 'device.x=1'], r'group\.id\.parameter=value'),
+    'set_target': (['-set', 'device.x.y=1'], r'no device "x" defined'),
+    'action': (['-action', 'reboot=x'], r'reboot'),
+    'object': (['-object', 'nope,id=x'], r"'nope'"),
+    'object_id': (['-object', 'container'], r"container|'id'"),
+    'vga': (['-vga', 'nope'], r'vga type: nope'),
     'display': (['-display', 'sdk'], r'sdk'),
+    'daemon_on_terminal': (['-daemonize', '-nographic'], r'-daemonize'),
     'monitor': (['-monitor', 'tcp:x'], r"'x' is not \[HOST\]:PORT"),
+    'monitor_chardev': (['-mon', 'chardev=x'], r'chardev "x" not found'),
+    'initrd_alone': (['-initrd', 'x'], r'-initrd only allowed with -kernel'),
+    'append_alone': (['-append', 'x'], r'-append only allowed with -kernel'),
 }
+
+
+def complaint(*options):
+    """Runs the emulator, which must end with status 1 and one line of complaint; returns that."""
+    command = [system_program()]
+    command += [] if '-accel' in options else ['-accel', 'tcg']
+    command += [] if '-display' in options else ['-display', 'none']
+    result = subprocess.run(command + list(options), stdin=subprocess.DEVNULL,
+                            capture_output=True, text=True, timeout=30)
+    lines = [line for line in result.stderr.splitlines() if ': info: ' not in line]
+    if result.returncode != 1:
+        raise GuestError(f'exit status {result.returncode}: {result.stderr}')
+    if len(lines) != 1:
+        raise GuestError(f'{len(lines)} lines instead of one: {result.stderr}')
+    return lines[0]
 
 
 def row_test(name, options, pattern):
     def test():
-        command = [system_program()]
-        command += [] if '-accel' in options else ['-accel', 'tcg']
-        command += [] if '-display' in options else ['-display', 'none']
-        result = subprocess.run(command + options, stdin=subprocess.DEVNULL,
-                                capture_output=True, text=True, timeout=30)
-        lines = [line for line in result.stderr.splitlines() if ': info: ' not in line]
-        if result.returncode != 1:
-            raise GuestError(f'exit status {result.returncode}: {result.stderr}')
-        if len(lines) != 1 or not re.search(pattern, lines[0]):
-            raise GuestError(f'no single line with {pattern!r}: {result.stderr}')
+        with tempfile.TemporaryDirectory() as folder:
+            config = os.path.join(folder, 'bad.cfg')
+            with open(config, 'w', encoding='utf-8') as file:
+                file.write('[nope]\n')
+            paths = {'DIR': folder, 'BADCFG': config}
+            line = complaint(*(paths.get(option, option) for option in options))
+            if not re.search(pattern.replace('DIR', re.escape(folder)), line):
+                raise GuestError(f'the line lacks {pattern!r}: {line}')
     test.__name__ = name
     return test
+
+
+def unreadable_file():
+    """A file without read permission is named with the reason."""
+    if os.geteuid() == 0:
+        raise Skip('root reads everything')
+    with tempfile.NamedTemporaryFile() as file:
+        os.chmod(file.name, 0)
+        line = complaint('-cdrom', file.name)
+        assert file.name in line and 'Permission denied' in line, line
 
 
 def taken_socket():
@@ -63,8 +115,28 @@ def taken_socket():
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(path)
             listener.listen()
-            row_test('', ['-qmp', f'unix:{path},server,nowait'], 'taken')()
+            assert 'taken' in complaint('-qmp', f'unix:{path},server,nowait')
         assert os.path.exists(path)
+
+
+def socket_folder():
+    """A socket in a folder that does not exist names the path."""
+    assert '/nonexistent/x' in complaint('-qmp', 'unix:/nonexistent/x,server=on,wait=off')
+
+
+def qmp_malformed():
+    """Each kind of malformed request has its own answer."""
+    rows = {
+        '{]': 'JSON parse error, expecting value',
+        '{"execute":foo}': "JSON parse error, invalid keyword 'foo'",
+        '{"execute":1}': "QMP input member 'execute' must be a string",
+        '[]': 'QMP input must be a JSON object',
+    }
+    with Guest('-machine', 'none', serial=False, paused=True) as guest:
+        for text, description in rows.items():
+            guest._qmp.sock.sendall(text.encode() + b'\n')
+            answer = guest._qmp._read()
+            assert answer['error']['desc'] == description, answer
 
 
 def qmp_garbage():
@@ -85,4 +157,5 @@ def qmp_garbage():
 
 
 if __name__ == '__main__':
-    run_tests(*(row_test(name, *row) for name, row in ROWS.items()), taken_socket, qmp_garbage)
+    run_tests(*(row_test(name, *row) for name, row in ROWS.items()),
+              unreadable_file, taken_socket, socket_folder, qmp_malformed, qmp_garbage)
