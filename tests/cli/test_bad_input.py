@@ -15,7 +15,7 @@ from guest import Guest, GuestError, Skip, run_tests, system_program  # noqa: E4
 # Options and what the one line must hold.  DIR and BADCFG stand for paths that exist.
 ROWS = {
     'option': (['-nogrpahic'], r"invalid option.*'nographic'"),
-    'unsupported_option': (['-spice', 'port=1'], r'-spice: invalid option'),
+    'unsupported_option': (['-spice', 'port=1'], r'-spice: .*Rhea does not support it yet'),
     'missing_argument': (['-m'], r'-m: requires an argument'),
     'device': (['-device', 'isa-serail'], r"'isa-serail'.*did you mean 'isa-serial'"),
     'device_json': (['-device', '{"driver":'], r'JSON parse error'),
