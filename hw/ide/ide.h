@@ -24,7 +24,7 @@ typedef struct IdeBus IdeBus;
 typedef struct IdeDrive IdeDrive;
 
 enum { IDE_SECTOR = 512, IDE_CD_SECTOR = 2048, IDE_BUF_LEN = 128 * IDE_SECTOR,
-       IDE_DMA_ROUND = 1 << 20 };
+       IDE_BUF_PAD = 4, IDE_DMA_ROUND = 1 << 20 };
 
 /* Status register [ACS 6.2.x] */
 enum { ATA_ERR = BIT(0), ATA_DRQ = BIT(3), ATA_DSC = BIT(4), ATA_DF = BIT(5), ATA_DRDY = BIT(6),
@@ -90,12 +90,12 @@ struct IdeDrive {
     uint64_t wwn;
     char model[41], serial[21], version[9];
 
-    uint8_t *buf;             /* IDE_BUF_LEN */
+    uint8_t *buf;             /* IDE_BUF_LEN, and room to read past an odd end */
     uint32_t pio_pos, pio_end;
     bool pio_to_device;
     void (*pio_next)(IdeDrive *d);       /* the guest moved pio_end - start bytes */
     IdeDma dma;
-    BlkRequest *request;
+    BlkRequest *request;      /* at most one is in flight */
     struct iovec iov;
     uint32_t pio_sectors;     /* of the block in flight */
     uint32_t sectors_left;
@@ -106,6 +106,7 @@ struct IdeDrive {
     uint8_t packet[12];
     uint32_t reply_len;       /* bytes in buf still to hand over */
     uint32_t reply_pos;
+    uint32_t byte_limit;      /* of one PIO data phase, as the command came */
     uint32_t cd_sector_size;  /* 2048, or 2352 for READ CD */
     uint64_t cd_lba;
     uint32_t cd_sectors_left;
@@ -114,7 +115,9 @@ struct IdeDrive {
     bool media_changed;       /* UNIT ATTENTION is due */
     bool media_event;         /* GET EVENT STATUS NOTIFICATION is due */
 
-    bool retry;               /* the VM was stopped by an I/O error: repeat when it runs */
+    bool cancelled;           /* the request in flight is being thrown away */
+    /* The VM was stopped by an I/O error: what repeats the request when it runs again. */
+    void (*retry)(IdeDrive *d);
     /* wire only */
     int32_t mult_wire, identify_wire;
     uint32_t nsector_wire;
@@ -159,7 +162,9 @@ void ide_control_write(IdeBus *bus, uint8_t value);
 
 /* The controller's side of a prepared DMA command. */
 void ide_dma_start(IdeBus *bus);
-void ide_dma_cancel(IdeBus *bus);     /* waits for what is in flight */
+/* Throws away DMA commands that have begun; waits for what is in flight.  The drives stay busy
+ * until a reset: their data phase never ends. */
+void ide_dma_cancel(IdeBus *bus);
 
 /* INTRQ level from state; for the owner's sync. */
 void ide_bus_sync(IdeBus *bus);

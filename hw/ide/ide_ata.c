@@ -102,8 +102,10 @@ static void pio_read_done(void *opaque, int ret)
 {
     IdeDrive *d = opaque;
 
-    d->request = NULL;
-    if (!ide_handle_io_error(d, ret, true)) {
+    if (!ide_request_done(d)) {
+        return;
+    }
+    if (!ide_handle_io_error(d, ret, true, pio_read_block)) {
         ide_pio_begin(d, d->pio_sectors * IDE_SECTOR, false, pio_read_block);
         block_moved(d);
         ide_raise_irq(d);
@@ -133,8 +135,10 @@ static void pio_write_done(void *opaque, int ret)
 {
     IdeDrive *d = opaque;
 
-    d->request = NULL;
-    if (!ide_handle_io_error(d, ret, false)) {
+    if (!ide_request_done(d)) {
+        return;
+    }
+    if (!ide_handle_io_error(d, ret, false, pio_write_block)) {
         block_moved(d);
         if (d->sectors_left) {
             d->tf.status = ATA_DRDY | ATA_DSC;
@@ -172,18 +176,6 @@ static void begin_pio_write(IdeDrive *d, bool lba48, unsigned per_irq)
         d->tf.status = ATA_DRDY | ATA_DSC;
         ask_for_write_block(d);
         ide_bus_sync(d->bus);
-    }
-}
-
-void ide_ata_retry(IdeDrive *d)
-{
-    if (d->kind == IDE_KIND_CD) {
-        return;
-    }
-    if (d->pio_to_device) {
-        pio_write_block(d);
-    } else {
-        pio_read_block(d);
     }
 }
 
@@ -235,12 +227,22 @@ static void write_dma(IdeDrive *d, uint8_t cmd)
 }
 
 /* DATA SET MANAGEMENT, TRIM: 64 ranges a block of {48-bit LBA, 16-bit count}.  [ACS 7.5] */
+static void trim_done(void *opaque, int ret);
+
+static void trim_again(IdeDrive *d)
+{
+    d->reply_pos -= 8;
+    trim_done(d, 0);
+}
+
 static void trim_done(void *opaque, int ret)
 {
     IdeDrive *d = opaque;
 
-    d->request = NULL;
-    if (!ide_handle_io_error(d, ret, false)) {
+    if (!ide_request_done(d)) {
+        return;
+    }
+    if (!ide_handle_io_error(d, ret, false, trim_again)) {
         uint32_t end = d->reply_len;
 
         while (d->reply_pos < end) {
@@ -309,23 +311,30 @@ static void identify_packet_device(IdeDrive *d, uint8_t cmd)
     ide_raise_irq(d);
 }
 
+static void flush_begin(IdeDrive *d);
+
 static void flush_done(void *opaque, int ret)
 {
     IdeDrive *d = opaque;
 
-    d->request = NULL;
-    if (ret >= 0 || blk_handle_error(d->blk, false, -ret) == BLK_ERROR_IGNORE) {
+    if (!ide_request_done(d)) {
+        return;
+    }
+    if (!ide_handle_io_error(d, ret, false, flush_begin)) {
         ide_command_ok(d);
-    } else {
-        ide_command_error(d, ATA_ABRT);
     }
     device_sync(d->bus->bus.owner);
 }
 
-static void flush_cache(IdeDrive *d, uint8_t cmd)
+static void flush_begin(IdeDrive *d)
 {
     d->tf.status = ATA_DRDY | ATA_DSC | ATA_BSY;
     d->request = blk_aio_flush(d->blk, flush_done, d);
+}
+
+static void flush_cache(IdeDrive *d, uint8_t cmd)
+{
+    flush_begin(d);
 }
 
 static void verify_sectors(IdeDrive *d, uint8_t cmd)
@@ -430,13 +439,14 @@ static void execute_diagnostic(IdeDrive *d, uint8_t cmd)
     for (unsigned i = 0; i < 2; i++) {
         IdeDrive *each = &bus->drives[i];
 
+        ide_drive_reset(each);        /* the other one may have been busy */
         each->tf.select &= ATA_DEV | 0xa0;
-        ide_set_signature(each);
-        each->tf.error = 1;
-        each->tf.status = each->kind == IDE_KIND_CD ? 0 : ATA_DRDY | ATA_DSC;
     }
     bus->unit = 0;
     ide_raise_irq(&bus->drives[0]);
+    if (bus->host->command_done) {
+        bus->host->command_done(bus);
+    }
 }
 
 /* ---- SMART [ACS 7.48] ---- */

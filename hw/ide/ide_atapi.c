@@ -71,7 +71,8 @@ static bool wants_dma(const IdeDrive *d)
     return d->tf.feature & 1;
 }
 
-/* The byte count limit of the command; odd ones and 0xffff are rounded down.  [ATAPI-7 V2 11.8] */
+/* The byte count limit written before PACKET; odd ones and 0xffff are rounded down.  The registers
+ * then carry the count of each data phase.  [ATAPI-7 V2 11.8] */
 static uint32_t byte_count_limit(const IdeDrive *d)
 {
     uint32_t limit = d->tf.lcyl | d->tf.hcyl << 8;
@@ -93,7 +94,7 @@ static void reply_piece(IdeDrive *d)
         }
         return;
     }
-    len = MIN(rest, byte_count_limit(d));
+    len = MIN(rest, d->byte_limit);
     d->tf.lcyl = len;
     d->tf.hcyl = len >> 8;
     d->tf.nsector = (d->tf.nsector & ~7) | ATAPI_IO;
@@ -160,7 +161,9 @@ static void sectors_read(void *opaque, int ret)
     IdeDrive *d = opaque;
     uint32_t n = d->pio_sectors;
 
-    d->request = NULL;
+    if (!ide_request_done(d)) {
+        return;
+    }
     if (ret < 0) {
         sense_of_errno(d, ret);
     } else {
@@ -663,6 +666,7 @@ void ide_atapi_command(IdeDrive *d)
 
     memcpy(d->packet, d->buf, sizeof(d->packet));
     opcode = d->packet[0];
+    d->byte_limit = byte_count_limit(d);
     d->tf.status = ATA_DRDY | ATA_DSC;
     if (!packets[opcode].run) {
         packet_error(d, SENSE_ILLEGAL_REQUEST, ASC_INVALID_OPCODE);

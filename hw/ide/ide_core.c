@@ -71,7 +71,23 @@ void ide_set_signature(IdeDrive *d)
     }
 }
 
-bool ide_handle_io_error(IdeDrive *d, int ret, bool is_read)
+bool ide_request_done(IdeDrive *d)
+{
+    d->request = NULL;
+    return !d->cancelled;
+}
+
+void ide_request_cancel(IdeDrive *d)
+{
+    d->retry = NULL;
+    if (d->request) {
+        d->cancelled = true;
+        blk_aio_cancel_sync(d->request);
+        d->cancelled = false;
+    }
+}
+
+bool ide_handle_io_error(IdeDrive *d, int ret, bool is_read, void (*retry)(IdeDrive *d))
 {
     if (ret >= 0) {
         return false;
@@ -80,7 +96,7 @@ bool ide_handle_io_error(IdeDrive *d, int ret, bool is_read)
     case BLK_ERROR_IGNORE:
         return false;
     case BLK_ERROR_STOP:
-        d->retry = true;
+        d->retry = retry;
         return true;
     case BLK_ERROR_REPORT:
         break;
@@ -123,9 +139,10 @@ uint32_t ide_data_read(IdeBus *bus, unsigned size)
     IdeDrive *d = ide_selected(bus);
     uint32_t value;
 
-    if (!(d->tf.status & ATA_DRQ) || d->pio_to_device || d->pio_pos + size > d->pio_end) {
+    if (!(d->tf.status & ATA_DRQ) || d->pio_to_device || d->pio_pos >= d->pio_end) {
         return 0;
     }
+    /* An odd last byte comes in a whole word: ATA/ATAPI-7 V2 11.8. */
     value = le_load(d->buf + d->pio_pos, size);
     d->pio_pos += size;
     if (d->pio_pos >= d->pio_end) {
@@ -138,7 +155,7 @@ void ide_data_write(IdeBus *bus, uint32_t value, unsigned size)
 {
     IdeDrive *d = ide_selected(bus);
 
-    if (!(d->tf.status & ATA_DRQ) || !d->pio_to_device || d->pio_pos + size > d->pio_end) {
+    if (!(d->tf.status & ATA_DRQ) || !d->pio_to_device || d->pio_pos >= d->pio_end) {
         return;
     }
     le_store(d->buf + d->pio_pos, value, size);
@@ -151,6 +168,7 @@ void ide_data_write(IdeBus *bus, uint32_t value, unsigned size)
 /* ---- DMA ---- */
 
 static void dma_round(IdeDrive *d);
+static void dma_submit(IdeDrive *d);
 
 static void dma_begin(IdeDrive *d, IdeDma dma)
 {
@@ -199,19 +217,19 @@ static void dma_io_done(void *opaque, int ret)
     IdeDrive *d = opaque;
     bool is_read = !d->dma.to_device;
 
-    d->request = NULL;
-    dma_sg_unmap(&d->dma.sg);
-    if (ret == -ECANCELED && !d->dma.active) {
+    if (!ide_request_done(d)) {
+        dma_sg_unmap(&d->dma.sg);
         return;
     }
     if (ret < 0) {
         BlkErrorAction action = blk_handle_error(d->blk, is_read, -ret);
 
         if (action == BLK_ERROR_STOP) {
-            d->retry = true;
+            d->retry = dma_submit;    /* the list stays mapped: the table is read only once */
             return;
         }
         if (action == BLK_ERROR_REPORT) {
+            dma_sg_unmap(&d->dma.sg);
             dma_end(d, false);
             if (d->kind == IDE_KIND_CD) {
                 ide_atapi_dma_failed(d);
@@ -222,6 +240,7 @@ static void dma_io_done(void *opaque, int ret)
             return;
         }
     }
+    dma_sg_unmap(&d->dma.sg);
     d->dma.offset += d->dma.round;
     d->dma.left -= d->dma.round;
     if (d->kind == IDE_KIND_DISK) {
@@ -245,12 +264,23 @@ static void move_buf(IdeDrive *d, uint32_t len)
     d->dma.left -= len;
 }
 
+/* The list that is mapped, to or from the medium. */
+static void dma_submit(IdeDrive *d)
+{
+    IdeDma *dma = &d->dma;
+    const struct iovec *iov = (const struct iovec *)(void *)dma->sg.iov->data;
+
+    d->request = dma->to_device
+                     ? blk_aio_pwritev(d->blk, dma->offset, iov, dma->sg.iov->len,
+                                       dma->fua ? BLK_REQ_FUA : 0, dma_io_done, d)
+                     : blk_aio_preadv(d->blk, dma->offset, iov, dma->sg.iov->len, dma_io_done, d);
+}
+
 /* One scatter-gather list's worth, until nothing is left or the guest's table ends. */
 static void dma_round(IdeDrive *d)
 {
     while (d->dma.left) {
         IdeDma *dma = &d->dma;
-        const struct iovec *iov;
 
         dma_sg_init(&dma->sg, d->bus->bus.owner, !dma->to_device);
         dma->round = d->bus->host->dma_add(d->bus, &dma->sg, MIN(dma->left, IDE_DMA_ROUND));
@@ -276,12 +306,7 @@ static void dma_round(IdeDrive *d)
             move_buf(d, dma->round);
             continue;
         }
-        iov = (const struct iovec *)(void *)dma->sg.iov->data;
-        d->request = dma->to_device
-                         ? blk_aio_pwritev(d->blk, dma->offset, iov, dma->sg.iov->len,
-                                           dma->fua ? BLK_REQ_FUA : 0, dma_io_done, d)
-                         : blk_aio_preadv(d->blk, dma->offset, iov, dma->sg.iov->len,
-                                          dma_io_done, d);
+        dma_submit(d);
         return;
     }
     dma_all_moved(d);
@@ -299,14 +324,20 @@ void ide_dma_start(IdeBus *bus)
     dma_round(d);
 }
 
+static void dma_forget(IdeDrive *d)
+{
+    ide_request_cancel(d);
+    if (d->dma.sg.iov) {
+        dma_sg_unmap(&d->dma.sg);     /* it waited to be repeated */
+    }
+    d->dma = (IdeDma){ 0 };
+}
+
 void ide_dma_cancel(IdeBus *bus)
 {
     for (unsigned i = 0; i < 2; i++) {
-        IdeDrive *d = &bus->drives[i];
-
-        d->dma.active = d->dma.running = false;
-        if (d->request) {
-            blk_aio_cancel_sync(d->request);
+        if (bus->drives[i].dma.running) {
+            dma_forget(&bus->drives[i]);
         }
     }
 }
@@ -359,14 +390,11 @@ uint8_t ide_reg_read(IdeBus *bus, unsigned reg)
     }
 }
 
-static void device_reset_command(IdeDrive *d)
+void ide_drive_reset(IdeDrive *d)
 {
-    if (d->request) {
-        d->dma.active = d->dma.running = false;
-        blk_aio_cancel_sync(d->request);
-    }
-    d->dma = (IdeDma){ 0 };
+    dma_forget(d);
     pio_stop(d);
+    d->cd_sectors_left = 0;
     ide_set_signature(d);
     d->tf.status = d->kind == IDE_KIND_CD ? 0 : ATA_DRDY | ATA_DSC;
     d->tf.error = 1;
@@ -378,12 +406,12 @@ static void run_command(IdeBus *bus, uint8_t command)
 
     bus->irq_pending = false;
     ide_bus_sync(bus);
-    if (d->kind == IDE_KIND_NONE) {
+    if (d->kind == IDE_KIND_NONE || (bus->cmd & ATA_SRST)) {
         return;
     }
     if (command == 0x08) {            /* DEVICE RESET: even while busy, packet devices only */
         if (d->kind == IDE_KIND_CD) {
-            device_reset_command(d);
+            ide_drive_reset(d);
         } else if (!(d->tf.status & (ATA_BSY | ATA_DRQ))) {
             ide_command_abort(d);
         }
@@ -393,7 +421,7 @@ static void run_command(IdeBus *bus, uint8_t command)
         return;                       /* 6.2.4: ignored while a command runs */
     }
     d->tf.error = 0;
-    d->retry = false;
+    d->retry = NULL;
     ide_ata_command(d, command);
 }
 
@@ -443,12 +471,11 @@ void ide_reg_write(IdeBus *bus, unsigned reg, uint8_t value)
 
 static void soft_reset(IdeBus *bus)
 {
-    ide_dma_cancel(bus);
     for (unsigned i = 0; i < 2; i++) {
         IdeDrive *d = &bus->drives[i];
 
         if (d->kind != IDE_KIND_NONE) {
-            device_reset_command(d);
+            ide_drive_reset(d);
             d->tf.select = 0xa0 | (i ? ATA_DEV : 0);
         }
     }
@@ -461,6 +488,7 @@ void ide_control_write(IdeBus *bus, uint8_t value)
     /* 9.2: the reset runs while SRST is 1 and ends when it falls. */
     if (value & ATA_SRST) {
         for (unsigned i = 0; i < 2; i++) {
+            ide_drive_reset(&bus->drives[i]);
             bus->drives[i].tf.status = ATA_BSY | ATA_DSC;
             bus->drives[i].tf.error = 1;
         }
@@ -520,14 +548,11 @@ static void stopped_or_running(void *opaque, bool running, RunState state)
     for (unsigned i = 0; running && i < 2; i++) {
         IdeDrive *d = &bus->drives[i];
 
-        if (d->retry) {
-            d->retry = false;
-            if (d->dma.running) {
-                d->bus->host->dma_prepare(bus);
-                dma_round(d);
-            } else {
-                ide_ata_retry(d);
-            }
+        void (*retry)(IdeDrive *d) = d->retry;
+
+        if (retry) {
+            d->retry = NULL;
+            retry(d);
         }
     }
 }
@@ -559,7 +584,6 @@ void ide_bus_reset(IdeBus *bus)
         IdeDrive *d = &bus->drives[i];
 
         d->mult_sectors = 16;
-        d->retry = false;
         d->tf.feature = 0;
         d->tray_locked = false;
         d->sense_key = d->asc = d->ascq = 0;

@@ -134,7 +134,7 @@ static bool ide_device_realize(IdeDevice *s, IdeKind kind, const char *model, GE
     d->smart_enabled = true;
     d->mult_sectors = 16;
     d->dma_mode = 0x45;
-    d->buf = g_malloc0(IDE_BUF_LEN);
+    d->buf = g_malloc0(IDE_BUF_LEN + IDE_BUF_PAD);
     g_strlcpy(d->model, s->model ?: model, sizeof(d->model));
     g_strlcpy(d->version, s->version ?: "2.5+", sizeof(d->version));
     if (s->conf.serial) {
@@ -163,7 +163,8 @@ static void ide_unrealize(Device *dev)
     IdeDevice *s = DEVICE_CAST(IdeDevice, dev);
     IdeDrive *d = s->drive;
 
-    ide_dma_cancel(d->bus);
+    ide_drive_reset(d);
+    d->tf.status = 0;
     block_conf_detach(&s->conf);
     d->kind = IDE_KIND_NONE;
     d->conf = NULL;

@@ -23,14 +23,20 @@ void ide_dma_medium(IdeDrive *d, uint64_t offset, uint32_t bytes, bool to_device
 /* LEN bytes of buf; MOVED when done (NULL: the command is over). */
 void ide_dma_buf(IdeDrive *d, uint32_t len, bool to_device, void (*moved)(IdeDrive *d));
 
+/* First in every completion: false when the request was thrown away by a reset. */
+bool ide_request_done(IdeDrive *d);
+/* Waits for the request in flight, if any; its completion does nothing. */
+void ide_request_cancel(IdeDrive *d);
+/* DEVICE RESET, soft reset and diagnostic: what runs is forgotten, the signature is shown. */
+void ide_drive_reset(IdeDrive *d);
+
 /* Guest-visible consequences of RET (< 0) of a request; true: handled, the command is over or
- * will be repeated. */
-bool ide_handle_io_error(IdeDrive *d, int ret, bool is_read);
+ * RETRY will repeat the request. */
+bool ide_handle_io_error(IdeDrive *d, int ret, bool is_read, void (*retry)(IdeDrive *d));
 
 /* ---- ATA ---- */
 void ide_ata_command(IdeDrive *d, uint8_t command);
 void ide_ata_identify(IdeDrive *d);          /* fills 512 bytes of buf */
-void ide_ata_retry(IdeDrive *d);
 uint64_t ide_get_sector(const IdeDrive *d);
 void ide_set_sector(IdeDrive *d, uint64_t sector);
 
