@@ -111,7 +111,7 @@ static uint64_t legacy_read(void *opaque, uint64_t addr, unsigned size)
         plane = (s->gr[GR_READ_MAP] & 2) | (offset & 1);
         offset >>= 1;
     } else {
-        plane = s->gr[GR_READ_MAP];
+        plane = s->gr[GR_READ_MAP] & 3;
     }
     if (offset * 4 + 4 > s->vram_size) {
         return 0xff;
@@ -599,6 +599,8 @@ static bool vga_post_load(void *obj, int version, GError **error)
     s->ar_flip_flop &= 1;
     s->sr_index &= 7;
     s->gr_index &= 15;
+    /* The sender's mask is not to be trusted: it bounds accesses to our memory. */
+    s->vbe_bank_mask = (s->vram_size >> 16) - 1;
     s->vbe_regs[VBE_BANK] &= s->vbe_bank_mask;
     s->bank_offset = s->vbe_regs[VBE_BANK] << 16;
     if (vbe_on(s)) {

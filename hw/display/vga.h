@@ -15,7 +15,7 @@
 #include "ui/console.h"
 #include "vm/device.h"
 
-enum { VGA_CELLS_MAX = 160 * 100 };
+enum { VGA_CELLS_MAX = 160 * 100, VGA_FONT_LEN = 256 * 32 };
 enum { VBE_ID, VBE_XRES, VBE_YRES, VBE_BPP, VBE_ENABLE, VBE_BANK, VBE_VIRT_WIDTH,
        VBE_VIRT_HEIGHT, VBE_X_OFFSET, VBE_Y_OFFSET, VBE_REGS, VBE_MEMORY_64K = VBE_REGS };
 enum { VBE_ENABLED = BIT(0), VBE_GETCAPS = BIT(1), VBE_8BIT_DAC = BIT(5), VBE_LFB = BIT(6),
@@ -63,6 +63,7 @@ typedef struct VgaCore {
     bool full_update;
     uint32_t colors[256];         /* of the palette as shown */
     uint16_t cells[VGA_CELLS_MAX];
+    uint8_t fonts[2][VGA_FONT_LEN];
     uint32_t cursor_cell;         /* where it was drawn; UINT32_MAX: nowhere */
     bool cursor_on;
 } VgaCore;

@@ -30,8 +30,8 @@ static void vbe_mode(const VgaCore *s, VgaMode *m)
     m->height = s->vbe_regs[VBE_YRES];
     m->bpp = s->vbe_regs[VBE_BPP];
     m->kind = m->bpp == 4 ? VGA_PLANAR16 : VGA_PACKED;
-    m->line_offset = m->bpp == 4 ? s->vbe_line_offset * 4 : s->vbe_line_offset;
-    m->start = m->bpp == 4 ? s->vbe_start_addr * 4 : s->vbe_start_addr;
+    m->line_offset = s->vbe_line_offset;      /* with 4 bpp, of the four planes together */
+    m->start = s->vbe_start_addr;
     m->line_compare = UINT32_MAX;
     m->repeat = 1;
 }
@@ -204,19 +204,48 @@ static uint16_t cell_at(const VgaCore *s, const VgaMode *m, unsigned x, unsigned
     return le16_load(s->mem + (addr & (s->vram_size - 4)));
 }
 
+/* True when one of the two selected fonts is not what the screen was drawn with. */
+static bool update_fonts(VgaCore *s)
+{
+    bool changed = false;
+
+    for (unsigned i = 0; i < 2; i++) {
+        uint32_t font = font_base(s, i);
+
+        for (unsigned b = 0; b < VGA_FONT_LEN; b++) {
+            uint8_t bits = s->mem[((font + b) * 4 + 2) & (s->vram_size - 1)];
+
+            changed |= bits != s->fonts[i][b];
+            s->fonts[i][b] = bits;
+        }
+    }
+    return changed;
+}
+
+/* The cell of the screen the cursor address stands for; UINT32_MAX: none. */
+static uint32_t cursor_cell(const VgaCore *s, const VgaMode *m)
+{
+    uint32_t at = (s->cr[0x0e] << 8 | s->cr[0x0f]) - m->start / 4;
+    uint32_t pitch = m->line_offset / 4;
+
+    if (!pitch || at % pitch >= m->cols || at / pitch >= m->rows) {
+        return UINT32_MAX;
+    }
+    return at / pitch * m->cols + at % pitch;
+}
+
 static void refresh_text(VgaCore *s, const VgaMode *m)
 {
     bool all = s->full_update | update_colors(s, false);
-    uint32_t cursor = (s->cr[0x0e] << 8 | s->cr[0x0f]) - m->start / 4;
+    uint32_t cursor = cursor_cell(s, m);
     bool blink = clock_now(s->dev->vm->realtime_clock) / (BLINK_PERIOD_MS * 1000000ll) & 1;
     bool shown = !(s->cr[0x0a] & 0x20) && blink;
 
-    /* A changed font redraws everything: planes are interleaved, so it shows as dirty memory above
-     * the text pages. */
-    if (memory_test_and_clear_dirty(&s->vram, 0, 0x10000 * 4, DIRTY_VGA)) {
-        static const uint32_t text_bytes = 0x4000 * 4;
-
-        all |= m->start + m->rows * m->line_offset > text_bytes;
+    /* A changed font redraws everything.  Planes are interleaved, so that fonts and characters
+     * share pages: dirty memory says only that it is worth looking. */
+    if (memory_test_and_clear_dirty(&s->vram, 0, MIN(0x10000 * 4, s->vram_size), DIRTY_VGA) ||
+        all) {
+        all |= update_fonts(s);
     }
     for (unsigned y = 0; y < m->rows; y++) {
         int from = -1, to = -1;
