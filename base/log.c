@@ -15,24 +15,14 @@
 
 /* clang-format off */
 const LogItem log_item_table[] = {
-    { LOG_OUT_ASM,      "out_asm",      "show generated host assembly code for each compiled block" },
     { LOG_IN_ASM,       "in_asm",       "show target assembly code for each compiled block" },
-    { LOG_OP,           "op",           "show micro operations for each compiled block" },
-    { LOG_OP_OPT,       "op_opt",       "show micro operations after optimization" },
-    { LOG_OP_IND,       "op_ind",       "show micro operations before indirect lowering" },
     { LOG_INT,          "int",          "show interrupts and exceptions in short format" },
     { LOG_EXEC,         "exec",         "show a line before each executed block (lots of logs)" },
     { LOG_CPU,          "cpu",          "show CPU registers before entering a block (lots of logs)" },
-    { LOG_FPU,          "fpu",          "include FPU registers in the 'cpu' logging" },
-    { LOG_MMU,          "mmu",          "log MMU-related activities" },
-    { LOG_PCALL,        "pcall",        "show protected mode far calls, returns and exceptions" },
     { LOG_CPU_RESET,    "cpu_reset",    "show CPU state before CPU resets" },
     { LOG_UNIMP,        "unimp",        "log unimplemented functionality" },
     { LOG_GUEST_ERRORS, "guest_errors", "log when the guest does something invalid" },
-    { LOG_PAGE,         "page",         "dump pages at the beginning of user mode emulation" },
     { LOG_NOCHAIN,      "nochain",      "do not chain blocks, so that 'exec' and 'cpu' are complete" },
-    { LOG_PLUGIN,       "plugin",       "output from plugins" },
-    { LOG_STRACE,       "strace",       "log every user-mode system call" },
     { LOG_TID,          "tid",          "a separate log file per thread; the name must contain '%d'" },
     { 0, NULL, NULL },
 };

@@ -25,24 +25,14 @@
 
 /* clang-format off */
 enum {
-    LOG_OUT_ASM      = 1 << 0,
     LOG_IN_ASM       = 1 << 1,
-    LOG_OP           = 1 << 2,
-    LOG_OP_OPT       = 1 << 3,
-    LOG_OP_IND       = 1 << 4,
     LOG_INT          = 1 << 5,
     LOG_EXEC         = 1 << 6,
     LOG_CPU          = 1 << 7,
-    LOG_FPU          = 1 << 8,
-    LOG_MMU          = 1 << 9,
-    LOG_PCALL        = 1 << 10,
     LOG_CPU_RESET    = 1 << 11,
     LOG_UNIMP        = 1 << 12,
     LOG_GUEST_ERRORS = 1 << 13,
-    LOG_PAGE         = 1 << 14,
     LOG_NOCHAIN      = 1 << 15,
-    LOG_PLUGIN       = 1 << 16,
-    LOG_STRACE       = 1 << 17,
     LOG_TID          = 1 << 18, /* one file per thread: -D must contain %d */
     LOG_TRACE        = 1 << 19, /* set while any trace event is on */
 };

@@ -13,6 +13,7 @@
  * Missing: #AC alignment checks.
  * Locking: `lock` guards pages[]; it nests inside the code map's lock.
  */
+#include "base/log.h"
 #include "target-x86/interp.h"
 
 #include "base/log.h"
@@ -389,6 +390,7 @@ static Block *build(X86Cpu *cpu, uint64_t rip, uint64_t va, uint64_t gpa, const 
         }
         block = block_insert(cpu, insns, n, rip, gpa, gpa2, len);
         if (!memcmp(bytes, host, MIN(len, 4096 - (gpa & 4095)))) {
+            interp_log_code(cpu, rip, bytes, len);
             return block;
         }
         atomic_store(&block->dead, true);
@@ -534,6 +536,7 @@ X86Exit interp_run(X86Cpu *cpu)
 {
     sigjmp_buf here, *outer = cpu->unwind;
     X86Exit exit = X86_EXIT_KICK;
+    const bool logging = log_enabled(LOG_EXEC | LOG_CPU);    /* a change counts after a kick */
 
     cpu->unwind = &here;
     switch (sigsetjmp(here, 0)) {
@@ -558,9 +561,8 @@ X86Exit interp_run(X86Cpu *cpu)
             run_careful(cpu);
             continue;
         }
-        if (G_UNLIKELY(log_enabled(LOG_EXEC))) {
-            log_mask(LOG_EXEC, "Trace %u: [%016" PRIx64 "/%016" PRIx64 "/%08x]\n", cpu->index,
-                     cpu->segs[SEG_CS].base, cpu->segs[SEG_CS].base + cpu->rip, cpu->mode);
+        if (G_UNLIKELY(logging)) {
+            interp_log_run(cpu);
         }
         run_block(cpu, find(cpu));
     }
