@@ -55,9 +55,15 @@ static void info_uuid(Monitor *mon, const Json *args)
 static void info_kvm(Monitor *mon, const Json *args)
 {
     g_autoptr(Json) r = monitor_qmp(mon, "query-kvm", NULL);
+    g_autoptr(GString) out = g_string_new(NULL);
+    Accel *accel = monitor_vm(mon)->accel;
 
     monitor_printf(mon, "kvm support: %s\n", !hmp_flag(r, "present") ? "not compiled"
                                              : hmp_flag(r, "enabled") ? "enabled" : "disabled");
+    if (hmp_flag(r, "enabled") && accel_type(accel)->info) {
+        accel_type(accel)->info(accel, out);
+        monitor_puts(mon, out->str);
+    }
 }
 
 static void info_cpus(Monitor *mon, const Json *args)
@@ -111,7 +117,7 @@ static void info_jit(Monitor *mon, const Json *args)
     Accel *accel = monitor_vm(mon)->accel;
     g_autoptr(GString) out = g_string_new(NULL);
 
-    if (!accel || !accel_type(accel)->info) {
+    if (!accel || !accel_type(accel)->info || strcmp(accel_type(accel)->accel, "tcg") != 0) {
         monitor_puts(mon, "Error: JIT information is only available with accel=tcg\n");
         return;
     }
