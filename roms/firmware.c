@@ -19,7 +19,7 @@ static const struct {
 } packages[] = {
     { "bios", "seabios" },   { "vgabios", "seabios" }, { "efi-", "ipxe-qemu" },
     { "pxe-", "ipxe-qemu" }, { "OVMF", "ovmf" },       { "u-boot", "u-boot-qemu" },
-    { "linuxboot", "rhea" }, { "multiboot", "rhea" },  { "pvh", "rhea" },
+    { "rhea-", "rhea" },
 };
 
 void firmware_add_dir(const char *dir)

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * -kernel: a kernel image taken apart into fw_cfg items, and the option ROM of roms/ that puts them
- * in memory and jumps.
- * Spec: Linux "x86 boot protocol" 2.15.  PVH ELF: Xen's "x86/HVM direct boot ABI".
- *       Multiboot 0.6.96.
+ * -kernel: the format is found, the image taken apart into fw_cfg items, and the option ROM of
+ * roms/ that puts them in memory and jumps is added.  Here bzImage; the others have their own files.
+ * Spec: Linux "x86 boot protocol" 2.15.
  */
-#include "hw/i386/pc.h"
+#include "hw/i386/kernel_image.h"
 
 #include "base/error.h"
 #include "hw/i386/boot_order.h"
@@ -20,18 +19,6 @@ enum { HDR_SETUP_SECTS = 0x1f1, HDR_BOOT_FLAG = 0x1fe, HDR_MAGIC = 0x202, HDR_VE
 enum { LOADED_HIGH = BIT(0), CAN_USE_HEAP = BIT(7), LOADER_QEMU = 0xb0 };
 enum { REAL_ADDR = 0x10000, CMDLINE_ADDR = 0x20000, PROT_ADDR = 0x100000,
        OLD_REAL_ADDR = 0x90000, HEAP_END = 0xe000 };
-
-static bool read_file(const char *what, const char *path, char **data, gsize *len, GError **error)
-{
-    if (g_file_test(path, G_FILE_TEST_IS_DIR)) {
-        return error_set(error, "-%s '%s' is a directory: give the path of an image", what, path);
-    }
-    if (!g_file_get_contents(path, data, len, error)) {
-        g_prefix_error(error, "-%s: ", what);
-        return false;
-    }
-    return true;
-}
 
 /* As high as the kernel takes it and RAM reaches, page aligned, below what firmware reserves. */
 static bool place_initrd(PcMachine *pc, uint32_t initrd_max, uint64_t len, uint64_t kernel_end,
@@ -97,7 +84,7 @@ static bool load_bzimage(PcMachine *pc, uint8_t *image, size_t len, GError **err
         uint32_t addr = 0;
         gsize initrd_len;
 
-        if (!read_file("initrd", m->initrd, &initrd, &initrd_len, error) ||
+        if (!kernel_read_file("initrd", m->initrd, &initrd, &initrd_len, error) ||
             !place_initrd(pc, initrd_max, initrd_len, prot + prot_len, &addr, error)) {
             return false;
         }
@@ -135,6 +122,17 @@ static bool add_loader_rom(PcMachine *pc, const char *name, GError **error)
     return fw_cfg_add_file(pc->fw_cfg, file, rom, len, error);
 }
 
+/* Tried in this order. */
+static const struct {
+    bool (*probe)(const uint8_t *image, size_t len);
+    bool (*load)(PcMachine *pc, uint8_t *image, size_t len, GError **error);
+    const char *rom;
+} formats[] = {
+    { is_bzimage, load_bzimage, "rhea-linuxboot.bin" },
+    { multiboot_probe, multiboot_load, "rhea-multiboot.bin" },
+    { pvh_probe, pvh_load, "rhea-pvh.bin" },
+};
+
 bool pc_load_kernel(PcMachine *pc, GError **error)
 {
     Machine *m = &pc->machine;
@@ -144,13 +142,17 @@ bool pc_load_kernel(PcMachine *pc, GError **error)
     if (!m->kernel) {
         return true;
     }
-    if (!read_file("kernel", m->kernel, &image, &len, error)) {
+    if (!kernel_read_file("kernel", m->kernel, &image, &len, error)) {
         return false;
     }
-    if (is_bzimage((const uint8_t *)image, len)) {
-        return load_bzimage(pc, (uint8_t *)image, len, error) &&
-               add_loader_rom(pc, "rhea-linuxboot.bin", error);
+    for (unsigned i = 0; i < ARRAY_LEN(formats); i++) {
+        if (formats[i].probe((const uint8_t *)image, len)) {
+            return formats[i].load(pc, (uint8_t *)image, len, error) &&
+                   add_loader_rom(pc, formats[i].rom, error);
+        }
     }
-    return error_set(error, "-kernel '%s' is not a Linux bzImage: other formats are not supported "
-                     "yet", m->kernel);
+    return error_set(error, "-kernel '%s' is neither a Linux bzImage, nor a Multiboot kernel, nor an "
+                     "ELF image with a PVH entry%s", m->kernel,
+                     len >= 2 && !memcmp(image, "\x1f\x8b", 2) ? ": it is compressed, gunzip it first"
+                                                               : "");
 }
