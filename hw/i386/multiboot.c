@@ -2,7 +2,7 @@
 /*
  * -kernel with a Multiboot header: ELF, or any file whose header gives its addresses (the a.out
  * kludge); -initrd "FILE ARGUMENTS,FILE" gives modules, where ",," stands for a comma.
- * Spec: Multiboot 0.6.96.  The memory map and the end of low memory are filled in by roms/multiboot.S.
+ * Spec: Multiboot 0.6.96.  The memory map and its two sums are filled in by roms/multiboot.S.
  * Not modelled: symbol tables, VBE (a kernel that asks for a video mode gets text mode).
  */
 #include "hw/i386/kernel_image.h"
@@ -15,7 +15,7 @@ enum { HDR_FLAGS = 4, HDR_CHECKSUM = 8, HDR_SELF = 12, HDR_LOAD = 16, HDR_LOAD_E
        HDR_BSS_END = 24, HDR_ENTRY = 28, HDR_ADDRESSES_END = 32 };
 enum { WANT_PAGES = BIT(0), WANT_MEMORY = BIT(1), WANT_VIDEO = BIT(2), HAS_ADDRESSES = BIT(16),
        MUST_KNOW = 0xffff };
-enum { MBI_FLAGS = 0, MBI_MEM_LOWER = 4, MBI_MEM_UPPER = 8, MBI_CMDLINE = 16,
+enum { MBI_FLAGS = 0, MBI_CMDLINE = 16,
        MBI_MODS_COUNT = 20, MBI_MODS_ADDR = 24, MBI_MMAP_ADDR = 48, MBI_LOADER_NAME = 64,
        MBI_BYTES = 116 };
 enum { HAS_MEMORY = BIT(0), HAS_CMDLINE = BIT(2), HAS_MODS = BIT(3), HAS_MMAP = BIT(6),
@@ -144,7 +144,6 @@ static bool publish(PcMachine *pc, KernelCopies *c, uint32_t entry, GError **err
     le32_store(info->data + MBI_MODS_ADDR, KERNEL_INFO_ADDR + info->len);
     le32_store(info->data + MBI_FLAGS,
                HAS_MEMORY | HAS_CMDLINE | HAS_MODS | HAS_MMAP | HAS_LOADER_NAME);
-    le32_store(info->data + MBI_MEM_UPPER, pc->below_4g > MIB ? (pc->below_4g - MIB) / KIB : 0);
     le32_store(info->data + MBI_MMAP_ADDR, KERNEL_MAP_ADDR);
     g_byte_array_append(info, mods->data, mods->len);
     return kernel_copies_publish(c, entry, info, error);
