@@ -232,4 +232,5 @@ def main():
         boot(args.build, args.iso, extra)
 
 
-main()
+if __name__ == '__main__':
+    main()
