@@ -220,6 +220,25 @@ bool x86_cpu_model_apply(X86Cpu *cpu, const char *model, GError **error)
     return true;
 }
 
+void x86_cpu_model_take_host(X86Cpu *cpu)
+{
+    enum { XLEVEL_MAX = 0x1e };              /* the highest leaf with an answer of ours */
+    uint32_t a, b, c, d;
+
+    __cpuid(0, a, b, c, d);
+    cpu->cpuid_vendor[0] = b;
+    cpu->cpuid_vendor[1] = d;
+    cpu->cpuid_vendor[2] = c;
+    __cpuid(1, a, b, c, d);
+    cpu->cpuid_version = a;
+    __cpuid(0x80000000, a, b, c, d);
+    cpu->cpuid_xlevel = MIN(a, BIT(31) + XLEVEL_MAX);
+    for (unsigned i = 0; i < 3 && a >= 0x80000004; i++) {
+        __cpuid(0x80000002 + i, cpu->cpuid_model[4 * i], cpu->cpuid_model[4 * i + 1],
+                cpu->cpuid_model[4 * i + 2], cpu->cpuid_model[4 * i + 3]);
+    }
+}
+
 bool x86_cpu_set_feature(X86Cpu *cpu, const char *name, bool on, GError **error)
 {
     X86CpuidTable *t = x86_cpuid_table(cpu);

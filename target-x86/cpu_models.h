@@ -18,6 +18,10 @@ bool x86_cpu_model_exists(const char *model, GError **error);
 /* Fills features[], cpuid_*, phys_bits; x86_cpu_model_finish() has the last word. */
 bool x86_cpu_model_apply(X86Cpu *cpu, const char *model, GError **error);
 
+/* Vendor, family, model, stepping and name of the host's CPU: `host` and `max` where guest code runs
+ * on it. */
+void x86_cpu_model_take_host(X86Cpu *cpu);
+
 /* "avx2", "lahf-lm" or "lahf_lm"; an error with a close match for an unknown one. */
 bool x86_cpu_set_feature(X86Cpu *cpu, const char *name, bool on, GError **error);
 /* "family", "model", "stepping", "vendor", "model-id", "level", "xlevel", "phys-bits"...: those

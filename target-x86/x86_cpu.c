@@ -248,10 +248,13 @@ X86CpuDevice *x86_cpu_create(Vm *vm, const char *text, unsigned index, uint32_t 
         return NULL;
     }
     s = DEVICE_CAST(X86CpuDevice, dev);
-    s->cpu.index = index;
+    s->cpu.index = s->x86->index = index;
     s->apic_id = apic_id;
     if (!x86_cpu_model_apply(s->x86, words[0], error)) {
         goto fail;
+    }
+    if (accel && accel->features && (g_str_equal(words[0], "host") || g_str_equal(words[0], "max"))) {
+        x86_cpu_model_take_host(s->x86);
     }
     for (unsigned i = 1; words[i]; i++) {
         if (*words[i] && !apply_word(s, words[i], error)) {

@@ -35,6 +35,8 @@ void kvm_fail(KvmCpu *v, const char *format, ...)
     text = g_strdup_vprintf(format, args);
     va_end(args);
     error_report("CPU %u: %s", v->cpu->index, text);
+    /* It would fail again, and say so, until the main loop has stopped the VM. */
+    __atomic_store_n(&v->cpu->stop_request, 1, __ATOMIC_SEQ_CST);
     vm_request_stop(v->cpu->dev.vm, RUN_STATE_INTERNAL_ERROR);
 }
 
