@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * -kernel: the format is found, the image taken apart into fw_cfg items, and the option ROM of
- * roms/ that puts them in memory and jumps is added.  Here bzImage; the others have their own files.
+ * roms/ added that puts them in memory and jumps.  Here bzImage; multiboot.c and pvh.c have theirs.
  * Spec: Linux "x86 boot protocol" 2.15.
  */
 #include "hw/i386/kernel_image.h"
@@ -151,8 +151,9 @@ bool pc_load_kernel(PcMachine *pc, GError **error)
                    add_loader_rom(pc, formats[i].rom, error);
         }
     }
-    return error_set(error, "-kernel '%s' is neither a Linux bzImage, nor a Multiboot kernel, nor an "
-                     "ELF image with a PVH entry%s", m->kernel,
-                     len >= 2 && !memcmp(image, "\x1f\x8b", 2) ? ": it is compressed, gunzip it first"
-                                                               : "");
+    return error_set(error,
+                     "-kernel '%s' is neither a Linux bzImage, nor a Multiboot kernel, nor an ELF "
+                     "image with a PVH entry%s",
+                     m->kernel,
+                     len >= 2 && !memcmp(image, "\x1f\x8b", 2) ? ": gunzip it first" : "");
 }
