@@ -50,6 +50,9 @@ uint64_t x86_xcr0_supported(const X86Cpu *cpu);
 bool x86_cpu_model_finish(X86Cpu *cpu, const char *accel, const uint32_t *supported,
                           GError **error);
 
+/* What the software engines implement, given what the host's SIMD can do. */
+void x86_tcg_features(uint32_t words[FEAT_WORDS]);
+
 /* EAX, EBX, ECX, EDX of a leaf. */
 void x86_cpuid(X86Cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 

@@ -25,8 +25,6 @@ int x86_feature_find(const char *name);
 const char *x86_feature_name(unsigned feature);      /* NULL for a bit without a name */
 /* "CPUID.01H:EDX" or "MSR(10AH)". */
 const char *x86_feature_word_name(unsigned word);
-/* What the software engines implement, given what the host's SIMD can do. */
-void x86_tcg_features(uint32_t words[FEAT_WORDS]);
 
 typedef enum X86CacheKind {
     X86_CACHE_LEGACY, X86_CACHE_EPYC, X86_CACHE_ROME, X86_CACHE_MILAN,

@@ -163,6 +163,22 @@ static void add_range(KvmCpu *v, CpuidTable *t, uint32_t first, uint32_t last)
     }
 }
 
+/*
+ * Hardware executes most instructions whether CPUID shows them or not, and a KVM without hardware
+ * support cannot even hide CPUID's truth: the interpreter must not raise #UD where it would not.
+ * MSRs that need KVM's APIC stay away.
+ */
+static void allow_in_software(X86Cpu *x86)
+{
+    uint32_t words[FEAT_WORDS];
+
+    x86_tcg_features(words);
+    words[FEAT_1_ECX] &= ~(BIT(21) | BIT(24));
+    for (unsigned i = 0; i < FEAT_WORDS; i++) {
+        x86->features[i] |= i == FEAT_ARCH_CAPABILITIES || i == FEAT_7_0_EDX ? 0 : words[i];
+    }
+}
+
 bool kvm_cpuid_set(KvmCpu *v, GError **error)
 {
     static const uint32_t hypervisor[4] = { 0x40000001, 0x4b4d564b, 0x564b4d56, 0x4d };
@@ -177,5 +193,6 @@ bool kvm_cpuid_set(KvmCpu *v, GError **error)
         return error_set_errno(error, errno, "KVM refused the features of CPU %u",
                                v->cpu->index);
     }
+    allow_in_software(v->x86);
     return true;
 }

@@ -259,6 +259,30 @@ static void test_cmpxchg16b_works_either_way(void)
     rig_clear(&rig);
 }
 
+/* XSAVE and XRSTOR of x87 and SSE state, which a KVM without hardware support gives up on. */
+static void test_xrstor_works_either_way(void)
+{
+    static const uint8_t code[] = { 0xb8, 0x03, 0x00, 0x00, 0x00, 0x31, 0xd2,   /* edx:eax = 3 */
+                                    0x0f, 0xae, 0x26,                           /* xsave [rsi] */
+                                    0x0f, 0x57, 0xc0,                           /* xorps xmm0 */
+                                    0x0f, 0xae, 0x2e,                           /* xrstor [rsi] */
+                                    0x66, 0x48, 0x0f, 0x7e, 0xc0 };             /* rax = xmm0 */
+    Rig rig;
+
+    if (!rig_init(&rig)) {
+        return;
+    }
+    load(&rig, code, sizeof(code));
+    enter_long_mode(&rig);
+    rig.x86->cr4 |= CR4_OSXSAVE;
+    rig.x86->xcr0 = 3;
+    rig.x86->gpr[R_RSI] = DATA;
+    rig.x86->zmm[0].u64[0] = 0x5e;
+    run(&rig);
+    g_assert_cmphex(rig.end_value, ==, 0x5e);
+    rig_clear(&rig);
+}
+
 static void test_interrupt_wakes_a_halted_guest(void)
 {
     static const uint8_t code[] = { 0xe6, PORT, 0xfb, 0xf4, 0xb0, 0x07 };   /* out; sti; hlt; al=7 */
@@ -300,6 +324,64 @@ static void test_interrupt_waits_for_its_window(void)
     x86_cpu_request(rig.x86, X86_REQ_INTR);     /* pending from the start, IF = 0 */
     run(&rig);
     g_assert_cmpmem(rig.out->data, rig.out->len, "\1\2", 2);
+    rig_clear(&rig);
+}
+
+/* SMM runs in the interpreter; the guest finds its registers as they were. */
+static void test_smi_is_served(void)
+{
+    static const uint8_t code[] = { 0xbb, 0x34, 0x12, 0xa0, 0x00, 0x90, 0x84, 0xc0,
+                                    0x74, 0xf9 };           /* bx = 0x1234; wait for [0x9000] */
+    static const uint8_t handler[] = { 0x31, 0xdb, 0xc6, 0x06, 0x00, 0x90, 0x05,
+                                       0x0f, 0xaa };        /* bx = 0; [0x9000] = 5; rsm */
+    Rig rig;
+
+    if (!rig_init(&rig)) {
+        return;
+    }
+    load(&rig, code, sizeof(code));
+    memcpy(rig.bytes + 0x38000, handler, sizeof(handler));
+    vm_start(rig.vm);
+    x86_cpu_request(rig.x86, X86_REQ_SMI);
+    cpu_kick(&rig.dev->cpu);
+    run(&rig);
+    g_assert_cmphex(rig.end_value, ==, 5);
+    g_assert_cmphex(rig.x86->gpr[R_RBX] & 0xffff, ==, 0x1234);
+    rig_clear(&rig);
+}
+
+static void test_second_cpu_waits_for_sipi(void)
+{
+    static const uint8_t spin[] = { 0xeb, 0xfe };
+    static const uint8_t start[] = { 0x8c, 0xc8, 0xe6, PORT_END, 0xeb, 0xfe };   /* ax = cs; out */
+    g_autoptr(GError) error = NULL;
+    X86CpuDevice *second;
+    Rig rig;
+    bool ok;
+
+    if (!rig_init(&rig)) {
+        return;
+    }
+    second = x86_cpu_create(rig.vm, "host", 1, 1, &error);
+    g_assert_no_error(error);
+    ok = device_realize(&second->cpu.dev, NULL, &error);
+    g_assert_no_error(error);
+    g_assert_true(ok);
+    load(&rig, spin, sizeof(spin));
+    memcpy(rig.bytes + 0x5000, start, sizeof(start));
+    second->x86->sipi_vector = 5;
+    vm_start(rig.vm);
+    g_assert_false(rig.ended);
+    x86_cpu_request(second->x86, X86_REQ_INIT);
+    cpu_kick(&second->cpu);
+    x86_cpu_request(second->x86, X86_REQ_SIPI);
+    cpu_kick(&second->cpu);
+    run(&rig);
+    g_assert_cmphex(rig.end_value, ==, 0);
+    g_assert_cmphex(second->x86->segs[SEG_CS].sel, ==, 0x500);
+    g_assert_false(second->x86->wait_sipi);
+    cpu_stop(&second->cpu);
+    x86_vm_bus_clear(&second->bus);
     rig_clear(&rig);
 }
 
@@ -429,8 +511,11 @@ int main(int argc, char **argv)
     g_test_add_func("/kvm/mmio-reads-and-writes", test_mmio_reads_and_writes);
     g_test_add_func("/kvm/rom-does-not-change", test_rom_does_not_change);
     g_test_add_func("/kvm/cmpxchg16b-works-either-way", test_cmpxchg16b_works_either_way);
+    g_test_add_func("/kvm/xrstor-works-either-way", test_xrstor_works_either_way);
     g_test_add_func("/kvm/interrupt-wakes-a-halted-guest", test_interrupt_wakes_a_halted_guest);
     g_test_add_func("/kvm/interrupt-waits-for-its-window", test_interrupt_waits_for_its_window);
+    g_test_add_func("/kvm/smi-is-served", test_smi_is_served);
+    g_test_add_func("/kvm/second-cpu-waits-for-sipi", test_second_cpu_waits_for_sipi);
     g_test_add_func("/kvm/a-spinning-guest-stops", test_a_spinning_guest_stops);
     g_test_add_func("/kvm/dirty-log-names-the-page", test_dirty_log_names_the_page);
     g_test_add_func("/kvm/registers-survive-kvm", test_registers_survive_kvm);
