@@ -2,7 +2,8 @@
 /*
  * The "tcg" accelerator: guest code in software.  One thread per vCPU; each runs the interpreter
  * over the VM's shared map of decoded code.
- * Missing: the translator; -accel tcg,thread=single.
+ * Missing: a translator to host code, so guests run at the interpreter's speed; thread=, tb-size=
+ * and the other options of -accel tcg, which are refused as unknown properties.
  * Locking: vm/cpu.h; nothing is held while guest code runs.
  */
 
