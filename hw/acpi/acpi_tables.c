@@ -155,7 +155,9 @@ uint32_t acpi_add_raw(AcpiTables *t, const void *p, size_t len)
     uint32_t at = align_up(t->blob->len, 64), old = t->blob->len;
 
     g_byte_array_set_size(t->blob, at);
-    memset(t->blob->data + old, 0, at - old);
+    if (at > old) {
+        memset(t->blob->data + old, 0, at - old);
+    }
     acpi_put_bytes(t, p, len);
     return at;
 }

@@ -39,6 +39,7 @@ typedef struct I440fxHost {
     uint32_t config_reg;          /* CONFADD */
     MemoryRegion confadd, confdata;
     MemoryRegion pci_memory;      /* what PCI devices decode */
+    MemoryRegion unclaimed;       /* PCI below 1 MiB where no device answers: hides RAM too */
     MemoryRegion smm_root, smm_system;
     AddressSpace smm_as;
 } I440fxHost;
@@ -199,6 +200,18 @@ static const MmioOps confadd_ops  = { confadd_read,  confadd_write,  .valid_min 
 static const MmioOps confdata_ops = { confdata_read, confdata_write, .valid_min = 1, .valid_max = 4, .impl_min = 1, .impl_max = 4 };
 /* clang-format on */
 
+static uint64_t unclaimed_read(void *opaque, uint64_t offset, unsigned size)
+{
+    return UINT64_MAX;            /* master abort */
+}
+
+static void unclaimed_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+}
+
+static const MmioOps unclaimed_ops = { unclaimed_read, unclaimed_write, .valid_max = 8,
+                                       .impl_max = 8 };
+
 static bool host_realize(Device *dev, GError **error)
 {
     I440fxHost *s = DEVICE_CAST(I440fxHost, dev);
@@ -210,6 +223,9 @@ static bool host_realize(Device *dev, GError **error)
     memory_region_add(&vm->system_io, 0xcfc, &s->confdata);
     memory_region_init(&s->pci_memory, OBJECT(dev), "pci", UINT64_MAX);
     memory_region_add_overlap(&vm->system_memory, 0, &s->pci_memory, -1);
+    memory_region_init_io(&s->unclaimed, OBJECT(dev), "pci-unclaimed", &unclaimed_ops, s,
+                          MIB - SMRAM_BASE);
+    memory_region_add_overlap(&s->pci_memory, SMRAM_BASE, &s->unclaimed, -1);
     pci_root_bus_init(&s->bus, dev, vm, "pci.0", &s->pci_memory, &vm->system_io, NULL, NULL, 4);
     return true;
 }

@@ -140,8 +140,9 @@ bool pci_irq_disabled(const PciDevice *dev)
     return le16_load(dev->config + PCI_COMMAND) & PCI_COMMAND_INTX_DISABLE;
 }
 
-/* Adds DELTA (+1, -1) to the count of the root bus's interrupt that PIN ends at. */
-static void change_irq_level(PciDevice *dev, unsigned pin, int delta)
+/* Adds DELTA (+1, -1) to the count of the root bus's interrupt that PIN ends at; QUIET: the other
+ * end knows its level already. */
+static void change_irq_level(PciDevice *dev, unsigned pin, int delta, bool quiet)
 {
     PciBus *bus = pci_bus_of(dev);
     unsigned n = bus->ops ? bus->ops->map_irq(dev, pin) : (PCI_SLOT(dev->devfn) + pin) % 4;
@@ -154,22 +155,24 @@ static void change_irq_level(PciDevice *dev, unsigned pin, int delta)
     }
     g_assert(n < ARRAY_LEN(bus->irq_count));
     bus->irq_count[n] += delta;
-    if (bus->ops) {
+    if (bus->ops && !quiet) {
         bus->ops->set_irq(bus->ops_opaque, n, bus->irq_count[n] != 0);
     }
 }
 
-/* The status bit and the bus follow irq_state and the disable bit. */
-static void update_irq_disabled(PciDevice *dev, bool was_disabled)
+/* The status bit follows irq_state, what the bus counts also the disable bit. */
+static void update_irq(PciDevice *dev, bool quiet)
 {
-    bool disabled = pci_irq_disabled(dev);
+    uint8_t wanted = pci_irq_disabled(dev) ? 0 : dev->irq_state, change = wanted ^ dev->irq_driven;
 
-    if (disabled == was_disabled) {
-        return;
+    dev->config[PCI_STATUS] &= ~PCI_STATUS_INTERRUPT;
+    if (dev->irq_state) {
+        dev->config[PCI_STATUS] |= PCI_STATUS_INTERRUPT;
     }
+    dev->irq_driven = wanted;
     for (unsigned pin = 0; pin < 4; pin++) {
-        if (dev->irq_state & BIT(pin)) {
-            change_irq_level(dev, pin, disabled ? -1 : 1);
+        if (change & BIT(pin)) {
+            change_irq_level(dev, pin, wanted & BIT(pin) ? 1 : -1, quiet);
         }
     }
 }
@@ -182,13 +185,7 @@ void pci_set_irq(PciDevice *dev, bool level)
         return;
     }
     dev->irq_state ^= BIT(pin);
-    dev->config[PCI_STATUS] &= ~PCI_STATUS_INTERRUPT;
-    if (dev->irq_state) {
-        dev->config[PCI_STATUS] |= PCI_STATUS_INTERRUPT;
-    }
-    if (!pci_irq_disabled(dev) && !dev->dev.sync_muted) {
-        change_irq_level(dev, pin, level ? 1 : -1);
-    }
+    update_irq(dev, dev->dev.sync_muted);
 }
 
 static void pci_irq_pin_set(void *opaque, unsigned n, bool level)
@@ -203,13 +200,8 @@ IrqPin pci_irq_pin(PciDevice *dev)
 
 void pci_release_irq(PciDevice *dev)
 {
-    for (unsigned pin = 0; pin < 4; pin++) {
-        if ((dev->irq_state & BIT(pin)) && !pci_irq_disabled(dev)) {
-            change_irq_level(dev, pin, -1);
-        }
-    }
     dev->irq_state = 0;
-    dev->config[PCI_STATUS] &= ~PCI_STATUS_INTERRUPT;
+    update_irq(dev, false);
 }
 
 /* ---- configuration space ---- */
@@ -226,8 +218,6 @@ static bool ranges_overlap(uint32_t a, unsigned a_len, uint32_t b, unsigned b_le
 
 void pci_default_config_write(PciDevice *dev, uint32_t offset, uint32_t value, unsigned len)
 {
-    bool was_disabled = pci_irq_disabled(dev);
-
     if (offset + len > dev->config_size) {
         return;
     }
@@ -245,7 +235,7 @@ void pci_default_config_write(PciDevice *dev, uint32_t offset, uint32_t value, u
         pci_update_mappings(dev);
     }
     if (ranges_overlap(offset, len, PCI_COMMAND, 2)) {
-        update_irq_disabled(dev, was_disabled);
+        update_irq(dev, false);
     }
     msi_config_written(dev, offset, len);
     msix_config_written(dev, offset, len);
@@ -400,10 +390,7 @@ static bool pci_post_load(void *obj, int version, GError **error)
 {
     PciDevice *dev = obj;
 
-    dev->config[PCI_STATUS] &= ~PCI_STATUS_INTERRUPT;
-    if (dev->irq_state) {
-        dev->config[PCI_STATUS] |= PCI_STATUS_INTERRUPT;
-    }
+    update_irq(dev, true);        /* the interrupt router's state says what its lines carry */
     pci_update_mappings(dev);
     return true;
 }

@@ -65,6 +65,7 @@ struct PciDevice {
     MemoryRegion bus_master_alias;
     AddressSpace bus_master_as;
     uint8_t irq_state;        /* level of INTA..INTD */
+    uint8_t irq_driven;       /* those that irq_count of the root bus counts */
     bool multifunction;
     char *romfile;
     uint32_t rombar;          /* 0: no ROM BAR */
