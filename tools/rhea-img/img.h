@@ -46,6 +46,9 @@ int usage_error(const char *format, ...) G_GNUC_PRINTF(1, 2);
 int bad_option(int c, char **argv);
 bool size_arg(const char *what, const char *text, uint64_t *value);
 
+/* Reports a failed request; the exit status. */
+int io_failed(const char *what, uint64_t at, int ret);
+
 /* Runs co-code of a command. */
 typedef struct Job {
     int (*run)(void *opaque);
