@@ -29,7 +29,7 @@ run: deps-run
 
 check: deps-check
 	@$(MAKE) --no-print-directory all
-	@python3 scripts/run_tests.py $(BUILD)
+	@python3 scripts/run_tests.py $(BUILD) --no-suite boot-slow
 
 bench: deps-run
 	@$(MAKE) --no-print-directory all
