@@ -24,7 +24,8 @@ enum { BENCH_RAM = 4 << 20, BENCH_STEPS = 100000 };
 typedef struct X86Bench {
     X86Cpu *cpu;
     X86Bus bus;
-    uint8_t *ram;
+    uint8_t *ram;               /* aligned, inside the allocation */
+    void *allocation;
     int irq;                    /* vector INTR acknowledges with, or -1 */
     uint16_t port;              /* of the latest port access */
     unsigned port_size, port_accesses;
@@ -86,8 +87,8 @@ static inline X86Bench *x86_bench_new(void)
     X86Bench *b = g_new0(X86Bench, 1);
     GError *error = NULL;
 
-    b->ram = g_malloc0(BENCH_RAM + 4096);
-    b->ram = (uint8_t *)align_up((uintptr_t)b->ram, 64);
+    b->allocation = g_malloc0(BENCH_RAM + 64);
+    b->ram = (uint8_t *)align_up((uintptr_t)b->allocation, 64);
     b->irq = -1;
     b->bus = (X86Bus){ .map = bench_map, .mmio_read = bench_mmio_read,
                        .mmio_write = bench_mmio_write, .port_read = bench_port_read,
@@ -105,7 +106,8 @@ static inline void x86_bench_free(X86Bench *b)
 {
     interp_clear(b->cpu);
     x86_cpu_free(b->cpu);
-    g_free(b);                  /* the RAM stays: its start was aligned; tests are short-lived */
+    g_free(b->allocation);
+    g_free(b);
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(X86Bench, x86_bench_free)
 
