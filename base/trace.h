@@ -48,7 +48,8 @@ static inline bool trace_is_on(const TraceEvent *event)
 #define trace_event_enabled(NAME) trace_is_on(&TRACE_##NAME)
 
 /* The slow path of a trace point that is on. */
-void trace_emit(const TraceEvent *event, const char *format, ...) G_GNUC_PRINTF(2, 3);
+void trace_emit(const TraceEvent *event, const char *format, ...) G_GNUC_PRINTF(2, 3)
+    __attribute__((nonnull(1, 2)));
 
 /*
  * Switches every event that matches the glob PATTERN (a leading '-' in the pattern means off)
