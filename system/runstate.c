@@ -131,6 +131,7 @@ static void act_on_shutdown(System *sys, ShutdownCause cause)
         vm_stop(sys->vm, RUN_STATE_SHUTDOWN);
         return;
     }
+    sys->run.ending = true;     /* SHUTDOWN said it all: no STOP follows */
     vm_stop(sys->vm, RUN_STATE_SHUTDOWN);
     end_loop(sys, cause == SHUTDOWN_CAUSE_GUEST_PANIC &&
                           sys->run.panic == QAPI_PANIC_ACTION_EXIT_FAILURE ? 1 : 0);
@@ -269,7 +270,7 @@ static void state_changed(void *opaque, bool running, RunState state)
 {
     if (running) {
         qapi_event_resume();
-    } else {
+    } else if (!((System *)opaque)->run.ending) {
         qapi_event_stop();
     }
 }

@@ -55,6 +55,7 @@ typedef struct RunControl {
     int exit_requested, exit_status;
     int signal, signal_pid;
     bool loop_ended;
+    bool ending;                         /* for good: SHUTDOWN was told */
     QapiRebootAction reboot;
     QapiShutdownAction shutdown;
     QapiPanicAction panic;
