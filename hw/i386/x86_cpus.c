@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "hw/i386/x86_cpus.h"
 
+#include <string.h>
 #include <x86intrin.h>
 
 #include "target-x86/cpu_models.h"
+#include "target-x86/msr.h"
 #include "target-x86/x86_cpu.h"
+#include "vm/accel.h"
 
 /* ---- from the APIC to its CPU ---- */
 
@@ -48,13 +51,6 @@ static void apic_sipi(Cpu *cpu, uint8_t vector)
     request(cpu, X86_REQ_SIPI);
 }
 
-/* Guest TSC to virtual time: both run at the host's pace, so one pair of readings and the rate,
- * measured since the first CPU was made, place any value. */
-static struct TscRate {
-    uint64_t tsc;
-    int64_t ns;
-} tsc_start;
-
 static int64_t monotonic_ns(void)
 {
     struct timespec t;
@@ -63,13 +59,15 @@ static int64_t monotonic_ns(void)
     return t.tv_sec * NANOSECONDS_PER_SECOND + t.tv_nsec;
 }
 
+/* Guest TSC to virtual time: both run at the host's pace, so one pair of readings and the rate,
+ * measured since the first CPU was made, place any value. */
 static int64_t apic_tsc_deadline_ns(Cpu *cpu, uint64_t tsc)
 {
-    X86Cpu *x86 = x86_cpu_device(cpu)->x86;
-    uint64_t now_tsc = __rdtsc();
+    X86CpuDevice *dev = x86_cpu_device(cpu);
+    const X86Cpus *cpus = dev->bus.board_data;
     int64_t now_ns = clock_now(cpu->dev.vm->clock);
-    int64_t left = tsc - (now_tsc + x86->tsc_offset);
-    uint64_t ticks = now_tsc - tsc_start.tsc, ns = monotonic_ns() - tsc_start.ns;
+    int64_t left = tsc - x86_read_tsc(dev->x86);
+    uint64_t ticks = __rdtsc() - cpus->rate_tsc, ns = monotonic_ns() - cpus->rate_ns;
 
     return left <= 0 || !ticks ? now_ns : now_ns + (int64_t)muldiv64(left, ns, ticks);
 }
@@ -82,6 +80,13 @@ static const ApicCpuOps apic_ops = { apic_set_intr, apic_nmi, apic_smi, apic_ini
 static Apic *apic_of(void *opaque)
 {
     return ((X86VmBus *)opaque)->board;
+}
+
+static uint64_t bus_tsc(void *opaque)
+{
+    const X86Cpus *cpus = ((X86VmBus *)opaque)->board_data;
+
+    return cpus->tsc_runs ? __rdtsc() + cpus->tsc_base : cpus->tsc_base;
 }
 
 static int bus_intr_ack(void *opaque, X86Cpu *cpu)
@@ -188,6 +193,16 @@ IrqPin x86_cpus_smi_pin(X86Cpus *cpus)
     return (IrqPin){ .handler = smi_raised, .opaque = cpus };
 }
 
+static void tsc_follow_clock(void *opaque, bool running, RunState state)
+{
+    X86Cpus *cpus = opaque;
+
+    if (running != cpus->tsc_runs) {
+        cpus->tsc_base += running ? -__rdtsc() : __rdtsc();
+        cpus->tsc_runs = running;
+    }
+}
+
 /* ---- making them ---- */
 
 static unsigned bits_for(unsigned count)
@@ -223,6 +238,7 @@ static bool create_cpu(X86Cpus *cpus, Machine *m, unsigned index, GError **error
     ops->apic_msr_read = bus_apic_msr_read;
     ops->apic_msr_write = bus_apic_msr_write;
     ops->ferr = bus_ferr;
+    ops->tsc = strcmp(accel_type(m->vm->accel)->accel, "tcg") == 0 ? bus_tsc : NULL;
     dev->bus.board_data = cpus;
     apic = apic_new(&cpus->apics, &dev->cpu, cpus->apic_ids[index], &apic_ops, error);
     dev->bus.board = apic;
@@ -239,7 +255,9 @@ bool x86_cpus_create(X86Cpus *cpus, Machine *m, IrqPin ferr, GError **error)
     cpus->vm = m->vm;
     cpus->ferr = ferr;
     cpus->apic_ids = g_new(uint32_t, m->smp.max_cpus);
-    tsc_start = (struct TscRate){ __rdtsc(), monotonic_ns() };
+    cpus->rate_tsc = __rdtsc();
+    cpus->rate_ns = monotonic_ns();
+    vm_add_state_hook(m->vm, tsc_follow_clock, cpus);
     for (unsigned i = 0; i < m->smp.max_cpus; i++) {
         cpus->apic_ids[i] = x86_apic_id(&m->smp, i);
     }

@@ -14,6 +14,13 @@ typedef struct X86Cpus {
     ApicBus apics;
     uint32_t *apic_ids;       /* by CPU index, max_cpus of them */
     IrqPin ferr;              /* IRQ 13 */
+    /* The time stamp of all CPUs, to which each adds its own tsc_offset: it stands still while the
+     * virtual clock does, or guests would find one of the two wrong after `stop` and `cont`.
+     * Written while no CPU runs.  KVM keeps its own, which never stops. */
+    bool tsc_runs;
+    uint64_t tsc_base;        /* runs: RDTSC + base; else the value */
+    uint64_t rate_tsc;        /* one reading of both at creation: what gives the rate */
+    int64_t rate_ns;
 } X86Cpus;
 
 /* Makes machine->smp.cpus CPUs of machine->cpu_type. */
