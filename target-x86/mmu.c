@@ -356,7 +356,7 @@ const X86TlbPhys *x86_mmu_fill(X86Cpu *cpu, uint64_t va, X86Access access, X86Mm
     }
     cpu->bus->map(cpu->bus_opaque, w.gpa & ~0xfffull, &phys);
     entry_drop(cpu, idx, set);
-    p->gpa = w.gpa & ~0xfffull;
+    __atomic_store_n(&p->gpa, w.gpa & ~0xfffull, __ATOMIC_RELAXED);
     p->perm = perm;
     p->host = phys.host;
     p->attr = (phys.host ? phys.writable ? 0 : X86_PAGE_ROM : X86_PAGE_MMIO) |
