@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from guest import ROOT, Guest, GuestError, need_program, run_tests
+from guest import QUIET, ROOT, Guest, GuestError, need_program, run_tests
 
 BUILD = os.environ.get('RHEA_BUILD', os.path.join(ROOT, 'build'))
 ACCEL = ['-accel', os.environ.get('RHEA_ACCEL', 'tcg')]
@@ -35,7 +35,7 @@ def direct_kernel_1_cpu():
     """-kernel and -initrd reach a shell; poweroff ends the process with status 0."""
     kernel, initrd = made('kernel')
     with Guest(*ACCEL, '-m', '256', '-kernel', kernel, '-initrd', initrd,
-               '-append', 'console=ttyS0 quiet', timeout=120) as guest:
+               '-append', QUIET, timeout=120) as guest:
         to_prompt_and_off(guest, 1, 240)
 
 
@@ -43,7 +43,7 @@ def direct_kernel_4_cpus():
     """The same with four CPUs online."""
     kernel, initrd = made('kernel')
     with Guest(*ACCEL, '-m', '256', '-smp', '4', '-kernel', kernel, '-initrd', initrd,
-               '-append', 'console=ttyS0 quiet', timeout=120) as guest:
+               '-append', QUIET, timeout=120) as guest:
         to_prompt_and_off(guest, 4, 400)
 
 
@@ -61,7 +61,7 @@ def ps2_keyboard_on_the_console():
     """What send-key types arrives at the shell on the screen's console."""
     kernel, initrd = made('kernel')
     with Guest(*ACCEL, '-m', '256', '-kernel', kernel, '-initrd', initrd,
-               '-append', 'console=tty0 console=ttyS0 quiet', timeout=120) as guest:
+               '-append', 'console=tty0 ' + QUIET, timeout=120) as guest:
         guest.wait_serial('Welcome to the default guest', 240)
         guest.type('\necho Typed-$((3*5)) >/dev/ttyS0\n')
         guest.wait_serial('Typed-15')

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 
-from guest import ROOT, Guest, GuestError, Skip, run_tests
+from guest import QUIET, ROOT, Guest, GuestError, Skip, run_tests
 
 sys.path.insert(0, os.path.join(ROOT, 'scripts'))
 import default_guest    # noqa: E402
@@ -116,7 +116,7 @@ def vmlinux_by_pvh():
         vmlinux = extract_vmlinux.vmlinux(f.read())
     with Unpacked(vmlinux) as kernel, \
             Guest(*ACCEL, '-m', '256', '-kernel', kernel, '-initrd', initrd, '-append',
-                  'console=ttyS0') as guest:
+                  QUIET) as guest:
         guest.wait_serial(r'ACPI: RSDP', 90)
         to_shell_and_off(guest, 1, 'x86_64', 240)
 
@@ -125,7 +125,7 @@ def cloud_kernel_2_cpus():
     """The cloud kernel with -smp 2; 1 and 4 are in test_default_guest.py."""
     kernel, initrd = default_kernel()
     with Guest(*ACCEL, '-m', '256', '-smp', '2', '-kernel', kernel, '-initrd', initrd,
-               '-append', 'console=ttyS0 quiet') as guest:
+               '-append', QUIET) as guest:
         to_shell_and_off(guest, 2, 'x86_64', 400)
 
 
@@ -134,7 +134,7 @@ def generic_kernel():
     kernel = fetched('linux-amd64', 'boot/vmlinuz-*')
     _, initrd = default_kernel()
     with Guest(*ACCEL, '-m', '512', '-kernel', kernel, '-initrd', initrd, '-append',
-               'console=ttyS0 quiet') as guest:
+               QUIET) as guest:
         to_shell_and_off(guest, 1, 'x86_64', 400)
 
 
@@ -145,7 +145,7 @@ def i386_pae_kernel():
     with tempfile.NamedTemporaryFile(suffix='.gz') as initrd:
         default_guest.make_initrd(initrd.name, busybox)
         with Guest(*ACCEL, '-m', '512', '-kernel', kernel, '-initrd', initrd.name, '-append',
-                   'console=ttyS0 quiet') as guest:
+                   QUIET) as guest:
             to_shell_and_off(guest, 1, 'i686', 400)
 
 
