@@ -311,8 +311,10 @@ static void test_interrupt_wakes_a_halted_guest(void)
 
 static void test_interrupt_waits_for_its_window(void)
 {
-    static const uint8_t code[] = { 0xb0, 0x01, 0xe6, PORT, 0xfb, 0x90, 0x90, 0xb0, 0x03 };
-    static const uint8_t handler[] = { 0xb0, 0x02, 0xe6, PORT, 0xcf };
+    /* out 1; sti; loop until the handler has set bl: how soon the window is seen is KVM's affair. */
+    static const uint8_t code[] = { 0x30, 0xdb, 0xb0, 0x01, 0xe6, PORT, 0xfb,
+                                    0x84, 0xdb, 0x74, 0xfc, 0xb0, 0x03 };
+    static const uint8_t handler[] = { 0xb0, 0x02, 0xe6, PORT, 0xb3, 0x01, 0xcf };
     Rig rig;
 
     if (!rig_init(&rig)) {
