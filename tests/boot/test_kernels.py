@@ -116,7 +116,7 @@ def vmlinux_by_pvh():
         vmlinux = extract_vmlinux.vmlinux(f.read())
     with Unpacked(vmlinux) as kernel, \
             Guest(*ACCEL, '-m', '256', '-kernel', kernel, '-initrd', initrd, '-append',
-                  QUIET) as guest:
+                  QUIET.replace(' quiet', '')) as guest:
         guest.wait_serial(r'ACPI: RSDP', 90)
         to_shell_and_off(guest, 1, 'x86_64', 240)
 
