@@ -177,7 +177,8 @@ static const struct { uint8_t word; uint32_t mask, need_host; } tcg_words[] = {
     { FEAT_1_ECX, 0xf7fa3203, BIT(0) | BIT(1) | BIT(9) | BIT(12) | BIT(19) | BIT(20) | BIT(25) |
                               BIT(28) | BIT(29) },
     { FEAT_7_0_EBX, 0x219c07ab, BIT(5) | BIT(29) },
-    { FEAT_7_0_ECX, BIT(2) | BIT(3) | BIT(22), 0 },
+    { FEAT_7_0_ECX, BIT(2) | BIT(3) | BIT(8) | BIT(9) | BIT(10) | BIT(22) | BIT(27) | BIT(28),
+      BIT(8) | BIT(9) | BIT(10) },
     { FEAT_7_0_EDX, BIT(4) | BIT(10) | BIT(14) | BIT(26) | BIT(29), 0 },
     { FEAT_8000_0001_EDX, BIT(11) | BIT(20) | BIT(22) | BIT(26) | BIT(27) | BIT(29), 0 },
     { FEAT_8000_0001_ECX, BIT(0) | BIT(1) | BIT(4) | BIT(5) | BIT(8) | BIT(22), 0 },
@@ -185,8 +186,10 @@ static const struct { uint8_t word; uint32_t mask, need_host; } tcg_words[] = {
     { FEAT_8000_0008_EBX, 0, 0 },
     { FEAT_D_1_EAX, BIT(0) | BIT(1) | BIT(2), 0 },
     { FEAT_6_EAX, BIT(2), 0 },
-    /* No speculation side effects: Linux then drops its mitigations. */
-    { FEAT_ARCH_CAPABILITIES, BIT(0) | BIT(1) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(8), 0 },
+    /* No speculation side effects: Linux then drops its mitigations.  Beyond the named ones:
+     * SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO [SDM4 table 2-2]. */
+    { FEAT_ARCH_CAPABILITIES, BIT(0) | BIT(1) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(8) | BIT(13) |
+                              BIT(14) | BIT(15) | BIT(20) | BIT(24) | BIT(26) | BIT(27), 0 },
 };
 
 void x86_tcg_features(uint32_t words[FEAT_WORDS])

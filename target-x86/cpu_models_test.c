@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* CPU models and CPUID; expected values were read from QEMU 7.2's guests (TCG). */
 #include "target-x86/cpuid_int.h"
+#include "target-x86/msr.h"
 
 static X86Cpu *model_cpu(const char *model, const X86Topology *topology)
 {
@@ -96,6 +97,32 @@ static void test_topoext_has_its_leaves(void)
     x86_cpu_free(cpu);
 }
 
+/* What makes Linux do without PTI, retpolines and buffer clearing: IA32_ARCH_CAPABILITIES says
+ * RDCL_NO, IBRS_ALL and the other NO bits, and IBRS itself can be switched on. */
+static void test_max_needs_no_mitigations(void)
+{
+    static const char *const has[] = { "arch-capabilities", "spec-ctrl", "md-clear", "rdctl-no",
+                                       "ibrs-all", "skip-l1dfl-vmentry", "ssb-no", "mds-no",
+                                       "pschange-mc-no", "taa-no", "erms", "fsrm", "fsgsbase" };
+    X86Cpu *max = model_cpu("max", NULL), *plain = model_cpu("qemu64", NULL);
+    uint64_t value;
+
+    for (unsigned i = 0; i < ARRAY_LEN(has); i++) {
+        g_test_message("%s", has[i]);
+        g_assert_true(x86_cpu_has_feature_name(max, has[i]));
+    }
+    g_assert_true(x86_msr_read(max, MSR_ARCH_CAPABILITIES, &value));
+    g_assert_cmphex(value & 0x17b, ==, 0x17b);
+    g_assert_cmphex(value & BIT(2), ==, 0);               /* RSBA: returns are not predicted oddly */
+    g_assert_true(x86_msr_write(max, MSR_SPEC_CTRL, 1));
+    g_assert_true(x86_msr_read(max, MSR_SPEC_CTRL, &value));
+    g_assert_cmphex(value, ==, 1);
+    g_assert_false(x86_msr_read(plain, MSR_ARCH_CAPABILITIES, &value));
+    g_assert_false(x86_msr_read(plain, MSR_SPEC_CTRL, &value));
+    x86_cpu_free(max);
+    x86_cpu_free(plain);
+}
+
 static void test_missing_features(void)
 {
     X86Cpu *cpu = x86_cpu_new();
@@ -159,6 +186,7 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/cpuid/dies", test_topology_of_dies);
     g_test_add_func("/x86/cpuid/epyc", test_epyc_caches);
     g_test_add_func("/x86/cpuid/topoext", test_topoext_has_its_leaves);
+    g_test_add_func("/x86/cpuid/max-mitigations", test_max_needs_no_mitigations);
     g_test_add_func("/x86/cpuid/missing", test_missing_features);
     g_test_add_func("/x86/cpuid/bad-input", test_bad_input);
     g_test_add_func("/x86/cpuid/every-name", test_every_model_and_name);
