@@ -381,7 +381,6 @@ static void device_input_handler(void *opaque, unsigned n, bool level)
 
     if (dev->intercept) {
         dev->intercept(dev->intercept_opaque, n, level);
-        return;
     }
     device_type(dev)->set_input(dev, n, level);
     device_sync(dev);
@@ -391,6 +390,21 @@ IrqPin device_input(Device *dev, unsigned n)
 {
     g_assert(n < device_type(dev)->inputs && device_type(dev)->set_input);
     return (IrqPin){ device_input_handler, dev, n };
+}
+
+IrqLine *device_output(Device *dev, unsigned n)
+{
+    const IrqOutputTable *table = &device_type(dev)->outputs;
+
+    for (unsigned i = 0; i < table->count; i++) {
+        const IrqOutputDef *row = &table->rows[i];
+
+        if (n < row->count) {
+            return (IrqLine *)(void *)((char *)dev + row->offset) + n;
+        }
+        n -= row->count;
+    }
+    return NULL;
 }
 
 void device_sync(Device *dev)

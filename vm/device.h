@@ -82,6 +82,25 @@ uint64_t device_reg_read(Device *dev, RegTable table, uint64_t offset, unsigned 
 void device_reg_write(Device *dev, RegTable table, uint64_t offset, uint64_t value,
                       unsigned size);
 
+/* ---- interrupt outputs ---- */
+
+/* Where the IrqLines are in the device struct.  Devices drive them by name; the table numbers them
+ * for those who look from outside (qtest). */
+typedef struct IrqOutputDef {
+    uint32_t offset, count;
+} IrqOutputDef;
+
+typedef struct IrqOutputTable {
+    const IrqOutputDef *rows;
+    unsigned count;
+} IrqOutputTable;
+
+#define IRQ_OUT(T, f)    { offsetof(T, f), 1 }
+#define IRQ_OUTS(T, f)   { offsetof(T, f), ARRAY_LEN(((T *)0)->f) }
+#define IRQ_OUTPUTS(...)                                                                   \
+    { (const IrqOutputDef[]){ __VA_ARGS__ },                                               \
+      sizeof((const IrqOutputDef[]){ __VA_ARGS__ }) / sizeof(IrqOutputDef) }
+
 /* ---- devices ---- */
 
 typedef enum DeviceCategory {
@@ -108,6 +127,7 @@ typedef enum DeviceCategory {
     const VmStateDesc *vmstate;                                                            \
     unsigned inputs;           /* number of interrupt inputs */                            \
     void (*set_input)(Device *dev, unsigned n, bool level);                                \
+    IrqOutputTable outputs;    /* for device_output() */                                   \
     bool (*realize)(Device *dev, GError **error);                                          \
     void (*unrealize)(Device *dev);                                                        \
     void (*reset_enter)(Device *dev);                                                      \
@@ -141,7 +161,7 @@ struct Device {
     GPtrArray *reg_windows;   /* of device_init_reg_region() */
     int instance_id;          /* of the vmstate section; -1: allocate */
     char *opts_json;          /* as given by the user, for error messages; may be NULL */
-    /* qtest's irq_intercept_in: told about every input change instead of the device. */
+    /* qtest's irq_intercept_in: told about every input change before the device is. */
     IrqHandler *intercept;
     void *intercept_opaque;
 };
@@ -174,6 +194,8 @@ Device *device_find(Vm *vm, const char *id);
 
 /* Interrupt input N, as an end for irq_connect(). */
 IrqPin device_input(Device *dev, unsigned n);
+/* Interrupt output N of the type's table; NULL past the last. */
+IrqLine *device_output(Device *dev, unsigned n);
 /* The bus type that TYPE plugs into, inherited along its parents; NULL: none. */
 const BusType *device_type_bus(const DeviceType *type);
 /* The vmstate of a type, inherited likewise. */

@@ -26,6 +26,9 @@ static bool irq_ends_in_gate(const IrqLine *line)
 
 static void irq_send(const IrqLine *line)
 {
+    if (line->watch && !mute_depth) {
+        line->watch->handler(line->watch->opaque, line->watch->n, line->level);
+    }
     if (line->to.handler && (!mute_depth || irq_ends_in_gate(line))) {
         line->to.handler(line->to.opaque, line->to.n, line->level);
     }

@@ -26,6 +26,7 @@ typedef struct IrqPin {
 
 typedef struct IrqLine {
     IrqPin to;
+    const IrqPin *watch;      /* also told of each change, before the receiver; may be NULL */
     bool level;
 } IrqLine;
 

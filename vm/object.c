@@ -215,6 +215,14 @@ void object_unparent(Object *obj)
     object_unref(obj);
 }
 
+void object_move(Object *obj, Object *parent, const char *name)
+{
+    object_ref(obj);
+    object_unparent(obj);
+    object_add_child(parent, name, obj);
+    object_unref(obj);
+}
+
 Object *object_child(Object *parent, const char *name)
 {
     return parent->children ? g_hash_table_lookup(parent->children, name) : NULL;

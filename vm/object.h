@@ -99,6 +99,8 @@ bool object_is_a(const Object *obj, const char *type);
 void object_add_child(Object *parent, const char *name, Object *child);
 /* Takes OBJ out of the tree and drops the parent's reference. */
 void object_unparent(Object *obj);
+/* To another place in the tree. */
+void object_move(Object *obj, Object *parent, const char *name);
 Object *object_child(Object *parent, const char *name);
 void object_foreach_child(Object *obj, void (*fn)(Object *child, void *opaque), void *opaque);
 /* "/machine/unattached/device[3]"; the caller frees. */

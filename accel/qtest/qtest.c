@@ -16,7 +16,9 @@ struct QtestServer {
     Vm *vm;
     QtestHost host;
     GString *line;
-    Device *intercepted;
+    Device *intercepted;         /* inputs or outputs; NULL: none yet */
+    bool intercept_outputs;
+    IrqPin *watches;             /* one for each output of the intercepted device */
     int64_t started_us;
 };
 
@@ -228,20 +230,50 @@ static bool do_intercept_in(QtestServer *q, char **w, GError **error)
     if (!dev) {
         return false;
     }
-    if (q->intercepted && q->intercepted != dev) {
+    if (q->intercepted && (q->intercepted != dev || q->intercept_outputs)) {
         return error_set(error, "IRQ intercept already enabled");
     }
-    q->intercepted = dev;
+    if (!device_type(dev)->inputs) {
+        return error_set(error, "'%s' has no interrupt inputs", w[1]);
+    }
+    if (!q->intercepted) {
+        q->intercepted = DEVICE(object_ref(OBJECT(dev)));
+    }
     dev->intercept_opaque = q;
     dev->intercept = intercepted;
     send_text(q, "OK");
     return true;
 }
 
+/* The outputs of the type's table, in its order. */
 static bool do_intercept_out(QtestServer *q, char **w, GError **error)
 {
-    return error_set(error, "irq_intercept_out is not supported; intercept the input the line "
-                            "leads to");
+    Device *dev = find_device(q, w[1], error);
+    unsigned count = 0;
+
+    if (!dev) {
+        return false;
+    }
+    if (q->intercepted && (q->intercepted != dev || !q->intercept_outputs)) {
+        return error_set(error, "IRQ intercept already enabled");
+    }
+    while (device_output(dev, count)) {
+        count++;
+    }
+    if (!count) {
+        return error_set(error, "'%s' has no interrupt outputs", w[1]);
+    }
+    if (!q->intercepted) {
+        q->intercepted = DEVICE(object_ref(OBJECT(dev)));
+        q->intercept_outputs = true;
+        q->watches = g_new(IrqPin, count);
+        for (unsigned n = 0; n < count; n++) {
+            q->watches[n] = (IrqPin){ intercepted, q, n };
+            device_output(dev, n)->watch = &q->watches[n];
+        }
+    }
+    send_text(q, "OK");
+    return true;
 }
 
 static bool do_set_irq_in(QtestServer *q, char **w, GError **error)
@@ -342,6 +374,21 @@ static void run_line(QtestServer *q, const char *line)
     sendf(q, "FAIL Unknown command '%s'", w[0]);
 }
 
+static void stop_intercepting(QtestServer *q)
+{
+    IrqLine *line;
+
+    if (!q->intercepted) {
+        return;
+    }
+    q->intercepted->intercept = NULL;
+    for (unsigned n = 0; q->intercept_outputs && (line = device_output(q->intercepted, n)); n++) {
+        line->watch = NULL;
+    }
+    g_free(q->watches);
+    object_unref(OBJECT(q->intercepted));
+}
+
 QtestServer *qtest_server_new(Vm *vm, const QtestHost *host)
 {
     QtestServer *q = g_new0(QtestServer, 1);
@@ -356,9 +403,7 @@ QtestServer *qtest_server_new(Vm *vm, const QtestHost *host)
 void qtest_server_free(QtestServer *qtest)
 {
     if (qtest) {
-        if (qtest->intercepted) {
-            qtest->intercepted->intercept = NULL;
-        }
+        stop_intercepting(qtest);
         g_string_free(qtest->line, TRUE);
         g_free(qtest);
     }

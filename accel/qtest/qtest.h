@@ -11,13 +11,14 @@
  *   read ADDR SIZE, write ADDR SIZE 0xHEX                  bytes
  *   b64read ADDR SIZE, b64write ADDR SIZE BASE64
  *   memset ADDR SIZE BYTE
- *   irq_intercept_in PATH                                  then "IRQ raise N" and "IRQ lower N"
+ *   irq_intercept_in PATH, irq_intercept_out PATH          then "IRQ raise N" and "IRQ lower N",
+ *                                                          before the line's receiver acts
  *   set_irq_in PATH NAME N LEVEL
  *   clock_step [NS], clock_set NS                          answer: the time; without NS to the
  *                                                          next timer
  *   endianness
  *
- * Missing: irq_intercept_out, since outputs are wires here and not named ends (it answers FAIL).
+ * PATH is absolute or the end of one ("ioapic").  One device at a time is intercepted, either way.
  * Thread rule: main loop, machine lock held.
  */
 #ifndef ACCEL_QTEST_QTEST_H

@@ -367,6 +367,7 @@ static const PciInfo piix4_info = {
 DEVICE_TYPE(piix4_pm, .name = "PIIX4_PM", .parent = "pci-device", .size = sizeof(Piix4Pm),
             .desc = "PM", .bus = &bus_pci, .bus_info = &piix4_info,
             .category = DEVICE_CATEGORY_BRIDGE, .props = piix4_props, .realize = piix4_realize,
+            .outputs = IRQ_OUTPUTS(IRQ_OUT(Piix4Pm, pm.sci), IRQ_OUT(Piix4Pm, smi)),
             .reset_enter = piix4_reset_enter, .sync = piix4_sync,
             .vmstate = VMSTATE("piix4_pm", 3, 3, piix4_fields, .post_load = piix4_post_load));
 

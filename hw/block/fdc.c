@@ -725,5 +725,5 @@ static const PropDef fdc_props[] = {
 DEVICE_TYPE(isa_fdc, .name = "isa-fdc", .bus = &bus_isa, .size = sizeof(Fdc), .props = fdc_props,
             .category = DEVICE_CATEGORY_STORAGE, .desc = "virtual floppy controller",
             .vmstate = VMSTATE("fdc", 2, 2, isa_fdc_fields), .realize = fdc_realize,
-            .unrealize = fdc_unrealize,
+            .unrealize = fdc_unrealize, .outputs = IRQ_OUTPUTS(IRQ_OUT(Fdc, irq_line)),
             .user_creatable = true, .reset_enter = fdc_reset_enter, .sync = fdc_sync);

@@ -173,6 +173,7 @@ static const PropDef parallel_props[] = {
 };
 DEVICE_TYPE(isa_parallel, .name = "isa-parallel", .bus = &bus_isa, .size = sizeof(Parallel),
             .category = DEVICE_CATEGORY_INPUT, .user_creatable = true, .props = parallel_props,
+            .outputs = IRQ_OUTPUTS(IRQ_OUT(Parallel, irq_line)),
             .regs = REG_TABLE(parallel_regs),
             .vmstate = VMSTATE("parallel_isa", 1, 1, parallel_fields),
             .realize = parallel_realize, .unrealize = parallel_unrealize,

@@ -119,6 +119,7 @@ static const PropDef serial_props[] = {
 };
 DEVICE_TYPE(isa_serial, .name = "isa-serial", .bus = &bus_isa, .size = sizeof(SerialIsa),
             .category = DEVICE_CATEGORY_INPUT, .user_creatable = true, .props = serial_props,
+            .outputs = IRQ_OUTPUTS(IRQ_OUT(SerialIsa, irq_line)),
             .vmstate = VMSTATE("serial", 3, 2, serial_fields), .realize = serial_realize,
             .unrealize = serial_unrealize, .reset_enter = serial_reset_enter,
             .sync = serial_sync);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The board: which chips there are and how they are wired.
- * Interrupts: GSI 0-15 end at the 8259 pair and at the I/O APIC (GSI 0 at its pin 2), 16-23 at the
- * I/O APIC only.  Memory: RAM from 0 to below_4g, the rest from 4 GiB on, PCI in between.
+ * Interrupts: GSI 0-15 end at the 8259 pair and at the I/O APIC (which has GSI 0 at its pin 2),
+ * 16-23 at the I/O APIC only.  Memory: RAM from 0 to below_4g, the rest from 4 GiB on, PCI in between.
  */
 #include "hw/i386/pc.h"
 
@@ -35,13 +35,12 @@ typedef struct GsiRouter {
 static void gsi_changed(void *opaque, unsigned gsi, bool level)
 {
     const GsiRouter *r = opaque;
-    unsigned pin = gsi == 0 ? 2 : gsi;
 
     if (gsi < 16 && gsi != 2 && r->pic[gsi].handler) {
         r->pic[gsi].handler(r->pic[gsi].opaque, r->pic[gsi].n, level);
     }
-    if (pin < IOAPIC_PINS && r->ioapic[pin].handler) {
-        r->ioapic[pin].handler(r->ioapic[pin].opaque, r->ioapic[pin].n, level);
+    if (gsi < IOAPIC_PINS && r->ioapic[gsi].handler) {
+        r->ioapic[gsi].handler(r->ioapic[gsi].opaque, r->ioapic[gsi].n, level);
     }
 }
 
@@ -252,8 +251,13 @@ static bool pc_build(Machine *m, GError **error)
         return false;
     }
     create_loose_ports(pc);
+    object_move(OBJECT(pc->pci->bus.owner), OBJECT(m), "i440fx");
+    object_move(OBJECT(pc->ioapic), OBJECT(pc->pci->bus.owner), "ioapic");
     m->main_bus = &pc->pci->bus;
     pc->fw_cfg = fw_cfg_create(vm, error);
+    if (pc->fw_cfg) {
+        object_move(OBJECT(pc->fw_cfg), OBJECT(m), "fw_cfg");
+    }
     if (!pc->fw_cfg || !pc_load_firmware(pc, error) || !pc_load_kernel(pc, error)) {
         return false;
     }

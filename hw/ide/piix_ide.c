@@ -274,5 +274,7 @@ static const PciInfo piix_ide_info = {
 
 DEVICE_TYPE(piix3_ide, .name = "piix3-ide", .parent = "pci-device", .size = sizeof(PiixIde),
             .bus = &bus_pci, .bus_info = &piix_ide_info, .category = DEVICE_CATEGORY_STORAGE,
+            .outputs = IRQ_OUTPUTS(IRQ_OUT(PiixIde, buses[0].legacy_irq),
+                                   IRQ_OUT(PiixIde, buses[1].legacy_irq)),
             .realize = piix_ide_realize, .reset_enter = piix_ide_reset_enter,
             .sync = piix_ide_sync, .vmstate = VMSTATE("ide", 3, 0, piix_ide_fields));

@@ -382,6 +382,8 @@ static const PropDef i8042_props[] = {
 DEVICE_TYPE(i8042, .name = "i8042", .bus = &bus_isa, .size = sizeof(I8042), .props = i8042_props,
             .category = DEVICE_CATEGORY_INPUT,
             .vmstate = VMSTATE("pckbd", 3, 3, i8042_fields), .realize = i8042_realize,
+            .outputs = IRQ_OUTPUTS(IRQ_OUT(I8042, kbd_line), IRQ_OUT(I8042, aux_line),
+                                   IRQ_OUT(I8042, a20)),
             .unrealize = i8042_unrealize,
             .reset_enter = i8042_reset_enter, .sync = i8042_sync);
 

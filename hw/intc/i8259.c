@@ -363,6 +363,7 @@ static const VmField i8259_fields[] = {
 };
 DEVICE_TYPE(isa_i8259, .name = "isa-i8259", .bus = &bus_isa, .size = sizeof(I8259),
             .props = i8259_props, .inputs = 8, .set_input = i8259_set_input,
+            .outputs = IRQ_OUTPUTS(IRQ_OUT(I8259, intr)),
             .vmstate = VMSTATE("i8259", 1, 1, i8259_fields, .post_load = i8259_post_load),
             .realize = i8259_realize, .reset_enter = i8259_reset_enter, .sync = i8259_sync);
 

@@ -84,8 +84,11 @@ static void service(Ioapic *s, unsigned n)
 static void ioapic_set_input(Device *dev, unsigned n, bool level)
 {
     Ioapic *s = DEVICE_CAST(Ioapic, dev);
-    bool rose = level && !(s->level & BIT(n));
+    bool rose;
 
+    /* IRQ 0 is wired to INTIN2, as the MADT's interrupt source override tells. */
+    n = n == 0 ? 2 : n;
+    rose = level && !(s->level & BIT(n));
     s->level = level ? s->level | BIT(n) : s->level & ~BIT(n);
     if (s->ioredtbl[n] & RED_LEVEL) {
         s->irr = level ? s->irr | BIT(n) : s->irr & ~BIT(n);

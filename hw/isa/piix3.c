@@ -174,6 +174,7 @@ static const PciInfo piix3_info = {
 DEVICE_TYPE(piix3, .name = "PIIX3", .parent = "pci-device", .size = sizeof(Piix3),
             .desc = "ISA bridge", .bus = &bus_pci, .bus_info = &piix3_info,
             .category = DEVICE_CATEGORY_BRIDGE, .realize = piix3_realize,
+            .outputs = IRQ_OUTPUTS(IRQ_OUTS(Piix3, irqs)),
             .reset_enter = piix3_reset_enter, .sync = piix3_sync,
             .vmstate = VMSTATE("PIIX3", 3, 2, piix3_fields, .subsections = piix3_subsections,
                                .pre_save = piix3_pre_save, .post_load = piix3_post_load));

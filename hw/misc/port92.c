@@ -52,6 +52,7 @@ static bool port92_realize(Device *dev, GError **error)
 static const VmField port92_fields[] = { VMS_U8(Port92, outport), VMS_END };
 DEVICE_TYPE(port92, .name = "port92", .bus = &bus_isa, .size = sizeof(Port92),
             .regs = REG_TABLE(port92_regs), .vmstate = VMSTATE("port92", 1, 1, port92_fields),
+            .outputs = IRQ_OUTPUTS(IRQ_OUT(Port92, a20)),
             .realize = port92_realize, .sync = port92_sync);
 
 Device *port92_new(IsaBus *bus, IrqPin a20, GError **error)

@@ -521,6 +521,7 @@ static const PropDef hpet_props[] = {
     PROP_END,
 };
 DEVICE_TYPE(hpet, .name = "hpet", .size = sizeof(Hpet), .props = hpet_props,
+            .outputs = IRQ_OUTPUTS(IRQ_OUT(Hpet, pit_enable), IRQ_OUTS(Hpet, gsi)),
             .vmstate = VMSTATE("hpet", 2, 1, hpet_fields, .subsections = hpet_subsections,
                                .pre_save = hpet_pre_save, .post_load = hpet_post_load),
             .realize = hpet_realize, .unrealize = hpet_unrealize,

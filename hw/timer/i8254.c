@@ -480,6 +480,7 @@ static const VmField i8254_fields[] = {
 static const PropDef i8254_props[] = { PROP_U32("iobase", I8254, iobase, 0xffffffff), PROP_END };
 DEVICE_TYPE(isa_pit, .name = "isa-pit", .bus = &bus_isa, .size = sizeof(I8254),
             .props = i8254_props, .inputs = 1, .set_input = i8254_set_input,
+            .outputs = IRQ_OUTPUTS(IRQ_OUT(I8254, irq)),
             .vmstate = VMSTATE("i8254", 3, 2, i8254_fields, .post_load = i8254_post_load),
             .realize = i8254_realize,
             .unrealize = i8254_unrealize, .reset_enter = i8254_reset_enter, .sync = i8254_sync);

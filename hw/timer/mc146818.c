@@ -646,6 +646,7 @@ static const PropDef rtc_props[] = {
 };
 DEVICE_TYPE(mc146818rtc, .name = "mc146818rtc", .bus = &bus_isa, .size = sizeof(Rtc),
             .props = rtc_props, .realize = rtc_realize,
+            .outputs = IRQ_OUTPUTS(IRQ_OUT(Rtc, irq_line)),
             .unrealize = rtc_unrealize, .reset_enter = rtc_reset_enter,
             .vmstate = VMSTATE("mc146818rtc", 3, 1, rtc_fields, .subsections = rtc_subsections,
                                .post_load = rtc_post_load, .pre_save = rtc_pre_save),
