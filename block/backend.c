@@ -36,7 +36,13 @@ static void root_drained_end(void *opaque)
     blk_quiesce_end(opaque);
 }
 
+static bool root_drained_busy(void *opaque)
+{
+    return ((BlockBackend *)opaque)->in_flight > 0;
+}
+
 static const ChildHooks root_hooks = {
+    .drained_busy = root_drained_busy,
     .resized = root_resized,
     .drained_begin = root_drained_begin,
     .drained_end = root_drained_end,
@@ -619,7 +625,7 @@ static Json *query_inserted(BlockBackend *blk, BlockNode *node)
     if (node->backing_file && node->backing) {
         json_set(ins, "backing_file", json_new_string(node->backing->node->filename));
     }
-    for (BlockNode *n = node; n->backing; n = n->backing->node) {
+    for (BlockNode *n = node_chain_next(node); n; n = node_chain_next(n)) {
         depth++;
     }
     json_set(ins, "backing_file_depth", json_new_int(depth));

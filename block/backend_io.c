@@ -14,7 +14,7 @@ struct BlkRequest {
     IoSpan span;
     int flags, ret;
     bool started, cancelled, finished;
-    unsigned refs;
+    unsigned refs, counted;           /* counted: in blk->in_flight, once more */
     BlkDone *done;
     void *opaque;
 };
@@ -48,7 +48,9 @@ static int co_request(BlkRequest *r)
     int ret, flags = r->flags | (blk->write_cache ? 0 : BLK_REQ_FUA);
 
     while (blk->quiesced) {
+        blk->in_flight -= r->counted;     /* who drains does not wait for what is held back */
         co_queue_wait(&blk->held, NULL);
+        blk->in_flight += r->counted;
     }
     blk->in_flight++;
     ret = r->cancelled ? -ECANCELED : check(blk, r);
@@ -167,6 +169,7 @@ static BlkRequest *aio(BlockBackend *blk, BlkRequest request, BlkDone *done, voi
     r->done = done;
     r->opaque = opaque;
     r->refs = 2;
+    r->counted = 1;
     blk->in_flight++;                 /* until DONE has run, so that a drain waits for it */
     coroutine_start(co_request_entry, r);
     r->started = true;

@@ -32,8 +32,10 @@ struct BlockChild {
     BlockNode *node;           /* the child */
     BlockNode *parent;         /* NULL: a root edge */
     uint32_t perm, shared;
+    uint32_t next_perm, next_shared; /* wishes, while a change is being checked */
     const ChildHooks *hooks;   /* root edges */
     void *opaque;
+    bool quiesced;             /* root edges: drained_begin() was called */
 };
 
 typedef struct TrackedWrite TrackedWrite;
@@ -58,8 +60,9 @@ struct BlockNode {
     GPtrArray *children;       /* of BlockChild, owned */
     GPtrArray *parents;        /* of BlockChild, borrowed */
     uint32_t perm, shared;     /* sums over the parents, as granted */
+    uint32_t next_perm, next_shared;
     unsigned in_flight, quiesced;
-    CoQueue drain_queue;       /* requests held back */
+    unsigned serialising;      /* who needs writes to exclude each other */
     TrackedWrite *tracked;
     GPtrArray *bitmaps;        /* of DirtyBitmap */
     uint64_t write_gen;        /* bumped by each completed write */
@@ -93,6 +96,14 @@ struct NodeType {
 
     /* Locks of other processes: the sums just computed.  Called before they are stored. */
     bool (*set_perm)(BlockNode *node, uint32_t perm, uint32_t shared, GError **error);
+
+    /* What the child at EDGE is needed for, where the rules of graph_perm.c do not fit. */
+    void (*child_perm)(const BlockNode *node, const BlockChild *edge, uint32_t perm,
+                       uint32_t shared, uint32_t *child_perm, uint32_t *child_shared);
+    /* EDGE leads to another node now: drop what was derived from the old one.  Drained. */
+    void (*child_moved)(BlockNode *node, const BlockChild *edge);
+    /* READ_ONLY is about to change; the children have been changed to fit.  Drained. */
+    bool (*reopen)(BlockNode *node, bool read_only, GError **error);
 
     bool (*create)(const char *filename, NodeOpts *opts, GError **error);
     const char *create_help;   /* "  size=<size>            - Virtual disk size\n" ... */

@@ -99,13 +99,46 @@ char *node_backing_full(const BlockNode *node, GError **error);
 /* PATH as named by an image at BASE: relative ones are relative to BASE's folder. */
 char *path_combine(const char *base, const char *path);
 
-/* Replaces the backing child (NULL: none). */
-bool node_set_backing(BlockNode *node, BlockNode *backing, GError **error);
 /* Records it in the header. */
 bool node_change_backing_file(BlockNode *node, const char *file, const char *format,
                               GError **error);
 
-/* Waits until no request is in flight in the node and below, then keeps new ones out. */
+/* ---- chains: a node, its backing file, that one's, ...; filters are passed through ---- */
+
+/* The first node at or below NODE that is no filter. */
+BlockNode *node_skip_filters(BlockNode *node);
+/* The backing file of what NODE filters; may itself be a filter.  NULL: none. */
+BlockNode *node_chain_next(BlockNode *node);
+bool node_chain_contains(BlockNode *top, BlockNode *node);
+/* The image in TOP's chain whose backing file is NODE; NULL: none. */
+BlockNode *node_chain_overlay(BlockNode *top, BlockNode *node);
+
+/*
+ * ---- changes while requests run ----
+ *
+ * Each of these drains what it changes, checks the permissions of the graph as it will be, and
+ * undoes everything when they do not fit.  Whoever needs several changes to look like one puts
+ * them between node_drained_begin() and node_drained_end().
+ *
+ *     BlockNode *filter = node_insert_filter(node, opts, error);   // users of NODE now use FILTER
+ *     ...
+ *     node_remove_filter(filter, error);
+ *     node_unref(filter);
+ */
+
+/* Replaces the backing child (NULL: none). */
+bool node_set_backing(BlockNode *node, BlockNode *backing, GError **error);
+/* Whoever uses FROM uses TO afterwards, except nodes below which TO lies, and edges that stay. */
+bool node_replace(BlockNode *from, BlockNode *to, GError **error);
+/* Opens a filter by OPTS ("driver", ...) above NODE and puts it between NODE and its users. */
+BlockNode *node_insert_filter(BlockNode *node, NodeOpts *opts, GError **error);
+bool node_remove_filter(BlockNode *filter, GError **error);
+/* Reopens the files below too, where they may be (auto-read-only, or not the monitor's). */
+bool node_set_read_only(BlockNode *node, bool read_only, GError **error);
+/* A filter that nobody uses any more lets go of what is below. */
+void node_drop_children(BlockNode *node);
+
+/* Waits until no request is in flight in the node or on its way to it, and keeps new ones out. */
 void node_drained_begin(BlockNode *node);
 void node_drained_end(BlockNode *node);
 void node_drain_all(void);
@@ -116,8 +149,11 @@ bool node_flush_all(GError **error);
 typedef struct BlockChild BlockChild;
 typedef struct ChildHooks {
     void (*resized)(void *opaque);
+    /* Between the two, send no requests; busy: some are still under way. */
     void (*drained_begin)(void *opaque);
     void (*drained_end)(void *opaque);
+    bool (*drained_busy)(void *opaque);
+    bool stays;                       /* the edge means this very node: never replaced */
 } ChildHooks;
 /* An edge from something that is no node (a backend, a job). */
 BlockChild *node_attach_root(BlockNode *node, const char *name, uint32_t perm, uint32_t shared,

@@ -551,6 +551,28 @@ static void file_close(BlockNode *node)
     }
 }
 
+/* The same file, whatever its name is by now, with locks like those of the old descriptor. */
+static bool file_reopen(BlockNode *node, bool read_only, GError **error)
+{
+    HostFile *f = node->state;
+    g_autofree char *self = g_strdup_printf("/proc/self/fd/%d", f->fd);
+    int fd = open(self, O_CLOEXEC | (node->direct ? O_DIRECT : 0) |
+                  (read_only ? O_RDONLY : O_RDWR) |
+                  (node->type == &node_type_host_cdrom ? O_NONBLOCK : 0));
+    HostFile fresh = *f;
+
+    if (fd < 0) {
+        return error_set_errno(error, errno, "Could not reopen '%s' for %s", node->filename,
+                               read_only ? "reading" : "writing");
+    }
+    fresh.fd = fd;
+    fresh.locked_perm = fresh.locked_unshared = 0;
+    lock_apply(&fresh, f->locked_perm, f->locked_unshared, false);
+    close(f->fd);
+    f->fd = fd;
+    return true;
+}
+
 static bool preallocate(int fd, uint64_t from, uint64_t to, const char *mode, GError **error)
 {
     if (g_str_equal(mode, "off") || from >= to) {
@@ -677,7 +699,7 @@ static uint64_t file_allocated_size(BlockNode *node)
     .co_preadv = file_co_preadv, .co_pwritev = file_co_pwritev, .co_flush = file_co_flush, \
     .co_write_zeroes = file_co_write_zeroes, .co_discard = file_co_discard,              \
     .co_status = file_co_status, .co_truncate = file_co_truncate,                        \
-    .set_perm = file_set_perm, .allocated_size = file_allocated_size
+    .set_perm = file_set_perm, .reopen = file_reopen, .allocated_size = file_allocated_size
 
 const NodeType node_type_file = {
     .name = "file", .prefixes = "file", HOST_IO,

@@ -98,23 +98,14 @@ void *io_span_flat(IoSpan span)
 
 /* ---- draining and tracking ---- */
 
-void node_request_begin(BlockNode *node)
+static void request_begin(BlockNode *node)
 {
-    while (node->quiesced && node->in_flight == 0) {
-        co_queue_wait(&node->drain_queue, NULL);
-    }
     node->in_flight++;
 }
 
-void node_request_end(BlockNode *node)
+static void request_end(BlockNode *node)
 {
     node->in_flight--;
-}
-
-/* A request from a parent node is part of one already let in; only roots are held back. */
-static void inner_begin(BlockNode *node)
-{
-    node->in_flight++;
 }
 
 static void track_begin(BlockNode *node, TrackedWrite *w, uint64_t start, uint64_t end)
@@ -226,7 +217,7 @@ int co_node_preadv(BlockNode *node, uint64_t offset, IoSpan span)
     if (!span.len) {
         return 0;
     }
-    inner_begin(node);
+    request_begin(node);
     if (((offset | span.len) & (align - 1)) == 0 && span_aligned(node, span)) {
         ret = read_aligned(node, offset, span);
     } else if (((offset | span.len) & (align - 1)) && offset + span.len == node->length &&
@@ -235,7 +226,7 @@ int co_node_preadv(BlockNode *node, uint64_t offset, IoSpan span)
     } else {
         ret = read_bounced(node, offset, span);
     }
-    node_request_end(node);
+    request_end(node);
     return ret;
 }
 
@@ -259,6 +250,43 @@ static int write_done(BlockNode *node, uint64_t offset, uint64_t bytes, int flag
     return ret;
 }
 
+static int write_zero_buffers(BlockNode *node, uint64_t offset, uint64_t bytes)
+{
+    void *buf = bounce_alloc(node, MIN(bytes, ZERO_CHUNK));
+    int ret = 0;
+
+    if (!buf) {
+        return -ENOMEM;
+    }
+    memset(buf, 0, MIN(bytes, ZERO_CHUNK));
+    while (bytes && ret == 0) {
+        size_t piece = MIN(bytes, ZERO_CHUNK);
+        IO_BUF(span, buf, piece);
+
+        ret = node->type->co_pwritev(node, offset, span, 0);
+        offset += piece;
+        bytes -= piece;
+    }
+    free(buf);
+    return ret;
+}
+
+static int zeroes_aligned(BlockNode *node, uint64_t offset, uint64_t bytes, int flags)
+{
+    int ret = -ENOTSUP;
+
+    if (!node->discard_unmap) {
+        flags &= ~BLK_REQ_MAY_UNMAP;
+    }
+    if (node->type->co_write_zeroes) {
+        ret = node->type->co_write_zeroes(node, offset, bytes, flags);
+    }
+    if (ret == -ENOTSUP && !(flags & BLK_REQ_NO_FALLBACK) && node->type->co_pwritev) {
+        ret = write_zero_buffers(node, offset, bytes);
+    }
+    return ret;
+}
+
 static int write_aligned(BlockNode *node, uint64_t offset, IoSpan span, int flags)
 {
     uint32_t max = node->limits.max_transfer;
@@ -271,7 +299,7 @@ static int write_aligned(BlockNode *node, uint64_t offset, IoSpan span, int flag
     if (node->detect_zeroes != DETECT_OFF && io_span_is_zero(span)) {
         int zflags = node->detect_zeroes == DETECT_UNMAP ? BLK_REQ_MAY_UNMAP : 0;
 
-        return co_node_write_zeroes(node, offset, span.len, zflags);
+        return zeroes_aligned(node, offset, span.len, zflags);
     }
     while (span.len && ret == 0) {
         size_t piece = max && span.len > max ? max : span.len;
@@ -335,8 +363,8 @@ int co_node_pwritev(BlockNode *node, uint64_t offset, IoSpan span, int flags)
     if (!node->type->co_pwritev) {
         return -ENOTSUP;
     }
-    inner_begin(node);
-    if (align == 1 && span_aligned(node, span)) {
+    request_begin(node);
+    if (align == 1 && !node->serialising && span_aligned(node, span)) {
         ret = write_aligned(node, offset, span, flags);
     } else if (((offset | bytes) & (align - 1)) == 0 && span_aligned(node, span)) {
         TrackedWrite w;
@@ -348,28 +376,7 @@ int co_node_pwritev(BlockNode *node, uint64_t offset, IoSpan span, int flags)
         ret = write_rmw(node, offset, span, flags);
     }
     ret = write_done(node, offset, bytes, flags, ret);
-    node_request_end(node);
-    return ret;
-}
-
-static int write_zero_buffers(BlockNode *node, uint64_t offset, uint64_t bytes)
-{
-    void *buf = bounce_alloc(node, MIN(bytes, ZERO_CHUNK));
-    int ret = 0;
-
-    if (!buf) {
-        return -ENOMEM;
-    }
-    memset(buf, 0, MIN(bytes, ZERO_CHUNK));
-    while (bytes && ret == 0) {
-        size_t piece = MIN(bytes, ZERO_CHUNK);
-        IO_BUF(span, buf, piece);
-
-        ret = node->type->co_pwritev(node, offset, span, 0);
-        offset += piece;
-        bytes -= piece;
-    }
-    free(buf);
+    request_end(node);
     return ret;
 }
 
@@ -390,10 +397,7 @@ int co_node_write_zeroes(BlockNode *node, uint64_t offset, uint64_t bytes, int f
     if (ret < 0 || !bytes) {
         return ret;
     }
-    inner_begin(node);
-    if (!node->discard_unmap) {
-        flags &= ~BLK_REQ_MAY_UNMAP;
-    }
+    request_begin(node);
     if (start & (align - 1)) {
         size_t piece = MIN(align_up(start, align) - start, len);
 
@@ -408,14 +412,14 @@ int co_node_write_zeroes(BlockNode *node, uint64_t offset, uint64_t bytes, int f
         len -= piece;
     }
     if (ret == 0 && len) {
-        ret = node->type->co_write_zeroes
-                  ? node->type->co_write_zeroes(node, start, len, flags) : -ENOTSUP;
-        if (ret == -ENOTSUP && !(flags & BLK_REQ_NO_FALLBACK)) {
-            ret = node->type->co_pwritev ? write_zero_buffers(node, start, len) : -ENOTSUP;
-        }
+        TrackedWrite w;
+
+        track_begin(node, &w, start, start + len);
+        ret = zeroes_aligned(node, start, len, flags);
+        track_end(node, &w);
     }
     ret = write_done(node, offset, bytes, flags, ret);
-    node_request_end(node);
+    request_end(node);
     return ret;
 }
 
@@ -423,6 +427,7 @@ int co_node_discard(BlockNode *node, uint64_t offset, uint64_t bytes)
 {
     uint64_t align = MAX(node->limits.align, node->limits.discard_align);
     uint64_t start, end;
+    TrackedWrite w;
     int ret = write_check(node, offset, bytes);
 
     if (ret < 0 || !node->discard_unmap || !node->type->co_discard) {
@@ -433,15 +438,92 @@ int co_node_discard(BlockNode *node, uint64_t offset, uint64_t bytes)
     if (start >= end) {
         return 0;
     }
-    inner_begin(node);
+    request_begin(node);
+    track_begin(node, &w, start, end);
     ret = node->type->co_discard(node, start, end - start);
     if (ret == -ENOTSUP) {
         ret = 0;                       /* advice that the host cannot follow */
     }
+    track_end(node, &w);
     ret = write_done(node, start, end - start, 0, ret);
-    node_request_end(node);
+    request_end(node);
     return ret;
 }
+
+/* ---- copying up ---- */
+
+void node_serialise(BlockNode *node, bool on)
+{
+    g_assert(on || node->serialising);
+    node->serialising += on ? 1 : -1;
+}
+
+/* What NODE does not hold itself within the range, which no write can change meanwhile. */
+static int copy_up_tracked(BlockNode *node, BlockNode *base, uint64_t offset, uint64_t end,
+                           void *buf, size_t size)
+{
+    while (offset < end) {
+        BlockStatus st;
+        int depth, ret = co_node_status_above(node, base, offset, MIN(end - offset, size), &st,
+                                              &depth);
+
+        if (ret < 0) {
+            return ret;
+        }
+        if (!st.bytes) {
+            break;
+        }
+        if (depth && (st.flags & BLK_STATUS_ALLOCATED)) {
+            if (st.flags & BLK_STATUS_ZERO) {
+                ret = zeroes_aligned(node, offset, st.bytes, 0);
+            } else {
+                ret = co_node_pread(node, offset, buf, st.bytes);
+                if (ret == 0) {
+                    IO_BUF(span, buf, st.bytes);
+                    ret = node->type->co_pwritev(node, offset, span, 0);
+                }
+            }
+            node->dirty_since_flush = true;
+            if (ret < 0) {
+                return ret;
+            }
+        }
+        offset += st.bytes;
+    }
+    return 0;
+}
+
+int co_node_copy_up(BlockNode *node, BlockNode *base, uint64_t offset, uint64_t bytes)
+{
+    uint64_t unit = MAX(node->limits.align, MAX(node_cluster_size(node), 1));
+    uint64_t end = MIN(align_up(MIN(offset + bytes, node->length), unit), node->length);
+    uint64_t start = align_down(offset, unit);
+    size_t size = MIN(end - start, ZERO_CHUNK);
+    TrackedWrite w;
+    void *buf;
+    int ret;
+
+    g_assert(node->serialising);
+    if (node->read_only || !node->type->co_pwritev) {
+        return -EPERM;
+    }
+    if (start >= end) {
+        return 0;
+    }
+    buf = bounce_alloc(node, size);
+    if (!buf) {
+        return -ENOMEM;
+    }
+    request_begin(node);
+    track_begin(node, &w, start, end);
+    ret = copy_up_tracked(node, base, start, end, buf, size);
+    track_end(node, &w);
+    request_end(node);
+    free(buf);
+    return ret;
+}
+
+/* ---- flushing, resizing ---- */
 
 int co_node_flush(BlockNode *node)
 {
@@ -450,7 +532,7 @@ int co_node_flush(BlockNode *node)
     if (node->read_only && !node->dirty_since_flush) {
         return 0;
     }
-    inner_begin(node);
+    request_begin(node);
     node->dirty_since_flush = false;
     if (node->type->co_flush && !(node->no_flush && node->type->is_protocol)) {
         ret = node->type->co_flush(node);
@@ -464,8 +546,25 @@ int co_node_flush(BlockNode *node)
     if (ret < 0) {
         node->dirty_since_flush = true;
     }
-    node_request_end(node);
+    request_end(node);
     return ret;
+}
+
+/* Filters are as long as what is below them. */
+static void tell_parents(BlockNode *node)
+{
+    for (unsigned i = 0; i < node->parents->len; i++) {
+        BlockChild *edge = node->parents->pdata[i];
+        BlockNode *parent = edge->parent;
+
+        if (parent && parent->type->is_filter && parent->file == edge) {
+            parent->length = node->length;
+            dirty_bitmaps_resize(parent, node->length);
+            tell_parents(parent);
+        } else if (!parent && edge->hooks && edge->hooks->resized) {
+            edge->hooks->resized(edge->opaque);
+        }
+    }
 }
 
 bool co_node_truncate(BlockNode *node, uint64_t length, bool exact, const char *prealloc,
@@ -481,7 +580,7 @@ bool co_node_truncate(BlockNode *node, uint64_t length, bool exact, const char *
     if (length > INT64_MAX - MIB) {
         return error_set(error, "The new size must be less than 8 EiB");
     }
-    inner_begin(node);
+    request_begin(node);
     if (node->type->co_truncate) {
         ok = node->type->co_truncate(node, length, exact, prealloc ? prealloc : "off", error);
     } else if (node->type->is_filter && node->file) {
@@ -494,15 +593,11 @@ bool co_node_truncate(BlockNode *node, uint64_t length, bool exact, const char *
         node->length = length;
         dirty_bitmaps_resize(node, length);
         node->dirty_since_flush = true;
-        for (unsigned i = 0; old != length && i < node->parents->len; i++) {
-            BlockChild *edge = node->parents->pdata[i];
-
-            if (edge->hooks && edge->hooks->resized) {
-                edge->hooks->resized(edge->opaque);
-            }
+        if (old != length) {
+            tell_parents(node);
         }
     }
-    node_request_end(node);
+    request_end(node);
     return ok;
 }
 
@@ -519,7 +614,12 @@ int co_node_status(BlockNode *node, uint64_t offset, uint64_t bytes, BlockStatus
     }
     bytes = MIN(bytes, node->length - offset);
     status->bytes = bytes;
-    inner_begin(node);
+    request_begin(node);
+    if (node->type->is_filter && node->file) {
+        ret = co_node_status(node->file->node, offset, bytes, status);
+        request_end(node);
+        return ret;
+    }
     if (node->type->co_status) {
         ret = node->type->co_status(node, offset, bytes, status);
     } else {
@@ -555,7 +655,7 @@ int co_node_status(BlockNode *node, uint64_t offset, uint64_t bytes, BlockStatus
             status->flags |= BLK_STATUS_EOF;
         }
     }
-    node_request_end(node);
+    request_end(node);
     return ret;
 }
 
@@ -571,8 +671,9 @@ int co_node_status_above(BlockNode *node, BlockNode *base, uint64_t offset, uint
         return ret;
     }
     eof = status->flags & BLK_STATUS_EOF;
-    for (BlockNode *n = node->backing ? node->backing->node : NULL; n && n != base;
-         n = n->backing ? n->backing->node : NULL) {
+    base = node_skip_filters(base);
+    for (BlockNode *n = node_skip_filters(node_chain_next(node)); n && n != base;
+         n = node_skip_filters(node_chain_next(n))) {
         BlockStatus here;
 
         level++;

@@ -109,7 +109,10 @@ int node_pread(BlockNode *node, uint64_t offset, void *buf, size_t bytes);
 int node_pwrite(BlockNode *node, uint64_t offset, const void *buf, size_t bytes);
 int node_flush(BlockNode *node);
 
-void node_request_begin(BlockNode *node);
-void node_request_end(BlockNode *node);
+/* Copy-on-read and streaming: between two calls of node_serialise() writes to NODE exclude each
+ * other and co_node_copy_up(), which gives NODE a copy of what it does not hold itself but some
+ * image between it and BASE (NULL: the whole chain) does.  Called drained. */
+void node_serialise(BlockNode *node, bool on);
+int co_node_copy_up(BlockNode *node, BlockNode *base, uint64_t offset, uint64_t bytes);
 
 #endif

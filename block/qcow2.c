@@ -380,6 +380,28 @@ static bool repair_dirty(Qcow2 *q, GError **error)
     return true;
 }
 
+/* What the first writable moment of an image asks for. */
+static bool prepare_writing(Qcow2 *q, GError **error)
+{
+    BlockNode *node = q->node;
+    int ret;
+
+    if ((q->incompat & INCOMPAT_CORRUPT) && !node->read_only &&
+        !(node->flags & NODE_OPEN_CHECK)) {
+        return error_set(error, "Image is corrupt; cannot be opened read/write");
+    }
+    if (!node->read_only && (q->autoclear & ~(uint64_t)AUTOCLEAR_DATA_FILE_RAW) &&
+        !(node->flags & NODE_OPEN_CHECK)) {
+        /* Written by software that does not maintain them: the format's own way to say so. */
+        q->autoclear &= AUTOCLEAR_DATA_FILE_RAW;
+        ret = co_header_write(q);
+        if (ret < 0) {
+            return error_set_errno(error, -ret, "Could not update the qcow2 header");
+        }
+    }
+    return repair_dirty(q, error);
+}
+
 static bool take_cache_sizes(Qcow2 *q, NodeOpts *opts, GError **error)
 {
     uint64_t l2 = 32 * MIB, ref = 0, total = 0, entry = 0, interval = 0;
@@ -472,20 +494,7 @@ static bool qcow2_open_inner(BlockNode *node, NodeOpts *opts, GError **error)
     if (!node_opts_take_bool(opts, "lazy-refcounts", &lazy, error)) {
         return false;
     }
-    if ((q->incompat & INCOMPAT_CORRUPT) && !node->read_only &&
-        !(node->flags & NODE_OPEN_CHECK)) {
-        return error_set(error, "Image is corrupt; cannot be opened read/write");
-    }
-    if (!node->read_only && (q->autoclear & ~(uint64_t)AUTOCLEAR_DATA_FILE_RAW) &&
-        !(node->flags & NODE_OPEN_CHECK)) {
-        /* Written by software that does not maintain them: the format's own way to say so. */
-        q->autoclear &= AUTOCLEAR_DATA_FILE_RAW;
-        ret = co_header_write(q);
-        if (ret < 0) {
-            return error_set_errno(error, -ret, "Could not update the qcow2 header");
-        }
-    }
-    return repair_dirty(q, error);
+    return prepare_writing(q, error);
 }
 
 static bool qcow2_open(BlockNode *node, NodeOpts *opts, GError **error)
@@ -525,6 +534,31 @@ static void qcow2_close(BlockNode *node)
         co_qcow2_writeback(q);         /* the counts of what the first one freed */
     }
     qcow2_free(q);
+}
+
+static void qcow2_child_moved(BlockNode *node, const BlockChild *edge)
+{
+    Qcow2 *q = node->state;
+
+    q->file = node->file->node;
+    q->data = node->data_file ? node->data_file->node : q->file;
+}
+
+static bool qcow2_reopen(BlockNode *node, bool read_only, GError **error)
+{
+    Qcow2 *q = node->state;
+    int ret = 0;
+
+    if (!read_only) {
+        return prepare_writing(q, error);
+    }
+    co_mutex_lock(&q->lock);
+    for (int i = 0; i < 2 && ret == 0 && !q->broken; i++) {
+        ret = co_qcow2_writeback(q);
+    }
+    co_mutex_unlock(&q->lock);
+    return ret == 0 || error_set_errno(error, -ret, "Could not write the tables of '%s'",
+                                       node->filename);
 }
 
 /* ---- resize ---- */
@@ -1039,6 +1073,7 @@ static bool qcow2_amend(BlockNode *node, NodeOpts *opts, GError **error)
 const NodeType node_type_qcow2 = {
     .name = "qcow2", .state_size = sizeof(Qcow2), .has_backing = true, .zero_init = true,
     .probe = qcow2_probe, .open = qcow2_open, .close = qcow2_close,
+    .child_moved = qcow2_child_moved, .reopen = qcow2_reopen,
     .co_preadv = co_qcow2_preadv, .co_pwritev = co_qcow2_pwritev,
     .co_write_zeroes = co_qcow2_write_zeroes, .co_discard = co_qcow2_discard,
     .co_flush = qcow2_co_flush, .co_status = co_qcow2_status,

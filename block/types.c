@@ -7,6 +7,7 @@
 static const NodeType *const node_types[] = {
     &node_type_file, &node_type_host_device, &node_type_host_cdrom, &node_type_null_co,
     &node_type_memory, &node_type_raw, &node_type_qcow2,
+    &node_type_copy_on_read,
 };
 
 const NodeType *node_type_at(unsigned index)

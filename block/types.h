@@ -9,6 +9,7 @@
 
 extern const NodeType node_type_file, node_type_host_device, node_type_host_cdrom;
 extern const NodeType node_type_null_co, node_type_memory;
+extern const NodeType node_type_copy_on_read;
 extern const NodeType node_type_raw, node_type_qcow2;
 
 /* file, host_device or host_cdrom, by what FILENAME is. */
