@@ -238,6 +238,11 @@ void clock_make_fake(Clock *clock)
     mutex_unlock(&clock->lock);
 }
 
+bool clock_is_fake(const Clock *clock)
+{
+    return clock->fake;
+}
+
 void clock_set_source(Clock *clock, int64_t (*now)(void *opaque), void *opaque)
 {
     mutex_lock(&clock->lock);

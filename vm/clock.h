@@ -49,6 +49,7 @@ void clock_fake_advance(Clock *clock, int64_t delta_ns);
 void clock_fake_set(Clock *clock, int64_t now_ns);
 /* Turns a virtual clock into one moved only by clock_fake_advance() (-accel qtest). */
 void clock_make_fake(Clock *clock);
+bool clock_is_fake(const Clock *clock);
 /* Instruction-counted time (-icount): NOW is asked instead of the host. */
 void clock_set_source(Clock *clock, int64_t (*now)(void *opaque), void *opaque);
 

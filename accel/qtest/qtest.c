@@ -293,12 +293,19 @@ static bool do_set_irq_in(QtestServer *q, char **w, GError **error)
     return true;
 }
 
+static bool clock_obeys(QtestServer *q, GError **error)
+{
+    return clock_is_fake(q->vm->clock) ||
+           error_set(error, "time moves by itself: clock_step and clock_set need -accel qtest");
+}
+
 static bool do_clock_step(QtestServer *q, char **w, GError **error)
 {
     int64_t now = clock_now(q->vm->clock), next = clock_next_deadline(q->vm->clock);
     uint64_t step = next > now ? (uint64_t)(next - now) : 0;
 
-    if (w[1] && !parse_uint("ns", w[1], 0, INT64_MAX / 2, &step, error)) {
+    if (!clock_obeys(q, error) ||
+        (w[1] && !parse_uint("ns", w[1], 0, INT64_MAX / 2, &step, error))) {
         return false;
     }
     clock_fake_advance(q->vm->clock, (int64_t)step);
@@ -310,7 +317,7 @@ static bool do_clock_set(QtestServer *q, char **w, GError **error)
 {
     uint64_t ns;
 
-    if (!parse_uint("ns", w[1], 0, INT64_MAX, &ns, error)) {
+    if (!clock_obeys(q, error) || !parse_uint("ns", w[1], 0, INT64_MAX, &ns, error)) {
         return false;
     }
     clock_fake_set(q->vm->clock, (int64_t)ns);
@@ -348,6 +355,14 @@ static const struct {
 };
 /* clang-format on */
 
+/* What a device does "at once" is a timer that is due; no time has to pass for it. */
+static void run_due_timers(QtestServer *q)
+{
+    if (clock_is_fake(q->vm->clock)) {
+        clock_run(q->vm->clock);
+    }
+}
+
 static void run_line(QtestServer *q, const char *line)
 {
     g_auto(GStrv) w = g_strsplit(line, " ", 8);
@@ -369,6 +384,7 @@ static void run_line(QtestServer *q, const char *line)
         } else if (!commands[i].run(q, w, &error)) {
             sendf(q, "FAIL %s", error->message);
         }
+        run_due_timers(q);
         return;
     }
     sendf(q, "FAIL Unknown command '%s'", w[0]);

@@ -26,6 +26,7 @@ struct Qtest {
     char *dir;
     Line qtest, qmp;
     bool irq[IRQS];
+    unsigned edges[IRQS];
     GPtrArray *events;           /* char *: QMP events nobody asked for yet */
 };
 
@@ -199,6 +200,7 @@ static char *read_answer(Qtest *q)
         }
         if (n < IRQS) {
             q->irq[n] = strcmp(verb, "raise") == 0;
+            q->edges[n] += q->irq[n];
         }
         g_free(line);
     }
@@ -305,6 +307,18 @@ void qtest_irq_intercept_in(Qtest *q, const char *path)
     g_free(qtest_command(q, "irq_intercept_in %s", path));
 }
 
+void qtest_irq_intercept_out(Qtest *q, const char *path)
+{
+    g_free(qtest_command(q, "irq_intercept_out %s", path));
+}
+
+unsigned qtest_edges(Qtest *q, unsigned n)
+{
+    g_assert_cmpuint(n, <, IRQS);
+    qtest_irq(q, n);
+    return q->edges[n];
+}
+
 bool qtest_irq(Qtest *q, unsigned n)
 {
     g_assert_cmpuint(n, <, IRQS);
@@ -353,6 +367,26 @@ char *qtest_wait_event(Qtest *q, const char *name)
 
 /* ---- PCI ---- */
 
+char *qtest_find_device(Qtest *q, const char *type, unsigned nth)
+{
+    g_autofree char *list = qtest_qmp(
+        q, "{'execute': 'qom-list', 'arguments': {'path': '/machine/unattached'}}");
+    g_autofree char *wanted = g_strdup_printf("child<%s>", type);
+    g_auto(GStrv) rows = g_strsplit(list, "}", -1);
+
+    /* In numerical order, which is that of creation. */
+    for (unsigned i = 0; i < g_strv_length(rows); i++) {
+        g_autofree char *name = g_strdup_printf("\"device[%u]\"", i);
+
+        for (char **row = rows; *row; row++) {
+            if (strstr(*row, name) && strstr(*row, wanted) && nth-- == 0) {
+                return g_strdup_printf("/machine/unattached/device[%u]", i);
+            }
+        }
+    }
+    g_error("there is no device of type '%s'", type);
+}
+
 static void pci_select(Qtest *q, unsigned devfn, unsigned offset)
 {
     qtest_outl(q, 0xcf8, 0x80000000u | devfn << 8 | (offset & 0xfc));
@@ -372,3 +406,158 @@ static void pci_select(Qtest *q, unsigned devfn, unsigned offset)
 PCI(b, uint8_t)
 PCI(w, uint16_t)
 PCI(l, uint32_t)
+
+/* ---- files ---- */
+
+static GPtrArray *temp_files;    /* char * */
+
+static void remove_temp_files(void)
+{
+    for (unsigned i = 0; i < temp_files->len; i++) {
+        unlink(temp_files->pdata[i]);
+    }
+}
+
+const char *qtest_temp_disk(size_t len)
+{
+    g_autofree uint8_t *data = g_malloc(len);
+    char *path;
+    int fd = g_file_open_tmp("qtest-disk-XXXXXX", &path, NULL);
+
+    for (size_t i = 0; i < len; i++) {
+        data[i] = (uint8_t)(i / 512 ^ i % 512);
+    }
+    if (fd < 0 || write(fd, data, len) != (ssize_t)len) {
+        g_error("cannot make a disk of %zu bytes", len);
+    }
+    close(fd);
+    if (!temp_files) {
+        temp_files = g_ptr_array_new();
+        atexit(remove_temp_files);
+    }
+    g_ptr_array_add(temp_files, path);
+    return path;
+}
+
+/* ---- tables ---- */
+
+/* Each poll is a turn of the emulator's main loop; what does not come in so many never comes. */
+static uint64_t wait_for(Qtest *q, const QtestStep *s)
+{
+    uint8_t value = 0;
+
+    for (unsigned i = 0; i < 1000000; i++) {
+        value = qtest_inb(q, (uint16_t)s->addr);
+        if ((value & s->mask) == s->value) {
+            break;
+        }
+    }
+    return value;
+}
+
+static uint64_t read_step(Qtest *q, const QtestStep *s)
+{
+    unsigned fn = (unsigned)s->addr >> 8, reg = (unsigned)s->addr & 0xff;
+
+    switch (s->op) {
+    case QTEST_IN:
+        return s->size == 1   ? qtest_inb(q, (uint16_t)s->addr)
+               : s->size == 2 ? qtest_inw(q, (uint16_t)s->addr)
+                              : qtest_inl(q, (uint16_t)s->addr);
+    case QTEST_READ:
+        return s->size == 1   ? qtest_readb(q, s->addr)
+               : s->size == 2 ? qtest_readw(q, s->addr)
+               : s->size == 4 ? qtest_readl(q, s->addr)
+                              : qtest_readq(q, s->addr);
+    case QTEST_PCI_READ:
+        return s->size == 1   ? qtest_pci_readb(q, fn, reg)
+               : s->size == 2 ? qtest_pci_readw(q, fn, reg)
+                              : qtest_pci_readl(q, fn, reg);
+    case QTEST_WAIT:
+        return wait_for(q, s);
+    case QTEST_LINE:
+        return qtest_irq(q, (unsigned)s->addr);
+    default: {
+        unsigned edges = qtest_edges(q, (unsigned)s->addr);
+
+        q->edges[s->addr] = 0;
+        return edges;
+    }
+    }
+}
+
+static void write_step(Qtest *q, const QtestStep *s)
+{
+    static const char letters[] = "?bw?l???q";
+
+    if (s->op == QTEST_CLOCK) {
+        qtest_clock_step(q, (int64_t)s->value);
+    } else if (s->op == QTEST_PCI_WRITE) {
+        pci_select(q, (unsigned)s->addr >> 8, (unsigned)s->addr & 0xff);
+        g_free(qtest_command(q, "out%c 0x%x 0x%" PRIx64, letters[s->size],
+                             0xcfc + ((unsigned)s->addr & 3), s->value));
+    } else {
+        g_free(qtest_command(q, "%s%c 0x%" PRIx64 " 0x%" PRIx64,
+                             s->op == QTEST_OUT ? "out" : "write", letters[s->size], s->addr,
+                             s->value));
+    }
+}
+
+void qtest_run_steps(Qtest *q, const QtestStep *steps, unsigned count)
+{
+    static const char *const names[] = {
+        [QTEST_IN] = "port", [QTEST_READ] = "memory", [QTEST_PCI_READ] = "PCI register",
+        [QTEST_WAIT] = "awaited port", [QTEST_LINE] = "line", [QTEST_COUNT] = "edges of line",
+    };
+
+    for (unsigned i = 0; i < count; i++) {
+        const QtestStep *s = &steps[i];
+        uint64_t mask = s->op >= QTEST_LINE ? UINT64_MAX : s->mask, value;
+
+        if (!names[s->op]) {
+            write_step(q, s);
+            continue;
+        }
+        value = read_step(q, s);
+        if ((value & mask) != s->value) {
+            g_error("step %u: %s 0x%" PRIx64 " gives 0x%" PRIx64 ", not 0x%" PRIx64
+                    " under mask 0x%" PRIx64, i, names[s->op], s->addr, value, s->value, mask);
+        }
+    }
+}
+
+static void run_case(gconstpointer data)
+{
+    const QtestCase *c = data;
+    g_autoptr(Qtest) q = qtest_startf("-machine pc -m 32 -nodefaults %s", c->args ? c->args : "");
+    const char *nth = c->intercept ? strchr(c->intercept, '>') : NULL;
+
+    if (nth) {
+        g_autofree char *type = g_strndup(c->intercept, (gsize)(nth - c->intercept));
+        g_autofree char *path = qtest_find_device(q, type, (unsigned)atoi(nth + 1));
+
+        qtest_irq_intercept_out(q, path);
+    } else if (c->intercept) {
+        qtest_irq_intercept_in(q, c->intercept);
+    }
+    qtest_run_steps(q, c->steps, c->count);
+    if (c->run) {
+        c->run(q);
+    }
+}
+
+int qtest_run(const char *prefix, const QtestCase *cases, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        g_autofree char *path = g_strdup_printf("%s/%s", prefix, cases[i].name);
+
+        g_test_add_data_func(path, &cases[i], run_case);
+    }
+    return g_test_run();
+}
+
+int qtest_main(int argc, char **argv, const char *prefix, const QtestCase *cases, unsigned count)
+{
+    g_test_init(&argc, &argv, NULL);
+    return qtest_run(prefix, cases, count);
+}
