@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: MIT
+"""What bench.py measures on: the machine itself, QEMU and Rhea with the same kernel and initrd.
+
+    targets = guests.targets(build, rhea_options)
+    image = guests.Image(build)                       # kernel, initrd, made when needed
+    for target in targets:
+        result = target.run(image, '-t 100 -k fib')   # Result: lines, boot times
+
+A guest runs the command from its init and is ended when that is done.  Standard library only.
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+for folder in ('tests/boot', 'scripts'):
+    sys.path.insert(0, os.path.join(ROOT, folder))
+import default_guest  # noqa: E402
+from guest import QUIET, Guest, GuestError  # noqa: E402,F401
+
+# Words of the kernel's command line that it does not know reach init as environment.
+INIT = '''#!/bin/busybox sh
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C
+/bin/busybox mount -t proc proc /proc
+read up rest </proc/uptime
+echo "bench: init at $up"
+/bin/busybox mount -t devtmpfs dev /dev
+/bin/busybox mount -t tmpfs tmp /tmp
+cd /tmp
+/bin/busybox sh /commands
+echo "bench: status $?"
+read up rest </proc/uptime
+echo "bench: end at $up"
+while :; do /bin/busybox sleep 1000; done
+'''
+COMMANDS = '/bench -t $MS ${ONLY:+-k $ONLY}\n'
+
+LINE = re.compile(r'^(\S+) (\S+) ([\d.]+|absent) ([0-9a-f]{16}|-)\r?$', re.M)
+# A guest that runs that much slower or faster than its own clock says is told of.
+CLOCK_TOLERANCE = 0.1
+
+
+class Result:
+    """What one run gave."""
+
+    def __init__(self):
+        self.kernels = {}            # name -> (class, ns or None, checksum)
+        self.complaints = []         # lines for the reader
+        self.init_uptime = None      # seconds of the guest's clock at /init
+        self.init_wall = None        # seconds of ours
+        self.resident_kib = None     # beyond guest RAM, at the end
+        self.jit = {}                # figures of "info jit"
+
+    def take(self, text):
+        for name, kind, ns, checksum in LINE.findall(text):
+            self.kernels[name] = (kind, None if ns == 'absent' else float(ns), checksum)
+        for line in re.findall(r'^bench: .*$', text, re.M):
+            if not re.match(r'bench: (init at|end at|status 0)', line):
+                self.complaints.append(line.strip())
+
+
+def resident_kib(pid, ram_mib):
+    """Resident size of all mappings but guest RAM (known by its exact size)."""
+    total, mapping_kib = 0, 0
+    with open(f'/proc/{pid}/smaps', encoding='utf-8', errors='replace') as f:
+        for line in f:
+            match = re.match(r'([0-9a-f]+)-([0-9a-f]+) ', line)
+            if match:
+                mapping_kib = (int(match.group(2), 16) - int(match.group(1), 16)) >> 10
+            elif line.startswith('Rss:') and mapping_kib != ram_mib << 10:
+                total += int(line.split()[1])
+    return total
+
+
+class Image:
+    """A kernel and an initrd made of busybox, the benchmark, and more files."""
+
+    def __init__(self, build, name='bench', commands=COMMANDS, files=(), ram_mib=512):
+        self.build = build
+        self.commands = commands
+        self.files = list(files)     # (name in the guest, path here), more than busybox and bench
+        self.ram_mib = ram_mib
+        self.kernel = os.path.join(default_guest.prepare(build), 'iso', 'boot', 'vmlinuz')
+        self.bench = os.path.join(build, 'tests', 'bench', 'guest', 'bench')
+        if not os.path.exists(self.bench):
+            sys.exit(f'{self.bench} is not built: a static C library is needed (libc6-dev)')
+        self.initrd = os.path.join(build, 'guest', f'{name}.cpio')
+        self._make()
+
+    def _make(self):
+        files = [('bin/busybox', default_guest.find_busybox()), ('bench', self.bench)] + self.files
+        mark = default_guest.fingerprint(__file__, *(path for _, path in files)) + self.commands
+        stamp = self.initrd + '.stamp'
+        if os.path.exists(stamp) and os.path.exists(self.initrd):
+            with open(stamp, encoding='utf-8') as f:
+                if f.read() == mark:
+                    return
+        with open(self.initrd + '.new', 'wb') as out:
+            entry = default_guest.cpio_entry
+            folders = {'bin', 'dev', 'proc', 'sys', 'tmp', 'root'}
+            for name, _ in files:
+                parts = name.split('/')[:-1]
+                folders |= {'/'.join(parts[:i + 1]) for i in range(len(parts))}
+            for name in sorted(folders):
+                entry(out, name, 0o040755)
+            entry(out, 'dev/console', 0o020600, rdev=(5, 1))
+            entry(out, 'init', 0o100755, INIT.encode())
+            entry(out, 'commands', 0o100644, self.commands.encode())
+            entry(out, 'bin/sh', 0o120777, b'busybox')
+            for name, path in files:
+                with open(path, 'rb') as f:
+                    entry(out, name, 0o100755, f.read())
+            entry(out, 'TRAILER!!!', 0)
+        os.rename(self.initrd + '.new', self.initrd)
+        with open(stamp, 'w', encoding='utf-8') as f:
+            f.write(mark)
+
+
+class Native:
+    """This machine, without any emulator."""
+    name, program = 'native', None
+
+    def run(self, image, variables, limit):
+        result = Result()
+        environment = dict(os.environ, LC_ALL='C', **variables)
+        with tempfile.TemporaryDirectory() as folder:
+            commands = image.commands.replace('/bench', image.bench)
+            done = subprocess.run(['sh', '-c', commands], cwd=folder, env=environment,
+                                  timeout=limit, capture_output=True, text=True)
+        result.take(done.stdout)
+        if done.returncode:
+            result.complaints.append(f'status {done.returncode}: {done.stderr[-200:]}')
+        return result
+
+
+class Emulator:
+    """A program that understands QEMU's options."""
+
+    def __init__(self, name, program, options):
+        self.name, self.program, self.options = name, program, options
+
+    def run(self, image, variables, limit):
+        result = Result()
+        append = ' '.join([QUIET, *(f'{k}={v}' for k, v in variables.items())])
+        with Guest(*self.options, '-smp', '2', '-m', str(image.ram_mib), '-kernel', image.kernel,
+                   '-initrd', image.initrd, '-append', append, program=self.program,
+                   paused=True) as guest:
+            begin = time.monotonic()
+            guest.qmp('cont')
+            result.init_uptime = float(guest.wait_serial(r'bench: init at ([\d.]+)', limit).group(1))
+            at_init = time.monotonic()
+            result.init_wall = at_init - begin
+            try:
+                end = float(guest.wait_serial(r'bench: end at ([\d.]+)', limit).group(1))
+                inside, outside = end - result.init_uptime, time.monotonic() - at_init
+                if abs(inside - outside) > max(1, outside * CLOCK_TOLERANCE):
+                    result.complaints.append(f'the guest counted {inside:.1f} s, the host {outside:.1f} s')
+                result.resident_kib = resident_kib(guest.process.pid, image.ram_mib)
+                result.jit = jit_figures(guest)
+            except GuestError as error:
+                result.complaints.append(str(error)[:2000])
+            result.take(guest.serial_log)
+        return result
+
+
+def jit_figures(guest):
+    """Numbers of "info jit" by their names; {} where there is no translator."""
+    try:
+        text = guest.hmp('info jit')
+    except GuestError:
+        return {}
+    return {name.strip(): float(number)
+            for name, number in re.findall(r'^([^\n\d]+?)[ \t:]+(\d+(?:\.\d+)?)', text, re.M)}
+
+
+def targets(build, rhea_options=()):
+    """The machine, the installed QEMU when there is one, Rhea."""
+    found = [Native()]
+    qemu = shutil.which('qemu-system-x86_64', path='/usr/bin:/usr/local/bin')
+    if qemu:
+        found.append(Emulator('QEMU', qemu, ['-accel', 'tcg,thread=multi', '-cpu', 'max']))
+    rhea = os.environ.get('RHEA_SYSTEM', os.path.join(build, 'bin', 'rhea-system-x86_64'))
+    found.append(Emulator('Rhea', rhea, list(rhea_options) or ['-accel', 'tcg', '-cpu', 'max']))
+    return found
