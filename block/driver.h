@@ -91,6 +91,8 @@ struct NodeType {
     int (*co_flush)(BlockNode *node);
     int (*co_status)(BlockNode *node, uint64_t offset, uint64_t bytes, BlockStatus *status);
     int (*co_write_compressed)(BlockNode *node, uint64_t offset, IoSpan span);
+    /* Is this image one that is only written in whole, compressed clusters? */
+    bool (*wants_compressed)(const BlockNode *node);
     bool (*co_truncate)(BlockNode *node, uint64_t length, bool exact, const char *prealloc,
                         GError **error);
 
@@ -149,6 +151,13 @@ bool node_refresh_perms(BlockNode *node, GError **error);
 
 /* Creates FILENAME by its protocol, LENGTH bytes long, and opens it for writing. */
 BlockNode *image_create_file(const char *filename, uint64_t length, GError **error);
+/* The same, and lets WRITE fill it. */
+bool image_write_new(const char *filename, bool (*write)(BlockNode *file, const void *args,
+                                                         GError **error),
+                     const void *args, GError **error);
+/* One of the NULL-terminated NAMES into *CHOICE, which stays as it is when KEY is absent. */
+bool create_take_choice(NodeOpts *opts, const char *key, const char *const *names,
+                        unsigned *choice, GError **error);
 /* "size" and checks of it: multiple of 512, at most MAX. */
 bool create_take_size(NodeOpts *opts, uint64_t max, uint64_t *size, GError **error);
 /* Fails when OPTS still has keys. */

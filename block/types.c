@@ -6,8 +6,9 @@
 
 static const NodeType *const node_types[] = {
     &node_type_file, &node_type_host_device, &node_type_host_cdrom, &node_type_null_co,
-    &node_type_memory, &node_type_raw, &node_type_qcow2,
-    &node_type_copy_on_read,
+    &node_type_memory, &node_type_copy_on_read,
+    &node_type_raw, &node_type_qcow2,
+    &node_type_vdi, &node_type_vhdx, &node_type_vmdk, &node_type_vpc,
 };
 
 const NodeType *node_type_at(unsigned index)

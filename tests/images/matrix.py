@@ -161,6 +161,79 @@ def case_info(opts, src, size):
         assert a == b, f'measure: {a} != {b}'
 
 
+# Each format's axes.  vpc has a size of its own without force_size.
+FORMATS = {
+    'vdi': ('', 'static=on'),
+    'vpc': ('force_size=on', 'force_size=on,subformat=fixed'),
+    'vhdx': ('', 'subformat=fixed', 'block_size=1M,log_size=2M', 'block_state_zero=off'),
+    'vmdk': tuple('subformat=' + s for s in (
+        'monolithicSparse', 'monolithicSparse,zeroed_grain=on', 'monolithicFlat',
+        'twoGbMaxExtentSparse', 'twoGbMaxExtentFlat', 'streamOptimized')),
+}
+
+
+def checked_as(fmt, path):
+    for tool in (QEMU, RHEA):
+        if fmt != 'vpc':
+            run(tool, 'check', '-f', fmt, path)
+
+
+def case_format(maker, fmt, opts, src):
+    run(maker, 'convert', '-f', 'raw', '-O', fmt, *(['-o', opts] if opts else []), src,
+        'x.' + fmt)
+    same(src, 'x.' + fmt, fmt_b=fmt)
+    checked_as(fmt, 'x.' + fmt)
+
+
+def case_format_rewrite(maker, other, fmt, opts, src, size):
+    """Made by the one, written in place by the other, and again by the first."""
+    run(maker, 'create', '-q', '-f', fmt, *(['-o', opts] if opts else []), 'x.' + fmt, str(size))
+    for tool, seed in ((other, 21), (maker, 22), (other, 23)):
+        new = content('new.raw', size, seed)
+        run(tool, 'convert', '-n', '-f', 'raw', '-O', fmt, new, 'x.' + fmt)
+        same(new, 'x.' + fmt, fmt_b=fmt)
+        checked_as(fmt, 'x.' + fmt)
+
+
+def case_format_info(fmt, opts, src):
+    import json
+    run(RHEA, 'convert', '-f', 'raw', '-O', fmt, *(['-o', opts] if opts else []), src, 'x.' + fmt)
+    for command in ('info',) + (('check',) if fmt != 'vpc' else ()) + \
+                   (('map',) if fmt != 'vhdx' else ()):
+        a, b = (json.loads(run(t, command, '--output=json', '-f', fmt, 'x.' + fmt))
+                for t in (QEMU, RHEA))
+        assert a == b, f'{command}: {a} != {b}'
+
+
+def case_vmdk_chain(maker, other, opts, src, size):
+    run(maker, 'convert', '-f', 'raw', '-O', 'vmdk', src, 'base.vmdk')
+    run(maker, 'create', '-q', '-f', 'vmdk', '-o', opts, '-b', 'base.vmdk', '-F', 'vmdk',
+        'over.vmdk')
+    same(src, 'over.vmdk', fmt_b='vmdk')
+    new = content('new.raw', size, 31)
+    run(other, 'convert', '-n', '-f', 'raw', '-O', 'vmdk', new, 'over.vmdk')
+    same(new, 'over.vmdk', fmt_b='vmdk')
+    checked_as('vmdk', 'over.vmdk')
+    run(maker, 'commit', '-q', '-f', 'vmdk', 'over.vmdk')
+    same(new, 'base.vmdk', fmt_b='vmdk')
+
+
+def format_cases(src, size):
+    for (who, maker, other), fmt in itertools.product(
+            (('rhea', RHEA, QEMU), ('qemu', QEMU, RHEA)), FORMATS):
+        for opts in FORMATS[fmt]:
+            yield f'{who} {fmt} convert {opts}', lambda: case_format(maker, fmt, opts, src)
+            if 'stream' not in opts:
+                yield f'{who} {fmt} rewrite {opts}', lambda: case_format_rewrite(
+                    maker, other, fmt, opts, src, size)
+            if who == 'rhea':
+                yield f'{fmt} json {opts}', lambda: case_format_info(fmt, opts, src)
+        if fmt == 'vmdk':
+            for sub in ('monolithicSparse', 'twoGbMaxExtentSparse'):
+                yield f'{who} vmdk chain {sub}', lambda: case_vmdk_chain(
+                    maker, other, 'subformat=' + sub, src, size)
+
+
 def cases(src, size):
     for (who, maker, other), opts in itertools.product(
             (('rhea', RHEA, QEMU), ('qemu', QEMU, RHEA)), options()):
@@ -191,7 +264,7 @@ def main():
         os.chdir(folder)
         size = 3 * MIB + 5 * 512
         src = content('src.raw', size, 1)
-        for name, fn in cases(src, size):
+        for name, fn in itertools.chain(cases(src, size), format_cases(src, size)):
             if only not in name:
                 continue
             n += 1

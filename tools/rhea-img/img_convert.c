@@ -284,6 +284,9 @@ static bool check_target(Convert *m, const ConvertArgs *a)
         error_report("output file is smaller than input file");
         return false;
     }
+    if (m->target->type->wants_compressed && m->target->type->wants_compressed(m->target)) {
+        m->compressed = true;
+    }
     if (m->compressed && (!m->target->type->co_write_compressed || !node_cluster_size(m->target))) {
         error_report("Compression not supported for this file format");
         return false;

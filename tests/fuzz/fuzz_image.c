@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: bytes as a qcow2 image: opened, read, checked, repaired, written, reopened.
- * With clang: -fsanitize=fuzzer and without -DFUZZ_MAIN.  With FUZZ_MAIN it runs over the files
- * that are its arguments.
+ * Fuzz target: bytes as an image of the format FUZZ_FORMAT: opened, read, checked, repaired,
+ * written, reopened.  With clang: -fsanitize=fuzzer and without -DFUZZ_MAIN.  With FUZZ_MAIN it
+ * runs over the files that are its arguments.
  */
 #include "base/thread.h"
 #include "block/graph.h"
@@ -16,7 +16,7 @@ static BlockNode *open_image(int flags)
     GError *error = NULL;
     BlockNode *node;
 
-    node_opts_set(opts, "driver", "qcow2");
+    node_opts_set(opts, "driver", FUZZ_FORMAT);
     node = node_open("x-memory:fuzz", opts, flags | NODE_OPEN_INLINE_IO | NODE_OPEN_NO_BACKING,
                      &error);
     g_clear_error(&error);
