@@ -12,7 +12,8 @@ help:
 	@echo "make run        install what is missing, build, boot the default guest"
 	@echo "make run ISO=x  the same with any bootable image; ARGS='...' adds options"
 	@echo "make check      install what is missing, build, run every test"
-	@echo "make bench      start-up time, memory and speed, beside an installed QEMU"
+	@echo "make bench      speed, start-up time, memory: this machine, an installed QEMU, Rhea;"
+	@echo "                ARGS='--parts kernels -k fib' chooses, ARGS=--help explains"
 	@echo "make style      the checks of layers, headers and commit messages"
 	@echo "make install    install below the prefix of ./configure (DESTDIR is honoured)"
 	@echo "make clean      remove what was built"
@@ -33,7 +34,7 @@ check: deps-check
 
 bench: deps-run
 	@$(MAKE) --no-print-directory all
-	@python3 tests/bench/bench.py --build $(BUILD)
+	@python3 tests/bench/bench.py --build $(BUILD) $(ARGS)
 
 style:
 	@python3 scripts/check_layers.py

@@ -1,55 +1,58 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Compare Rhea with the installed QEMU, side by side in one run.
+"""Compare this machine, the installed QEMU and Rhea, side by side in one run.
 
-usage: bench.py [--build DIR] [--rounds N] [--no-boot]
+usage: bench.py [--build DIR] [--parts LIST] [--rounds N] [--ms N] [-k NAME,...] [--write]
 
-  start-up   from process start to the QMP greeting, headless, best of N
-  memory     resident beyond guest RAM, once the greeting has come, paused
-  boot       -kernel to the shell of the default guest, TCG
+parts (a list with commas; all of them without the option):
+  start      from process start to the QMP greeting, headless; resident memory beyond guest RAM
+  boot       -kernel to /init
+  iso        the default guest's ISO through GRUB to its prompt
+  kernels    the benchmark's kernels (tests/bench/guest), each at least --ms; -k chooses
+  programs   programs of Debian's, in an initrd made of this machine's files
 
-Figures are printed, not judged: a slow machine must not fail anything.
+The emulators take turns, round by round.  Figures are printed, and with --write kept as
+docs/performance.md; they are compared with aims, but nothing fails: a slow machine is no fault.
+The exit status tells only whether all could be run, and whether Rhea computed what the machine does.
 """
 import argparse
 import os
+import platform
 import re
-import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(ROOT, 'tests', 'boot'))
-from guest import Guest  # noqa: E402
+import guests
+import programs
+import report
 
-RAM_MIB = 128
-
-
-def resident_kib(pid):
-    """Resident size of all mappings but guest RAM (known by its exact size)."""
-    total, mapping_kib = 0, 0
-    with open(f'/proc/{pid}/smaps', encoding='utf-8', errors='replace') as f:
-        for line in f:
-            match = re.match(r'([0-9a-f]+)-([0-9a-f]+) ', line)
-            if match:
-                mapping_kib = (int(match.group(2), 16) - int(match.group(1), 16)) >> 10
-            elif line.startswith('Rss:') and mapping_kib != RAM_MIB << 10:
-                total += int(line.split()[1])
-    return total
+PARTS = ('start', 'boot', 'iso', 'kernels', 'programs')
+START_RAM_MIB = 128
+# From the names and numbers of "info jit".
+JIT_FIGURES = {
+    'translated blocks': lambda j: j.get('TB count'),
+    'guest bytes per block': lambda j: j.get('TB avg target size'),
+    'host bytes per guest byte': lambda j: (j['TB avg host size'] / j['TB avg target size']
+                                            if j.get('TB avg target size') else None),
+    'nanoseconds to translate a guest instruction': lambda j: j.get('translation ns per instruction'),
+}
+# The one kernel whose result may differ between processors.
+OPEN_RESULT = 'fsin-fsqrt'
 
 
-def start(program, folder):
+def start_once(emulator):
     """(milliseconds to the greeting, resident KiB) of one start."""
-    path = os.path.join(folder, 'qmp')
-    with socket.socket(socket.AF_UNIX) as listener:
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        path = os.path.join(folder, 'qmp')
         # We listen and the program connects, so that nobody has to poll.
         listener.bind(path)
         listener.listen()
         listener.settimeout(30)
         begin = time.perf_counter()
-        process = subprocess.Popen([program, '-accel', 'tcg', '-m', str(RAM_MIB), '-S',
+        process = subprocess.Popen([emulator.program, *emulator.options, '-m', str(START_RAM_MIB), '-S',
                                     '-display', 'none', '-nodefaults', '-qmp', f'unix:{path}'],
                                    stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
         try:
@@ -57,53 +60,197 @@ def start(program, folder):
             connection.settimeout(30)
             connection.recv(4096)
             elapsed = (time.perf_counter() - begin) * 1000
-            return elapsed, resident_kib(process.pid)
+            return elapsed, guests.resident_kib(process.pid, START_RAM_MIB)
         finally:
             process.kill()
             process.communicate()
-            os.unlink(path)
 
 
-def boot_seconds(program, kernel, initrd):
-    begin = time.perf_counter()
-    with Guest('-accel', 'tcg', '-m', '256', '-kernel', kernel, '-initrd', initrd,
-               '-append', 'console=ttyS0 quiet', program=program, timeout=300) as guest:
-        guest.wait_serial('Welcome to the default guest', 600)
-        return time.perf_counter() - begin
+def iso_once(emulator, iso, limit):
+    """Seconds from power-on to the prompt, through SeaBIOS and GRUB."""
+    with guests.Guest(*emulator.options, '-m', '512', '-cdrom', iso, program=emulator.program,
+                      paused=True) as guest:
+        begin = time.monotonic()
+        guest.qmp('cont')
+        guest.wait_screen('Rhea default guest', limit)
+        guest.key('ret')
+        guest.wait_serial('Welcome to the default guest', limit)
+        guest.wait_serial('# ', limit)
+        return time.monotonic() - begin
+
+
+class Bench:
+    """The measurements of one call."""
+
+    def __init__(self, args):
+        self.args = args
+        self.parts = args.parts.split(',') if args.parts else list(PARTS)
+        for part in self.parts:
+            if part not in PARTS:
+                sys.exit(f'bench.py: no part is called {part!r}: {", ".join(PARTS)}')
+        self.targets = guests.targets(args.build, args.rhea_options.split())
+        self.emulators = [t for t in self.targets if t.program]
+        self.table = report.Table()
+        self.facts = {}              # (what, name of the emulator) -> figures
+        self.failed = False
+
+    def fact(self, what, emulator, value):
+        self.facts.setdefault((what, emulator.name), []).append(value)
+
+    def attempt(self, what, target, function, *arguments):
+        """The function's result, or None and a complaint."""
+        print(f'{what}: {target.name}', file=sys.stderr, flush=True)
+        try:
+            return function(*arguments)
+        except (AssertionError, OSError, subprocess.SubprocessError) as error:
+            self.table.complaints.append(f'{target.name}: {what}: {str(error)[:1000]}')
+            self.failed = self.failed or target.name == 'Rhea'
+            return None
+
+    def start(self):
+        for emulator in self.emulators:
+            for _ in range(self.args.rounds * 3):
+                result = self.attempt('start', emulator, start_once, emulator)
+                if result:
+                    self.fact('start to the QMP greeting, ms', emulator, result[0])
+                    self.fact('resident beyond guest RAM at start, MiB', emulator, result[1] / 1024)
+
+    def run(self, what, target, image, variables):
+        result = self.attempt(what, target, target.run, image, variables, self.args.limit)
+        if result is None:
+            return
+        self.failed = self.failed or (target.name == 'Rhea' and bool(result.complaints))
+        if what in self.parts:
+            self.table.add(target.name, result)
+        if not target.program or result.init_wall is None:
+            return
+        if what != 'programs':
+            self.table.add_time(target.name, 'boot-uptime', 'boot', result.init_uptime)
+            self.table.add_time(target.name, 'boot-wall', 'boot', result.init_wall)
+        if result.resident_kib:
+            self.fact(f'resident beyond guest RAM after {what}, MiB', target, result.resident_kib / 1024)
+        for name, figure in JIT_FIGURES.items():
+            value = figure(result.jit)
+            if value is not None:
+                self.fact(f'{name}, after {what}', target, value)
+
+    def iso(self):
+        folder = guests.default_guest.make_iso(self.args.build)
+        for emulator in self.emulators:
+            seconds = self.attempt('iso', emulator, iso_once, emulator, folder, self.args.limit)
+            if seconds:
+                self.table.add_time(emulator.name, 'boot-iso', 'iso', seconds)
+
+    def measure(self):
+        if 'start' in self.parts:
+            self.start()
+        variables = {'MS': str(self.args.ms)}
+        if self.args.k:
+            variables['ONLY'] = self.args.k
+        images = []
+        if 'kernels' in self.parts:
+            image = guests.Image(self.args.build)
+            known = set(subprocess.run([image.bench, '-l'], capture_output=True, text=True,
+                                       check=True).stdout.split())
+            for word in filter(None, (self.args.k or '').split(',')):
+                if word not in known:
+                    sys.exit(f'bench.py: no kernel or class is called {word!r} ({image.bench} -l lists them)')
+            images.append(('kernels', self.targets, image, variables))
+        elif 'boot' in self.parts:
+            image = guests.Image(self.args.build, 'boot', 'true\n')
+            images.append(('boot', self.emulators, image, {}))
+        if 'programs' in self.parts:
+            images.append(('programs', self.targets, programs.image(self.args.build), {}))
+        for _ in range(self.args.rounds):
+            for what, targets, image, words in images:
+                for target in targets:
+                    self.run(what, target, image, words)
+            if 'iso' in self.parts:
+                self.iso()
+
+    def fact_lines(self):
+        """Rows of (what, QEMU, Rhea), the least figure of each."""
+        for what in dict.fromkeys(what for what, _ in self.facts):
+            row = [what]
+            for name in ('QEMU', 'Rhea'):
+                figures = self.facts.get((what, name))
+                row.append(f'{min(figures):.6g}' if figures else '-')
+            yield row
+
+    def wrong(self):
+        return [w for w in self.table.wrong() if not w.startswith(OPEN_RESULT)]
+
+    def show(self):
+        if self.table.rows:
+            print(*report.plain(report.kernel_lines(self.table)), '', sep='\n')
+            print(*report.plain(report.class_lines(self.table)), '', sep='\n')
+        facts = list(self.fact_lines())
+        if facts:
+            print(*report.plain([['', 'QEMU', 'Rhea'], *facts]), '', sep='\n')
+        for line in [*self.table.wrong(), *self.table.complaints]:
+            print(line)
+
+
+def processor():
+    with open('/proc/cpuinfo', encoding='utf-8') as f:
+        match = re.search(r'model name\s*: (.*)', f.read())
+    return f'{match.group(1) if match else "unknown"}, {os.cpu_count()} processors'
+
+
+def first_line(*command):
+    try:
+        return subprocess.run(command, capture_output=True, text=True).stdout.splitlines()[0]
+    except (OSError, IndexError):
+        return '-'
+
+
+def machine(bench, image_kernel):
+    found = {'processor': processor(), 'kernel here': platform.release(),
+             'kernel in the guests': image_kernel,
+             'rounds': str(bench.args.rounds), 'at least, per kernel and round': f'{bench.args.ms} ms'}
+    for emulator in bench.emulators:
+        found[emulator.name] = first_line(emulator.program, '--version')
+    found['source'] = first_line('git', '-C', guests.ROOT, 'log', '-1', '--format=%h of %cs')
+    return found
+
+
+def guest_kernel(build):
+    """The version string of the bzImage [Linux, Documentation/arch/x86/boot.rst, kernel_version]."""
+    with open(os.path.join(guests.default_guest.prepare(build), 'iso', 'boot', 'vmlinuz'), 'rb') as f:
+        image = f.read(0x10000)
+    start = int.from_bytes(image[0x20e:0x210], 'little') + 0x200
+    return image[start:image.index(b'\0', start)].decode(errors='replace').split(' (')[0]
 
 
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument('--build', default=os.path.join(ROOT, 'build'))
-    parser.add_argument('--rounds', type=int, default=10)
-    parser.add_argument('--no-boot', action='store_true')
+    parser.add_argument('--build', default=os.path.join(guests.ROOT, 'build'))
+    parser.add_argument('--parts')
+    parser.add_argument('--rounds', type=int, default=2)
+    parser.add_argument('--ms', type=int, default=60)
+    parser.add_argument('-k')
+    parser.add_argument('--limit', type=int, default=900, help='seconds for each wait in a guest')
+    parser.add_argument('--rhea-options', default='', help='instead of -accel tcg -cpu max')
+    parser.add_argument('--write', action='store_true')
     args = parser.parse_args()
+    args.build = os.path.abspath(args.build)
 
-    programs = [('Rhea', os.path.join(args.build, 'bin', 'rhea-system-x86_64'))]
-    qemu = shutil.which('qemu-system-x86_64', path='/usr/bin:/usr/local/bin')
-    if qemu:
-        programs.append(('QEMU', qemu))
-    else:
+    bench = Bench(args)
+    if len(bench.emulators) < 2:
         print('No QEMU is installed here: only Rhea is measured (Debian package '
               'qemu-system-x86 for a comparison).')
-
-    print(f'{"":6}{"start-up":>12}{"memory":>14}{"boot":>10}')
-    for name, program in programs:
-        with tempfile.TemporaryDirectory() as folder:
-            rounds = [start(program, folder) for _ in range(args.rounds)]
-        boot = '-'
-        if not args.no_boot:
-            guest = subprocess.run([sys.executable,
-                                    os.path.join(ROOT, 'scripts', 'default_guest.py'),
-                                    '--build', args.build, 'kernel'],
-                                   capture_output=True, text=True, check=True).stdout.split()
-            try:
-                boot = f'{boot_seconds(program, *guest):.1f} s'
-            except AssertionError as error:
-                boot = 'failed'
-                print(f'{name}: {str(error)[:300]}', file=sys.stderr)
-        print(f'{name:6}{min(r[0] for r in rounds):9.1f} ms'
-              f'{min(r[1] for r in rounds) / 1024:10.1f} MiB{boot:>10}', flush=True)
+    bench.measure()
+    bench.show()
+    if args.write:
+        words = [a for a in sys.argv[1:] if not a.startswith('--build')]
+        text = report.document(bench.table, machine(bench, guest_kernel(args.build)),
+                               list(bench.fact_lines()), ' '.join(['tests/bench/bench.py', *words]))
+        with open(os.path.join(guests.ROOT, 'docs', 'performance.md'), 'w', encoding='utf-8') as f:
+            f.write(text)
+    for line in bench.wrong():
+        bench.failed = bench.failed or ': Rhea computes' in line
+    sys.exit(1 if bench.failed else 0)
 
 
-main()
+if __name__ == '__main__':
+    main()

@@ -4,7 +4,7 @@
     targets = guests.targets(build, rhea_options)
     image = guests.Image(build)                       # kernel, initrd, made when needed
     for target in targets:
-        result = target.run(image, '-t 100 -k fib')   # Result: lines, boot times
+        result = target.run(image, {'MS': '100', 'ONLY': 'fib'}, 60)    # a Result
 
 A guest runs the command from its init and is ended when that is done.  Standard library only.
 """
@@ -24,7 +24,7 @@ from guest import QUIET, Guest, GuestError  # noqa: E402,F401
 
 # Words of the kernel's command line that it does not know reach init as environment.
 INIT = '''#!/bin/busybox sh
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C BENCH=/bench DATA=/data
 /bin/busybox mount -t proc proc /proc
 read up rest </proc/uptime
 echo "bench: init at $up"
@@ -37,7 +37,7 @@ read up rest </proc/uptime
 echo "bench: end at $up"
 while :; do /bin/busybox sleep 1000; done
 '''
-COMMANDS = '/bench -t $MS ${ONLY:+-k $ONLY}\n'
+COMMANDS = '$BENCH -t $MS ${ONLY:+-k $ONLY}\n'
 
 LINE = re.compile(r'^(\S+) (\S+) ([\d.]+|absent) ([0-9a-f]{16}|-)\r?$', re.M)
 # A guest that runs that much slower or faster than its own clock says is told of.
@@ -82,7 +82,8 @@ class Image:
     def __init__(self, build, name='bench', commands=COMMANDS, files=(), ram_mib=512):
         self.build = build
         self.commands = commands
-        self.files = list(files)     # (name in the guest, path here), more than busybox and bench
+        self.files = list(files)     # (name in the guest, path here): more than busybox and bench
+        self.data = os.path.join(build, 'guest', name)     # what is /data in the guest
         self.ram_mib = ram_mib
         self.kernel = os.path.join(default_guest.prepare(build), 'iso', 'boot', 'vmlinuz')
         self.bench = os.path.join(build, 'tests', 'bench', 'guest', 'bench')
@@ -93,6 +94,8 @@ class Image:
 
     def _make(self):
         files = [('bin/busybox', default_guest.find_busybox()), ('bench', self.bench)] + self.files
+        if os.path.isdir(self.data):
+            files += [(f'data/{n}', os.path.join(self.data, n)) for n in sorted(os.listdir(self.data))]
         mark = default_guest.fingerprint(__file__, *(path for _, path in files)) + self.commands
         stamp = self.initrd + '.stamp'
         if os.path.exists(stamp) and os.path.exists(self.initrd):
@@ -126,10 +129,10 @@ class Native:
 
     def run(self, image, variables, limit):
         result = Result()
-        environment = dict(os.environ, LC_ALL='C', **variables)
         with tempfile.TemporaryDirectory() as folder:
-            commands = image.commands.replace('/bench', image.bench)
-            done = subprocess.run(['sh', '-c', commands], cwd=folder, env=environment,
+            environment = {'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'LC_ALL': 'C', 'HOME': folder,
+                           'BENCH': image.bench, 'DATA': image.data, **variables}
+            done = subprocess.run(['sh', '-c', image.commands], cwd=folder, env=environment,
                                   timeout=limit, capture_output=True, text=True)
         result.take(done.stdout)
         if done.returncode:
@@ -151,11 +154,11 @@ class Emulator:
                    paused=True) as guest:
             begin = time.monotonic()
             guest.qmp('cont')
-            result.init_uptime = float(guest.wait_serial(r'bench: init at ([\d.]+)', limit).group(1))
+            result.init_uptime = float(guest.wait_serial(r'bench: init at ([\d.]+)\s', limit).group(1))
             at_init = time.monotonic()
             result.init_wall = at_init - begin
             try:
-                end = float(guest.wait_serial(r'bench: end at ([\d.]+)', limit).group(1))
+                end = float(guest.wait_serial(r'bench: end at ([\d.]+)\s', limit).group(1))
                 inside, outside = end - result.init_uptime, time.monotonic() - at_init
                 if abs(inside - outside) > max(1, outside * CLOCK_TOLERANCE):
                     result.complaints.append(f'the guest counted {inside:.1f} s, the host {outside:.1f} s')
