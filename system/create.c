@@ -279,11 +279,14 @@ static bool make_ports(System *sys, GPtrArray *specs, const char *driver, const 
 {
     for (unsigned i = 0; i < specs->len; i++) {
         g_autofree char *index = g_strdup_printf("%u", i);
-        g_autofree char *chardev = g_strdup_printf("%s%u", prefix, i);
+        const char *spec = specs->pdata[i];
+        g_autofree char *chardev = g_str_has_prefix(spec, "chardev:")
+                                       ? g_strdup(spec + strlen("chardev:"))
+                                       : g_strdup_printf("%s%u", prefix, i);
 
-        if (strcmp(specs->pdata[i], "none") != 0 &&
+        if (strcmp(spec, "none") != 0 &&
             !make(sys, props_new(driver, "index", index, "chardev", chardev, NULL), error)) {
-            g_prefix_error(error, "-%s %s: ", prefix, (char *)specs->pdata[i]);
+            g_prefix_error(error, "-%s %s: ", prefix, spec);
             return false;
         }
     }

@@ -105,9 +105,8 @@ static void cnt_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
 {
     AcpiPm *pm = opaque;
 
-    /* SLP_EN and GBL_RLS read as 0; SCI_EN is the firmware's to change. */
-    pm->pm1_cnt = (value & ~(PM1_SLP_EN | PM1_GBL_RLS | PM1_SCI_EN)) |
-                  (pm->pm1_cnt & PM1_SCI_EN);
+    /* SLP_EN and GBL_RLS read as 0.  [82371AB 7.2.3: SCI_EN is a plain bit] */
+    pm->pm1_cnt = value & ~(PM1_SLP_EN | PM1_GBL_RLS);
     if (value & PM1_SLP_EN) {
         enter_sleep(pm, (value & PM1_SLP_TYP) >> 10);
     }

@@ -160,18 +160,15 @@ Qtest *qtest_startf(const char *format, ...)
     return qtest_start(args);
 }
 
-void qtest_quit(Qtest *q)
+/* Waits for the end of the process and frees what belongs to it; its wait status. */
+static int bury(Qtest *q)
 {
     g_autofree char *qtest_path = g_build_filename(q->dir, "qtest", NULL);
     g_autofree char *qmp_path = g_build_filename(q->dir, "qmp", NULL);
     g_autofree char *log_path = g_build_filename(q->dir, "log", NULL);
     int status = 0;
 
-    kill(q->pid, SIGTERM);
     waitpid(q->pid, &status, 0);
-    if (WIFSIGNALED(status) && WTERMSIG(status) != SIGTERM) {
-        g_error("the emulator died of signal %d", WTERMSIG(status));
-    }
     close(q->qtest.fd);
     close(q->qmp.fd);
     unlink(qtest_path);
@@ -183,6 +180,29 @@ void qtest_quit(Qtest *q)
     g_ptr_array_unref(q->events);
     g_free(q->dir);
     g_free(q);
+    return status;
+}
+
+void qtest_quit(Qtest *q)
+{
+    int status;
+
+    kill(q->pid, SIGTERM);
+    status = bury(q);
+    if (WIFSIGNALED(status) && WTERMSIG(status) != SIGTERM) {
+        g_error("the emulator died of signal %d", WTERMSIG(status));
+    }
+}
+
+int qtest_outb_exit_status(Qtest *q, uint16_t port, uint8_t value)
+{
+    g_autofree char *line = g_strdup_printf("outb 0x%x 0x%x\n", port, value);
+    int status;
+
+    write_all(q->qtest.fd, line);
+    status = bury(q);
+    g_assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
 }
 
 /* ---- the protocol ---- */

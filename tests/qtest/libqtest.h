@@ -36,6 +36,8 @@ uint32_t qtest_inl(Qtest *q, uint16_t port);
 void qtest_outb(Qtest *q, uint16_t port, uint8_t value);
 void qtest_outw(Qtest *q, uint16_t port, uint16_t value);
 void qtest_outl(Qtest *q, uint16_t port, uint32_t value);
+/* The write ends the emulator: its exit status.  The Qtest is freed. */
+int qtest_outb_exit_status(Qtest *q, uint16_t port, uint8_t value);
 uint8_t qtest_readb(Qtest *q, uint64_t addr);
 uint16_t qtest_readw(Qtest *q, uint64_t addr);
 uint32_t qtest_readl(Qtest *q, uint64_t addr);
