@@ -90,14 +90,17 @@ static bool do_in(QtestServer *q, char **w, GError **error)
     return true;
 }
 
+/* As many accesses as the device needs, like QEMU. */
 static bool do_write_one(QtestServer *q, char **w, GError **error)
 {
     uint64_t addr, value;
+    uint8_t bytes[8];
 
     if (!number(w[1], &addr, error) || !number(w[2], &value, error)) {
         return false;
     }
-    address_space_store(&q->vm->memory, addr, value, width(w[0]));
+    le_store(bytes, value, width(w[0]));
+    address_space_write(&q->vm->memory, addr, bytes, width(w[0]));
     send_text(q, "OK");
     return true;
 }
@@ -105,11 +108,13 @@ static bool do_write_one(QtestServer *q, char **w, GError **error)
 static bool do_read_one(QtestServer *q, char **w, GError **error)
 {
     uint64_t addr;
+    uint8_t bytes[8];
 
     if (!number(w[1], &addr, error)) {
         return false;
     }
-    sendf(q, "OK 0x%016" PRIx64, address_space_load(&q->vm->memory, addr, width(w[0])));
+    address_space_read(&q->vm->memory, addr, bytes, width(w[0]));
+    sendf(q, "OK 0x%016" PRIx64, le_load(bytes, width(w[0])));
     return true;
 }
 

@@ -162,8 +162,8 @@ void ide_control_write(IdeBus *bus, uint8_t value);
 
 /* The controller's side of a prepared DMA command. */
 void ide_dma_start(IdeBus *bus);
-/* Throws away DMA commands that have begun; waits for what is in flight.  The drives stay busy
- * until a reset: their data phase never ends. */
+/* DMA commands that have begun end with an error, once what is in flight is through: a real drive
+ * waits for a data phase that never ends, and only a reset helps it; this one needs none. */
 void ide_dma_cancel(IdeBus *bus);
 
 /* INTRQ level from state; for the owner's sync. */

@@ -336,8 +336,16 @@ static void dma_forget(IdeDrive *d)
 void ide_dma_cancel(IdeBus *bus)
 {
     for (unsigned i = 0; i < 2; i++) {
-        if (bus->drives[i].dma.running) {
-            dma_forget(&bus->drives[i]);
+        IdeDrive *d = &bus->drives[i];
+
+        if (!d->dma.running) {
+            continue;
+        }
+        dma_forget(d);
+        if (d->kind == IDE_KIND_CD) {
+            ide_atapi_dma_failed(d);
+        } else {
+            ide_command_abort(d);
         }
     }
 }

@@ -136,8 +136,8 @@ static void command_write(BusMaster *bm, uint8_t value)
         ide_dma_start(bm->bus);
     } else if (!(bm->cmd & BMIC_START) && (was & BMIC_START)) {
         /* Stopping in the middle: what is in flight ends first, then the drive gives up. */
-        ide_dma_cancel(bm->bus);
         bm->status &= ~BMIS_ACTIVE;
+        ide_dma_cancel(bm->bus);
     }
 }
 

@@ -222,10 +222,14 @@ void apic_bus_set_eoi_hook(ApicBus *bus, void (*eoi)(void *opaque, uint8_t vecto
 
 /* ---- the window at 0xfee00000 ---- */
 
+/* Outside of vCPUs (the monitor's xp, qtest) the boot processor's is seen. */
 static Apic *apic_of_current(ApicBus *bus)
 {
     Cpu *cpu = cpu_current();
 
+    if (!cpu) {
+        return bus->count ? bus->apics[0] : NULL;
+    }
     for (unsigned i = 0; i < bus->count; i++) {
         if (bus->apics[i]->cpu == cpu) {
             return bus->apics[i];

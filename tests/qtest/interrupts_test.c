@@ -101,6 +101,54 @@ static const QtestStep ioapic_timer_is_pin_2[] = {
     STEP(2000000), EDGES(0, 2), EDGES(2, 0), IOAPIC_READ(0x14, 0x0000c030),
 };
 
+/* ---- local APIC: processor 0's, 1 GHz timer ---- */
+
+/* clang-format off */
+#define APIC(reg)                  (0xfee00000 + (reg))
+#define APIC_ON                    WRITEL(APIC(0xf0), 0x1ff)
+/* clang-format on */
+
+static const QtestStep apic_registers[] = {
+    READL(APIC(0x20), 0), READL_MASK(APIC(0x30), 0x00ff00ff, 0x00050014), READL(APIC(0xf0), 0xff),
+    READL(APIC(0xe0), 0xffffffff), READL(APIC(0x320), 0x00010000), READL(APIC(0x370), 0x00010000),
+    WRITEL(APIC(0x320), 0x00020040), READL(APIC(0x320), 0x00030040),     /* off: stays masked */
+    APIC_ON, WRITEL(APIC(0x320), 0x00020040), READL(APIC(0x320), 0x00020040),
+    WRITEL(APIC(0x80), 0x55), READL(APIC(0x80), 0x55), READL(APIC(0xa0), 0x55),
+    WRITEL(APIC(0xd0), 0xff000000), READL(APIC(0xd0), 0xff000000),
+    WRITEL(APIC(0xf0), 0xff), READL(APIC(0x320), 0x00030040),
+};
+
+static const QtestStep apic_timer[] = {
+    APIC_ON, WRITEL(APIC(0x3e0), 0x3), WRITEL(APIC(0x320), 0x41), WRITEL(APIC(0x380), 1000),
+    READL(APIC(0x390), 1000), STEP(8000), READL(APIC(0x390), 500), READL(APIC(0x220), 0),
+    STEP(8000), READL(APIC(0x390), 0), READL(APIC(0x220), 2), STEP(100000), READL(APIC(0x390), 0),
+};
+
+static const QtestStep apic_periodic[] = {
+    APIC_ON, WRITEL(APIC(0x3e0), 0xb), WRITEL(APIC(0x320), 0x20041), WRITEL(APIC(0x380), 100000),
+    STEP(150000), READL(APIC(0x390), 50000), READL(APIC(0x220), 2), STEP(100000),
+    READL(APIC(0x390), 50000), WRITEL(APIC(0x380), 0), READL(APIC(0x390), 0),
+};
+
+/* To itself by ICR, then by a device's message. */
+static const QtestStep apic_messages[] = {
+    APIC_ON, WRITEL(APIC(0x300), 0x00044042), READL(APIC(0x220), 4), WRITEL(APIC(0x00), 0x0045),
+    READL(APIC(0x220), 0x24), WRITEL(APIC(0x310), 0x07000000), WRITEL(APIC(0x300), 0x4047),
+    READL(APIC(0x220), 0x24),                    /* nobody has ID 7 */
+};
+
+static const QtestStep apic_errors[] = {
+    APIC_ON, READL(APIC(0x280), 0), WRITEL(APIC(0x300), 0x00044005), WRITEL(APIC(0x280), 0),
+    READL(APIC(0x280), 0x20), WRITEL(APIC(0x280), 0), READL(APIC(0x280), 0),
+    READL(APIC(0x010), 0), WRITEL(APIC(0x280), 0), READL(APIC(0x280), 0x80),
+};
+
+/* An edge by way of the I/O APIC ends in the local one's IRR. */
+static const QtestStep apic_from_ioapic[] = {
+    APIC_ON, IOAPIC_WRITE(0x18, 0x00000050), RAISE_IRQ4, READL(APIC(0x220), 0x10000),
+    READL(APIC(0x1a0), 0),                       /* TMR: edge */
+};
+
 static const QtestCase cases[] = {
     { "pic/masks", .steps = QTEST_STEPS(masks) },
     { "pic/init-clears-masks", .steps = QTEST_STEPS(init_clears_masks) },
@@ -118,6 +166,12 @@ static const QtestCase cases[] = {
     { "ioapic/remote-irr", "-serial null", "ioapic", QTEST_STEPS(ioapic_remote_irr) },
     { "ioapic/edge", "-serial null", "ioapic", QTEST_STEPS(ioapic_edge_has_no_remote_irr) },
     { "ioapic/timer", NULL, "ioapic", QTEST_STEPS(ioapic_timer_is_pin_2) },
+    { "apic/registers", .steps = QTEST_STEPS(apic_registers) },
+    { "apic/timer", .steps = QTEST_STEPS(apic_timer) },
+    { "apic/periodic", .steps = QTEST_STEPS(apic_periodic) },
+    { "apic/messages", .steps = QTEST_STEPS(apic_messages) },
+    { "apic/errors", .steps = QTEST_STEPS(apic_errors) },
+    { "apic/from-ioapic", "-serial null", .steps = QTEST_STEPS(apic_from_ioapic) },
 };
 
 int main(int argc, char **argv)
