@@ -4,10 +4,14 @@
  * Spec: QEMU's "fw_cfg" interface: selector at 0x510, data at 0x511, DMA address at 0x514.
  * Not modelled: the memory-mapped flavour (no x86 machine has it).
  * Locking: machine lock.
+ *
+ * A DMA operation moves at most DMA_CHUNK bytes at a time; what is left follows from a timer, so that
+ * a guest that names 4 GiB cannot keep the machine.  Guests poll the control field, as specified.
  */
 #include "hw/fw_cfg/fw_cfg.h"
 
 #include "base/error.h"
+#include "base/log.h"
 #include "vm/vm.h"
 
 enum { SELECTOR_PORT = 0x510, DMA_PORT = 0x514 };
@@ -15,7 +19,7 @@ enum { ID_TRADITIONAL = BIT(0), ID_DMA = BIT(1) };
 enum { DMA_ERROR = BIT(0), DMA_READ = BIT(1), DMA_SKIP = BIT(2), DMA_SELECT = BIT(3),
        DMA_WRITE = BIT(4) };
 #define DMA_SIGNATURE 0x51454d5520434647ull   /* "QEMU CFG" */
-enum { NO_ITEM = 0xffff };
+enum { NO_ITEM = 0xffff, DMA_CHUNK = 2 * MIB };
 
 typedef struct Item {
     uint8_t *data;
@@ -37,6 +41,10 @@ struct FwCfg {
     uint16_t selected;
     uint32_t offset;
     uint64_t dma_addr;
+    /* The operation that is not through yet. */
+    uint32_t op, op_left;         /* op 0: none; bytes */
+    uint64_t op_addr, op_control; /* guest addresses: next data, control structure */
+    Timer op_timer;
     MemoryRegion ports, dma;
     bool dma_enabled, acpi_mr_restore;
     uint16_t file_slots;
@@ -254,18 +262,54 @@ static bool dma_transfer(FwCfg *cfg, Item *item, uint32_t op, uint64_t addr, uin
     return true;
 }
 
+static void op_end(FwCfg *cfg, bool ok)
+{
+    uint8_t control[4];
+
+    cfg->op = 0;
+    timer_cancel(&cfg->op_timer);
+    be32_store(control, ok ? 0 : DMA_ERROR);
+    dma_write(&cfg->dev, cfg->op_control, control, sizeof(control));
+}
+
+/* A chunk of the operation; a write has to fit into its item and is done at once. */
+static void op_step(FwCfg *cfg)
+{
+    uint32_t n = cfg->op == DMA_READ ? MIN(cfg->op_left, DMA_CHUNK) : cfg->op_left;
+
+    if (!dma_transfer(cfg, item_find(cfg, cfg->selected), cfg->op, cfg->op_addr, n)) {
+        op_end(cfg, false);
+        return;
+    }
+    cfg->op_addr += n;
+    cfg->op_left -= n;
+    if (!cfg->op_left) {
+        op_end(cfg, true);
+    } else {
+        timer_set(&cfg->op_timer, clock_now(cfg->dev.vm->clock));
+    }
+}
+
+static void op_timer_fired(void *opaque)
+{
+    op_step(opaque);
+}
+
 /* One control structure {control, length, address}; the answer is written over its control. */
 static void dma_run(FwCfg *cfg)
 {
     uint64_t ctl_addr = cfg->dma_addr;
-    uint32_t control, op;
+    uint32_t control;
     uint8_t ctl[16];
-    bool ok = true;
 
     cfg->dma_addr = 0;
+    if (cfg->op) {
+        log_guest_error("fw_cfg: a DMA operation is started while another runs\n");
+        op_end(cfg, false);
+    }
+    cfg->op_control = ctl_addr;
     if (!dma_read(&cfg->dev, ctl_addr, ctl, sizeof(ctl))) {
-        be32_store(ctl, DMA_ERROR);
-        dma_write(&cfg->dev, ctl_addr, ctl, 4);
+        op_end(cfg, false);
         return;
     }
     control = be32_load(ctl);
@@ -273,13 +317,14 @@ static void dma_run(FwCfg *cfg)
         select_item(cfg, control >> 16);
     }
     /* Of several operations the first in this order counts. */
-    op = control & DMA_READ ? DMA_READ : control & DMA_WRITE ? DMA_WRITE : control & DMA_SKIP;
-    if (op) {
-        ok = dma_transfer(cfg, item_find(cfg, cfg->selected), op, be64_load(ctl + 8),
-                          be32_load(ctl + 4));
+    cfg->op = control & DMA_READ ? DMA_READ : control & DMA_WRITE ? DMA_WRITE : control & DMA_SKIP;
+    cfg->op_left = be32_load(ctl + 4);
+    cfg->op_addr = be64_load(ctl + 8);
+    if (cfg->op) {
+        op_step(cfg);
+    } else {
+        op_end(cfg, true);
     }
-    be32_store(ctl, ok ? 0 : DMA_ERROR);
-    dma_write(&cfg->dev, ctl_addr, ctl, 4);
 }
 
 static uint64_t dma_reg_read(void *opaque, uint64_t offset, unsigned size)
@@ -328,11 +373,23 @@ static void fw_cfg_finalize(Object *obj)
     g_hash_table_destroy(cfg->items);
 }
 
+/* The wire has no room for half an operation: a VM that stops, maybe to be saved, ends it. */
+static void stopped_or_running(void *opaque, bool running, RunState state)
+{
+    FwCfg *cfg = opaque;
+
+    while (!running && cfg->op) {
+        op_step(cfg);
+    }
+}
+
 static bool fw_cfg_realize(Device *dev, GError **error)
 {
     FwCfg *cfg = DEVICE_CAST(FwCfg, dev);
 
     dev->dma_as = &dev->vm->memory;
+    timer_init(&cfg->op_timer, dev->vm->clock, op_timer_fired, cfg);
+    vm_add_state_hook(dev->vm, stopped_or_running, cfg);
     memory_region_init_io(&cfg->ports, OBJECT(dev), "fwcfg", &ports_ops, cfg, 2);
     memory_region_add(&dev->vm->system_io, SELECTOR_PORT, &cfg->ports);
     if (cfg->dma_enabled) {
@@ -351,6 +408,8 @@ static void fw_cfg_reset_enter(Device *dev)
 
     select_item(cfg, FW_CFG_SIGNATURE);
     cfg->dma_addr = 0;
+    cfg->op = 0;
+    timer_cancel(&cfg->op_timer);
 }
 
 static bool dma_needed(const void *obj)
