@@ -40,6 +40,7 @@ typedef struct BlockBackend BlockBackend;
 typedef struct BlockNode BlockNode;
 typedef struct BlkRequest BlkRequest;
 typedef struct EventLoop EventLoop;
+typedef struct BlockStatus BlockStatus;        /* block/io.h */
 
 /* RET: 0 or -errno. */
 typedef void BlkDone(void *opaque, int ret);
@@ -171,6 +172,9 @@ int co_blk_pwrite(BlockBackend *blk, uint64_t offset, const void *buf, uint64_t 
 int co_blk_flush(BlockBackend *blk);
 int co_blk_discard(BlockBackend *blk, uint64_t offset, uint64_t bytes);
 int co_blk_write_zeroes(BlockBackend *blk, uint64_t offset, uint64_t bytes, int flags);
+/* What co_node_status_above() says of the whole chain. */
+int co_blk_status(BlockBackend *blk, uint64_t offset, uint64_t bytes, BlockStatus *status,
+                  int *depth);
 
 /* The same, running the event loop until done; they work in a coroutine too. */
 int blk_pread(BlockBackend *blk, uint64_t offset, void *buf, uint64_t bytes);

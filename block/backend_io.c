@@ -5,7 +5,7 @@
  */
 #include "block/backend_int.h"
 
-typedef enum ReqKind { REQ_READ, REQ_WRITE, REQ_FLUSH, REQ_DISCARD, REQ_ZERO } ReqKind;
+typedef enum ReqKind { REQ_READ, REQ_WRITE, REQ_FLUSH, REQ_DISCARD, REQ_ZERO, REQ_STATUS } ReqKind;
 
 struct BlkRequest {
     BlockBackend *blk;
@@ -15,12 +15,14 @@ struct BlkRequest {
     int flags, ret;
     bool started, cancelled, finished;
     unsigned refs, counted;           /* counted: in blk->in_flight, once more */
+    BlockStatus *status;
+    int *depth;
     BlkDone *done;
     void *opaque;
 };
 
 static const BlkAcctType acct_of[] = { BLK_ACCT_READ, BLK_ACCT_WRITE, BLK_ACCT_FLUSH,
-                                       BLK_ACCT_UNMAP, BLK_ACCT_WRITE };
+                                       BLK_ACCT_UNMAP, BLK_ACCT_WRITE, BLK_ACCT_READ };
 
 static int check(BlockBackend *blk, const BlkRequest *r)
 {
@@ -33,7 +35,7 @@ static int check(BlockBackend *blk, const BlkRequest *r)
     if (r->kind != REQ_FLUSH && (r->offset > length || r->bytes > length - r->offset)) {
         return -EIO;
     }
-    if (r->kind != REQ_READ && r->kind != REQ_FLUSH && !blk->writable) {
+    if (r->kind != REQ_READ && r->kind != REQ_FLUSH && r->kind != REQ_STATUS && !blk->writable) {
         return -EPERM;
     }
     return 0;
@@ -72,10 +74,16 @@ static int co_request(BlkRequest *r)
         case REQ_ZERO:
             ret = co_node_write_zeroes(node, r->offset, r->bytes, flags);
             break;
+        case REQ_STATUS:
+            ret = co_node_status_above(node, NULL, r->offset, r->bytes, r->status, r->depth);
+            break;
         }
         node_unref(node);
     }
     blk->in_flight--;
+    if (r->kind == REQ_STATUS) {
+        return ret;                   /* no I/O of the user's: not counted */
+    }
     if (ret < 0) {
         blk->stats.failed[type]++;
     } else {
@@ -282,6 +290,16 @@ int co_blk_discard(BlockBackend *blk, uint64_t offset, uint64_t bytes)
 int co_blk_write_zeroes(BlockBackend *blk, uint64_t offset, uint64_t bytes, int flags)
 {
     return co_run(blk, make(REQ_ZERO, offset, bytes, flags));
+}
+
+int co_blk_status(BlockBackend *blk, uint64_t offset, uint64_t bytes, BlockStatus *status,
+                  int *depth)
+{
+    BlkRequest r = make(REQ_STATUS, offset, bytes, 0);
+
+    r.status = status;
+    r.depth = depth;
+    return co_run(blk, r);
 }
 
 static void co_sync_entry(void *opaque)

@@ -187,8 +187,7 @@ static void drive_default_id(Drive *d)
 
 /* ---- the medium ---- */
 
-/* A qcow2 overlay in a file that is already deleted, so that it goes with the process. */
-static BlockNode *snapshot_overlay(BlockNode *base, GError **error)
+BlockNode *drive_overlay(BlockNode *base, GError **error)
 {
     const char *tmp = g_getenv("TMPDIR");
     g_autofree char *path = g_build_filename(tmp && *tmp ? tmp : "/var/tmp", "vl.XXXXXX", NULL);
@@ -300,7 +299,7 @@ static bool drive_open(Drive *d, NodeOpts *opts, bool snapshot, GError **error)
         return false;
     }
     if (snapshot) {
-        BlockNode *overlay = snapshot_overlay(node, error);
+        BlockNode *overlay = drive_overlay(node, error);
 
         if (!overlay) {
             return false;

@@ -53,6 +53,9 @@ bool drive_claim(Drive *drive);
 bool drive_check_claimed(GError **error);
 void drive_free_all(void);
 
+/* A qcow2 overlay in a file that is already deleted, so that it goes with the process. */
+BlockNode *drive_overlay(BlockNode *base, GError **error);
+
 /* "writeback" and so on: what cache= means. */
 bool cache_mode_parse(const char *mode, bool *direct, bool *no_flush, bool *write_through,
                       GError **error);

@@ -87,12 +87,12 @@ enum {
     BLK_STATUS_RECURSE = 1 << 6,      /* a type asks the core to refine DATA by asking FILE */
 };
 
-typedef struct BlockStatus {
+struct BlockStatus {
     uint32_t flags;
     uint64_t bytes;                   /* how far this holds; at least 1 within the node */
     uint64_t map;
     BlockNode *file;
-} BlockStatus;
+};
 
 /* One layer: not ALLOCATED means that the backing file decides. */
 int co_node_status(BlockNode *node, uint64_t offset, uint64_t bytes, BlockStatus *status);

@@ -9,6 +9,7 @@ static const NodeType *const node_types[] = {
     &node_type_memory, &node_type_copy_on_read,
     &node_type_raw, &node_type_qcow2,
     &node_type_vdi, &node_type_vhdx, &node_type_vmdk, &node_type_vpc,
+    &node_type_nbd,
 };
 
 const NodeType *node_type_at(unsigned index)

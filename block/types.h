@@ -12,6 +12,7 @@ extern const NodeType node_type_null_co, node_type_memory;
 extern const NodeType node_type_copy_on_read;
 extern const NodeType node_type_raw, node_type_qcow2;
 extern const NodeType node_type_vdi, node_type_vhdx, node_type_vmdk, node_type_vpc;
+extern const NodeType node_type_nbd;
 
 /* file, host_device or host_cdrom, by what FILENAME is. */
 const NodeType *host_file_type(const char *filename);

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "block/drive.h"
+#include "block/nbd_server.h"
 #include "chardev/chardev.h"
 #include "monitor/create.h"
 
@@ -413,6 +414,7 @@ void disconnect_backends(System *sys)
         g_free(c);
     }
     chardev_cleanup();
+    nbd_server_stop();
     blk_drain_all();
     drive_free_all();
 }
