@@ -66,12 +66,32 @@ typedef struct IdeDma {
     bool from_buf;            /* data is in drive->buf (ATAPI replies, SMART), else the medium */
     uint64_t offset;          /* bytes, next on the medium */
     uint32_t left;            /* bytes still to move */
+    uint64_t start;           /* both as they were at first: what a loaded VM repeats */
+    uint32_t total;
     uint32_t buf_pos;
     bool fua;
     DmaSg sg;
     uint32_t round;           /* bytes of the round in flight */
     void (*moved)(IdeDrive *d);   /* all data moved; NULL: end of command */
 } IdeDma;
+
+/* What QEMU's format has in another form: filled before a save, taken after a load. */
+typedef struct IdeDriveWire {
+    int32_t mult, identify;
+    uint32_t nsector;
+    uint8_t changed, lba48;
+    bool has_pio;
+    int32_t pio_req, pio_pos, pio_len, pio_elementary, pio_packet;
+    uint8_t pio_next;         /* number of the function */
+} IdeDriveWire;
+
+typedef struct IdeBusWire {
+    bool has_error;
+    int32_t error_status;
+    int64_t sector;
+    uint32_t nsector;
+    uint8_t unit;
+} IdeBusWire;
 
 struct IdeDrive {
     IdeBus *bus;
@@ -118,10 +138,7 @@ struct IdeDrive {
     bool cancelled;           /* the request in flight is being thrown away */
     /* The VM was stopped by an I/O error: what repeats the request when it runs again. */
     void (*retry)(IdeDrive *d);
-    /* wire only */
-    int32_t mult_wire, identify_wire;
-    uint32_t nsector_wire;
-    uint8_t changed_wire, lba48_wire;
+    IdeDriveWire wire;
 };
 
 struct IdeBus {
@@ -135,10 +152,13 @@ struct IdeBus {
     const IdeHostOps *host;
     void *host_opaque;
     MemoryRegion command_mr, control_mr;
+    IdeBusWire wire;
 };
 
 extern const BusType bus_ide;
+/* hw/ide/ide_state.c; the controller calls ide_bus_loaded() when bus and drives are. */
 extern const VmStateDesc vmstate_ide_bus, vmstate_ide_drive;
+bool ide_bus_loaded(IdeBus *bus, GError **error);
 
 void ide_bus_init(IdeBus *bus, Device *owner, const char *name, const IdeHostOps *host,
                   void *host_opaque);

@@ -88,7 +88,7 @@ static bool take_range(IdeDrive *d, bool lba48)
 /* ---- PIO reads and writes ---- */
 
 static void pio_read_block(IdeDrive *d);
-static void pio_write_block(IdeDrive *d);
+static void flush_begin(IdeDrive *d);
 
 static void block_moved(IdeDrive *d)
 {
@@ -106,8 +106,7 @@ static void pio_read_done(void *opaque, int ret)
         return;
     }
     if (!ide_handle_io_error(d, ret, true, pio_read_block)) {
-        ide_pio_begin(d, d->pio_sectors * IDE_SECTOR, false, pio_read_block);
-        block_moved(d);
+        ide_pio_begin(d, d->pio_sectors * IDE_SECTOR, false, ide_ata_read_moved);
         ide_raise_irq(d);
     }
     device_sync(d->bus->bus.owner);
@@ -125,10 +124,16 @@ static void pio_read_block(IdeDrive *d)
     d->request = blk_aio_preadv(d->blk, d->sector_pos * IDE_SECTOR, &d->iov, 1, pio_read_done, d);
 }
 
+void ide_ata_read_moved(IdeDrive *d)
+{
+    block_moved(d);
+    pio_read_block(d);
+}
+
 static void ask_for_write_block(IdeDrive *d)
 {
     d->pio_sectors = MIN(d->sectors_left, d->per_irq);
-    ide_pio_begin(d, d->pio_sectors * IDE_SECTOR, true, pio_write_block);
+    ide_pio_begin(d, d->pio_sectors * IDE_SECTOR, true, ide_ata_write_block);
 }
 
 static void pio_write_done(void *opaque, int ret)
@@ -138,7 +143,7 @@ static void pio_write_done(void *opaque, int ret)
     if (!ide_request_done(d)) {
         return;
     }
-    if (!ide_handle_io_error(d, ret, false, pio_write_block)) {
+    if (!ide_handle_io_error(d, ret, false, ide_ata_write_block)) {
         block_moved(d);
         if (d->sectors_left) {
             d->tf.status = ATA_DRDY | ATA_DSC;
@@ -151,12 +156,29 @@ static void pio_write_done(void *opaque, int ret)
     device_sync(d->bus->bus.owner);
 }
 
-static void pio_write_block(IdeDrive *d)
+void ide_ata_write_block(IdeDrive *d)
 {
     d->tf.status = ATA_DRDY | ATA_DSC | ATA_BSY;
     d->iov = (struct iovec){ d->buf, (size_t)d->pio_sectors * IDE_SECTOR };
     d->request = blk_aio_pwritev(d->blk, d->sector_pos * IDE_SECTOR, &d->iov, 1, 0,
                                  pio_write_done, d);
+}
+
+/* The wire's numbers for what an I/O error stopped; whatever else waits is begun anew by the guest. */
+uint32_t ide_ata_retry_kind(const IdeDrive *d)
+{
+    return d->retry == pio_read_block        ? IDE_RETRY_PIO | IDE_RETRY_READ
+           : d->retry == ide_ata_write_block ? IDE_RETRY_PIO
+           : d->retry == flush_begin         ? IDE_RETRY_FLUSH
+                                             : 0;
+}
+
+void ide_ata_set_retry(IdeDrive *d, uint32_t kind)
+{
+    d->retry = kind == (IDE_RETRY_PIO | IDE_RETRY_READ) ? pio_read_block
+               : kind == IDE_RETRY_PIO                  ? ide_ata_write_block
+               : kind == IDE_RETRY_FLUSH                ? flush_begin
+                                                        : NULL;
 }
 
 static void begin_pio_read(IdeDrive *d, bool lba48, unsigned per_irq)
@@ -310,8 +332,6 @@ static void identify_packet_device(IdeDrive *d, uint8_t cmd)
     ide_pio_begin(d, IDE_SECTOR, false, NULL);
     ide_raise_irq(d);
 }
-
-static void flush_begin(IdeDrive *d);
 
 static void flush_done(void *opaque, int ret)
 {

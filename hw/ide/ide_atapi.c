@@ -63,7 +63,6 @@ static void sense_of_errno(IdeDrive *d, int err)
 
 /* ---- data to the host ---- */
 
-static void reply_piece(IdeDrive *d);
 static void read_next_sectors(IdeDrive *d);
 
 static bool wants_dma(const IdeDrive *d)
@@ -82,7 +81,7 @@ static uint32_t byte_count_limit(const IdeDrive *d)
 }
 
 /* One DRQ phase of PIO; after the last one, the end, or more sectors of a READ. */
-static void reply_piece(IdeDrive *d)
+void ide_atapi_reply_piece(IdeDrive *d)
 {
     uint32_t rest = d->reply_len - d->reply_pos, len;
 
@@ -104,7 +103,7 @@ static void reply_piece(IdeDrive *d)
         d->reply_len = rest;
     }
     d->reply_pos = len;
-    ide_pio_begin(d, len, false, reply_piece);
+    ide_pio_begin(d, len, false, ide_atapi_reply_piece);
     ide_raise_irq(d);
 }
 
@@ -119,7 +118,7 @@ static void reply(IdeDrive *d, uint32_t len, uint32_t alloc)
     } else if (wants_dma(d)) {
         ide_dma_buf(d, d->reply_len, false, packet_ok);
     } else {
-        reply_piece(d);
+        ide_atapi_reply_piece(d);
     }
 }
 
@@ -182,7 +181,7 @@ static void sectors_read(void *opaque, int ret)
             /* Only raw reads come this way; MODE 1 DMA goes straight to guest memory. */
             ide_dma_buf(d, d->reply_len, false, d->cd_sectors_left ? read_next_sectors : packet_ok);
         } else {
-            reply_piece(d);
+            ide_atapi_reply_piece(d);
         }
     }
     device_sync(d->bus->bus.owner);
@@ -662,10 +661,14 @@ static const struct { void (*run)(IdeDrive *d); uint8_t flags; } packets[256] = 
 
 void ide_atapi_command(IdeDrive *d)
 {
-    uint8_t opcode;
-
     memcpy(d->packet, d->buf, sizeof(d->packet));
-    opcode = d->packet[0];
+    ide_atapi_run(d);
+}
+
+void ide_atapi_run(IdeDrive *d)
+{
+    uint8_t opcode = d->packet[0];
+
     d->byte_limit = byte_count_limit(d);
     d->tf.status = ATA_DRDY | ATA_DSC;
     if (!packets[opcode].run) {

@@ -174,6 +174,8 @@ static void dma_begin(IdeDrive *d, IdeDma dma)
 {
     d->dma = dma;
     d->dma.active = true;
+    d->dma.start = dma.offset;
+    d->dma.total = dma.left;
     d->tf.status = ATA_DRDY | ATA_DSC | ATA_DRQ;
     d->bus->host->dma_prepare(d->bus);
 }
@@ -189,6 +191,11 @@ void ide_dma_buf(IdeDrive *d, uint32_t len, bool to_device, void (*moved)(IdeDri
     g_assert(len <= IDE_BUF_LEN);
     dma_begin(d, (IdeDma){ .left = len, .to_device = to_device, .from_buf = true,
                            .moved = moved });
+}
+
+void ide_dma_again(IdeDrive *d)
+{
+    ide_dma_medium(d, d->dma.start, d->dma.total, d->dma.to_device, d->dma.fua);
 }
 
 static void dma_end(IdeDrive *d, bool bus_error)
@@ -603,73 +610,3 @@ void ide_bus_reset(IdeBus *bus)
     }
     ide_bus_sync(bus);
 }
-
-/* ---- state: QEMU's "ide_bus" and "ide_drive" ---- */
-
-static bool bus_post_load(void *obj, int version, GError **error)
-{
-    IdeBus *bus = obj;
-
-    if (bus->unit > 1) {
-        error_set(error, "IDE: selected unit %u is not 0 or 1", bus->unit);
-        return false;
-    }
-    return true;
-}
-
-static const VmField bus_fields[] = { VMS_U8(IdeBus, cmd), VMS_U8(IdeBus, unit), VMS_END };
-const VmStateDesc vmstate_ide_bus = { .name = "ide_bus", .version = 1, .minimum = 1,
-                                      .fields = bus_fields, .post_load = bus_post_load };
-
-static void drive_pre_save(void *obj)
-{
-    IdeDrive *d = obj;
-
-    d->mult_wire = d->mult_sectors;
-    d->identify_wire = d->kind != IDE_KIND_NONE;
-    d->nsector_wire = d->tf.nsector;
-    d->lba48_wire = d->tf.lba48;
-    d->changed_wire = d->media_changed;
-}
-
-static bool drive_post_load(void *obj, int version, GError **error)
-{
-    IdeDrive *d = obj;
-
-    if (d->mult_wire < 0 || d->mult_wire > 16 || (d->mult_wire && !is_pow2(d->mult_wire))) {
-        error_set(error, "IDE: multiple sector count %d is not 0, 1, 2, 4, 8 or 16",
-                  d->mult_wire);
-        return false;
-    }
-    d->mult_sectors = d->mult_wire;
-    d->tf.nsector = d->nsector_wire;
-    d->tf.lba48 = d->lba48_wire;
-    d->media_changed = d->changed_wire;
-    return true;
-}
-
-static const VmField drive_fields[] = {
-    VMS_I32(IdeDrive, mult_wire, .wire = "mult_sectors"),
-    VMS_I32(IdeDrive, identify_wire, .wire = "identify_set"),
-    VMS_U8(IdeDrive, tf.feature, .wire = "feature"),
-    VMS_U8(IdeDrive, tf.error, .wire = "error"),
-    VMS_U32(IdeDrive, nsector_wire, .wire = "nsector"),
-    VMS_U8(IdeDrive, tf.sector, .wire = "sector"),
-    VMS_U8(IdeDrive, tf.lcyl, .wire = "lcyl"),
-    VMS_U8(IdeDrive, tf.hcyl, .wire = "hcyl"),
-    VMS_U8(IdeDrive, tf.hob_feature, .wire = "hob_feature"),
-    VMS_U8(IdeDrive, tf.hob_sector, .wire = "hob_sector"),
-    VMS_U8(IdeDrive, tf.hob_nsector, .wire = "hob_nsector"),
-    VMS_U8(IdeDrive, tf.hob_lcyl, .wire = "hob_lcyl"),
-    VMS_U8(IdeDrive, tf.hob_hcyl, .wire = "hob_hcyl"),
-    VMS_U8(IdeDrive, tf.select, .wire = "select"),
-    VMS_U8(IdeDrive, tf.status, .wire = "status"),
-    VMS_U8(IdeDrive, lba48_wire, .wire = "lba48"),
-    VMS_U8(IdeDrive, sense_key),
-    VMS_U8(IdeDrive, asc),
-    VMS_U8(IdeDrive, changed_wire, .wire = "cdrom_changed", .version = 3),
-    VMS_END
-};
-const VmStateDesc vmstate_ide_drive = { .name = "ide_drive", .version = 3, .fields = drive_fields,
-                                        .pre_save = drive_pre_save,
-                                        .post_load = drive_post_load };

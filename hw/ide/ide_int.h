@@ -5,6 +5,14 @@
 
 #include "hw/ide/ide.h"
 
+/* ---- state: ide_state.c ---- */
+/* "error_status" on the wire. */
+enum { IDE_RETRY_DMA = BIT(3), IDE_RETRY_PIO = BIT(4), IDE_RETRY_READ = BIT(5),
+       IDE_RETRY_FLUSH = BIT(6) };
+uint32_t ide_ata_retry_kind(const IdeDrive *d);      /* without DMA */
+void ide_ata_set_retry(IdeDrive *d, uint32_t kind);
+void ide_dma_again(IdeDrive *d);             /* a DMA command that was loaded, from its start */
+
 /* ---- ends of commands ---- */
 void ide_command_ok(IdeDrive *d);            /* DRDY|DSC, interrupt */
 void ide_command_abort(IdeDrive *d);         /* ABRT */
@@ -37,11 +45,15 @@ bool ide_handle_io_error(IdeDrive *d, int ret, bool is_read, void (*retry)(IdeDr
 /* ---- ATA ---- */
 void ide_ata_command(IdeDrive *d, uint8_t command);
 void ide_ata_identify(IdeDrive *d);          /* fills 512 bytes of buf */
+void ide_ata_read_moved(IdeDrive *d);        /* pio_next of reads, and of writes */
+void ide_ata_write_block(IdeDrive *d);
 uint64_t ide_get_sector(const IdeDrive *d);
 void ide_set_sector(IdeDrive *d, uint64_t sector);
 
 /* ---- ATAPI ---- */
-void ide_atapi_command(IdeDrive *d);         /* PACKET was written */
+void ide_atapi_command(IdeDrive *d);         /* the packet has come: pio_next of PACKET */
+void ide_atapi_run(IdeDrive *d);             /* the one in d->packet */
+void ide_atapi_reply_piece(IdeDrive *d);     /* pio_next of replies */
 void ide_atapi_identify(IdeDrive *d);
 void ide_atapi_medium_changed(IdeDrive *d, bool loaded);
 void ide_atapi_eject_request(IdeDrive *d, bool force);

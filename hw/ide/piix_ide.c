@@ -182,8 +182,10 @@ static void piix_ide_sync(Device *dev)
 {
     PiixIde *s = DEVICE_CAST(PiixIde, dev);
 
-    ide_bus_sync(&s->buses[0]);
-    ide_bus_sync(&s->buses[1]);
+    for (unsigned i = 0; i < 2; i++) {
+        ide_bus_sync(&s->buses[i]);
+        irq_set(&s->buses[i].legacy_irq, s->buses[i].irq.level);
+    }
 }
 
 /* ---- life cycle ---- */
@@ -243,6 +245,22 @@ PciDevice *piix_ide_create(PciBus *bus, int devfn, IrqPin irq14, IrqPin irq15, G
 
 /* ---- state: QEMU's "ide" section ---- */
 
+static bool piix_ide_post_load(void *obj, int version, GError **error)
+{
+    PiixIde *s = obj;
+
+    for (unsigned i = 0; i < 2; i++) {
+        BusMaster *bm = &s->bm[i];
+
+        bm->prd_index = bm->prd_left = 0;
+        bm->prd_last = false;
+        if (!ide_bus_loaded(&s->buses[i], error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* clang-format off */
 static const VmField bm_fields[] = {
     VMS_U8(BusMaster, cmd),
@@ -277,4 +295,5 @@ DEVICE_TYPE(piix3_ide, .name = "piix3-ide", .parent = "pci-device", .size = size
             .outputs = IRQ_OUTPUTS(IRQ_OUT(PiixIde, buses[0].legacy_irq),
                                    IRQ_OUT(PiixIde, buses[1].legacy_irq)),
             .realize = piix_ide_realize, .reset_enter = piix_ide_reset_enter,
-            .sync = piix_ide_sync, .vmstate = VMSTATE("ide", 3, 0, piix_ide_fields));
+            .sync = piix_ide_sync, .vmstate = VMSTATE("ide", 3, 0, piix_ide_fields,
+                                                      .post_load = piix_ide_post_load));

@@ -501,6 +501,134 @@ static void test_save_and_load(Fixture *f, gconstpointer data)
     g_assert_cmphex(settle(f, HD) & ATA_DRQ, ==, 0);
 }
 
+/* In the middle of the second of three blocks of two sectors. */
+static void test_save_in_pio_read(Fixture *f, gconstpointer data)
+{
+    uint8_t rest[6 * 512];
+
+    command28(f, 0xc6, 0, 2);
+    command28(f, 0xc4, 20, 6);
+    g_assert_cmphex(settle(f, HD) & ATA_DRQ, ==, ATA_DRQ);
+    read_words(f, HD, rest, 2 * 512);
+    g_assert_cmphex(settle(f, HD) & ATA_DRQ, ==, ATA_DRQ);
+    read_words(f, HD, rest, 100);
+    pci_bench_save_load(f->b);
+    read_words(f, HD, rest, 2 * 512 - 100);
+    g_assert_cmpmem(rest, 2 * 512 - 100, f->hd->data->data + 22 * 512 + 100, 2 * 512 - 100);
+    g_assert_cmphex(settle(f, HD) & ATA_DRQ, ==, ATA_DRQ);
+    read_words(f, HD, rest, 2 * 512);
+    g_assert_cmpmem(rest, 2 * 512, f->hd->data->data + 24 * 512, 2 * 512);
+    g_assert_cmphex(settle(f, HD), ==, ATA_DRDY | ATA_DSC);
+}
+
+static void test_save_in_pio_write(Fixture *f, gconstpointer data)
+{
+    command28(f, 0x30, 50, 2);
+    for (unsigned i = 0; i < 512; i++) {
+        if (i == 100 || i == 300) {
+            pci_bench_save_load(f->b);
+        }
+        g_assert_cmphex(settle(f, HD) & ATA_DRQ, ==, ATA_DRQ);
+        pci_bench_out(f->b, HD, 0x4000 + i, 2);
+    }
+    g_assert_cmphex(settle(f, HD), ==, ATA_DRDY | ATA_DSC);
+    for (unsigned i = 0; i < 512; i++) {
+        g_assert_cmphex(le16_load(f->hd->data->data + 50 * 512 + 2 * i), ==, 0x4000 + i);
+    }
+}
+
+/* READ(10) of 40 sectors, more than the buffer holds. */
+static void test_save_in_cd_read(Fixture *f, gconstpointer data)
+{
+    g_autofree uint8_t *got = g_malloc(40 * 2048);
+
+    PACKET(f, 0x800, false, 0x28, 0, 0, 0, 0, 5, 0, 0, 40);
+    for (unsigned i = 0; i < 40; i++) {
+        g_assert_cmphex(settle(f, CD) & ATA_DRQ, ==, ATA_DRQ);
+        read_words(f, CD, got + i * 2048, 500);
+        if (i % 9 == 1) {
+            pci_bench_save_load(f->b);
+        }
+        read_words(f, CD, got + i * 2048 + 500, 2048 - 500);
+    }
+    g_assert_cmphex(settle(f, CD), ==, ATA_DRDY | ATA_DSC);
+    g_assert_cmpmem(got, 40 * 2048, f->cd->data->data + 5 * 2048, 40 * 2048);
+}
+
+static void test_save_in_packet(Fixture *f, gconstpointer data)
+{
+    static const uint8_t cdb[12] = { 0x25 };
+
+    out(f, CD + 1, 0);
+    out(f, CD + 5, 8);
+    out(f, CD + 7, 0xa0);
+    for (unsigned i = 0; i < 12; i += 2) {
+        if (i == 6) {
+            pci_bench_save_load(f->b);
+        }
+        pci_bench_out(f->b, CD, le16_load(cdb + i), 2);
+    }
+    g_assert_cmphex(settle(f, CD) & ATA_DRQ, ==, ATA_DRQ);
+    pci_bench_in(f->b, CD, 4);
+    g_assert_cmphex(pci_bench_in(f->b, CD, 4), ==, 0x00080000);
+}
+
+static void run_again(Fixture *f)
+{
+    pci_bench_save_load(f->b);
+    f->b->vm->state = RUN_STATE_PAUSED;
+    vm_start(f->b->vm);
+}
+
+/* The drive waits for the bus master: a disk, then a CD. */
+static void test_save_before_dma(Fixture *f, gconstpointer data)
+{
+    prd(f, 0, BUFFER, 4096, true);
+    command28(f, 0xc8, 7, 8);
+    run_again(f);
+    bm_start(f, 0, true);
+    g_assert_cmphex(settle(f, HD), ==, ATA_DRDY | ATA_DSC);
+    for (unsigned i = 0; i < 4096; i += 8) {
+        g_assert_cmphex(pci_bench_load(f->b, BUFFER + i, 8), ==,
+                        le64_load(f->hd->data->data + 7 * 512 + i));
+    }
+    PACKET(f, 0, true, 0x28, 0, 0, 0, 0, 3, 0, 0, 2);
+    run_again(f);
+    bm_start(f, 1, true);
+    g_assert_cmphex(settle(f, CD), ==, ATA_DRDY | ATA_DSC);
+    g_assert_cmphex(pci_bench_load(f->b, BUFFER + 2048, 8), ==,
+                    le64_load(f->cd->data->data + 4 * 2048));
+}
+
+/* An I/O error stopped a transfer; the loaded VM repeats it. */
+static void test_save_after_an_error(Fixture *f, gconstpointer data)
+{
+    prd(f, 0, BUFFER, 512, true);
+    pci_bench_store(f->b, BUFFER, 0x11223344, 4);
+    f->hd->fail_countdown = 0;
+    f->hd->fail_errno = ENOSPC;
+    command28(f, 0xca, 9, 1);
+    bm_start(f, 0, false);
+    run_loop(f);
+    f->hd->fail_countdown = -1;
+    run_again(f);
+    g_assert_cmphex(settle(f, HD), ==, ATA_DRDY | ATA_DSC);
+    g_assert_cmphex(le32_load(f->hd->data->data + 9 * 512), ==, 0x11223344);
+}
+
+/* The line was up when the state was taken: the next request still gives an edge. */
+static void test_interrupt_after_load(Fixture *f, gconstpointer data)
+{
+    unsigned edges;
+
+    command28(f, 0xe5, 0, 0);
+    g_assert_true(pci_bench_irq(f->b, IRQ14));
+    pci_bench_save_load(f->b);
+    edges = f->b->edges[IRQ14];
+    command28(f, 0xe5, 0, 0);
+    g_assert_cmpuint(f->b->edges[IRQ14], ==, edges + 1);
+}
+
 #define ADD(name, fn) g_test_add("/ide/" name, Fixture, NULL, set_up, fn, tear_down)
 
 int main(int argc, char **argv)
@@ -530,5 +658,12 @@ int main(int argc, char **argv)
     ADD("cd-past-end", test_cd_read_past_the_end);
     ADD("cd-medium-change", test_medium_change);
     ADD("save-load", test_save_and_load);
+    ADD("save-load/pio-read", test_save_in_pio_read);
+    ADD("save-load/pio-write", test_save_in_pio_write);
+    ADD("save-load/cd-read", test_save_in_cd_read);
+    ADD("save-load/packet", test_save_in_packet);
+    ADD("save-load/before-dma", test_save_before_dma);
+    ADD("save-load/error", test_save_after_an_error);
+    ADD("save-load/interrupt", test_interrupt_after_load);
     return g_test_run();
 }
