@@ -25,6 +25,7 @@ typedef struct Convert {
     BlockNode *target, *base;      /* base: of the source, with -B: not copied */
     uint64_t length, next, done, sparse;
     bool compressed, target_zero, has_base, salvage, quiet;
+    CoMutex taking;                /* of the next run: asking for its status may wait */
     unsigned running;
     int ret;
     Progress progress;
@@ -114,8 +115,7 @@ static int read_source(Convert *m, uint64_t at, uint8_t *buf, uint64_t n)
     return 0;
 }
 
-/* What comes next from the sources, at most CHUNK of data. */
-static int take_run(Convert *m, uint64_t *at, uint64_t *n, uint32_t *flags)
+static int take_run_locked(Convert *m, uint64_t *at, uint64_t *n, uint32_t *flags)
 {
     Source *s = source_at(m, m->next);
     uint64_t in = m->next - s->start;
@@ -123,6 +123,10 @@ static int take_run(Convert *m, uint64_t *at, uint64_t *n, uint32_t *flags)
     int depth, ret;
 
     *at = m->next;
+    *n = 0;
+    if (m->next >= m->length) {
+        return 0;
+    }
     ret = co_node_status_above(s->image.node, m->base, in, s->image.node->length - in, &status,
                                &depth);
     if (ret < 0 && m->salvage) {
@@ -144,6 +148,17 @@ static int take_run(Convert *m, uint64_t *at, uint64_t *n, uint32_t *flags)
     return 0;
 }
 
+/* What comes next from the sources, at most CHUNK of data; nothing at the end. */
+static int take_run(Convert *m, uint64_t *at, uint64_t *n, uint32_t *flags)
+{
+    int ret;
+
+    co_mutex_lock(&m->taking);
+    ret = take_run_locked(m, at, n, flags);
+    co_mutex_unlock(&m->taking);
+    return ret;
+}
+
 static void co_convert_worker(void *opaque)
 {
     Convert *m = opaque;
@@ -156,6 +171,9 @@ static void co_convert_worker(void *opaque)
 
         if (ret < 0) {
             fail(m, "reading block status", at, ret);
+            break;
+        }
+        if (!n) {
             break;
         }
         if (m->has_base && !(flags & BLK_STATUS_ALLOCATED)) {
@@ -314,6 +332,7 @@ static int convert(Convert *m, const ConvertArgs *a, NodeOpts *create)
         return 1;
     }
     m->target = target.node;
+    co_mutex_init(&m->taking);
     ok = check_target(m, a);
     if (ok) {
         for (uint64_t i = 0; i < a->workers; i++) {
