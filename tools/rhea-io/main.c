@@ -19,6 +19,7 @@
 #include "base/thread.h"
 #include "block/drive.h"
 #include "block/driver.h"
+#include "tools/objects.h"
 
 #define LENGTH_MAX (1ull << 30)
 
@@ -328,7 +329,7 @@ int main(int argc, char **argv)
         { "cmd", 1, NULL, 'c' }, { "format", 1, NULL, 'f' }, { "read-only", 0, NULL, 'r' },
         { "cache", 1, NULL, 't' }, { "force-share", 0, NULL, 'U' }, { "nocache", 0, NULL, 'n' },
         { "image-opts", 0, NULL, 256 }, { "discard", 1, NULL, 'd' }, { "help", 0, NULL, 'h' },
-        { "version", 0, NULL, 'V' }, { 0 },
+        { "version", 0, NULL, 'V' }, { "object", 1, NULL, 257 }, { 0 },
     };
     g_autoptr(GPtrArray) lines = g_ptr_array_new();
     g_autoptr(NodeOpts) opts = node_opts_new();
@@ -369,9 +370,15 @@ int main(int argc, char **argv)
         case 256:
             image_opts = true;
             break;
+        case 257:
+            if (!tool_object_add(optarg, &error)) {
+                error_report_free(error);
+                return 1;
+            }
+            break;
         case 'h':
             printf("Usage: %s [-hV] [-rnU] [-f fmt] [-t cache] [-d discard] [-c cmd]... "
-                   "[--image-opts] file\n", report_program());
+                   "[--object def]... [--image-opts] file\n", report_program());
             return 0;
         case 'V':
             printf("%s version 7.2.0 (rhea %s)\n", report_program(), RHEA_VERSION);
