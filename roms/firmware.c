@@ -71,7 +71,7 @@ char *firmware_find(const char *name, GError **error)
     if (!path && access(name, R_OK) == 0) {
         return g_strdup(name);
     }
-    if (!strchr(name, '/')) {
+    if (!path && !strchr(name, '/')) {
         path = find_in(own_dir(), name);
         for (unsigned i = 0; i < ARRAY_LEN(builtin_dirs) && !path; i++) {
             path = find_in(builtin_dirs[i], name);
