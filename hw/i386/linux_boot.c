@@ -11,7 +11,7 @@
 #include "roms/firmware.h"
 
 /* Offsets in the setup header. */
-enum { HDR_SETUP_SECTS = 0x1f1, HDR_BOOT_FLAG = 0x1fe, HDR_MAGIC = 0x202, HDR_VERSION = 0x206,
+enum { HDR_SETUP_SECTS = 0x1f1, HDR_VID_MODE = 0x1fa, HDR_BOOT_FLAG = 0x1fe, HDR_MAGIC = 0x202, HDR_VERSION = 0x206,
        HDR_TYPE_OF_LOADER = 0x210, HDR_LOADFLAGS = 0x211, HDR_CODE32 = 0x214,
        HDR_RAMDISK_IMAGE = 0x218, HDR_RAMDISK_SIZE = 0x21c, HDR_HEAP_END = 0x224,
        HDR_CMD_LINE_PTR = 0x228, HDR_INITRD_MAX = 0x22c, HDR_XLOADFLAGS = 0x236,
@@ -43,6 +43,40 @@ static bool is_bzimage(const uint8_t *p, size_t len)
            !memcmp(p + HDR_MAGIC, "HdrS", 4) && le16_load(p + HDR_VERSION) >= 0x200;
 }
 
+/* "vga=": the kernel's setup code wants the mode as a field, since it does not read the text;
+ * of several the last counts.  [boot protocol: Special command line options] */
+static bool apply_video_mode(uint8_t *image, const char *cmdline, GError **error)
+{
+    static const struct {
+        const char *word;
+        uint16_t mode;
+    } modes[] = { { "normal", 0xffff }, { "ext", 0xfffe }, { "ask", 0xfffd } };
+    g_auto(GStrv) words = g_strsplit_set(cmdline, " \t\n", -1);
+
+    for (unsigned i = 0; words[i]; i++) {
+        const char *value = words[i] + 4;
+        char *end;
+        guint64 mode;
+
+        if (!g_str_has_prefix(words[i], "vga=")) {
+            continue;
+        }
+        mode = g_ascii_strtoull(value, &end, 0);
+        for (unsigned j = 0; j < ARRAY_LEN(modes); j++) {
+            if (strcmp(value, modes[j].word) == 0) {
+                mode = modes[j].mode;
+                end = "";
+            }
+        }
+        if (!g_ascii_isalnum(*value) || *end || mode > UINT16_MAX) {
+            return error_set(error, "-append has '%s': expected vga=normal, ext, ask or a mode "
+                             "number up to 65535 (788 is 800x600)", words[i]);
+        }
+        le16_store(image + HDR_VID_MODE, (uint16_t)mode);
+    }
+    return true;
+}
+
 static bool load_bzimage(PcMachine *pc, uint8_t *image, size_t len, GError **error)
 {
     Machine *m = &pc->machine;
@@ -67,6 +101,9 @@ static bool load_bzimage(PcMachine *pc, uint8_t *image, size_t len, GError **err
     if (prot + prot_len > pc->below_4g) {
         return error_set(error, "-kernel '%s' does not fit into %" PRIu64
                          " MiB of memory: use a larger -m", m->kernel, pc->below_4g / MIB);
+    }
+    if (!apply_video_mode(image, cmdline, error)) {
+        return false;
     }
     image[HDR_TYPE_OF_LOADER] = LOADER_QEMU;
     if (version >= 0x201) {

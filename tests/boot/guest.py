@@ -162,7 +162,10 @@ class Guest:
         self.process = subprocess.Popen(self.options, stdin=subprocess.DEVNULL,
                                         stdout=self.stderr, stderr=self.stderr)
         try:
-            self._qmp = Qmp(self._connect('qmp'), self.timeout)
+            try:
+                self._qmp = Qmp(self._connect('qmp'), self.timeout)
+            except ConnectionError as error:
+                self._ended(f'QMP: {error}')
             if self.with_serial:
                 self.serial = self._connect('serial')
                 self.serial.setblocking(False)
@@ -321,6 +324,17 @@ class Guest:
                 return
             if time.monotonic() > end:
                 raise GuestError(f'only {seen} colours on the display, {count} expected')
+            select.select([], [], [], 0.5)
+
+    def wait_display(self, width, height, timeout=None):
+        """Wait until the display has that size in pixels."""
+        end = time.monotonic() + (timeout or self.timeout)
+        while True:
+            seen = self.screendump()[:2]
+            if seen == (width, height):
+                return
+            if time.monotonic() > end:
+                raise GuestError(f'the display has {seen[0]}x{seen[1]}, not {width}x{height}')
             select.select([], [], [], 0.5)
 
     # -------- the end --------

@@ -122,6 +122,14 @@ def vmlinux_by_pvh():
         to_shell_and_off(guest, 1, 'x86_64', 240)
 
 
+def video_mode():
+    """vga= on the command line sets the mode before Linux starts, as its boot protocol asks."""
+    kernel, initrd = default_kernel()
+    with Guest(*ACCEL, '-m', '256', '-kernel', kernel, '-initrd', initrd, '-append',
+               f'{QUIET} vga=788') as guest:
+        guest.wait_display(800, 600, 90)
+
+
 def cloud_kernel_2_cpus():
     """The cloud kernel with -smp 2; 1 and 4 are in test_default_guest.py."""
     kernel, initrd = default_kernel()
@@ -171,4 +179,5 @@ def i386_pae_kernel():
 
 if __name__ == '__main__':
     run_tests(xen, xen_finds_its_module, gnu_mach, gnu_mach_modules, vmlinux_by_pvh,
-              cloud_kernel_2_cpus, cpu_max_needs_no_mitigations, generic_kernel, i386_pae_kernel)
+              video_mode, cloud_kernel_2_cpus, cpu_max_needs_no_mitigations, generic_kernel,
+              i386_pae_kernel)
