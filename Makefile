@@ -12,6 +12,7 @@ help:
 	@echo "make run        install what is missing, build, boot the default guest"
 	@echo "make run ISO=x  the same with any bootable image; ARGS='...' adds options"
 	@echo "make check      install what is missing, build, run every test"
+	@echo "make check-slow the guests that take many minutes each"
 	@echo "make bench      speed, start-up time, memory: this machine, an installed QEMU, Rhea;"
 	@echo "                ARGS='--parts kernels -k fib' chooses, ARGS=--help explains"
 	@echo "make style      the checks of layers, headers and commit messages"
@@ -30,7 +31,13 @@ run: deps-run
 
 check: deps-check
 	@$(MAKE) --no-print-directory all
+	@python3 tests/boot/fetch_guests.py --build $(BUILD) --try
 	@python3 scripts/run_tests.py $(BUILD) --no-suite boot-slow
+
+check-slow: deps-check
+	@$(MAKE) --no-print-directory all
+	@python3 tests/boot/fetch_guests.py --build $(BUILD) --try
+	@python3 scripts/run_tests.py $(BUILD) --suite boot-slow
 
 bench: deps-run
 	@$(MAKE) --no-print-directory all
@@ -47,4 +54,4 @@ install: all
 clean:
 	@if [ -f $(BUILD)/build.ninja ]; then ninja -C $(BUILD) clean; fi
 
-.PHONY: all help run check bench style install clean
+.PHONY: all help run check check-slow bench style install clean

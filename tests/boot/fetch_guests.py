@@ -2,69 +2,132 @@
 # SPDX-License-Identifier: MIT
 """Unpack the Debian packages that the tests of this folder boot, below BUILD/guests/PACKAGE.
 
-usage: fetch_guests.py [--build DIR] [PACKAGE...]
+usage: fetch_guests.py [--build DIR] [--try] [PACKAGE...]
 
-Nothing is installed.  i386 packages come through apt with an architecture and a cache of its own,
-so that the host's package lists are left alone.  Tests skip a guest that was not fetched.
+Nothing is installed and the host's package lists stay as they are: packages come through apt with
+lists and a cache of its own below BUILD/guests, as any user.  Only the files that tests boot are
+unpacked, and what is there is not fetched again.  With --try, a failure (no network, no apt)
+is one line and no error: the tests then skip and name the package.
 """
 import argparse
 import glob
 import os
+import shutil
 import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-# What tests ask for: the architecture, and the package, whose dependency of that prefix is taken
-# where it is a meta-package.
+INSTALLER = './usr/lib/debian-installer/images/12/amd64/{}/debian-installer/amd64/{}'
+# What tests ask for: the architecture; the package; for a meta-package, what the name of the
+# dependency begins with that is taken instead; which of its files.
 PACKAGES = {
-    'xen-hypervisor': ('amd64', 'xen-hypervisor-4.17-amd64', None),
-    'linux-amd64': ('amd64', 'linux-image-amd64', 'linux-image-'),
-    'debian-installer': ('amd64', 'debian-installer-12-netboot-amd64', None),
-    'gnumach': ('i386', 'gnumach-image-1-486', 'gnumach-image-'),
-    'linux-686-pae': ('i386', 'linux-image-686-pae', 'linux-image-'),
-    'busybox-i386': ('i386', 'busybox-static', None),
+    'xen-hypervisor': ('amd64', 'xen-hypervisor-4.17-amd64', None, ['./boot/*']),
+    'linux-amd64': ('amd64', 'linux-image-amd64', 'linux-image-', ['./boot/vmlinuz-*']),
+    'debian-installer': ('amd64', 'debian-installer-12-netboot-amd64', None,
+                         [INSTALLER.format(kind, name) for kind in ('text', 'gtk')
+                          for name in ('linux', 'initrd.gz')]),
+    'gnumach': ('i386', 'gnumach-image-1-486', 'gnumach-image-', ['./boot/*']),
+    'linux-686-pae': ('i386', 'linux-image-686-pae', 'linux-image-', ['./boot/vmlinuz-*']),
+    'busybox-i386': ('i386', 'busybox-static', None, ['./bin/busybox']),
 }
 
 
-def apt(arch, folder, command, *words):
-    options = []
-    if arch != 'amd64':
+class FetchError(Exception):
+    pass
+
+
+def run(command, folder):
+    result = subprocess.run(command, cwd=folder, text=True, stdin=subprocess.DEVNULL,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    if result.returncode:
+        lines = [line for line in result.stderr.splitlines() if line.startswith('E: ')]
+        raise FetchError(lines[0][3:].strip() if lines else
+                         f'{command[0]}: status {result.returncode}')
+    return result.stdout
+
+
+class Apt:
+    """apt for one architecture, with folders of its own."""
+
+    def __init__(self, folder, arch):
         own = os.path.join(folder, 'apt-' + arch)
         for name in ('lists/partial', 'cache/archives/partial'):
             os.makedirs(os.path.join(own, name), exist_ok=True)
-        options = ['-o', f'APT::Architecture={arch}', '-o', f'APT::Architectures={arch}',
-                   '-o', f'Dir::State::lists={own}/lists', '-o', f'Dir::Cache={own}/cache',
-                   '-o', 'Dir::State::status=/dev/null']
-    return subprocess.run([command, *options, *words], cwd=folder, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+        self.folder = folder
+        self.options = []
+        for option in (f'APT::Architecture={arch}', f'APT::Architectures={arch}',
+                       f'Dir::State::lists={own}/lists', f'Dir::Cache={own}/cache',
+                       'Dir::State::status=/dev/null', 'APT::Sandbox::User=', 'Acquire::Retries=1',
+                       'APT::Update::Error-Mode=any',
+                       'Acquire::http::Timeout=20', 'Acquire::https::Timeout=20'):
+            self.options += ['-o', option]
+        self.updated = False
+        self.trouble = ''           # of the update
+
+    def run(self, tool, *words):
+        return run([tool, *self.options, *words], self.folder)
+
+    def update(self):
+        """Once a run: lists of last week name files that the archive may no longer have.
+
+        One source that fails (a mirror in the middle of its update) is no harm yet."""
+        if not self.updated:
+            self.updated = True
+            try:
+                self.run('apt-get', 'update')
+            except FetchError as error:
+                self.trouble = f' ({error})'
+
+    def download(self, package, prefix):
+        """The path of the .deb."""
+        self.update()
+        try:
+            if prefix:
+                lines = self.run('apt-cache', 'depends', package).splitlines()
+                names = [line.split()[-1] for line in lines if f'Depends: {prefix}' in line]
+                package = names[0] if names else package
+            self.run('apt-get', 'download', package)
+        except FetchError as error:
+            raise FetchError(f'{error}{self.trouble}') from None
+        files = glob.glob(os.path.join(self.folder, package + '_*.deb'))
+        if not files:
+            raise FetchError(f'apt-get downloaded no {package}')
+        return max(files, key=os.path.getmtime)
 
 
-def fetch(folder, name):
-    arch, package, prefix = PACKAGES[name]
+def unpack(package, target, patterns):
+    """The files of PATTERNS, or nothing: TARGET appears when it is complete."""
+    partial = target + '.new'
+    shutil.rmtree(partial, ignore_errors=True)
+    os.makedirs(partial)
+    with subprocess.Popen(['dpkg-deb', '--fsys-tarfile', package], stdout=subprocess.PIPE) as tar:
+        result = subprocess.run(['tar', '-x', '-C', partial, '--no-same-owner', '--wildcards',
+                                 *patterns], stdin=tar.stdout, stderr=subprocess.PIPE, text=True,
+                                check=False)
+    if result.returncode:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise FetchError(f'{os.path.basename(package)}: {result.stderr.strip().splitlines()[0]}')
+    os.rename(partial, target)
+
+
+def fetch(folder, name, apts):
+    arch, package, prefix, patterns = PACKAGES[name]
     target = os.path.join(folder, name)
     if os.path.isdir(target):
-        return None
-    if arch != 'amd64' and not glob.glob(os.path.join(folder, 'apt-' + arch, 'lists', '*_Packages')):
-        apt(arch, folder, 'apt-get', 'update')          # partly failing is no harm
-    if prefix:
-        lines = apt(arch, folder, 'apt-cache', 'depends', package).stdout.splitlines()
-        names = [line.split()[-1] for line in lines if f'Depends: {prefix}' in line]
-        package = names[0] if names else package
-    print(f'{name}: fetching {package} ({arch})')
-    result = apt(arch, folder, 'apt-get', 'download', package)
-    files = glob.glob(os.path.join(folder, package + '_*.deb'))
-    if result.returncode or not files:
-        return f'{name}: {result.stderr.strip() or "nothing was downloaded"}'
-    subprocess.run(['dpkg-deb', '-x', files[0], target + '.new'], check=True)
-    os.rename(target + '.new', target)
-    os.unlink(files[0])
-    return None
+        return
+    print(f'fetching guest {name}: Debian package {package} ({arch})', flush=True)
+    if arch not in apts:
+        apts[arch] = Apt(folder, arch)
+    deb = apts[arch].download(package, prefix)
+    unpack(deb, target, patterns)
+    os.unlink(deb)
 
 
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument('--build', default=os.path.join(ROOT, 'build'))
+    parser.add_argument('--try', action='store_true', dest='lenient')
     parser.add_argument('packages', nargs='*', metavar='PACKAGE', help=', '.join(PACKAGES))
     args = parser.parse_args()
     unknown = [p for p in args.packages if p not in PACKAGES]
@@ -72,8 +135,14 @@ def main():
         sys.exit(f"no guest '{unknown[0]}'; known: {', '.join(PACKAGES)}")
     folder = os.path.join(os.path.abspath(args.build), 'guests')
     os.makedirs(folder, exist_ok=True)
-    errors = [e for e in (fetch(folder, p) for p in args.packages or PACKAGES) if e]
-    sys.exit('\n'.join(errors) if errors else 0)
+    apts, failed = {}, False
+    for name in args.packages or PACKAGES:
+        try:
+            fetch(folder, name, apts)
+        except (FetchError, OSError) as error:
+            print(f'guest {name} was not fetched, its tests will skip: {error}', file=sys.stderr)
+            failed = True
+    sys.exit(1 if failed and not args.lenient else 0)
 
 
 if __name__ == '__main__':
