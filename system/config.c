@@ -174,23 +174,16 @@ static void print_dir(const char *dir, void *opaque)
     printf("%s\n", dir);
 }
 
-static bool one_of(const char *what, const char *arg, const char *const *words, GError **error)
-{
-    g_autofree char *list = g_strjoinv(", ", (char **)words);
-    g_autofree char *first = g_strndup(arg, strcspn(arg, ","));
-
-    if (g_strv_contains(words, first)) {
-        return true;
-    }
-    return error_set(error, "unknown %s type: %s; this build has: %s", what, first, list);
-}
-
 bool opt_display(System *sys, const char *arg, GError **error)
 {
     g_autoptr(KeyVal) kv = keyval_parse(arg, "type", KEYVAL_BARE_BOOL, error);
     DisplayOptions *o = &sys->display_options;
     const char *type = kv ? keyval_get(kv, "type") : NULL;
 
+    if (kv && !type && keyval_wants_help(kv)) {
+        printf("Available display backend types:\nnone\nsdl\n");
+        exit(0);
+    }
     if (kv && !type) {
         return error_set(error, "Parameter 'type' is missing; use none or sdl");
     }
@@ -206,10 +199,23 @@ bool opt_display(System *sys, const char *arg, GError **error)
 
 bool opt_vga(System *sys, const char *arg, GError **error)
 {
-    static const char *const words[] = { "none", "std", NULL };
+    static const struct {
+        const char *name, *desc;
+    } adapters[] = { { "none", "no graphic card" }, { "std", "standard VGA (default)" } };
 
+    if (strcmp(arg, "help") == 0) {
+        for (unsigned i = 0; i < G_N_ELEMENTS(adapters); i++) {
+            printf("%-20s %s\n", adapters[i].name, adapters[i].desc);
+        }
+        exit(0);
+    }
     sys->default_vga = false;
-    return one_of("vga", arg, words, error) && note(&sys->vga, arg);
+    for (unsigned i = 0; i < G_N_ELEMENTS(adapters); i++) {
+        if (strcmp(arg, adapters[i].name) == 0) {
+            return note(&sys->vga, arg);
+        }
+    }
+    return error_set(error, "unknown vga type: %s; this build has: none, std", arg);
 }
 
 bool opt_full_screen(System *sys, const char *arg, GError **error)

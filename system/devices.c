@@ -221,10 +221,25 @@ static bool wants_help(const char *arg)
 
 bool opt_accel(System *sys, const char *arg, GError **error)
 {
-    if (wants_help(arg)) {
-        printf("Accelerators supported in QEMU binary:\n");
-        type_foreach("accel", false, print_accel, NULL);
+    g_autoptr(KeyVal) kv = keyval_parse(arg, "accel", KEYVAL_BARE_BOOL, error);
+    const char *name = kv ? keyval_get(kv, "accel") : NULL;
+
+    if (kv && keyval_wants_help(kv)) {
+        const AccelType *type = name ? accel_find(name, error) : NULL;
+
+        if (name && !type) {
+            return false;
+        }
+        if (name) {
+            list_props((const ObjectType *)type);
+        } else {
+            printf("Accelerators supported in QEMU binary:\n");
+            type_foreach("accel", false, print_accel, NULL);
+        }
         exit(0);
+    }
+    if (!kv) {
+        return false;
     }
     g_ptr_array_add(sys->accels, g_strdup(arg));
     return true;

@@ -66,8 +66,8 @@ static bool start(System *sys, int argc, char **argv, GError **error)
 {
     MonitorHubConfig hub = { sys->vm, sys, qapi_commands, qapi_command_count };
 
-    if (!options_parse(sys, argc, argv, error) || !options_apply(sys, PHASE_CONFIG, error) ||
-        !options_answer_help(sys, error) || !check_combinations(sys, error) || !daemon_fork(sys, error)) {
+    if (!options_parse(sys, argc, argv, error) || !options_answer_help(sys, error) ||
+        !options_apply(sys, PHASE_CONFIG, error) || !check_combinations(sys, error) || !daemon_fork(sys, error)) {
         return false;
     }
     sys->hub = monitor_hub_new(&hub);

@@ -12,6 +12,7 @@
 #include "base/log.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define DRIVE_PARAMS                                                                         \
@@ -204,17 +205,74 @@ bool options_apply(System *sys, Phase phase, GError **error)
     return true;
 }
 
-/* "-device help" and the like need no machine, whatever else is on the line. */
+static bool asks_for_help(const char *arg)
+{
+    return strcmp(arg, "help") == 0 || strcmp(arg, "?") == 0 || g_str_has_suffix(arg, ",help") ||
+           g_str_has_suffix(arg, ",?");
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* "-boot help": the parameters of the group, as QEMU shows them. */
+static void print_group(const OptionRow *row)
+{
+    static const struct {
+        const char *type, *shown;
+    } types[] = {
+        { "string", "str" }, { "number", "num" }, { "boolean", "bool (on/off)" }, { "size", "size" },
+    };
+    g_auto(GStrv) words = g_strsplit(row->params, " ", -1);
+
+    qsort(words, g_strv_length(words), sizeof(*words), by_text);
+    printf("%s options:\n", row->group);
+    for (unsigned i = 0; words[i]; i++) {
+        char *type = strchr(words[i], ':');
+
+        *type++ = '\0';
+        for (unsigned j = 0; j < G_N_ELEMENTS(types); j++) {
+            if (strcmp(type, types[j].type) == 0) {
+                printf("  %s=<%s>\n", words[i], types[j].shown);
+            }
+        }
+    }
+}
+
+/* Their handlers print lists of their own and exit. */
+static bool has_own_lists(const OptionRow *row)
+{
+    return row->apply == opt_device || row->apply == opt_object || row->apply == opt_chardev ||
+           row->apply == opt_machine || row->apply == opt_accel || row->apply == opt_cpu ||
+           row->apply == opt_vga || row->apply == opt_display || row->apply == opt_d ||
+           row->apply == opt_trace || row->apply == opt_L;
+}
+
+/* Begin with a name, which may well be "help". */
+static bool begins_with_name(const OptionRow *row)
+{
+    return row->apply == opt_name || row->apply == opt_fw_cfg || row->apply == opt_mon;
+}
+
+/* "-device help" and the like need no machine, whatever else is on the line, and come before
+ * complaints of other options. */
 bool options_answer_help(System *sys, GError **error)
 {
     for (unsigned i = 0; i < sys->uses->len; i++) {
         OptionUse *use = sys->uses->pdata[i];
-        bool lists = use->row->apply == opt_device || use->row->apply == opt_object ||
-                     use->row->apply == opt_chardev;
 
-        if (lists && (strcmp(use->arg, "help") == 0 || strcmp(use->arg, "?") == 0 ||
-                      g_str_has_suffix(use->arg, ",help") || g_str_has_suffix(use->arg, ",?"))) {
-            return use->row->apply(sys, use->arg, error);
+        if (!use->arg || !asks_for_help(use->arg)) {
+            continue;
+        }
+        if (has_own_lists(use->row)) {
+            if (!use->row->apply(sys, use->arg, error)) {
+                g_prefix_error(error, "%s: ", use->shown);
+                return false;
+            }
+        } else if (use->row->params && !begins_with_name(use->row)) {
+            print_group(use->row);
+            exit(0);
         }
     }
     return true;
