@@ -303,7 +303,9 @@ static void stream_readable(void *opaque)
             chr->kind->hang_up(chr);
         } else {
             g_clear_pointer(&chr->in_watch, fd_watch_free);
-            chardev_event(chr, CHAR_EVENT_CLOSED);
+            if (chr->out_fd < 0) {
+                chardev_event(chr, CHAR_EVENT_CLOSED);
+            }                        /* else it may still be listening (stdin of a script) */
         }
     }
 }

@@ -119,6 +119,14 @@ def taken_socket():
         assert os.path.exists(path)
 
 
+def stdin_of_a_script():
+    """QMP on stdio goes on where its input ends: the last answers and events come."""
+    requests = b'{"execute":"qmp_capabilities"}{"execute":"quit"}'
+    result = subprocess.run([system_program(), '-M', 'none', '-display', 'none', '-qmp', 'stdio'],
+                            input=requests, capture_output=True, timeout=30, check=False)
+    assert result.returncode == 0 and b'"SHUTDOWN"' in result.stdout, result.stdout
+
+
 def socket_folder():
     """A socket in a folder that does not exist names the path."""
     assert '/nonexistent/x' in complaint('-qmp', 'unix:/nonexistent/x,server=on,wait=off')
@@ -158,4 +166,4 @@ def qmp_garbage():
 
 if __name__ == '__main__':
     run_tests(*(row_test(name, *row) for name, row in ROWS.items()),
-              unreadable_file, taken_socket, socket_folder, qmp_malformed, qmp_garbage)
+              unreadable_file, taken_socket, socket_folder, stdin_of_a_script, qmp_malformed, qmp_garbage)
