@@ -24,30 +24,42 @@ static bool host_has_virtualization(void)
            g_regex_match_simple("^flags\\s*:.*\\b(vmx|svm)\\b", text, G_REGEX_MULTILINE, 0);
 }
 
-/* "kvm,kernel-irqchip=off" */
-static bool try_accel(System *sys, const char *spec, GError **error)
+/* "kvm,kernel-irqchip=off": the object with its properties, not yet in use. */
+static Object *make_accel(const char *spec, GError **error)
 {
     g_autoptr(KeyVal) kv = keyval_parse(spec, "accel", KEYVAL_BARE_BOOL, error);
     const char *name = kv ? keyval_get(kv, "accel") : NULL;
     const AccelType *type = name ? accel_find(name, error) : NULL;
     g_autoptr(Object) obj = NULL;
-    Accel *accel;
 
     if (kv && !name) {
-        return error_set(error, "expected the name of an accelerator");
+        error_set(error, "expected the name of an accelerator");
     }
-    if (!type || (type->probe && !type->probe(error))) {
-        return false;
-    }
-    obj = object_new(type->name, error);
+    obj = type ? object_new(type->name, error) : NULL;
     if (!obj) {
-        return false;
+        return NULL;
     }
     for (unsigned i = 0; i < keyval_count(kv); i++) {
         if (strcmp(keyval_key_at(kv, i), "accel") != 0 &&
             !object_set_text(obj, keyval_key_at(kv, i), keyval_value_at(kv, i), error)) {
-            return false;
+            return NULL;
         }
+    }
+    return g_steal_pointer(&obj);
+}
+
+static bool try_accel(System *sys, const char *spec, GError **error)
+{
+    g_autoptr(Object) obj = make_accel(spec, error);
+    const AccelType *type;
+    Accel *accel;
+
+    if (!obj) {
+        return false;
+    }
+    type = (const AccelType *)(const void *)obj->type;
+    if (type->probe && !type->probe(error)) {
+        return false;
     }
     accel = (Accel *)(void *)obj;
     accel->vm = sys->vm;
@@ -96,6 +108,17 @@ static bool create_accel(System *sys, GError **error)
     }
     if (!specs->len) {
         return sys->qtest ? try_accel(sys, "qtest", error) : default_accel(sys, error);
+    }
+    /* A wrong property is one also of an accelerator that will not be tried. */
+    for (unsigned i = 0; i < sys->accels->len; i++) {
+        g_autofree char *name = g_strndup(sys->accels->pdata[i], strcspn(sys->accels->pdata[i], ","));
+        g_autoptr(Object) obj = NULL;
+
+        if (accel_find(g_str_has_prefix(name, "accel=") ? name + 6 : name, NULL) &&
+            !(obj = make_accel(sys->accels->pdata[i], error))) {
+            g_prefix_error(error, "-accel %s: ", (char *)sys->accels->pdata[i]);
+            return false;
+        }
     }
     for (unsigned i = 0; i < specs->len; i++) {
         g_autoptr(GError) why = NULL;

@@ -24,6 +24,7 @@ ROWS = {
     'machine_property': (['-M', 'none,foo=1'], r'foo'),
     'cpu': (['-cpu', 'qemu65'], r"qemu65.*did you mean 'qemu64'"),
     'accel': (['-accel', 'tgc'], r"did you mean 'tcg'"),
+    'accel_property': (['-accel', 'tcg', '-accel', 'kvm,foo=1'], r"-accel kvm,foo=1: .*'?kvm-accel\.foo"),
     'log_item': (['-d', 'gest_errors'], r"did you mean 'guest_errors'"),
     'log_file': (['-D', '/nonexistent/log', '-d', 'int'], r'/nonexistent/log'),
     'chardev_kind': (['-chardev', 'stdoi,id=a'], r"did you mean 'stdio'"),
