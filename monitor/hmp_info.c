@@ -201,6 +201,34 @@ static void info_memory_size(Monitor *mon, const Json *args)
     }
 }
 
+static void info_memdev(Monitor *mon, const Json *args)
+{
+    g_autoptr(Json) list = monitor_qmp(mon, "query-memdev", NULL);
+
+    for (size_t i = 0; i < json_list_len(list); i++) {
+        Json *m = json_list_at(list, i);
+        static const char *const flags[] = { "merge", "dump", "prealloc", "share", "reserve" };
+
+        monitor_printf(mon, "memory backend: %s\n  size:  %" PRId64 "\n",
+                       json_lookup_string(m, "id"), hmp_int(m, "size", 0));
+        for (unsigned j = 0; j < G_N_ELEMENTS(flags); j++) {
+            monitor_printf(mon, "  %s: %s\n", flags[j], hmp_flag(m, flags[j]) ? "true" : "false");
+        }
+        monitor_printf(mon, "  policy: %s\n  host nodes: \n", json_lookup_string(m, "policy"));
+    }
+    monitor_puts(mon, "\n");
+}
+
+static void info_ramblock(Monitor *mon, const Json *args)
+{
+    monitor_printf(mon, "%24s %8s  %18s %18s %18s\n", "Block Name", "PSize", "Offset", "Used",
+                   "Total");
+    for (const RamBlock *ram = ram_block_first(); ram; ram = ram->next) {
+        monitor_printf(mon, "%24s    4 KiB  0x%016" PRIx64 " 0x%016" PRIx64 " 0x%016" PRIx64 "\n",
+                       ram->idstr, ram->ram_addr, ram->size, ram->size);
+    }
+}
+
 static void info_iothreads(Monitor *mon, const Json *args)
 {
     g_autoptr(Json) list = monitor_qmp(mon, "query-iothreads", NULL);
@@ -289,6 +317,8 @@ const HmpCommand hmp_info_commands[] = {
     { "block", "device:s?", "[device]", "show info of one block device or all block devices", info_block },
     { "mice", "", NULL, "show which guest mouse is receiving events", info_mice },
     { "memory_size_summary", "", NULL, "show the amount of initially allocated memory in bytes.", info_memory_size },
+    { "memdev", "", NULL, "show memory backends", info_memdev },
+    { "ramblock", "", NULL, "Display system ramblock information", info_ramblock },
     { "iothreads", "", NULL, "show iothreads", info_iothreads },
     { "pci", "", NULL, "show PCI info", info_pci },
     { "mtree", "flatview:-f,disabled:-D", "[-f][-D]", "show memory tree (-f: dump flat view for address spaces; -D: dump disabled regions)", hmp_info_mtree },

@@ -10,6 +10,7 @@
 #include "base/parse.h"
 #include "monitor/create.h"
 #include "vm/accel.h"
+#include "vm/memory_backend.h"
 
 #include <string.h>
 
@@ -223,6 +224,26 @@ static bool apply_machine_props(System *sys, Machine *m, GError **error)
     return true;
 }
 
+/* Without -m, a named memory back end says how much memory there is. */
+static bool apply_memory_backend(System *sys, Machine *m, GError **error)
+{
+    bool size_given = sys->memory_opts && keyval_has(sys->memory_opts, "size");
+    MemoryBackend *mb;
+
+    m->mem_path = g_strdup(sys->mem_path);
+    m->mem_prealloc = sys->mem_prealloc;
+    if (!m->memory_backend || size_given) {
+        return true;
+    }
+    mb = memory_backend_find(sys->vm, m->memory_backend, error);
+    if (!mb) {
+        return false;
+    }
+    m->ram_size = mb->size;
+    m->max_ram_size = MAX(m->max_ram_size, m->ram_size);
+    return true;
+}
+
 static bool check_kernel_options(System *sys, GError **error)
 {
     if (sys->initrd && !sys->kernel) {
@@ -261,7 +282,7 @@ bool system_create_machine(System *sys, GError **error)
     if (!topology_parse(sys->smp_opts, type, &m->smp, error) ||
         !memory_parse(sys->memory_opts, type, m, error) || !apply_boot(sys, m, error) ||
         !apply_rtc(sys, m, error) ||
-        !apply_machine_props(sys, m, error)) {
+        !apply_machine_props(sys, m, error) || !apply_memory_backend(sys, m, error)) {
         return false;
     }
     sys->vm->machine = m;

@@ -37,6 +37,8 @@ const OptionRow option_table[] = {
     { "enable-kvm", NULL, NULL, "same as -accel kvm", PHASE_CONFIG, opt_enable_kvm },
     { "smp", NULL, "[cpus=]n[,maxcpus=n][,sockets=n][,dies=n][,cores=n][,threads=n]", "number of CPUs and how they are arranged; what is left out is computed", PHASE_CONFIG, opt_smp, "smp-opts", "cpus:number sockets:number dies:number clusters:number cores:number threads:number maxcpus:number" },
     { "m", NULL, "[size=]megs[,slots=n,maxmem=size]", "guest memory (suffixes K M G T; MiB without one)", PHASE_CONFIG, opt_m, "memory", "size:size slots:number maxmem:size" },
+    { "mem-path", NULL, "path", "take guest memory from this file, or from one in this folder (hugetlbfs)", PHASE_CONFIG, opt_mem_path },
+    { "mem-prealloc", NULL, NULL, "allocate guest memory before the guest starts (use with -mem-path)", PHASE_CONFIG, opt_mem_prealloc },
     { "name", NULL, "[guest=]name[,process=name][,debug-threads=on|off]", "the name of the guest, and of the process", PHASE_CONFIG, opt_name, "name", "guest:string process:string debug-threads:boolean" },
     { "uuid", NULL, "uuid", "the UUID of the guest", PHASE_CONFIG, opt_uuid },
     { "rtc", NULL, "[base=utc|localtime|datetime][,clock=host|rt|vm][,driftfix=none|slew]", "what time the guest's clock starts with and follows", PHASE_CONFIG, opt_rtc, "rtc", "base:string clock:string driftfix:string" },
@@ -121,7 +123,7 @@ static const OptionRow *find_option(const char *word)
 static const char *const missing_options[] = {
     "preconfig", "acpitable", "add-fd", "async-teardown", "audio", "audio-help",
     "audiodev", "chroot", "compat", "dfilter", "dtb", "enable-sync-profile", "fsdev",
-    "gdb", "icount", "incoming", "iscsi", "k", "loadvm", "mem-path", "mem-prealloc", "mtdblock", "netdev", "no-fd-bootchk", "numa", "only-migratable",
+    "gdb", "icount", "incoming", "iscsi", "k", "loadvm", "mtdblock", "netdev", "no-fd-bootchk", "numa", "only-migratable",
     "option-rom", "overcommit", "pflash", "plugin", "portrait", "rotate", "runas", "s",
     "sandbox", "sd", "seed", "singlestep", "spice", "tpmdev", "usb", "usbdevice",
     "virtfs", "vnc", "win2k-hack", "xen-attach", "xen-domid", "xen-domid-restrict",

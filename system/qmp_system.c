@@ -7,6 +7,8 @@
 #include "qapi/qapi_commands.h"
 #include "vm/accel.h"
 #include "vm/cpu.h"
+#include "vm/iothread.h"
+#include "vm/memory_backend.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -312,9 +314,31 @@ bool qmp_memsave(QmpCall *call, const QmpMemsaveArgs *args, GError **error)
 
 /* ---- objects by kind ---- */
 
+static void list_memdev(MemoryBackend *mb, void *opaque)
+{
+    QapiMemdev *row = g_new0(QapiMemdev, 1);
+
+    row->id = g_strdup(mb->obj.name);
+    row->size = mb->size;
+    row->merge = mb->merge;
+    row->dump = mb->dump;
+    row->prealloc = mb->prealloc;
+    row->share = mb->share;
+    row->has_reserve = true;         /* nothing is reserved: pages come when touched */
+    row->host_nodes = g_array_new(false, false, sizeof(uint16_t));
+    row->policy = QAPI_HOST_MEM_POLICY_DEFAULT;
+    g_ptr_array_add(opaque, row);
+}
+
+bool qmp_query_memdev(QmpCall *call, GPtrArray **ret, GError **error)
+{
+    *ret = qapi_list_new(&qapi_type_QapiMemdev);
+    memory_backend_foreach(call->vm, list_memdev, *ret);
+    return true;
+}
+
 static void list_iothread(Object *obj, void *opaque)
 {
-    g_autoptr(Json) tid = NULL;
     QapiIOThreadInfo *row;
 
     if (!object_is_a(obj, "iothread")) {
@@ -322,8 +346,7 @@ static void list_iothread(Object *obj, void *opaque)
     }
     row = g_new0(QapiIOThreadInfo, 1);
     row->id = g_strdup(obj->name);
-    tid = object_get_json(obj, "x-thread-id", NULL);
-    json_get_int(tid, &row->thread_id);
+    row->thread_id = iothread_object_tid(obj);      /* it never polls: the rest is 0 */
     g_ptr_array_add(opaque, row);
 }
 

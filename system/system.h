@@ -80,6 +80,8 @@ struct System {
     GPtrArray *shared_monitors;      /* char *: back ends that "mon:" shares with a monitor */
     unsigned monitor_count;          /* -monitor and -qmp so far */
     void *qtest_connection;          /* backends.c */
+    char *mem_path;
+    bool mem_prealloc;
     char *pidfile, *dump_vmstate, *qtest, *qtest_log;
     bool nodefaults, nographic, start_paused, daemonize, no_hpet, no_acpi, snapshot;
     bool serial_is_default;  /* serials holds only what is there unless refused */
@@ -123,6 +125,8 @@ DECLARE_OPTION(enable_kvm);
 DECLARE_OPTION(cpu);
 DECLARE_OPTION(smp);
 DECLARE_OPTION(m);
+DECLARE_OPTION(mem_path);
+DECLARE_OPTION(mem_prealloc);
 DECLARE_OPTION(boot);
 DECLARE_OPTION(rtc);
 DECLARE_OPTION(name);

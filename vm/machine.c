@@ -2,6 +2,7 @@
 #include "vm/machine.h"
 
 #include "base/error.h"
+#include "vm/memory_backend.h"
 
 typedef struct DoneHook {
     void (*fn)(void *opaque);
@@ -20,7 +21,7 @@ static void machine_init(Object *obj)
 static void machine_finalize(Object *obj)
 {
     Machine *m = (Machine *)(void *)obj;
-    char **owned[] = { &m->cpu_type, &m->boot_order, &m->boot_once, &m->boot_splash,
+    char **owned[] = { &m->mem_path, &m->cpu_type, &m->boot_order, &m->boot_once, &m->boot_splash,
                        &m->rtc_base, &m->rtc_clock };
 
     for (unsigned i = 0; i < ARRAY_LEN(owned); i++) {
@@ -120,16 +121,45 @@ void machine_done(Machine *m)
     }
 }
 
+/* The whole of -machine memory-backend=ID, else memory made for the purpose. */
+static MemoryBackend *find_or_make_ram(Machine *m, GError **error)
+{
+    const MemoryBackendSpec spec = { m->ram_size, m->mem_path, m->mem_prealloc, m->mem_merge,
+                                     m->dump_guest_core };
+    MemoryBackend *mb;
+
+    if (!m->memory_backend) {
+        mb = memory_backend_new(m->vm, machine_type(m)->default_ram_id ?: "ram", &spec, error);
+        if (!mb) {
+            g_prefix_error(error, "-m %" PRIu64 "M: ", m->ram_size / MIB);
+        }
+        return mb;
+    }
+    if (m->mem_path) {
+        error_set(error, "'-mem-path' can't be used together with '-machine memory-backend': give "
+                         "the back end a mem-path");
+        return NULL;
+    }
+    mb = memory_backend_find(m->vm, m->memory_backend, error);
+    if (mb && mb->size != m->ram_size) {
+        error_set(error, "Machine memory size does not match the size of the memory backend: -m "
+                  "has %" PRIu64 " bytes, '%s' %" PRIu64, m->ram_size, m->memory_backend, mb->size);
+        return NULL;
+    }
+    return mb;
+}
+
 bool machine_create_ram(Machine *m, GError **error)
 {
-    const char *id = machine_type(m)->default_ram_id ?: "ram";
+    MemoryBackend *mb = find_or_make_ram(m, error);
 
-    m->ram = g_new0(MemoryRegion, 1);
-    if (!memory_region_init_ram(m->ram, NULL, id, m->ram_size, error)) {
-        g_clear_pointer(&m->ram, g_free);
-        g_prefix_error(error, "-m %" PRIu64 "M: ", m->ram_size / MIB);
+    if (!mb || !memory_backend_map(mb, error)) {
         return false;
     }
+    if (!m->memory_backend) {
+        m->memory_backend = object_path(&mb->obj);
+    }
+    m->ram = &mb->region;
     return true;
 }
 

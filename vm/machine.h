@@ -35,8 +35,10 @@ struct Machine {
     bool default_devices;     /* false after -nodefaults */
     /* Common -machine properties. */
     bool usb, graphics, dump_guest_core, mem_merge, suppress_vmdesc;
-    char *memory_backend;
-    MemoryRegion *ram;        /* made by the core from ram_size or memory-backend */
+    char *memory_backend;     /* id or path; a path once the RAM is there */
+    char *mem_path;           /* -mem-path, -mem-prealloc: of the default RAM */
+    bool mem_prealloc;
+    MemoryRegion *ram;        /* all of it; machine_create_ram() */
     Bus *main_bus;            /* the default place of -device */
     GArray *done_hooks;
 };
@@ -72,7 +74,8 @@ static inline const MachineType *machine_type(const Machine *m)
 /* By machine name or alias; NULL with an error that lists close names. */
 const MachineType *machine_find(const char *name, GError **error);
 const MachineType *machine_default(void);
-/* machine->ram from ram_size, named default_ram_id.  For boards that have RAM. */
+/* machine->ram: -machine memory-backend=, or else a new one named default_ram_id.  For boards that
+ * have RAM. */
 bool machine_create_ram(Machine *machine, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Called once all devices are there and before the first reset (ACPI tables, fw_cfg files). */
 void machine_add_done_hook(Machine *machine, void (*fn)(void *opaque), void *opaque);

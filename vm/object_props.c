@@ -138,6 +138,17 @@ static bool read_only(Object *obj, const char *name, GError **error)
     return error_set(error, "Property '%s.%s' is read-only", obj->type->name, name);
 }
 
+/* Made by -object: what it is was settled when it was complete. */
+static bool is_creatable(const ObjectType *type)
+{
+    for (; type; type = type_parent(type)) {
+        if (type->complete) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool row_may_set(Object *obj, const PropDef *prop, GError **error)
 {
     if ((prop->flags & PROP_READ_ONLY) || (prop->get && !prop->set)) {
@@ -148,6 +159,11 @@ static bool row_may_set(Object *obj, const PropDef *prop, GError **error)
 
         return error_set(error, "Attempt to set property '%s' on device '%s' after it was "
                          "realized: set it when the device is created", prop->name, where);
+    }
+    if (!(prop->flags & PROP_LIVE) && obj->parent && obj->parent->parent &&
+        !strcmp(obj->parent->name, "objects") && is_creatable(obj->type)) {
+        return error_set(error, "Property '%s' of object '%s' cannot be set any more: set it when "
+                         "the object is created", prop->name, obj->name);
     }
     return true;
 }
