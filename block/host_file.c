@@ -24,6 +24,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fdset.h"
 #include "base/worker_pool.h"
 
 #define LOCK_PERM_BASE 100
@@ -462,11 +463,11 @@ static int open_host(const char *path, BlockNode *node)
 {
     int flags = O_CLOEXEC | (node->direct ? O_DIRECT : 0) |
                 (node->type == &node_type_host_cdrom ? O_NONBLOCK : 0);
-    int fd = open(path, flags | (node->read_only ? O_RDONLY : O_RDWR));
+    int fd = host_open(path, flags | (node->read_only ? O_RDONLY : O_RDWR), 0);
 
     if (fd < 0 && !node->read_only && (node->flags & NODE_OPEN_AUTO_RO) &&
         (errno == EACCES || errno == EROFS || errno == EPERM)) {
-        fd = open(path, flags | O_RDONLY);
+        fd = host_open(path, flags | O_RDONLY, 0);
         node->read_only = fd >= 0;
     }
     return fd;

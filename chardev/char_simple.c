@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Back ends without ceremony: null, file, pipe, ringbuf. */
 #include "base/error.h"
+#include "base/fdset.h"
 #include "chardev/kind.h"
 
 #include <errno.h>
@@ -44,12 +45,12 @@ static bool file_open(Chardev *chr, KeyVal *opts, GError **error)
     if (!keyval_get_bool(opts, "append", false, &append, error)) {
         return false;
     }
-    out = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (append ? O_APPEND : O_TRUNC), 0666);
+    out = host_open(path, O_WRONLY | O_CREAT | (append ? O_APPEND : O_TRUNC), 0666);
     if (out < 0) {
         return error_set_errno(error, errno, "Cannot open '%s' for chardev '%s'", path, chr->id);
     }
     if (input) {
-        in = open(input, O_RDONLY | O_CLOEXEC);
+        in = host_open(input, O_RDONLY, 0);
         if (in < 0) {
             error_set_errno(error, errno, "Cannot open '%s' for chardev '%s'", input, chr->id);
             close(out);

@@ -8,6 +8,7 @@
  */
 #include "chardev/kind.h"
 #include "base/error.h"
+#include "base/fdset.h"
 #include "base/json.h"
 #include "base/log.h"
 
@@ -163,7 +164,7 @@ static void table_add(Chardev *chr)
 
 static bool open_log(Chardev *chr, const char *path, bool append, GError **error)
 {
-    chr->log_fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (append ? O_APPEND : O_TRUNC), 0666);
+    chr->log_fd = host_open(path, O_WRONLY | O_CREAT | (append ? O_APPEND : O_TRUNC), 0666);
     return chr->log_fd >= 0 ||
            error_set_errno(error, errno, "Cannot open log file '%s' of chardev '%s'", path, chr->id);
 }
@@ -265,6 +266,42 @@ bool chardev_remove(const char *id, GError **error)
     g_ptr_array_remove(table, chr);
     chardev_free(chr);
     return true;
+}
+
+Chardev *chardev_change(const char *id, const char *kind, KeyVal *opts, GError **error)
+{
+    Chardev *old = chardev_find(id), *chr;
+    CharFrontend *fe;
+
+    if (!old) {
+        error_set(error, "Chardev '%s' does not exist", id);
+        return NULL;
+    }
+    if (old->kind->connect || strcmp(kind, "mux") == 0) {
+        error_set(error, "Chardev '%s': one that is or becomes multiplexed cannot be changed", id);
+        return NULL;
+    }
+    g_ptr_array_remove(table, old);      /* both have the id */
+    chr = chardev_new(kind, id, opts, error);
+    if (!chr) {
+        table_add(old);
+        return NULL;
+    }
+    fe = old->fe;
+    if (fe) {
+        bool attached = fe->attached;
+        const CharHandlers *handlers = fe->handlers;
+        void *opaque = fe->opaque;
+
+        char_disconnect(fe);
+        chr->fe = fe;
+        fe->chr = chr;
+        if (attached) {
+            char_attach(fe, handlers, opaque);
+        }
+    }
+    chardev_free(old);
+    return chr;
 }
 
 void chardev_cleanup(void)

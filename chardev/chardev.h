@@ -29,6 +29,9 @@ Chardev *chardev_new_legacy(const char *id, const char *text, bool *mon, GError 
 
 Chardev *chardev_find(const char *id);
 void chardev_foreach(void (*visit)(Chardev *chr, void *opaque), void *opaque);
+/* Puts a new back end in the place of ID's; the user keeps its handlers.  On an error the old one
+ * stays. */
+Chardev *chardev_change(const char *id, const char *kind, KeyVal *opts, GError **error);
 /* Fails while a user is connected. */
 bool chardev_remove(const char *id, GError **error);
 /* At exit: flushes what it can without blocking, restores the terminal, unlinks sockets. */

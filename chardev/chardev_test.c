@@ -475,6 +475,30 @@ static void test_fake_limits(void)
     user_clear(&u);
 }
 
+static void test_change_keeps_the_user(void)
+{
+    g_autofree char *path = temp_path("changed"), *text = NULL;
+    g_autoptr(KeyVal) file = keyval_new(), none = keyval_new(), bad = keyval_new();
+    g_autoptr(GError) error = NULL;
+    User u;
+
+    add("ringbuf,id=c");
+    user_init(&u, "c");
+    keyval_set(file, "path", path);
+    g_assert_nonnull(chardev_change("c", "file", file, NULL));
+    g_assert_cmpstr(chardev_kind(chardev_find("c")), ==, "file");
+    g_assert_cmpuint(char_write(&u.chr, "abc", 3), ==, 3);
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    g_assert_cmpstr(text, ==, "abc");
+    keyval_set(bad, "path", "/nonexistent/x");
+    g_assert_null(chardev_change("c", "file", bad, &error));
+    g_assert_cmpstr(char_id(&u.chr), ==, "c");
+    g_assert_null(chardev_change("nobody", "null", none, NULL));
+    user_clear(&u);
+    g_assert_true(chardev_remove("c", NULL));
+    g_unlink(path);
+}
+
 static void test_unconnected_swallows(void)
 {
     CharFrontend fe = { 0 };
@@ -504,6 +528,7 @@ int main(int argc, char **argv)
     g_test_add_func("/chardev/errors", test_errors_help);
     g_test_add_func("/chardev/short-forms", test_short_forms);
     g_test_add_func("/chardev/fake", test_fake_limits);
+    g_test_add_func("/chardev/change", test_change_keeps_the_user);
     g_test_add_func("/chardev/unconnected", test_unconnected_swallows);
     return g_test_run();
 }

@@ -2,6 +2,7 @@
 /* QMP: character devices. */
 #include "base/error.h"
 #include "chardev/chardev.h"
+#include "monitor/monitor.h"
 #include "qapi/qapi_commands.h"
 
 #include <string.h>
@@ -39,6 +40,130 @@ bool qmp_query_chardev_backends(QmpCall *call, GPtrArray **ret, GError **error)
         }
     }
     return true;
+}
+
+/* ---- adding and changing ---- */
+
+/* Where the schema's names are not those of -chardev. */
+static const char *option_name(const char *kind, const char *key, bool local)
+{
+    static const struct {
+        const char *kind, *schema, *option;
+    } names[] = {
+        { "file", "in", "input-path" },
+        { "file", "out", "path" },
+        { NULL, "device", "path" },
+        { "udp", "host", "localaddr" },
+        { "udp", "port", "localport" },
+        { "socket", "str", "fd" },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
+        bool renamed = !names[i].kind || strcmp(names[i].kind, kind) == 0;
+
+        if (renamed && strcmp(names[i].schema, key) == 0 &&
+            (local || !g_str_has_prefix(names[i].option, "local"))) {
+            return names[i].option;
+        }
+    }
+    return key;
+}
+
+typedef struct Flattening {
+    KeyVal *opts;
+    const char *kind;
+    bool local;                  /* within "local" */
+} Flattening;
+
+/* {"addr": {"type": "unix", "data": {"path": "x"}}, "server": true} -> path=x,server=on */
+static bool flatten(const char *key, Json *value, void *opaque)
+{
+    Flattening f = *(Flattening *)opaque;
+    g_autofree char *number = NULL;
+    const char *text = json_get_string(value);
+    bool on = false;
+
+    if (json_is(value, JSON_DICT)) {
+        f.local = f.local || strcmp(key, "local") == 0;
+        return json_dict_foreach(value, flatten, &f);
+    }
+    if (strcmp(key, "type") == 0) {
+        return true;             /* of an address: its members tell */
+    }
+    if (json_get_bool(value, &on)) {
+        text = on ? "on" : "off";
+    } else if (!text) {
+        text = number = json_to_string(value);
+    }
+    keyval_set(f.opts, option_name(f.kind, key, f.local), text);
+    return true;
+}
+
+/* A socket's "fd" is a number, or a name that getfd gave. */
+static bool resolve_fd(QmpCall *call, KeyVal *opts, GError **error)
+{
+    const char *name = keyval_has(opts, "fd") ? keyval_get(opts, "fd") : NULL;
+    g_autofree char *number = NULL;
+    int fd;
+
+    if (!name || g_ascii_isdigit(*name)) {
+        return true;
+    }
+    if (!call->monitor) {
+        return error_set(error, "fd '%s' needs a monitor that has it", name);
+    }
+    fd = monitor_get_fd(monitor_hub(call->monitor), name, error);
+    if (fd < 0) {
+        return false;
+    }
+    number = g_strdup_printf("%d", fd);
+    keyval_set(opts, "fd", number);
+    return true;
+}
+
+static KeyVal *options_of(QmpCall *call, const Json *args, const char **kind, GError **error)
+{
+    Json *backend = json_lookup(args, "backend");
+    KeyVal *opts = keyval_new();
+    Flattening f = { opts, json_lookup_string(backend, "type"), false };
+
+    *kind = f.kind;
+    json_dict_foreach(json_lookup(backend, "data"), flatten, &f);
+    if (!resolve_fd(call, opts, error)) {
+        keyval_free(opts);
+        return NULL;
+    }
+    return opts;
+}
+
+static QapiChardevReturn *made(const Chardev *chr)
+{
+    QapiChardevReturn *ret = g_new0(QapiChardevReturn, 1);
+
+    if (strcmp(chardev_kind(chr), "pty") == 0) {
+        ret->pty = g_strdup(chardev_filename(chr) + strlen("pty:"));
+    }
+    return ret;
+}
+
+bool qmp_chardev_add(QmpCall *call, const Json *args, QapiChardevReturn **ret, GError **error)
+{
+    const char *kind;
+    g_autoptr(KeyVal) opts = options_of(call, args, &kind, error);
+    Chardev *chr = opts ? chardev_new(kind, json_lookup_string(args, "id"), opts, error) : NULL;
+
+    *ret = chr ? made(chr) : NULL;
+    return chr != NULL;
+}
+
+bool qmp_chardev_change(QmpCall *call, const Json *args, QapiChardevReturn **ret, GError **error)
+{
+    const char *kind;
+    g_autoptr(KeyVal) opts = options_of(call, args, &kind, error);
+    Chardev *chr = opts ? chardev_change(json_lookup_string(args, "id"), kind, opts, error) : NULL;
+
+    *ret = chr ? made(chr) : NULL;
+    return chr != NULL;
 }
 
 bool qmp_chardev_remove(QmpCall *call, const QmpChardevRemoveArgs *args, GError **error)

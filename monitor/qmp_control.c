@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* QMP: commands about the monitor itself. */
 #include "base/error.h"
+#include "base/fdset.h"
 #include "monitor/monitor.h"
 #include "monitor/qmp_session.h"
 #include "qapi/qapi_commands.h"
@@ -66,6 +67,58 @@ bool qmp_getfd(QmpCall *call, const QmpGetfdArgs *args, GError **error)
         return error_set(error, "Parameter 'fdname' expects a name not starting with a digit");
     }
     monitor_keep_fd(monitor_hub(call->monitor), args->fdname, fd);
+    return true;
+}
+
+bool qmp_add_fd(QmpCall *call, const QmpAddFdArgs *args, QapiAddfdInfo **ret, GError **error)
+{
+    int fd;
+
+    if (args->has_fdset_id && args->fdset_id < 0) {
+        return error_set(error, "Parameter 'fdset-id' expects a non-negative value");
+    }
+    fd = call->monitor ? monitor_take_fd(call->monitor) : -1;
+    if (fd < 0) {
+        return error_set(error, "No file descriptor supplied via SCM_RIGHTS");
+    }
+    *ret = g_new0(QapiAddfdInfo, 1);
+    (*ret)->fd = fd;
+    (*ret)->fdset_id = fdset_add(args->has_fdset_id ? args->fdset_id : -1, fd, args->opaque);
+    return true;
+}
+
+bool qmp_remove_fd(QmpCall *call, const QmpRemoveFdArgs *args, GError **error)
+{
+    int fd = args->has_fd ? (int)CLAMP(args->fd, 0, G_MAXINT) : -1;
+    g_autofree char *which = args->has_fd ? g_strdup_printf(", fd:%" PRId64, args->fd)
+                                          : g_strdup("");
+
+    return fdset_remove(args->fdset_id, fd) ||
+           error_set(error, "File descriptor named 'fdset-id:%" PRId64 "%s' not found",
+                     args->fdset_id, which);
+}
+
+static void list_fd(int64_t id, int fd, const char *note, void *opaque)
+{
+    GPtrArray *sets = opaque;
+    QapiFdsetInfo *set = sets->len ? sets->pdata[sets->len - 1] : NULL;
+    QapiFdsetFdInfo *row = g_new0(QapiFdsetFdInfo, 1);
+
+    if (!set || set->fdset_id != id) {
+        set = g_new0(QapiFdsetInfo, 1);
+        set->fdset_id = id;
+        set->fds = qapi_list_new(&qapi_type_QapiFdsetFdInfo);
+        g_ptr_array_add(sets, set);
+    }
+    row->fd = fd;
+    row->opaque = g_strdup(note);
+    g_ptr_array_add(set->fds, row);
+}
+
+bool qmp_query_fdsets(QmpCall *call, GPtrArray **ret, GError **error)
+{
+    *ret = qapi_list_new(&qapi_type_QapiFdsetInfo);
+    fdset_foreach(list_fd, *ret);
     return true;
 }
 

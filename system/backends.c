@@ -10,6 +10,7 @@
 
 #include "accel/qtest/qtest.h"
 #include "base/error.h"
+#include "base/fdset.h"
 #include "base/log.h"
 #include "base/parse.h"
 #include "block/drive.h"
@@ -18,9 +19,11 @@
 #include "monitor/create.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- character devices ---- */
 
@@ -387,6 +390,39 @@ bool connect_display(System *sys, GError **error)
 }
 
 /* ---- other options that make something ---- */
+
+bool opt_add_fd(System *sys, const char *arg, GError **error)
+{
+    g_autoptr(KeyVal) kv = keyval_parse(arg, NULL, 0, error);
+    uint64_t fd, set;
+    const char *opaque;
+    int flags, copy;
+
+    if (!kv || !keyval_get_uint(kv, "fd", UINT64_MAX, INT_MAX, &fd, error) ||
+        !keyval_get_uint(kv, "set", UINT64_MAX, INT64_MAX, &set, error)) {
+        return false;
+    }
+    opaque = keyval_get(kv, "opaque");
+    if (!keyval_check_used(kv, "-add-fd", error)) {
+        return false;
+    }
+    if (fd == UINT64_MAX || set == UINT64_MAX) {
+        return error_set(error, "Parameter '%s' is missing", fd == UINT64_MAX ? "fd" : "set");
+    }
+    if (fd <= STDERR_FILENO) {
+        return error_set(error, "fd=%" PRIu64 " is a standard stream: expected 3 or more", fd);
+    }
+    flags = fcntl((int)fd, F_GETFD);
+    if (flags < 0 || flags & FD_CLOEXEC) {         /* our own descriptors are close-on-exec */
+        return error_set(error, "fd=%" PRIu64 " was not open when the emulator was started", fd);
+    }
+    copy = fcntl((int)fd, F_DUPFD_CLOEXEC, 0);
+    if (copy < 0) {
+        return error_set_errno(error, errno, "Cannot duplicate fd=%" PRIu64, fd);
+    }
+    fdset_add((int64_t)set, copy, opaque);
+    return true;
+}
 
 bool opt_debugcon(System *sys, const char *arg, GError **error)
 {

@@ -67,6 +67,7 @@ const OptionRow option_table[] = {
     { "readconfig", NULL, "file", "take options from a file", PHASE_CONFIG, opt_readconfig },
     { "nodefaults", NULL, NULL, "no devices but those asked for", PHASE_CONFIG, opt_nodefaults },
     { "no-user-config", "nouserconfig", NULL, "read no configuration files (there are none)", PHASE_CONFIG, opt_no_user_config },
+    { "add-fd", NULL, "fd=n,set=n[,opaque=text]", "open file descriptor n is in set n: files named /dev/fdset/n", PHASE_OBJECTS, opt_add_fd, "add-fd", "fd:number set:number opaque:string" },
     { "chardev", NULL, "backend,id=name[,prop=value...]", "a character device ('-chardev help' lists the back ends)", PHASE_OBJECTS, opt_chardev, "chardev", CHARDEV_PARAMS },
     { "serial", NULL, "chardev", "connect a serial port; repeat it for the next port", PHASE_CONFIG, opt_serial },
     { "parallel", NULL, "chardev", "connect a parallel port", PHASE_CONFIG, opt_parallel },
@@ -121,7 +122,7 @@ static const OptionRow *find_option(const char *word)
 
 /* What QEMU 7.2 takes and this program does not yet: told apart from misspellings. */
 static const char *const missing_options[] = {
-    "preconfig", "acpitable", "add-fd", "async-teardown", "audio", "audio-help",
+    "preconfig", "acpitable", "async-teardown", "audio", "audio-help",
     "audiodev", "chroot", "compat", "dfilter", "dtb", "enable-sync-profile", "fsdev",
     "gdb", "icount", "incoming", "iscsi", "k", "loadvm", "mtdblock", "netdev", "no-fd-bootchk", "numa", "only-migratable",
     "option-rom", "overcommit", "pflash", "plugin", "portrait", "rotate", "runas", "s",
