@@ -275,6 +275,32 @@ class Guest:
         for char in text:
             self.key(*key_codes(char))
 
+    def move(self, dx, dy):
+        """Move the mouse by so many counts."""
+        self.qmp('input-send-event', events=[
+            {'type': 'rel', 'data': {'axis': axis, 'value': value}}
+            for axis, value in (('x', dx), ('y', dy))])
+
+    def button(self, name):
+        """Click a mouse button."""
+        for down in (True, False):
+            self.qmp('input-send-event', events=[{'type': 'btn',
+                                                  'data': {'button': name, 'down': down}}])
+            select.select([], [], [], 0.1)
+
+    def wait_until(self, condition, what, timeout=None):
+        """Wait until CONDITION() is true; gives what it returned."""
+        end = time.monotonic() + (timeout or self.timeout)
+        while True:
+            value = condition()
+            if value:
+                return value
+            if time.monotonic() > end:
+                raise GuestError(f'no {what} within {timeout or self.timeout} s')
+            if self.process.poll() is not None:
+                self._ended('the guest ended')
+            select.select([], [], [], 0.5)
+
     def read_memory(self, address, size):
         path = os.path.join(self.folder, 'memory')
         self.qmp('pmemsave', val=address, size=size, filename=path)
@@ -328,14 +354,8 @@ class Guest:
 
     def wait_display(self, width, height, timeout=None):
         """Wait until the display has that size in pixels."""
-        end = time.monotonic() + (timeout or self.timeout)
-        while True:
-            seen = self.screendump()[:2]
-            if seen == (width, height):
-                return
-            if time.monotonic() > end:
-                raise GuestError(f'the display has {seen[0]}x{seen[1]}, not {width}x{height}')
-            select.select([], [], [], 0.5)
+        self.wait_until(lambda: self.screendump()[:2] == (width, height),
+                        f'display of {width}x{height}', timeout)
 
     # -------- the end --------
 
