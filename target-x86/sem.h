@@ -29,6 +29,12 @@ static inline void cc_set(X86Cpu *cpu, uint32_t mask, uint32_t bits)
     cpu->cc = (cpu->cc & ~mask) | bits;
 }
 
+/* How many elements a repeated instruction does at once, MOST at most; one when single-stepping. */
+static inline unsigned x86_rep_most(const X86Cpu *cpu, unsigned most)
+{
+    return cpu->mode & MODE_TF ? 1 : most;
+}
+
 /* sem_branch.c: check a near branch target (#GP(0)) and cut it to the operand size. */
 uint64_t x86_branch_target(X86Cpu *cpu, uint64_t target, unsigned op_size);
 

@@ -54,7 +54,7 @@ static void transfer(X86Cpu *cpu, const Insn *insn, unsigned size,
         return;
     }
     count = cpu->gpr[R_RCX] & size_mask(insn->addr_size);
-    for (unsigned done = 0; count && done < CHUNK; done++) {
+    for (unsigned done = 0, most = x86_rep_most(cpu, CHUNK); count && done < most; done++) {
         element(cpu, insn);
         x86_set_gpr(cpu, R_RCX, --count, insn->addr_size);
         if (G_UNLIKELY(cpu->stop || cpu->debug_hits)) {

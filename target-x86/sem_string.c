@@ -4,6 +4,7 @@
  *
  * A repeated instruction works in chunks of at most one page or CHUNK elements; after a chunk
  * with iterations left it sets next_rip back to itself, so that interrupts and kicks get in.
+ * When single-stepping a chunk is one element: the trap comes after each [SDM3B 17.3.1.4].
  * Registers are committed after each element or host-copied run: faults are precise.
  * Locking: none.
  */
@@ -97,11 +98,11 @@ static void repeat(X86Cpu *cpu, const Insn *insn, void (*element)(X86Cpu *cpu, c
 {
     uint64_t count = count_left(cpu, insn);
 
-    for (unsigned done = 0; count && done < CHUNK; done++) {
+    for (unsigned done = 0, most = x86_rep_most(cpu, CHUNK); count && done < most; done++) {
         element(cpu, insn);
         set_count(cpu, insn, --count);
         if (G_UNLIKELY(cpu->stop)) {
-            break;              /* the store hit decoded code */
+            break;              /* the store hit decoded code, or a breakpoint */
         }
     }
     if (count) {
@@ -144,7 +145,7 @@ void sem_movs(X86Cpu *cpu, const Insn *insn)
     if (!count) {
         return;
     }
-    if ((cpu->eflags & FLAG_DF) ||
+    if ((cpu->eflags & FLAG_DF) || (cpu->mode & MODE_TF) ||
         !(n = run_at(cpu, insn, insn->seg, R_RSI, size, X86_READ, &src)) ||
         !(m = run_at(cpu, insn, es_of(cpu, insn), R_RDI, size, X86_WRITE, &dst))) {
         repeat(cpu, insn, movs_element);
@@ -194,7 +195,7 @@ void sem_stos(X86Cpu *cpu, const Insn *insn)
     if (!count) {
         return;
     }
-    if ((cpu->eflags & FLAG_DF) ||
+    if ((cpu->eflags & FLAG_DF) || (cpu->mode & MODE_TF) ||
         !(n = run_at(cpu, insn, es_of(cpu, insn), R_RDI, size, X86_WRITE, &dst))) {
         repeat(cpu, insn, stos_element);
         return;
@@ -264,8 +265,8 @@ static void repeat_compare(X86Cpu *cpu, const Insn *insn,
     uint32_t go_on = insn->prefixes & INSN_F3 ? CC_Z : 0;
     uint64_t count = count_left(cpu, insn);
 
-    for (unsigned done = 0; count; done++) {
-        if (done == CHUNK) {
+    for (unsigned done = 0, most = x86_rep_most(cpu, CHUNK); count; done++) {
+        if (done == most || G_UNLIKELY(cpu->stop)) {
             cpu->next_rip = cpu->rip;
             return;
         }

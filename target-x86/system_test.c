@@ -488,6 +488,29 @@ static void test_data_breakpoint_traps_after(void)
     g_assert_cmphex(get64(b, b->cpu->gpr[R_RSP]), ==, CODE + 14);
 }
 
+/* A trap after each element of a repeated instruction, and not before the next one. */
+static void test_single_step_stops_in_rep(void)
+{
+    static const uint8_t opcodes[] = { 0xa4, 0xaa, 0xac, 0xa6, 0xae };    /* movs stos lods cmps scas */
+
+    for (unsigned i = 0; i < sizeof(opcodes); i++) {
+        g_autoptr(X86Bench) b = x86_bench_new();
+
+        x86_bench_start_real(b, 0x1000);
+        put32(b, VEC_DB * 4, 0x2000);
+        /* mov cx,3; mov di,4000; push 100; popf; rep ..; nop; push 2; popf; hlt */
+        CODE_AT(b, 0x1000, "\xb9\x03\x00\xbf\x00\x40\x68\x00\x01\x9d\xf3\x90\x90\x68\x02\x00\x9d\xf4");
+        b->ram[0x100b] = opcodes[i];
+        /* inc word [3000]; mov bx,[3000]; shl bx,1; mov [bx+3000],cx; iret */
+        CODE_AT(b, 0x2000, "\xff\x06\x00\x30\x8b\x1e\x00\x30\xd1\xe3\x89\x8f\x00\x30\xcf");
+        g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+        g_assert_cmpint(b->ram[0x3000], ==, 6);          /* 3 elements, nop, push, popf */
+        for (unsigned trap = 1; trap <= 6; trap++) {
+            g_assert_cmpint(b->ram[0x3000 + 2 * trap], ==, trap < 3 ? 3 - trap : 0);
+        }
+    }
+}
+
 static void test_control_register_checks(void)
 {
     static const struct { const char *code; } rows[] = {
@@ -672,6 +695,7 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/system/long/ist", test_ist_and_aligned_frame);
     g_test_add_func("/x86/system/long/double-fault", test_page_fault_in_delivery_is_double);
     g_test_add_func("/x86/system/long/watch", test_data_breakpoint_traps_after);
+    g_test_add_func("/x86/system/debug/step-in-rep", test_single_step_stops_in_rep);
     g_test_add_func("/x86/system/long/cr-checks", test_control_register_checks);
     g_test_add_func("/x86/system/msr", test_msr_rules);
     g_test_add_func("/x86/system/smm/64", test_smm_64);
