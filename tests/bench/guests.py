@@ -20,24 +20,12 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 for folder in ('tests/boot', 'scripts'):
     sys.path.insert(0, os.path.join(ROOT, folder))
 import default_guest  # noqa: E402
+import initrd  # noqa: E402
 from guest import QUIET, Guest, GuestError  # noqa: E402,F401
 
-# Words of the kernel's command line that it does not know reach init as environment.
-INIT = '''#!/bin/busybox sh
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C BENCH=/bench DATA=/data
-/bin/busybox mount -t proc proc /proc
-read up rest </proc/uptime
-echo "bench: init at $up"
-/bin/busybox mount -t devtmpfs dev /dev
-/bin/busybox mount -t tmpfs tmp /tmp
-cd /tmp
-/bin/busybox sh /commands
-echo "bench: status $?"
-read up rest </proc/uptime
-echo "bench: end at $up"
-while :; do /bin/busybox sleep 1000; done
-'''
-COMMANDS = '$BENCH -t $MS ${ONLY:+-k $ONLY}\n'
+# Where things are in the guest; the native run sets the same names.
+PLACES = 'export BENCH=/bench DATA=/data\n'
+MEASURE = '$BENCH -t $MS ${ONLY:+-k $ONLY}\n'
 
 LINE = re.compile(r'^(\S+) (\S+) ([\d.]+|absent) ([0-9a-f]{16}|-)\r?$', re.M)
 # A guest that runs that much slower or faster than its own clock says is told of.
@@ -58,9 +46,8 @@ class Result:
     def take(self, text):
         for name, kind, ns, checksum in LINE.findall(text):
             self.kernels[name] = (kind, None if ns == 'absent' else float(ns), checksum)
-        for line in re.findall(r'^bench: .*$', text, re.M):
-            if not re.match(r'bench: (init at|end at|status 0)', line):
-                self.complaints.append(line.strip())
+        for line in re.findall(r'^(?:bench: |initrd: status [^0]).*$', text, re.M):
+            self.complaints.append(line.strip())
 
 
 def resident_kib(pid, ram_mib):
@@ -79,48 +66,18 @@ def resident_kib(pid, ram_mib):
 class Image:
     """A kernel and an initrd made of busybox, the benchmark, and more files."""
 
-    def __init__(self, build, name='bench', commands=COMMANDS, files=(), ram_mib=512):
-        self.build = build
+    def __init__(self, build, name='bench', commands=MEASURE, files=(), ram_mib=512):
         self.commands = commands
-        self.files = list(files)     # (name in the guest, path here): more than busybox and bench
-        self.data = os.path.join(build, 'guest', name)     # what is /data in the guest
         self.ram_mib = ram_mib
-        self.kernel = os.path.join(default_guest.prepare(build), 'iso', 'boot', 'vmlinuz')
+        self.kernel = initrd.kernel(build)
         self.bench = os.path.join(build, 'tests', 'bench', 'guest', 'bench')
+        self.data = os.path.join(build, 'guest', name)     # what is /data in the guest
         if not os.path.exists(self.bench):
             sys.exit(f'{self.bench} is not built: a static C library is needed (libc6-dev)')
-        self.initrd = os.path.join(build, 'guest', f'{name}.cpio')
-        self._make()
-
-    def _make(self):
-        files = [('bin/busybox', default_guest.find_busybox()), ('bench', self.bench)] + self.files
-        if os.path.isdir(self.data):
-            files += [(f'data/{n}', os.path.join(self.data, n)) for n in sorted(os.listdir(self.data))]
-        mark = default_guest.fingerprint(__file__, *(path for _, path in files)) + self.commands
-        stamp = self.initrd + '.stamp'
-        if os.path.exists(stamp) and os.path.exists(self.initrd):
-            with open(stamp, encoding='utf-8') as f:
-                if f.read() == mark:
-                    return
-        with open(self.initrd + '.new', 'wb') as out:
-            entry = default_guest.cpio_entry
-            folders = {'bin', 'dev', 'proc', 'sys', 'tmp', 'root'}
-            for name, _ in files:
-                parts = name.split('/')[:-1]
-                folders |= {'/'.join(parts[:i + 1]) for i in range(len(parts))}
-            for name in sorted(folders):
-                entry(out, name, 0o040755)
-            entry(out, 'dev/console', 0o020600, rdev=(5, 1))
-            entry(out, 'init', 0o100755, INIT.encode())
-            entry(out, 'commands', 0o100644, self.commands.encode())
-            entry(out, 'bin/sh', 0o120777, b'busybox')
-            for name, path in files:
-                with open(path, 'rb') as f:
-                    entry(out, name, 0o100755, f.read())
-            entry(out, 'TRAILER!!!', 0)
-        os.rename(self.initrd + '.new', self.initrd)
-        with open(stamp, 'w', encoding='utf-8') as f:
-            f.write(mark)
+        data = sorted(os.listdir(self.data)) if os.path.isdir(self.data) else []
+        self.initrd = initrd.make(build, name, PLACES + commands,
+                                  [('bench', self.bench), *files,
+                                   *((f'data/{n}', os.path.join(self.data, n)) for n in data)])
 
 
 class Native:
@@ -154,11 +111,11 @@ class Emulator:
                    paused=True) as guest:
             begin = time.monotonic()
             guest.qmp('cont')
-            result.init_uptime = float(guest.wait_serial(r'bench: init at ([\d.]+)\s', limit).group(1))
+            result.init_uptime = float(guest.wait_serial(r'initrd: init at ([\d.]+)\s', limit).group(1))
             at_init = time.monotonic()
             result.init_wall = at_init - begin
             try:
-                end = float(guest.wait_serial(r'bench: end at ([\d.]+)\s', limit).group(1))
+                end = float(guest.wait_serial(r'initrd: end at ([\d.]+)\s', limit).group(1))
                 inside, outside = end - result.init_uptime, time.monotonic() - at_init
                 if abs(inside - outside) > max(1, outside * CLOCK_TOLERANCE):
                     result.complaints.append(f'the guest counted {inside:.1f} s, the host {outside:.1f} s')

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT
+"""An initrd that runs a script, made of busybox and files of this machine.
+
+    path = initrd.make(build, 'bench', 'echo hello\\n', [('bin/tool', '/usr/bin/tool')])
+
+Its init mounts /proc, /dev and /tmp, prints "initrd: init at UPTIME", runs the script in /tmp, and prints
+"initrd: status N" and "initrd: end at UPTIME".  Words NAME=VALUE of the kernel's command line that the
+kernel does not know are the script's environment.  The archive is kept in the build folder until
+one of its sources changes.
+"""
+import os
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, 'scripts'))
+import default_guest  # noqa: E402
+
+INIT = '''#!/bin/busybox sh
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C
+/bin/busybox mount -t proc proc /proc
+read up rest </proc/uptime
+echo "initrd: init at $up"
+/bin/busybox mount -t devtmpfs dev /dev
+/bin/busybox mount -t tmpfs tmp /tmp
+cd /tmp
+/bin/busybox sh /script
+echo "initrd: status $?"
+read up rest </proc/uptime
+echo "initrd: end at $up"
+while :; do /bin/busybox sleep 1000; done
+'''
+
+
+def write(path, script, files):
+    """The archive at PATH; FILES are pairs of a name in it and a path here."""
+    entry = default_guest.cpio_entry
+    folders = {'bin', 'dev', 'proc', 'sys', 'tmp', 'root'}
+    for name, _ in files:
+        parts = name.split('/')[:-1]
+        folders |= {'/'.join(parts[:i + 1]) for i in range(len(parts))}
+    with open(path, 'wb') as out:
+        for name in sorted(folders):
+            entry(out, name, 0o040755)
+        entry(out, 'dev/console', 0o020600, rdev=(5, 1))
+        entry(out, 'init', 0o100755, INIT.encode())
+        entry(out, 'script', 0o100644, script.encode())
+        entry(out, 'bin/sh', 0o120777, b'busybox')
+        for name, source in files:
+            with open(source, 'rb') as f:
+                entry(out, name, 0o100755, f.read())
+        entry(out, 'TRAILER!!!', 0)
+
+
+def make(build, name, script, files):
+    """BUILD/guest/NAME.cpio, made when it is not there or old."""
+    files = [('bin/busybox', default_guest.find_busybox()), *files]
+    path = os.path.join(build, 'guest', f'{name}.cpio')
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    mark = default_guest.fingerprint(__file__, *(source for _, source in files)) + script
+    stamp = path + '.stamp'
+    if os.path.exists(stamp) and os.path.exists(path):
+        with open(stamp, encoding='utf-8') as f:
+            if f.read() == mark:
+                return path
+    write(path + '.new', script, files)
+    os.rename(path + '.new', path)
+    with open(stamp, 'w', encoding='utf-8') as f:
+        f.write(mark)
+    return path
+
+
+def kernel(build):
+    """Debian's kernel, as the default guest has it."""
+    return os.path.join(default_guest.prepare(build), 'iso', 'boot', 'vmlinuz')
