@@ -612,36 +612,9 @@ bool blk_flush_all(GError **error)
 
 static Json *query_inserted(BlockBackend *blk, BlockNode *node)
 {
-    Json *ins = json_new_dict(), *cache = json_new_dict(), *image;
-    int depth = 0;
-    static const char *const detect[] = { "off", "on", "unmap" };
-    static const char *const zero_keys[] = { "bps", "bps_rd", "bps_wr", "iops", "iops_rd",
-                                             "iops_wr", "write_threshold" };
+    Json *ins = node_query(node, false), *cache = json_lookup(ins, "cache");
 
-    json_set(ins, "file", json_new_string(node->filename));
-    json_set(ins, "node-name", json_new_string(node->name));
-    json_set(ins, "ro", json_new_bool(node->read_only));
-    json_set(ins, "drv", json_new_string(node->type->name));
-    if (node->backing_file && node->backing) {
-        json_set(ins, "backing_file", json_new_string(node->backing->node->filename));
-    }
-    for (BlockNode *n = node_chain_next(node); n; n = node_chain_next(n)) {
-        depth++;
-    }
-    json_set(ins, "backing_file_depth", json_new_int(depth));
-    json_set(ins, "encrypted", json_new_bool(node->encrypted));
-    json_set(ins, "detect_zeroes", json_new_string(detect[node->detect_zeroes]));
-    for (unsigned i = 0; i < ARRAY_LEN(zero_keys); i++) {
-        json_set(ins, zero_keys[i], json_new_int(0));
-    }
     json_set(cache, "writeback", json_new_bool(blk->write_cache));
-    json_set(cache, "direct", json_new_bool(node->direct));
-    json_set(cache, "no-flush", json_new_bool(node->no_flush));
-    json_set(ins, "cache", cache);
-    image = node_image_info(node, NULL);
-    if (image) {
-        json_set(ins, "image", image);
-    }
     return ins;
 }
 

@@ -24,6 +24,31 @@ DirtyBitmap *dirty_bitmap_find(BlockNode *node, const char *name)
     return NULL;
 }
 
+DirtyBitmap *dirty_bitmap_new(uint64_t length, uint32_t granularity)
+{
+    DirtyBitmap *b = g_new0(DirtyBitmap, 1);
+
+    b->granularity = granularity;
+    b->length = length;
+    b->enabled = true;
+    b->bits = g_try_new0(uint64_t, bitmap_bits(b) / 64 + 1);
+    if (!b->bits) {
+        g_free(b);
+        return NULL;
+    }
+    return b;
+}
+
+void dirty_bitmap_free(DirtyBitmap *b)
+{
+    if (!b) {
+        return;
+    }
+    g_free(b->name);
+    g_free(b->bits);
+    g_free(b);
+}
+
 DirtyBitmap *dirty_bitmap_add(BlockNode *node, const char *name, uint32_t granularity,
                               GError **error)
 {
@@ -47,39 +72,26 @@ DirtyBitmap *dirty_bitmap_add(BlockNode *node, const char *name, uint32_t granul
         error_set(error, "Bitmap already exists: %s", name);
         return NULL;
     }
-    b = g_new0(DirtyBitmap, 1);
-    b->name = g_strdup(name);
-    b->granularity = granularity;
-    b->length = node->length;
-    b->enabled = true;
-    b->bits = g_try_new0(uint64_t, bitmap_bits(b) / 64 + 1);
-    if (!b->bits) {
+    b = dirty_bitmap_new(node->length, granularity);
+    if (!b) {
         error_set(error, "Not enough memory for bitmap '%s'", name);
-        g_free(b->name);
-        g_free(b);
         return NULL;
     }
+    b->name = g_strdup(name);
     g_ptr_array_add(node->bitmaps, b);
     return b;
-}
-
-static void bitmap_free(DirtyBitmap *b)
-{
-    g_free(b->name);
-    g_free(b->bits);
-    g_free(b);
 }
 
 void dirty_bitmap_remove(BlockNode *node, DirtyBitmap *bitmap)
 {
     g_ptr_array_remove(node->bitmaps, bitmap);
-    bitmap_free(bitmap);
+    dirty_bitmap_free(bitmap);
 }
 
 void dirty_bitmaps_free(BlockNode *node)
 {
     for (unsigned i = 0; i < node->bitmaps->len; i++) {
-        bitmap_free(node->bitmaps->pdata[i]);
+        dirty_bitmap_free(node->bitmaps->pdata[i]);
     }
     g_ptr_array_set_size(node->bitmaps, 0);
 }
@@ -105,6 +117,20 @@ void dirty_bitmap_set(DirtyBitmap *b, uint64_t offset, uint64_t bytes)
 
         b->dirty += !(b->bits[i / 64] & bit);
         b->bits[i / 64] |= bit;
+    }
+}
+
+void dirty_bitmap_reset(DirtyBitmap *b, uint64_t offset, uint64_t bytes)
+{
+    uint64_t end = offset >= b->length ? offset : MIN(offset + bytes, b->length);
+    uint64_t first = div_round_up(offset, b->granularity);
+    uint64_t last = end == b->length ? bitmap_bits(b) : end / b->granularity;
+
+    for (uint64_t i = first; i < last; i++) {
+        uint64_t bit = BIT64(i % 64);
+
+        b->dirty -= !!(b->bits[i / 64] & bit);
+        b->bits[i / 64] &= ~bit;
     }
 }
 
@@ -152,6 +178,17 @@ bool dirty_bitmap_merge(DirtyBitmap *to, const DirtyBitmap *from, GError **error
         at = start + bytes;
     }
     return true;
+}
+
+bool bitmap_check_usable(const DirtyBitmap *b, GError **error)
+{
+    if (b->busy) {
+        return error_set(error, "Bitmap '%s' is currently in use by another operation and cannot "
+                         "be used", b->name);
+    }
+    return !b->inconsistent ||
+           error_set(error, "Bitmap '%s' is inconsistent and cannot be used; try "
+                     "block-dirty-bitmap-remove to delete this bitmap from disk", b->name);
 }
 
 void dirty_bitmaps_set(BlockNode *node, uint64_t offset, uint64_t bytes)

@@ -20,14 +20,22 @@ typedef struct DirtyBitmap {
 DirtyBitmap *dirty_bitmap_add(BlockNode *node, const char *name, uint32_t granularity,
                               GError **error);
 DirtyBitmap *dirty_bitmap_find(BlockNode *node, const char *name);
+/* One that belongs to nobody's node; NULL when memory is short. */
+DirtyBitmap *dirty_bitmap_new(uint64_t length, uint32_t granularity);
+void dirty_bitmap_free(DirtyBitmap *bitmap);
 void dirty_bitmap_remove(BlockNode *node, DirtyBitmap *bitmap);
 void dirty_bitmap_clear(DirtyBitmap *bitmap);
 void dirty_bitmap_set(DirtyBitmap *bitmap, uint64_t offset, uint64_t bytes);
+/* The granules that lie within the range as a whole. */
+void dirty_bitmap_reset(DirtyBitmap *bitmap, uint64_t offset, uint64_t bytes);
 bool dirty_bitmap_get(const DirtyBitmap *bitmap, uint64_t offset);
 /* Next dirty run at or after OFFSET; false when there is none. */
 bool dirty_bitmap_next(const DirtyBitmap *bitmap, uint64_t offset, uint64_t *start,
                        uint64_t *bytes);
 bool dirty_bitmap_merge(DirtyBitmap *to, const DirtyBitmap *from, GError **error);
+
+/* Nobody else uses it, and its content means something. */
+bool bitmap_check_usable(const DirtyBitmap *bitmap, GError **error);
 
 /* Hooks of io.c. */
 void dirty_bitmaps_set(BlockNode *node, uint64_t offset, uint64_t bytes);

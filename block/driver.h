@@ -67,6 +67,7 @@ struct BlockNode {
     GPtrArray *bitmaps;        /* of DirtyBitmap */
     uint64_t write_gen;        /* bumped by each completed write */
     uint64_t wr_highest;
+    NodeOpts *options;         /* as opened, flat */
 };
 
 struct NodeType {
@@ -74,6 +75,7 @@ struct NodeType {
     const char *prefixes;      /* protocols: "file", "nbd,nbd+unix": filename scheme(s) */
     size_t state_size;
     bool is_protocol, is_filter, has_backing, has_variable_length, no_file;
+    bool internal;             /* made by jobs only */
     bool zero_init;            /* a fresh image reads as zeroes */
     /* 0..100 how surely HEAD is ours. */
     int (*probe)(const uint8_t *head, size_t len, const char *filename);
@@ -146,10 +148,15 @@ BlockChild *node_open_child(BlockNode *node, const char *name, const char *filen
 BlockChild *node_attach_child(BlockNode *node, BlockNode *child, const char *name,
                               GError **error);
 void node_detach_child(BlockNode *node, BlockChild *child);
+/* Is it the child of another node? */
+bool graph_has_parent_node(const BlockNode *node);
+/* Opens the backing file that the header names, where that was left out. */
+bool node_open_backing(BlockNode *node, GError **error);
 /* Recomputes what NODE needs from its children (after read_only or perm changed). */
 bool node_refresh_perms(BlockNode *node, GError **error);
 
-/* Creates FILENAME by its protocol, LENGTH bytes long, and opens it for writing. */
+/* Creates FILENAME by its protocol, LENGTH bytes long, and opens it for writing; "node:NAME" is
+ * an open node instead (blockdev-create). */
 BlockNode *image_create_file(const char *filename, uint64_t length, GError **error);
 /* The same, and lets WRITE fill it. */
 bool image_write_new(const char *filename, bool (*write)(BlockNode *file, const void *args,

@@ -14,6 +14,7 @@
 #include "block/graph_int.h"
 
 #include "block/bitmap.h"
+#include "block/job.h"
 
 GPtrArray *graph_nodes;             /* the process has one graph; QMP names are global to it */
 static unsigned anonymous_nodes;
@@ -263,6 +264,7 @@ void node_unref(BlockNode *node)
     g_free(node->filename);
     g_free(node->backing_file);
     g_free(node->backing_format);
+    node_opts_free(node->options);
     g_free(node);
 }
 
@@ -271,7 +273,7 @@ void node_unref(BlockNode *node)
 bool node_add(NodeOpts *opts, GError **error)
 {
     BlockNode *node;
-    bool read_only = false;
+    const NodeType *type;
 
     if (!node_opts_get(opts, "node-name")) {
         return error_set(error, "'node-name' must be specified for the root node");
@@ -279,7 +281,10 @@ bool node_add(NodeOpts *opts, GError **error)
     if (!node_opts_get(opts, "driver")) {
         return error_set(error, "Parameter 'driver' is missing");
     }
-    (void)read_only;
+    type = node_type_find(node_opts_get(opts, "driver"));
+    if (type && type->internal) {
+        return error_set(error, "Driver '%s' is for internal use only", type->name);
+    }
     node = node_open(NULL, opts, NODE_OPEN_RDWR, error);
     if (!node) {
         return false;
@@ -297,6 +302,18 @@ bool node_del(const char *name, GError **error)
     }
     if (!node->monitor_owned) {
         return error_set(error, "Node %s is not owned by the monitor", name);
+    }
+    if (!job_check_free(node, error)) {
+        return false;
+    }
+    if (graph_has_parent_node(node)) {
+        const BlockChild *edge = NULL;
+
+        for (unsigned i = 0; i < node->parents->len && (!edge || !edge->parent); i++) {
+            edge = node->parents->pdata[i];
+        }
+        return error_set(error, "Node '%s' is busy: node is used as '%s' of '%s'", name,
+                         edge->name, edge->parent->name);
     }
     if (node->refs > 1) {
         return error_set(error, "Block device %s is in use", name);

@@ -53,6 +53,8 @@ bool node_opts_add_keyval(NodeOpts *opts, const char *text, const char *implied,
 
 /* ---- nodes ---- */
 
+typedef struct BlockChild BlockChild;         /* an edge */
+
 enum {
     NODE_OPEN_RDWR = 1 << 0,
     NODE_OPEN_NO_BACKING = 1 << 1,    /* do not open the backing file */
@@ -135,6 +137,10 @@ BlockNode *node_insert_filter(BlockNode *node, NodeOpts *opts, GError **error);
 bool node_remove_filter(BlockNode *filter, GError **error);
 /* Reopens the files below too, where they may be (auto-read-only, or not the monitor's). */
 bool node_set_read_only(BlockNode *node, bool read_only, GError **error);
+/* Another node at the end of an edge between nodes. */
+bool node_change_child(BlockChild *edge, BlockNode *to, GError **error);
+/* blockdev-reopen: all of them, each named by its "node-name", or none. */
+bool node_reopen(NodeOpts *const *opts, unsigned count, GError **error);
 /* A filter that nobody uses any more lets go of what is below. */
 void node_drop_children(BlockNode *node);
 
@@ -142,11 +148,12 @@ void node_drop_children(BlockNode *node);
 void node_drained_begin(BlockNode *node);
 void node_drained_end(BlockNode *node);
 void node_drain_all(void);
+void node_drain_all_begin(void);
+void node_drain_all_end(void);
 bool node_flush_all(GError **error);
 
 /* ---- edges ---- */
 
-typedef struct BlockChild BlockChild;
 typedef struct ChildHooks {
     void (*resized)(void *opaque);
     /* Between the two, send no requests; busy: some are still under way. */
@@ -174,6 +181,9 @@ const char *format_create_help(const char *format);
 
 /* Json of "info": virtual-size, actual-size, format-specific, ... as ImageInfo. */
 Json *node_image_info(BlockNode *node, GError **error);
+
+/* BlockDeviceInfo of query-named-block-nodes; FLAT leaves the backing images out. */
+Json *node_query(BlockNode *node, bool flat);
 
 typedef struct SnapshotInfo {
     char *id, *name;

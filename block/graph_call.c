@@ -217,12 +217,35 @@ bool format_measure(const char *format, NodeOpts *opts, BlockNode *source, uint6
 
 /* ---- creating ---- */
 
+/* An open node as the file of a new image. */
+static BlockNode *empty_node(const char *name, uint64_t length, GError **error)
+{
+    BlockNode *node = node_by_name(name);
+    BlockChild *edge;
+    bool ok;
+
+    if (!node) {
+        error_set(error, "Cannot find device='' nor node-name='%s'", name);
+        return NULL;
+    }
+    edge = node_attach_root(node, "create", BLK_PERM_WRITE | BLK_PERM_RESIZE,
+                            BLK_PERM_ALL & ~(uint32_t)(BLK_PERM_WRITE | BLK_PERM_RESIZE), NULL,
+                            NULL, error);
+    ok = edge && node_truncate(node, 0, NULL, error) && node_truncate(node, length, NULL, error);
+    node_detach_root(edge);
+    return ok ? node_ref(node) : NULL;
+}
+
 BlockNode *image_create_file(const char *filename, uint64_t length, GError **error)
 {
-    const NodeType *type = node_type_for_filename(filename, error);
+    bool is_node = g_str_has_prefix(filename, "node:");
+    const NodeType *type = is_node ? NULL : node_type_for_filename(filename, error);
     g_autoptr(NodeOpts) opts = node_opts_new();
     g_autofree char *size = g_strdup_printf("%" PRIu64, length);
 
+    if (is_node) {
+        return empty_node(filename + 5, length, error);
+    }
     if (!type) {
         return NULL;
     }

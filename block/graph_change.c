@@ -11,9 +11,11 @@
 
 /* ---- draining ---- */
 
+static unsigned all_quiesced;          /* who drains the whole graph */
+
 static bool below_is_quiesced(const BlockNode *node)
 {
-    if (node->quiesced) {
+    if (node->quiesced || all_quiesced) {
         return true;
     }
     for (unsigned i = 0; i < node->children->len; i++) {
@@ -112,6 +114,30 @@ void node_drain_all(void)
     EVENT_LOOP_WAIT_WHILE(event_loop_current(), any_in_flight());
 }
 
+static bool anything_busy(void)
+{
+    for (unsigned i = 0; graph_nodes && i < graph_nodes->len; i++) {
+        if (above_is_busy(graph_nodes->pdata[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void node_drain_all_begin(void)
+{
+    all_quiesced++;
+    graph_sync_drain();
+    EVENT_LOOP_WAIT_WHILE(event_loop_main(), anything_busy());
+}
+
+void node_drain_all_end(void)
+{
+    g_assert(all_quiesced > 0);
+    all_quiesced--;
+    graph_sync_drain();
+}
+
 bool node_flush_all(GError **error)
 {
     bool ok = true;
@@ -163,6 +189,16 @@ BlockNode *node_chain_overlay(BlockNode *top, BlockNode *node)
         }
     }
     return NULL;
+}
+
+bool graph_has_parent_node(const BlockNode *node)
+{
+    for (unsigned i = 0; i < node->parents->len; i++) {
+        if (((const BlockChild *)node->parents->pdata[i])->parent) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* ---- changing edges ---- */
@@ -221,6 +257,30 @@ bool node_set_backing(BlockNode *node, BlockNode *backing, GError **error)
     }
     graph_sync_drain();
     node_drained_end(node);
+    return ok;
+}
+
+bool node_change_child(BlockChild *edge, BlockNode *to, GError **error)
+{
+    BlockNode *from = edge->node, *parent = edge->parent;
+    BlockNode *all[3] = { parent, from, to };
+    bool ok;
+
+    if (graph_reaches(to, parent)) {
+        return error_set(error, "Making '%s' a child of '%s' would create a cycle", to->name,
+                         parent->name);
+    }
+    node_ref(from);
+    node_drained_begin(parent);
+    graph_edge_move(edge, to);
+    ok = graph_refresh(all, 3, error);
+    if (!ok) {
+        graph_edge_move(edge, from);
+        graph_refresh(all, 3, NULL);
+    }
+    graph_sync_drain();
+    node_drained_end(parent);
+    node_unref(from);
     return ok;
 }
 
@@ -318,111 +378,4 @@ void node_drop_children(BlockNode *node)
         forget_child(node, edge);
         node_detach_child(node, edge);
     }
-}
-
-/* ---- reopening ---- */
-
-typedef struct Reopen {
-    BlockNode *node;
-    bool read_only, ok;
-    GError **error;
-} Reopen;
-
-static void co_reopen(void *opaque)
-{
-    Reopen *r = opaque;
-
-    r->ok = r->node->type->reopen(r->node, r->read_only, r->error);
-}
-
-static bool reopen_type(BlockNode *node, bool read_only, GError **error)
-{
-    Reopen r = { node, read_only, true, error };
-
-    if (node->type->reopen) {
-        coroutine_run_sync(node->loop, co_reopen, &r);
-    }
-    return r.ok;
-}
-
-static bool may_follow(const BlockNode *child)
-{
-    return (child->flags & NODE_OPEN_AUTO_RO) || !child->monitor_owned;
-}
-
-/* The files below, before NODE becomes writable or after it ceased to be. */
-static bool children_follow(BlockNode *node, bool read_only, GError **error)
-{
-    for (unsigned i = 0; i < node->children->len; i++) {
-        BlockChild *edge = node->children->pdata[i];
-        BlockNode *child = edge->node;
-
-        if (edge == node->backing || child->read_only == read_only) {
-            continue;
-        }
-        if (!may_follow(child)) {
-            if (read_only) {
-                continue;
-            }
-            return error_set(error, "Block node '%s' below '%s' is read-only", child->name,
-                             node->name);
-        }
-        /* Others may still write there. */
-        if (!node_set_read_only(child, read_only, read_only ? NULL : error) && !read_only) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool become_writable(BlockNode *node, GError **error)
-{
-    if (!children_follow(node, false, error)) {
-        return false;
-    }
-    node->read_only = false;
-    if (graph_refresh_one(node, error) && reopen_type(node, false, error)) {
-        node->flags |= NODE_OPEN_RDWR;
-        return true;
-    }
-    node->read_only = true;
-    graph_refresh_one(node, NULL);
-    children_follow(node, true, NULL);
-    return false;
-}
-
-static bool become_read_only(BlockNode *node, GError **error)
-{
-    int ret = 0;
-
-    if (node->perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED | BLK_PERM_RESIZE)) {
-        return error_set(error, "Cannot make block node '%s' read-only: it is being written to",
-                         node->name);
-    }
-    if (node->dirty_since_flush && !node->no_flush) {
-        ret = node_flush(node);
-    }
-    if (ret < 0) {
-        return error_set_errno(error, -ret, "Could not flush '%s'", node->name);
-    }
-    if (!reopen_type(node, true, error)) {
-        return false;
-    }
-    node->read_only = true;
-    node->flags &= ~NODE_OPEN_RDWR;
-    graph_refresh_one(node, NULL);          /* needs less than before */
-    return children_follow(node, true, error);
-}
-
-bool node_set_read_only(BlockNode *node, bool read_only, GError **error)
-{
-    bool ok;
-
-    if (node->read_only == read_only) {
-        return true;
-    }
-    node_drained_begin(node);
-    ok = read_only ? become_read_only(node, error) : become_writable(node, error);
-    node_drained_end(node);
-    return ok;
 }

@@ -191,6 +191,29 @@ static bool open_backing(BlockNode *node, NodeOpts *opts, GError **error)
     return true;
 }
 
+typedef struct OpenBacking {
+    BlockNode *node;
+    GError **error;
+    bool ok;
+} OpenBacking;
+
+static void co_open_backing(void *opaque)
+{
+    OpenBacking *o = opaque;
+    g_autoptr(NodeOpts) opts = node_opts_new();
+
+    o->node->flags &= ~NODE_OPEN_NO_BACKING;
+    o->ok = open_backing(o->node, opts, o->error);
+}
+
+bool node_open_backing(BlockNode *node, GError **error)
+{
+    OpenBacking o = { node, error, false };
+
+    coroutine_run_sync(node->loop, co_open_backing, &o);
+    return o.ok;
+}
+
 static bool take_read_only(BlockNode *node, NodeOpts *opts, GError **error)
 {
     bool read_only = !(node->flags & NODE_OPEN_RDWR);
@@ -327,6 +350,10 @@ BlockNode *co_node_open(const char *filename, NodeOpts *caller_opts, int flags,
     }
     node = graph_node_alloc(type);
     node->flags = flags;
+    node->options = node_opts_copy(opts);
+    if (driver) {
+        node_opts_set(node->options, "driver", driver);
+    }
     if (!graph_take_name(node, opts, error) || !take_read_only(node, opts, error)) {
         return NULL;
     }

@@ -3,6 +3,7 @@
  * ImageInfo: what rhea-img info prints and query-block holds.
  * Locking: main loop.
  */
+#include "block/bitmap.h"
 #include "block/driver.h"
 
 static Json *snapshots_json(BlockNode *node)
@@ -73,4 +74,76 @@ Json *node_image_info(BlockNode *node, GError **error)
     }
     json_set(info, "dirty-flag", json_new_bool(false));
     return info;
+}
+
+static Json *image_chain(BlockNode *node, bool flat)
+{
+    Json *image = node_image_info(node, NULL);
+    BlockNode *next = flat ? NULL : node_chain_next(node);
+    Json *below = image && next ? image_chain(next, false) : NULL;
+
+    if (below) {
+        json_set(image, "backing-image", below);
+    }
+    return image;
+}
+
+static Json *query_bitmaps(BlockNode *node)
+{
+    Json *list = json_new_list();
+
+    for (unsigned i = 0; i < node->bitmaps->len; i++) {
+        const DirtyBitmap *b = node->bitmaps->pdata[i];
+        Json *info = json_new_dict();
+
+        json_set(info, "name", json_new_string(b->name));
+        json_set(info, "count", json_new_uint(MIN(b->dirty * b->granularity, b->length)));
+        json_set(info, "granularity", json_new_uint(b->granularity));
+        json_set(info, "recording", json_new_bool(b->enabled));
+        json_set(info, "busy", json_new_bool(b->busy));
+        json_set(info, "persistent", json_new_bool(b->persistent));
+        if (b->inconsistent) {
+            json_set(info, "inconsistent", json_new_bool(true));
+        }
+        json_append(list, info);
+    }
+    return list;
+}
+
+Json *node_query(BlockNode *node, bool flat)
+{
+    Json *ins = json_new_dict(), *cache = json_new_dict(), *image;
+    int depth = 0;
+    static const char *const detect[] = { "off", "on", "unmap" };
+    static const char *const zero_keys[] = { "bps", "bps_rd", "bps_wr", "iops", "iops_rd",
+                                             "iops_wr", "write_threshold" };
+
+    json_set(ins, "file", json_new_string(node->filename));
+    json_set(ins, "node-name", json_new_string(node->name));
+    json_set(ins, "ro", json_new_bool(node->read_only));
+    json_set(ins, "drv", json_new_string(node->type->name));
+    if (node->backing_file && node->backing) {
+        json_set(ins, "backing_file", json_new_string(node->backing->node->filename));
+    }
+    for (BlockNode *n = node_chain_next(node); n; n = node_chain_next(n)) {
+        depth++;
+    }
+    json_set(ins, "backing_file_depth", json_new_int(depth));
+    json_set(ins, "encrypted", json_new_bool(node->encrypted));
+    json_set(ins, "detect_zeroes", json_new_string(detect[node->detect_zeroes]));
+    for (unsigned i = 0; i < ARRAY_LEN(zero_keys); i++) {
+        json_set(ins, zero_keys[i], json_new_int(0));
+    }
+    json_set(cache, "writeback", json_new_bool(true));
+    json_set(cache, "direct", json_new_bool(node->direct));
+    json_set(cache, "no-flush", json_new_bool(node->no_flush));
+    json_set(ins, "cache", cache);
+    if (node->bitmaps->len) {
+        json_set(ins, "dirty-bitmaps", query_bitmaps(node));
+    }
+    image = image_chain(node, flat);
+    if (image) {
+        json_set(ins, "image", image);
+    }
+    return ins;
 }

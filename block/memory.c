@@ -80,6 +80,13 @@ const NodeType node_type_null_co = {
     .co_write_zeroes = null_co_write_zeroes, .co_flush = null_wait, .co_status = null_co_status,
 };
 
+/* The same: what differs in QEMU is how the answer comes. */
+const NodeType node_type_null_aio = {
+    .name = "null-aio", .prefixes = "null-aio", .is_protocol = true, .state_size = sizeof(Null),
+    .open = null_open, .co_preadv = null_co_preadv, .co_pwritev = null_co_pwritev,
+    .co_write_zeroes = null_co_write_zeroes, .co_flush = null_wait, .co_status = null_co_status,
+};
+
 /* ---- x-memory ---- */
 
 static GHashTable *memory_disks;

@@ -4,12 +4,16 @@
  */
 #include "block/types.h"
 
+#include "block/filter_job.h"
+
 static const NodeType *const node_types[] = {
     &node_type_file, &node_type_host_device, &node_type_host_cdrom, &node_type_null_co,
-    &node_type_memory, &node_type_copy_on_read,
+    &node_type_null_aio, &node_type_memory,
     &node_type_raw, &node_type_qcow2,
     &node_type_vdi, &node_type_vhdx, &node_type_vmdk, &node_type_vpc,
     &node_type_nbd,
+    &node_type_copy_on_read, &node_type_copy_before_write,
+    &node_type_commit_top, &node_type_mirror_top,
 };
 
 const NodeType *node_type_at(unsigned index)
@@ -62,7 +66,7 @@ char **format_names(bool creatable)
     char **names;
 
     for (unsigned i = 0; i < ARRAY_LEN(node_types); i++) {
-        if (!creatable || node_types[i]->create) {
+        if (!node_types[i]->internal && (!creatable || node_types[i]->create)) {
             g_strv_builder_add(b, node_types[i]->name);
         }
     }

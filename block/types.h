@@ -8,8 +8,8 @@
 #include "block/driver.h"
 
 extern const NodeType node_type_file, node_type_host_device, node_type_host_cdrom;
-extern const NodeType node_type_null_co, node_type_memory;
-extern const NodeType node_type_copy_on_read;
+extern const NodeType node_type_null_co, node_type_null_aio, node_type_memory;
+extern const NodeType node_type_copy_on_read, node_type_copy_before_write;
 extern const NodeType node_type_raw, node_type_qcow2;
 extern const NodeType node_type_vdi, node_type_vhdx, node_type_vmdk, node_type_vpc;
 extern const NodeType node_type_nbd;

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "block/drive.h"
+#include "block/job.h"
 #include "block/nbd_server.h"
 #include "chardev/chardev.h"
 #include "monitor/create.h"
@@ -452,5 +453,6 @@ void disconnect_backends(System *sys)
     chardev_cleanup();
     nbd_server_stop();
     blk_drain_all();
+    job_cancel_all();
     drive_free_all();
 }
