@@ -298,16 +298,11 @@ static bool check(const NbdArgs *a, int left)
     return true;
 }
 
-int main(int argc, char **argv)
+/* -1: go on; else the exit status. */
+static int parse(NbdArgs *a, int argc, char **argv)
 {
-    NbdArgs a = { .shared = 1 };
     int c;
 
-    thread_set_main();
-    report_set_program(argv[0]);
-    signal(SIGPIPE, SIG_IGN);
-    a.opts = node_opts_new();
-    a.bitmaps = g_ptr_array_new();
     while ((c = getopt_long(argc, argv, "hVb:o:p:rsnc:dvk:e:f:tl:x:D:AB:L", long_options,
                             NULL)) != -1) {
         if (c == 'h') {
@@ -322,19 +317,31 @@ int main(int argc, char **argv)
             fprintf(stderr, "Try '%s --help' for more information.\n", report_program());
             return 1;
         }
-        if (!long_option(&a, c)) {
+        if (!long_option(a, c)) {
             return 1;
         }
     }
-    if (!check(&a, argc - optind)) {
-        return 1;
+    a->file = argv[optind];
+    return check(a, argc - optind) ? -1 : 1;
+}
+
+int main(int argc, char **argv)
+{
+    NbdArgs a = { .shared = 1 };
+    int status;
+
+    thread_set_main();
+    report_set_program(argv[0]);
+    signal(SIGPIPE, SIG_IGN);
+    a.opts = node_opts_new();
+    a.bitmaps = g_ptr_array_new();
+    status = parse(&a, argc, argv);
+    if (status < 0) {
+        status = a.list         ? nbd_list(&a)
+                 : a.disconnect ? nbd_kernel_disconnect(a.file)
+                                : nbd_serve(&a);
     }
-    a.file = argv[optind];
-    if (a.list) {
-        return nbd_list(&a);
-    }
-    if (a.disconnect) {
-        return nbd_kernel_disconnect(a.file);
-    }
-    return nbd_serve(&a);
+    node_opts_free(a.opts);
+    g_ptr_array_unref(a.bitmaps);
+    return status;
 }

@@ -219,7 +219,9 @@ static bool start(Serve *s, BlockNode **node, GError **error)
 {
     *node = open_image(s->a, error);
     if (!*node) {
-        g_prefix_error(error, "Could not open '%s': ", s->a->file);
+        if (error && !strstr((*error)->message, s->a->file)) {
+            g_prefix_error(error, "Could not open '%s': ", s->a->file);
+        }
         return false;
     }
     return start_server(s, error) && add_export(s->a, *node, error) &&
