@@ -8,9 +8,13 @@
  */
 #include "tests/boot/guest/load.h"
 
+#include <asm/ldt.h>
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 enum { REGS = 8, SLOTS = 8, OPS = 40, LOOPS = 6, CODE_SIZE = 8192 };
@@ -308,6 +312,74 @@ static uint64_t compat_job(uint64_t seed)
     return sum;
 }
 
+/* -------- the same in segments with a base and a limit -------- */
+
+void segment_run(uint32_t state[16], uint64_t code, uint64_t data, uint64_t down);
+extern const uint8_t segment_code[], segment_code_end[];
+
+enum { LDT_CODE = 1, LDT_DATA, LDT_DOWN };
+static int segment_faults;
+
+static void on_segment_fault(int number, siginfo_t *info, void *opaque)
+{
+    greg_t *rip = &((ucontext_t *)opaque)->uc_mcontext.gregs[REG_RIP];
+
+    if ((uint64_t)*rip >= (uint64_t)(segment_code_end - segment_code)) {
+        load_fail("a fault at %llx, outside the segment", (unsigned long long)*rip);
+    }
+    *rip += segment_code[*rip] == 0x26 ? 6 : 5;
+    segment_faults++;
+}
+
+static bool set_segment(unsigned entry, const void *base, unsigned limit, bool pages, unsigned contents)
+{
+    struct user_desc d = { .entry_number = entry, .base_addr = (unsigned)(uintptr_t)base, .limit = limit,
+                           .seg_32bit = 1, .contents = contents, .limit_in_pages = pages, .useable = 1 };
+
+    return syscall(SYS_modify_ldt, 1, &d, sizeof(d)) == 0;
+}
+
+/* Some kernels are built without modify_ldt(). */
+static bool has_segments(void)
+{
+    return set_segment(LDT_DATA, NULL, 0, false, 0);
+}
+
+static uint64_t segment_job(uint64_t seed)
+{
+    static uint32_t state[16];
+    static uint8_t down[4096], signal_stack[16384];
+    stack_t stack = { .ss_sp = signal_stack, .ss_size = sizeof(signal_stack) }, old_stack;
+    struct sigaction action = { .sa_sigaction = on_segment_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK }, old;
+    uint64_t sum = 0;
+
+    if (!set_segment(LDT_CODE, segment_code, (unsigned)(segment_code_end - segment_code) - 1, false, 2) ||
+        !set_segment(LDT_DATA, state, sizeof(state) - 1, false, 0) ||
+        !set_segment(LDT_DOWN, down + sizeof(down), 0xffffe, true, 1)) {
+        load_fail("modify_ldt: %s", strerror(errno));
+    }
+    sigaltstack(&stack, &old_stack);
+    sigaction(SIGSEGV, &action, &old);
+    memset(down, 0, sizeof(down));
+    for (int round = 0; round < 5; round++) {
+        segment_faults = 0;
+        for (int i = 0; i < 16; i++) {
+            state[i] = (uint32_t)next_random(&seed);
+        }
+        segment_run(state, LDT_CODE << 3 | 7, LDT_DATA << 3 | 7, LDT_DOWN << 3 | 7);
+        if (segment_faults != 40) {
+            load_fail("%d faults of segment limits, not 40", segment_faults);
+        }
+        for (int i = 0; i < 16; i++) {
+            sum = mix(sum, state[i]);
+        }
+        sum = mix(sum, down[0xff1]);
+    }
+    sigaction(SIGSEGV, &old, NULL);
+    sigaltstack(&old_stack, NULL);
+    return sum;
+}
+
 /* clang-format off */
 const Job code_jobs[] = {
     { "jit",         jit_job },
@@ -315,5 +387,6 @@ const Job code_jobs[] = {
     { "jit-protect", jit_protect_job },
     { "self-modify", self_modify_job },
     { "compat",      compat_job },
+    { "segment",     segment_job, has_segments },
     { 0 }
 };
