@@ -25,8 +25,26 @@ static bool host_has_virtualization(void)
            g_regex_match_simple("^flags\\s*:.*\\b(vmx|svm)\\b", text, G_REGEX_MULTILINE, 0);
 }
 
+static bool is_irqchip_key(const char *key)
+{
+    return strcmp(key, "kernel-irqchip") == 0 || strcmp(key, "kernel_irqchip") == 0;
+}
+
+/* -machine kernel-irqchip= is for the accelerator, if it has that; what -accel says wins. */
+static bool apply_machine_irqchip(System *sys, Object *accel, GError **error)
+{
+    for (unsigned i = 0; sys->machine_opts && i < keyval_count(sys->machine_opts); i++) {
+        if (is_irqchip_key(keyval_key_at(sys->machine_opts, i)) &&
+            type_find_prop(accel->type, "kernel-irqchip") &&
+            !object_set_text(accel, "kernel-irqchip", keyval_value_at(sys->machine_opts, i), error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* "kvm,kernel-irqchip=off": the object with its properties, not yet in use. */
-static Object *make_accel(const char *spec, GError **error)
+static Object *make_accel(System *sys, const char *spec, GError **error)
 {
     g_autoptr(KeyVal) kv = keyval_parse(spec, "accel", KEYVAL_BARE_BOOL, error);
     const char *name = kv ? keyval_get(kv, "accel") : NULL;
@@ -37,7 +55,7 @@ static Object *make_accel(const char *spec, GError **error)
         error_set(error, "expected the name of an accelerator");
     }
     obj = type ? object_new(type->name, error) : NULL;
-    if (!obj) {
+    if (!obj || !apply_machine_irqchip(sys, obj, error)) {
         return NULL;
     }
     for (unsigned i = 0; i < keyval_count(kv); i++) {
@@ -51,7 +69,7 @@ static Object *make_accel(const char *spec, GError **error)
 
 static bool try_accel(System *sys, const char *spec, GError **error)
 {
-    g_autoptr(Object) obj = make_accel(spec, error);
+    g_autoptr(Object) obj = make_accel(sys, spec, error);
     const AccelType *type;
     Accel *accel;
 
@@ -116,7 +134,7 @@ static bool create_accel(System *sys, GError **error)
         g_autoptr(Object) obj = NULL;
 
         if (accel_find(g_str_has_prefix(name, "accel=") ? name + 6 : name, NULL) &&
-            !(obj = make_accel(sys->accels->pdata[i], error))) {
+            !(obj = make_accel(sys, sys->accels->pdata[i], error))) {
             g_prefix_error(error, "-accel %s: ", (char *)sys->accels->pdata[i]);
             return false;
         }
@@ -180,7 +198,7 @@ static bool apply_rtc(System *sys, Machine *m, GError **error)
 /* -machine keys that are not properties of the machine. */
 static bool is_machine_meta(const char *key)
 {
-    return strcmp(key, "type") == 0 || strcmp(key, "accel") == 0;
+    return strcmp(key, "type") == 0 || strcmp(key, "accel") == 0 || is_irqchip_key(key);
 }
 
 static bool apply_boot(System *sys, Machine *m, GError **error)

@@ -25,7 +25,8 @@ typedef struct AccelType {
     void (*cpu_kick)(Cpu *cpu);
     void (*cpu_destroy)(Cpu *cpu);
     /* Copy between the architecture's state struct and where the accelerator keeps it (KVM); NULL
-     * where the struct is the truth.  On the vCPU's thread or with it stopped. */
+     * where the struct is the truth.  On the vCPU's thread; put before any vCPU goes on after all of
+     * them were stopped. */
     void (*cpu_get_state)(Cpu *cpu);
     void (*cpu_put_state)(Cpu *cpu);
     /* The CPU feature words (the architecture's, in its order) it can offer to guests; NULL: what

@@ -246,8 +246,17 @@ void cpus_pause(Vm *vm)
     }
 }
 
+static void put_state(Cpu *cpu, void *opaque)
+{
+    accel_type(cpu->dev.vm->accel)->cpu_put_state(cpu);
+}
+
 void cpus_resume(Vm *vm)
 {
+    /* Before any of them runs: it might send another one something that its new state overwrites. */
+    for (unsigned i = 0; accel_type(vm->accel)->cpu_put_state && i < vm->cpus->len; i++) {
+        cpu_run_on(g_ptr_array_index(vm->cpus, i), put_state, NULL);
+    }
     for (unsigned i = 0; i < vm->cpus->len; i++) {
         Cpu *cpu = g_ptr_array_index(vm->cpus, i);
 

@@ -414,6 +414,18 @@ void device_sync(Device *dev)
     }
 }
 
+void device_info(Device *dev, GString *out)
+{
+    const DeviceType *type = device_type(dev);
+
+    while (type && !type->info) {
+        type = parent_row(type);
+    }
+    if (type) {
+        type->info(dev, out);
+    }
+}
+
 char *device_describe(const Device *dev)
 {
     g_autofree char *path = NULL;

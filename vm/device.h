@@ -133,7 +133,8 @@ typedef enum DeviceCategory {
     void (*reset_enter)(Device *dev);                                                      \
     void (*reset_hold)(Device *dev);                                                       \
     void (*reset_exit)(Device *dev);                                                       \
-    void (*sync)(Device *dev);
+    void (*sync)(Device *dev);                                                             \
+    void (*info)(Device *dev, GString *out);   /* for `info pic` and `info lapic` */
 
 struct DeviceType {
     OBJECT_TYPE_FIELDS
@@ -206,6 +207,8 @@ void device_foreach(Vm *vm, void (*fn)(Device *dev, void *opaque), void *opaque)
 void device_sync(Device *dev);
 /* Resets this device and everything below it, three phases. */
 void device_reset(Device *dev);
+/* What the type, or the nearest ancestor that can, says of the device; nothing where none can. */
+void device_info(Device *dev, GString *out);
 /* Human place for messages: id, else "type at <bus path>". The caller frees. */
 char *device_describe(const Device *dev);
 

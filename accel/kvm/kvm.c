@@ -2,7 +2,7 @@
 /*
  * The "kvm" accelerator: guest code by the host CPU, through /dev/kvm.
  * Spec: Documentation/virt/kvm/api.rst of Linux.  See docs/devel/kvm.md.
- * Missing: interrupt controllers in the kernel, guest debugging, nested virtualization.
+ * Missing: guest debugging, nested virtualization.
  * Locking: vm/accel.h; kvm_int.h says who has the registers.
  */
 #include <errno.h>
@@ -18,6 +18,7 @@
 
 #include "accel/kvm/kvm_int.h"
 #include "base/error.h"
+#include "base/json.h"
 #include "target-x86/interp.h"
 
 #define KVM_DEVICE "/dev/kvm"
@@ -142,13 +143,9 @@ static bool kvm_init_vm(Accel *accel, Vm *vm, GError **error)
     KvmAccel *kvm = (KvmAccel *)accel;
     int slots;
 
-    if (kvm->irqchip != KVM_IRQCHIP_MODE_OFF) {
-        return error_set(error, "kernel-irqchip=%s is not supported: the interrupt controllers "
-                         "are emulated outside the kernel (kernel-irqchip=off)",
-                         kvm->irqchip == KVM_IRQCHIP_MODE_ON ? "on" : "split");
-    }
     kvm->fd = device_open(error);
-    if (kvm->fd < 0 || !create_vm(kvm, error) || !kvm_cpuid_load(kvm, error)) {
+    if (kvm->fd < 0 || !create_vm(kvm, error) || !kvm_irqchip_create(kvm, error) ||
+        !kvm_cpuid_load(kvm, error)) {
         return false;
     }
     kvm->run_size = ioctl(kvm->fd, KVM_GET_VCPU_MMAP_SIZE, 0);
@@ -163,6 +160,7 @@ static void kvm_init(Object *obj)
     KvmAccel *kvm = (KvmAccel *)(void *)obj;
 
     kvm->fd = kvm->vm_fd = -1;
+    kvm->irqchip_wanted = -1;
 }
 
 static void kvm_finalize(Object *obj)
@@ -173,6 +171,7 @@ static void kvm_finalize(Object *obj)
         memory_listener_remove(&kvm->accel.vm->memory, &kvm->listener);
         g_array_free(kvm->slots, true);
     }
+    g_clear_pointer(&kvm->routes, g_array_unref);
     g_free(kvm->supported);
     if (kvm->vm_fd >= 0) {
         close(kvm->vm_fd);
@@ -187,11 +186,15 @@ static void kvm_features(Accel *accel, uint32_t *words)
     kvm_cpuid_features((KvmAccel *)accel, words);
 }
 
+static const char *const irqchip_words[] = { "off", "split", "on", NULL };
+
 static void kvm_info(Accel *accel, GString *out)
 {
     KvmAccel *kvm = (KvmAccel *)accel;
     uint64_t count = __atomic_load_n(&kvm->emulated, __ATOMIC_RELAXED);
 
+    g_string_append_printf(out, "interrupt controllers in the kernel: %s\n",
+                           irqchip_words[kvm->irqchip]);
     g_string_append_printf(out, "memory slots: %u of %u\n", kvm->slots->len, kvm->slot_max);
     g_string_append_printf(out, "instructions run in software: %" PRIu64 "\n", count);
     if (count) {
@@ -252,7 +255,8 @@ static bool kvm_cpu_init(Cpu *cpu, GError **error)
     v->x86 = x86_cpu_device(cpu)->x86;
     cpu->accel_data = v;
     interp_init(v->x86);
-    v->fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, (unsigned long)cpu->index);
+    /* KVM's local APICs take their ids from here. */
+    v->fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, (unsigned long)v->x86->apic_id);
     if (v->fd < 0) {
         return error_set_errno(error, errno, "KVM cannot create CPU %u (it allows %d)", cpu->index,
                                ioctl(kvm->fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS));
@@ -292,10 +296,33 @@ static void kvm_cpu_put_state(Cpu *cpu)
     kvm_state_store(kvm_cpu(cpu));
 }
 
-static const char *const irqchip_words[] = { "off", "split", "on", NULL };
+static Json *get_irqchip(Object *obj, const PropDef *prop)
+{
+    return json_new_string(irqchip_words[((KvmAccel *)(void *)obj)->irqchip]);
+}
+
+static bool set_irqchip(Object *obj, const PropDef *prop, Json *v, GError **error)
+{
+    const char *text = json_get_string(v);
+
+    for (int i = 0; text && irqchip_words[i]; i++) {
+        if (g_str_equal(text, irqchip_words[i])) {
+            ((KvmAccel *)(void *)obj)->irqchip_wanted = i;
+            return true;
+        }
+    }
+    return error_set(error, "Property 'kernel-irqchip' is 'on', 'off' or 'split', not '%s'",
+                     text ? text : "a number");
+}
+
+static bool kvm_has_kernel_irqchip(Accel *accel)
+{
+    return kvm_has_apic((KvmAccel *)accel);
+}
+
 static const PropDef kvm_props[] = {
-    PROP_ENUM("kernel-irqchip", KvmAccel, irqchip, irqchip_words, KVM_IRQCHIP_MODE_OFF,
-              .help = "interrupt controllers in the kernel (only off is supported)"),
+    PROP_COMPUTED("kernel-irqchip", &prop_str, get_irqchip, set_irqchip,
+                  .help = "interrupt controllers in the kernel: on, off or split"),
     PROP_END
 };
 
@@ -305,4 +332,5 @@ ACCEL_TYPE(kvm, .name = "kvm-accel", .accel = "kvm", .size = sizeof(KvmAccel),
            .cpu_init = kvm_cpu_init, .cpu_run = kvm_cpu_run, .cpu_kick = kvm_cpu_kick,
            .cpu_destroy = kvm_cpu_destroy, .cpu_get_state = kvm_cpu_get_state,
            .cpu_put_state = kvm_cpu_put_state, .features = kvm_features,
+           .has_kernel_irqchip = kvm_has_kernel_irqchip,
            .cpu_model_name = "host", .info = kvm_info);

@@ -4,7 +4,8 @@
  *
  * The leaves are target-x86's own, so a model looks the same under every accelerator, with two
  * exceptions: the layout of saved state (0xd) is the kernel's, and 0x40000000 says "KVMKVMKVM".
- * Without KVM's own local APIC neither x2APIC nor the TSC deadline can work, so they are not offered.
+ * Without KVM's own local APIC (kernel-irqchip=off) neither x2APIC nor the TSC deadline can work, so
+ * they are not offered then.
  * Missing: KVM's paravirtual features; AVX-512 and PKU where the host's layout is not the
  * interpreter's (it has to be able to go on after KVM).
  * Locking: before the vCPUs run.
@@ -94,6 +95,8 @@ enum { AVX512_EBX = BIT(16) | BIT(17) | BIT(21) | BIT(26) | BIT(27) | BIT(28) | 
        AVX512_ECX = BIT(1) | BIT(6) | BIT(11) | BIT(12) | BIT(14),
        AVX512_EDX = BIT(2) | BIT(3) | BIT(8) | BIT(23) };
 #define AVX512_EBX_VL BIT(31)
+/* What needs KVM's own local APIC: x2APIC and the TSC deadline. */
+#define APIC_ECX (BIT(21) | BIT(24))
 
 void kvm_cpuid_features(const KvmAccel *kvm, uint32_t words[FEAT_WORDS])
 {
@@ -104,7 +107,15 @@ void kvm_cpuid_features(const KvmAccel *kvm, uint32_t words[FEAT_WORDS])
     }
     words[FEAT_1_EDX] |= BIT(9);                             /* the APIC is ours */
     words[FEAT_1_ECX] |= BIT(31);                            /* hypervisor */
-    words[FEAT_1_ECX] &= ~(BIT(21) | BIT(24) | BIT(27) | BIT(3));
+    words[FEAT_1_ECX] &= ~(BIT(27) | BIT(3));
+    if (!kvm_has_apic(kvm)) {
+        words[FEAT_1_ECX] &= ~APIC_ECX;
+    } else {
+        words[FEAT_1_ECX] |= BIT(21);                        /* in software, if need be */
+        if (ioctl(kvm->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0) {
+            words[FEAT_1_ECX] |= BIT(24);                    /* KVM lists it nowhere else */
+        }
+    }
     words[FEAT_7_0_ECX] &= ~(BIT(4) | BIT(16));              /* OSPKE; LA57 is not modelled */
     words[FEAT_8000_0001_ECX] &= ~BIT(2);                    /* no nested virtualization */
     words[FEAT_1_ECX] &= ~BIT(5);
@@ -166,14 +177,14 @@ static void add_range(KvmCpu *v, CpuidTable *t, uint32_t first, uint32_t last)
 /*
  * Hardware executes most instructions whether CPUID shows them or not, and a KVM without hardware
  * support cannot even hide CPUID's truth: the interpreter must not raise #UD where it would not.
- * MSRs that need KVM's APIC stay away.
+ * MSRs that need KVM's APIC stay away where it is not used.
  */
-static void allow_in_software(X86Cpu *x86)
+static void allow_in_software(const KvmAccel *kvm, X86Cpu *x86)
 {
     uint32_t words[FEAT_WORDS];
 
     x86_tcg_features(words);
-    words[FEAT_1_ECX] &= ~(BIT(21) | BIT(24));
+    words[FEAT_1_ECX] &= kvm_has_apic(kvm) ? ~0u : ~APIC_ECX;
     for (unsigned i = 0; i < FEAT_WORDS; i++) {
         x86->features[i] |= i == FEAT_ARCH_CAPABILITIES || i == FEAT_7_0_EDX ? 0 : words[i];
     }
@@ -193,6 +204,6 @@ bool kvm_cpuid_set(KvmCpu *v, GError **error)
         return error_set_errno(error, errno, "KVM refused the features of CPU %u",
                                v->cpu->index);
     }
-    allow_in_software(v->x86);
+    allow_in_software(v->kvm, v->x86);
     return true;
 }

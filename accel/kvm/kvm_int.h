@@ -4,19 +4,17 @@
  *
  * Who has the registers: KVM while `in_kvm` is true, else the X86Cpu.  kvm_state_fetch() and
  * kvm_state_store() move them; a run of the guest stores them, safe points of vm/cpu.c fetch them.
- * Always on our side: `halted`, `wait_sipi`, SMM, the local APIC, and MSRs that KVM does not know.
+ * Always on our side: SMM and MSRs that KVM does not know.  `halted`, `wait_sipi` and the local APIC
+ * are KVM's with kernel-irqchip=on and split, else ours, too.
  *
  * Thread rule: everything of a KvmCpu on its vCPU's thread; slots under the machine lock.
  */
 #ifndef ACCEL_KVM_KVM_INT_H
 #define ACCEL_KVM_KVM_INT_H
 
-#include <linux/kvm.h>
-
+#include "accel/kvm/irqchip.h"
 #include "target-x86/x86_cpu.h"
 #include "vm/accel.h"
-
-typedef enum KvmIrqchip { KVM_IRQCHIP_MODE_OFF, KVM_IRQCHIP_MODE_SPLIT, KVM_IRQCHIP_MODE_ON } KvmIrqchip;
 
 typedef struct KvmSlot {
     unsigned id;
@@ -30,7 +28,12 @@ typedef struct KvmSlot {
 
 typedef struct KvmAccel {
     Accel accel;
-    int irqchip;                /* property: KvmIrqchip */
+    int irqchip_wanted;         /* property: KvmIrqchip, -1: on if possible */
+    int irqchip;                /* KvmIrqchip; constant once the VM exists */
+    int gsi_max;
+    GArray *routes;             /* struct kvm_irq_routing_entry; machine lock */
+    void (*ioapic_eoi)(void *opaque, uint8_t vector);      /* split: our I/O APIC */
+    void *ioapic_eoi_opaque;
     int fd, vm_fd;
     unsigned run_size;          /* of the shared page(s) of a vCPU */
     unsigned slot_max;
@@ -60,6 +63,10 @@ typedef struct KvmCpu {
     unsigned msr_count;         /* that this KVM has, of the table in kvm_state.c */
     uint8_t msr_rows[KVM_MSR_MAX];
     bool has_xsave, has_xcrs, has_debugregs;
+    /* With KVM's APIC: how KVM has it, and a state to be set at the next entry. */
+    uint32_t mp_state;
+    bool lapic_pending;
+    struct kvm_lapic_state lapic;
     /* What KVM was last known to hold: groups that did not change are not stored again. */
     struct kvm_regs regs;
     struct kvm_sregs sregs;
@@ -84,6 +91,15 @@ uint32_t kvm_xsave_offset(const KvmAccel *kvm, unsigned component, uint32_t *siz
 
 /* kvm_memory.c */
 void kvm_memory_init(KvmAccel *kvm, Vm *vm);
+
+/* kvm_irqchip.c */
+bool kvm_irqchip_create(KvmAccel *kvm, GError **error);
+/* The pending state of the local APIC, if there is one, to KVM. */
+void kvm_lapic_commit(KvmCpu *v);
+static inline bool kvm_has_apic(const KvmAccel *kvm)
+{
+    return kvm->irqchip != KVM_IRQCHIP_OFF;
+}
 
 /* kvm_state.c */
 void kvm_state_init(KvmCpu *v);

@@ -2,11 +2,13 @@
 /*
  * Running a vCPU: entries, exits, and what goes on between them.
  *
- * The interrupt controllers are ours (kernel-irqchip=off): an interrupt is acknowledged from our
- * APIC when KVM says that the guest can take it, else the interrupt window is asked for.  INIT,
- * SIPI and SMI are served on the fetched state; system management mode itself runs in the
- * interpreter, since only there does SMRAM show.  An instruction that KVM gives up on is executed
- * by the interpreter, and the guest goes on.
+ * With kernel-irqchip=off an interrupt is acknowledged from our APIC when KVM says that the guest can
+ * take it, else the interrupt window is asked for; INIT and SIPI are served on the fetched state.
+ * With split the same is done for our 8259 alone, and with on KVM does all of it; then KVM also has
+ * halts and start-up, and a vCPU thread sleeps inside KVM_RUN.
+ * SMI is always served on the fetched state: system management mode itself runs in the interpreter,
+ * since only there does SMRAM show.  An instruction that KVM gives up on is executed by the
+ * interpreter, and the guest goes on.
  *
  * A kick is exit_request, then immediate_exit, then a signal: whichever moment it hits, either
  * the loop sees the request or KVM_RUN returns at once.
@@ -93,6 +95,16 @@ static void exit_mmio(KvmCpu *v)
         address_space_read(memory, gpa, run->mmio.data, len);
     }
     v->completion = true;
+}
+
+/* kernel-irqchip=split: the guest finished a level interrupt of our I/O APIC. */
+static void exit_ioapic_eoi(KvmCpu *v)
+{
+    machine_lock();
+    if (v->kvm->ioapic_eoi) {
+        v->kvm->ioapic_eoi(v->kvm->ioapic_eoi_opaque, v->run->eoi.vector);
+    }
+    machine_unlock();
 }
 
 /* MSRs that KVM does not know: ours, as far as they are plain state. */
@@ -237,6 +249,7 @@ static bool prepare(KvmCpu *v)
 {
     X86Cpu *x = v->x86;
     uint32_t r = atomic_load(&x->requests);
+    bool own_apic = !kvm_has_apic(v->kvm);
 
     x86_cpu_request_clear(x, X86_REQ_EXIT);
     if (r & X86_REQ_TLB_FLUSH) {
@@ -250,7 +263,7 @@ static bool prepare(KvmCpu *v)
     if (x->smm && !run_smm(v)) {
         return false;
     }
-    if (x->wait_sipi || x86_cpu_device(v->cpu)->shutdown) {
+    if ((own_apic && x->wait_sipi) || x86_cpu_device(v->cpu)->shutdown) {
         halt(v);
         return false;
     }
@@ -263,15 +276,18 @@ static bool prepare(KvmCpu *v)
         ioctl(v->fd, KVM_NMI);
         x->halted = false;
     }
-    if ((r & X86_REQ_INTR) && v->if_flag && (v->ready || x->halted) && inject_interrupt(v)) {
+    if ((r & X86_REQ_INTR) && v->if_flag && (v->ready || (own_apic && x->halted)) &&
+        inject_interrupt(v)) {
         x->halted = false;
     }
-    if (x->halted) {
+    if (own_apic && x->halted) {
         halt(v);
         return false;
     }
     v->run->request_interrupt_window = (atomic_load(&x->requests) & X86_REQ_INTR) != 0;
-    v->run->cr8 = x->bus->cr8_read ? x->bus->cr8_read(x->bus_opaque, x) : 0;
+    if (own_apic) {
+        v->run->cr8 = x->bus->cr8_read ? x->bus->cr8_read(x->bus_opaque, x) : 0;
+    }
     return true;
 }
 
@@ -283,7 +299,7 @@ static void note_exit(KvmCpu *v, uint64_t cr8)
 
     v->if_flag = run->if_flag;
     v->ready = run->ready_for_interrupt_injection;
-    if (run->cr8 != cr8 && x->bus->cr8_write) {
+    if (!kvm_has_apic(v->kvm) && run->cr8 != cr8 && x->bus->cr8_write) {
         x->bus->cr8_write(x->bus_opaque, x, run->cr8);
     }
     if (run->apic_base != v->apic_base) {
@@ -330,6 +346,9 @@ static bool handle_exit(KvmCpu *v)
         return true;
     case KVM_EXIT_X86_WRMSR:
         exit_msr(v, true);
+        return true;
+    case KVM_EXIT_IOAPIC_EOI:
+        exit_ioapic_eoi(v);
         return true;
     case KVM_EXIT_HLT:
         v->x86->halted = true;

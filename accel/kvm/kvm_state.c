@@ -26,7 +26,7 @@ static const struct { uint32_t msr; uint32_t offset; } msr_rows[] = {
     ROW(MSR_SYSENTER_CS, sysenter_cs), ROW(MSR_SYSENTER_ESP, sysenter_esp),
     ROW(MSR_SYSENTER_EIP, sysenter_eip), ROW(MSR_PAT, pat), ROW(MSR_MISC_ENABLE, misc_enable),
     ROW(MSR_TSC_ADJUST, tsc_adjust), ROW(MSR_SPEC_CTRL, spec_ctrl), ROW(MSR_XSS, xss),
-    ROW(MSR_DEBUGCTL, debugctl),
+    ROW(MSR_DEBUGCTL, debugctl), ROW(MSR_TSC_DEADLINE, tsc_deadline),
     ROW(MSR_MTRR_FIX64K_00000, mtrr_fixed[0]), ROW(MSR_MTRR_FIX16K_80000, mtrr_fixed[1]),
     ROW(MSR_MTRR_FIX16K_A0000, mtrr_fixed[2]), ROW(MSR_MTRR_FIX4K_C0000, mtrr_fixed[3]),
     ROW(MSR_MTRR_FIX4K_C0000 + 1, mtrr_fixed[4]), ROW(MSR_MTRR_FIX4K_C0000 + 2, mtrr_fixed[5]),
@@ -95,8 +95,13 @@ static void fetch_msrs(KvmCpu *v)
     }
 }
 
+/* The TSC comes first: a deadline is a value of it. */
 static void store_msrs(KvmCpu *v)
 {
+    if (v->tsc_offset != v->x86->tsc_offset) {
+        v->tsc_offset = v->x86->tsc_offset;
+        msr_set(v, MSR_TSC, __rdtsc() + v->tsc_offset);
+    }
     for (unsigned i = 0; i < v->msr_count; i++) {
         uint64_t value = *msr_field(v->x86, v->msr_rows[i]);
 
@@ -107,10 +112,6 @@ static void store_msrs(KvmCpu *v)
             }
             v->msrs[i] = value;
         }
-    }
-    if (v->tsc_offset != v->x86->tsc_offset) {
-        v->tsc_offset = v->x86->tsc_offset;
-        msr_set(v, MSR_TSC, __rdtsc() + v->tsc_offset);
     }
 }
 
@@ -418,12 +419,48 @@ static void build_debugregs(const KvmCpu *v, struct kvm_debugregs *d)
     }
 }
 
+/* ---- start-up and halt states, where the APIC is KVM's ---- */
+
+static bool fetch_mp_state(KvmCpu *v)
+{
+    struct kvm_mp_state mp;
+
+    if (!kvm_has_apic(v->kvm)) {
+        return true;
+    }
+    if (ioctl(v->fd, KVM_GET_MP_STATE, &mp) < 0) {
+        return false;
+    }
+    v->mp_state = mp.mp_state;
+    v->x86->halted = mp.mp_state == KVM_MP_STATE_HALTED;
+    v->x86->wait_sipi = mp.mp_state == KVM_MP_STATE_UNINITIALIZED ||
+                        mp.mp_state == KVM_MP_STATE_INIT_RECEIVED;
+    return true;
+}
+
+static bool store_mp_state(KvmCpu *v)
+{
+    struct kvm_mp_state mp = { v->x86->wait_sipi ? KVM_MP_STATE_UNINITIALIZED
+                               : v->x86->halted  ? KVM_MP_STATE_HALTED
+                                                 : KVM_MP_STATE_RUNNABLE };
+    /* INIT came, the start-up message has not yet: KVM goes on from there. */
+    bool same = mp.mp_state == v->mp_state || (mp.mp_state == KVM_MP_STATE_UNINITIALIZED &&
+                                               v->mp_state == KVM_MP_STATE_INIT_RECEIVED);
+
+    if (!kvm_has_apic(v->kvm) || same) {
+        return true;
+    }
+    v->mp_state = mp.mp_state;
+    return ioctl(v->fd, KVM_SET_MP_STATE, &mp) == 0;
+}
+
 /* ---- all of it ---- */
 
 static bool read_all(KvmCpu *v)
 {
     if (ioctl(v->fd, KVM_GET_REGS, &v->regs) < 0 || ioctl(v->fd, KVM_GET_SREGS, &v->sregs) < 0 ||
-        ioctl(v->fd, KVM_GET_VCPU_EVENTS, &v->events) < 0 || !read_fpu(v)) {
+        ioctl(v->fd, KVM_GET_VCPU_EVENTS, &v->events) < 0 || !read_fpu(v) ||
+        !fetch_mp_state(v)) {
         return false;
     }
     if (v->has_xcrs && ioctl(v->fd, KVM_GET_XCRS, &v->xcrs) < 0) {
@@ -523,6 +560,7 @@ bool kvm_state_store(KvmCpu *v)
     const char *refused;
 
     if (v->in_kvm) {
+        kvm_lapic_commit(v);
         return true;
     }
     refused = write_changed(v);
@@ -530,10 +568,16 @@ bool kvm_state_store(KvmCpu *v)
         kvm_fail(v, "KVM refused the %s: %s", refused, g_strerror(errno));
         return false;
     }
+    kvm_lapic_commit(v);
     store_msrs(v);
+    if (!store_mp_state(v)) {
+        kvm_fail(v, "KVM refused the start-up state: %s", g_strerror(errno));
+        return false;
+    }
     v->apic_base = x->msrs.apicbase;
     v->if_flag = x->eflags & FLAG_IF;
-    v->ready = v->if_flag && !x->interrupt_shadow && !x->event.pending;
+    /* Whether KVM's APIC lets the 8259 through, only KVM knows: it says so at the next exit. */
+    v->ready = !kvm_has_apic(v->kvm) && v->if_flag && !x->interrupt_shadow && !x->event.pending;
     v->in_kvm = true;
     return true;
 }
@@ -541,6 +585,7 @@ bool kvm_state_store(KvmCpu *v)
 void kvm_state_init(KvmCpu *v)
 {
     struct kvm_mp_state runnable = { .mp_state = KVM_MP_STATE_RUNNABLE };
+    bool wait_sipi;
     uint64_t value;
 
     v->has_xsave = ioctl(v->kvm->fd, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE) > 0;
@@ -552,9 +597,14 @@ void kvm_state_init(KvmCpu *v)
             v->msr_rows[v->msr_count++] = i;
         }
     }
-    /* Start-up and halting are ours: a vCPU that enters KVM always runs. */
-    ioctl(v->fd, KVM_SET_MP_STATE, &runnable);
+    if (!kvm_has_apic(v->kvm)) {
+        /* Start-up and halting are ours: a vCPU that enters KVM always runs. */
+        ioctl(v->fd, KVM_SET_MP_STATE, &runnable);
+    }
+    wait_sipi = v->x86->wait_sipi;
     read_all(v);
+    v->x86->wait_sipi = wait_sipi;
+    v->x86->halted = false;
     if (msr_get(v, MSR_TSC, &value)) {
         v->tsc_offset = v->x86->tsc_offset = value - __rdtsc();
     }

@@ -1,142 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Small guests under the "kvm" accelerator.  Each is a few bytes of machine code that ends by
- * writing to a port; skipped, with the reason, where /dev/kvm cannot be used.
+ * Small guests under the "kvm" accelerator with interrupt controllers of ours.  Each is a few bytes of
+ * machine code that ends by writing to a port; skipped, with the reason, where /dev/kvm cannot be used.
  */
-#include "accel/kvm/kvm_int.h"
+#include "accel/kvm/kvm_bench.h"
 #include "target-x86/mmu.h"
 #include "vm/cpu.h"
-
-enum { RAM_SIZE = 4 << 20, CODE = 0x1000, STACK = 0x8000, DATA = 0x9000, MMIO = 0xd0000,
-       ROM = 0xe0000, PML4 = 0x10000, PDPT = 0x11000, PD = 0x12000, PORT = 0x80, PORT_END = 0xf4,
-       VECTOR = 0x20 };
-
-typedef struct Rig {
-    Vm *vm;
-    KvmAccel *kvm;
-    X86CpuDevice *dev;
-    X86Cpu *x86;
-    MemoryRegion ram, rom, mmio, port, port_end;
-    uint8_t *bytes;             /* of ram */
-    GByteArray *out;            /* what came out of PORT */
-    uint32_t mmio_last;
-    bool ended;                 /* machine lock */
-    uint8_t end_value;
-} Rig;
-
-/* ---- surroundings ---- */
-
-static void port_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
-{
-    g_byte_array_append(((Rig *)opaque)->out, (const uint8_t *)&value, size);
-}
-
-static uint64_t port_read(void *opaque, uint64_t offset, unsigned size)
-{
-    return 0x5a;
-}
-
-static const MmioOps port_ops = { .read = port_read, .write = port_write };
-
-static void end_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
-{
-    Rig *rig = opaque;
-
-    rig->ended = true;
-    rig->end_value = value;
-}
-
-static const MmioOps end_ops = { .read = port_read, .write = end_write };
-
-static uint64_t mmio_read(void *opaque, uint64_t offset, unsigned size)
-{
-    return 0x11110000 + offset;
-}
-
-static void mmio_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
-{
-    ((Rig *)opaque)->mmio_last = value;
-}
-
-static const MmioOps mmio_ops = { .read = mmio_read, .write = mmio_write };
-
-static int intr_ack(void *opaque, X86Cpu *cpu)
-{
-    x86_cpu_request_clear(cpu, X86_REQ_INTR);
-    return VECTOR;
-}
-
-/* false: skipped. */
-static bool rig_init(Rig *rig)
-{
-    const AccelType *type = accel_find("kvm", NULL);
-    g_autoptr(GError) error = NULL;
-    bool ok;
-
-    memset(rig, 0, sizeof(*rig));
-    if (!type->probe(&error)) {
-        g_test_skip(error->message);
-        return false;
-    }
-    machine_lock();
-    rig->out = g_byte_array_new();
-    rig->vm = vm_new();
-    rig->kvm = (KvmAccel *)(void *)object_new_known(type_find("kvm-accel"));
-    rig->kvm->accel.vm = rig->vm;
-    rig->vm->accel = &rig->kvm->accel;
-    ok = type->init_vm(rig->vm->accel, rig->vm, &error);
-    g_assert_no_error(error);
-    g_assert_true(ok);
-    ok = memory_region_init_ram(&rig->ram, NULL, "ram", RAM_SIZE, NULL) &&
-         memory_region_init_rom(&rig->rom, NULL, "rom", 0x1000, NULL);
-    g_assert_true(ok);
-    memory_region_init_io(&rig->mmio, NULL, "mmio", &mmio_ops, rig, 0x1000);
-    memory_region_init_io(&rig->port, NULL, "port", &port_ops, rig, 1);
-    memory_region_init_io(&rig->port_end, NULL, "end", &end_ops, rig, 1);
-    memory_region_add(&rig->vm->system_memory, 0, &rig->ram);
-    memory_region_add_overlap(&rig->vm->system_memory, MMIO, &rig->mmio, 1);
-    memory_region_add_overlap(&rig->vm->system_memory, ROM, &rig->rom, 1);
-    memory_region_add(&rig->vm->system_io, PORT, &rig->port);
-    memory_region_add(&rig->vm->system_io, PORT_END, &rig->port_end);
-    rig->bytes = memory_region_ram_ptr(&rig->ram);
-    rig->dev = x86_cpu_create(rig->vm, "host", 0, 0, &error);
-    g_assert_no_error(error);
-    rig->x86 = rig->dev->x86;
-    rig->dev->bus.ops.intr_ack = intr_ack;
-    ok = device_realize(&rig->dev->cpu.dev, NULL, &error);
-    g_assert_no_error(error);
-    g_assert_true(ok);
-    return true;
-}
-
-static void rig_clear(Rig *rig)
-{
-    vm_stop(rig->vm, RUN_STATE_SHUTDOWN);
-    cpu_stop(&rig->dev->cpu);
-    x86_vm_bus_clear(&rig->dev->bus);
-    memory_region_remove(&rig->vm->system_memory, &rig->ram);
-    memory_region_remove(&rig->vm->system_memory, &rig->mmio);
-    memory_region_remove(&rig->vm->system_memory, &rig->rom);
-    memory_region_remove(&rig->vm->system_io, &rig->port);
-    memory_region_remove(&rig->vm->system_io, &rig->port_end);
-    object_unref(OBJECT(rig->vm->accel));
-    g_byte_array_free(rig->out, true);
-    machine_unlock();
-}
-
-/* The code in real mode, with flat segments. */
-static void load(Rig *rig, const uint8_t *code, size_t len)
-{
-    static const uint8_t end[] = { 0xe6, PORT_END, 0xf4, 0xeb, 0xfd };  /* out; hlt; jmp hlt */
-
-    memcpy(rig->bytes + CODE, code, len);
-    memcpy(rig->bytes + CODE + len, end, sizeof(end));
-    rig->x86->segs[SEG_CS].sel = 0;
-    rig->x86->segs[SEG_CS].base = 0;
-    rig->x86->rip = rig->x86->next_rip = CODE;
-    rig->x86->gpr[R_RSP] = STACK;
-    x86_update_mode(rig->x86);
-}
 
 /* 64-bit code: the first 2 MiB mapped one to one. */
 static void enter_long_mode(Rig *rig)
@@ -155,17 +24,6 @@ static void enter_long_mode(Rig *rig)
     x86_load_cr(x, CR0_PE | CR0_PG | CR0_NE, PML4, CR4_PAE | CR4_OSFXSR, EFER_LME | EFER_LMA);
 }
 
-static void run(Rig *rig)
-{
-    vm_start(rig->vm);
-    while (!rig->ended) {
-        machine_unlock();
-        g_thread_yield();
-        machine_lock();
-    }
-    vm_stop(rig->vm, RUN_STATE_PAUSED);
-}
-
 /* ---- tests ---- */
 
 static void test_port_value_arrives(void)
@@ -173,11 +31,11 @@ static void test_port_value_arrives(void)
     static const uint8_t code[] = { 0xe4, PORT, 0xfe, 0xc0 };     /* in al, PORT; inc al */
     Rig rig;
 
-    if (!rig_init(&rig)) {
+    if (!rig_init(&rig, "off")) {
         return;
     }
-    load(&rig, code, sizeof(code));
-    run(&rig);
+    rig_load(&rig, code, sizeof(code));
+    rig_run(&rig);
     g_assert_cmphex(rig.end_value, ==, 0x5b);
     g_assert_cmphex(rig.x86->gpr[R_RAX] & 0xff, ==, 0x5b);
     rig_clear(&rig);
@@ -189,12 +47,12 @@ static void test_string_output_keeps_order(void)
                                     0xfc, 0xf3, 0x6e };           /* rep outsb */
     Rig rig;
 
-    if (!rig_init(&rig)) {
+    if (!rig_init(&rig, "off")) {
         return;
     }
     memcpy(rig.bytes + DATA, "KVM!", 4);
-    load(&rig, code, sizeof(code));
-    run(&rig);
+    rig_load(&rig, code, sizeof(code));
+    rig_run(&rig);
     g_assert_cmpmem(rig.out->data, rig.out->len, "KVM!", 4);
     g_assert_cmphex(rig.x86->gpr[R_RCX] & 0xffff, ==, 0);
     rig_clear(&rig);
@@ -207,11 +65,11 @@ static void test_mmio_reads_and_writes(void)
                                     0x66, 0xa3, 0x04, 0x00 };               /* [4] = eax */
     Rig rig;
 
-    if (!rig_init(&rig)) {
+    if (!rig_init(&rig, "off")) {
         return;
     }
-    load(&rig, code, sizeof(code));
-    run(&rig);
+    rig_load(&rig, code, sizeof(code));
+    rig_run(&rig);
     g_assert_cmphex(rig.mmio_last, ==, 0x11110009);
     rig_clear(&rig);
 }
@@ -222,12 +80,12 @@ static void test_rom_does_not_change(void)
                                     0xc6, 0x06, 0x00, 0x00, 0x77, 0xa0, 0x00, 0x00 };
     Rig rig;
 
-    if (!rig_init(&rig)) {
+    if (!rig_init(&rig, "off")) {
         return;
     }
     *(uint8_t *)memory_region_ram_ptr(&rig.rom) = 0x33;
-    load(&rig, code, sizeof(code));
-    run(&rig);
+    rig_load(&rig, code, sizeof(code));
+    rig_run(&rig);
     g_assert_cmphex(rig.end_value, ==, 0x33);
     rig_clear(&rig);
 }
@@ -239,10 +97,10 @@ static void test_cmpxchg16b_works_either_way(void)
                                     0x0f, 0x94, 0xc0 };                     /* setz al */
     Rig rig;
 
-    if (!rig_init(&rig)) {
+    if (!rig_init(&rig, "off")) {
         return;
     }
-    load(&rig, code, sizeof(code));
+    rig_load(&rig, code, sizeof(code));
     enter_long_mode(&rig);
     rig.x86->gpr[R_RSI] = DATA;
     rig.x86->gpr[R_RAX] = 0x1111;
@@ -251,7 +109,7 @@ static void test_cmpxchg16b_works_either_way(void)
     rig.x86->gpr[R_RCX] = 0x4444;
     le64_store(rig.bytes + DATA, 0x1111);
     le64_store(rig.bytes + DATA + 8, 0x2222);
-    run(&rig);
+    rig_run(&rig);
     g_test_message("instructions run in software: %" G_GUINT64_FORMAT, rig.kvm->emulated);
     g_assert_cmphex(rig.end_value, ==, 1);
     g_assert_cmphex(le64_load(rig.bytes + DATA), ==, 0x3333);
@@ -269,16 +127,16 @@ static void test_xrstor_works_either_way(void)
                                     0x66, 0x48, 0x0f, 0x7e, 0xc0 };             /* rax = xmm0 */
     Rig rig;
 
-    if (!rig_init(&rig)) {
+    if (!rig_init(&rig, "off")) {
         return;
     }
-    load(&rig, code, sizeof(code));
+    rig_load(&rig, code, sizeof(code));
     enter_long_mode(&rig);
     rig.x86->cr4 |= CR4_OSXSAVE;
     rig.x86->xcr0 = 3;
     rig.x86->gpr[R_RSI] = DATA;
     rig.x86->zmm[0].u64[0] = 0x5e;
-    run(&rig);
+    rig_run(&rig);
     g_assert_cmphex(rig.end_value, ==, 0x5e);
     rig_clear(&rig);
 }
@@ -289,10 +147,10 @@ static void test_interrupt_wakes_a_halted_guest(void)
     static const uint8_t handler[] = { 0xe6, PORT, 0xcf };                  /* out; iret */
     Rig rig;
 
-    if (!rig_init(&rig)) {
+    if (!rig_init(&rig, "off")) {
         return;
     }
-    load(&rig, code, sizeof(code));
+    rig_load(&rig, code, sizeof(code));
     memcpy(rig.bytes + 0x2000, handler, sizeof(handler));
     le32_store(rig.bytes + VECTOR * 4, 0x2000);
     vm_start(rig.vm);
@@ -303,7 +161,7 @@ static void test_interrupt_wakes_a_halted_guest(void)
     }
     x86_cpu_request(rig.x86, X86_REQ_INTR);
     cpu_kick(&rig.dev->cpu);
-    run(&rig);
+    rig_run(&rig);
     g_assert_cmpuint(rig.out->len, ==, 2);
     g_assert_cmphex(rig.end_value, ==, 7);
     rig_clear(&rig);
@@ -317,14 +175,14 @@ static void test_interrupt_waits_for_its_window(void)
     static const uint8_t handler[] = { 0xb0, 0x02, 0xe6, PORT, 0xb3, 0x01, 0xcf };
     Rig rig;
 
-    if (!rig_init(&rig)) {
+    if (!rig_init(&rig, "off")) {
         return;
     }
-    load(&rig, code, sizeof(code));
+    rig_load(&rig, code, sizeof(code));
     memcpy(rig.bytes + 0x2000, handler, sizeof(handler));
     le32_store(rig.bytes + VECTOR * 4, 0x2000);
     x86_cpu_request(rig.x86, X86_REQ_INTR);     /* pending from the start, IF = 0 */
-    run(&rig);
+    rig_run(&rig);
     g_assert_cmpmem(rig.out->data, rig.out->len, "\1\2", 2);
     rig_clear(&rig);
 }
@@ -338,15 +196,15 @@ static void test_smi_is_served(void)
                                        0x0f, 0xaa };        /* bx = 0; [0x9000] = 5; rsm */
     Rig rig;
 
-    if (!rig_init(&rig)) {
+    if (!rig_init(&rig, "off")) {
         return;
     }
-    load(&rig, code, sizeof(code));
+    rig_load(&rig, code, sizeof(code));
     memcpy(rig.bytes + 0x38000, handler, sizeof(handler));
     vm_start(rig.vm);
     x86_cpu_request(rig.x86, X86_REQ_SMI);
     cpu_kick(&rig.dev->cpu);
-    run(&rig);
+    rig_run(&rig);
     g_assert_cmphex(rig.end_value, ==, 5);
     g_assert_cmphex(rig.x86->gpr[R_RBX] & 0xffff, ==, 0x1234);
     rig_clear(&rig);
@@ -356,20 +214,14 @@ static void test_second_cpu_waits_for_sipi(void)
 {
     static const uint8_t spin[] = { 0xeb, 0xfe };
     static const uint8_t start[] = { 0x8c, 0xc8, 0xe6, PORT_END, 0xeb, 0xfe };   /* ax = cs; out */
-    g_autoptr(GError) error = NULL;
     X86CpuDevice *second;
     Rig rig;
-    bool ok;
 
-    if (!rig_init(&rig)) {
+    if (!rig_init(&rig, "off")) {
         return;
     }
-    second = x86_cpu_create(rig.vm, "host", 1, 1, &error);
-    g_assert_no_error(error);
-    ok = device_realize(&second->cpu.dev, NULL, &error);
-    g_assert_no_error(error);
-    g_assert_true(ok);
-    load(&rig, spin, sizeof(spin));
+    second = rig_add_cpu(&rig, 1);
+    rig_load(&rig, spin, sizeof(spin));
     memcpy(rig.bytes + 0x5000, start, sizeof(start));
     second->x86->sipi_vector = 5;
     vm_start(rig.vm);
@@ -378,12 +230,11 @@ static void test_second_cpu_waits_for_sipi(void)
     cpu_kick(&second->cpu);
     x86_cpu_request(second->x86, X86_REQ_SIPI);
     cpu_kick(&second->cpu);
-    run(&rig);
+    rig_run(&rig);
     g_assert_cmphex(rig.end_value, ==, 0);
     g_assert_cmphex(second->x86->segs[SEG_CS].sel, ==, 0x500);
     g_assert_false(second->x86->wait_sipi);
-    cpu_stop(&second->cpu);
-    x86_vm_bus_clear(&second->bus);
+    rig_remove_cpu(second);
     rig_clear(&rig);
 }
 
@@ -392,12 +243,12 @@ static void test_a_spinning_guest_stops(void)
     static const uint8_t code[] = { 0xe6, PORT_END, 0xeb, 0xfe };           /* out; jmp $ */
     Rig rig;
 
-    if (!rig_init(&rig)) {
+    if (!rig_init(&rig, "off")) {
         return;
     }
-    load(&rig, code, sizeof(code));
+    rig_load(&rig, code, sizeof(code));
     for (unsigned i = 0; i < 20; i++) {
-        run(&rig);                              /* would hang if a kick were lost */
+        rig_run(&rig);                              /* would hang if a kick were lost */
     }
     g_assert_true(rig.dev->cpu.stopped);
     g_assert_cmphex(rig.x86->rip, ==, CODE + 2);
@@ -409,13 +260,13 @@ static void test_dirty_log_names_the_page(void)
     static const uint8_t code[] = { 0xc6, 0x06, 0x10, 0x90, 0x55 };         /* byte [0x9010] = 0x55 */
     Rig rig;
 
-    if (!rig_init(&rig)) {
+    if (!rig_init(&rig, "off")) {
         return;
     }
     memory_region_set_logging(&rig.ram, DIRTY_VGA, true);
-    load(&rig, code, sizeof(code));
+    rig_load(&rig, code, sizeof(code));
     memory_test_and_clear_dirty(&rig.ram, 0, RAM_SIZE, DIRTY_VGA);
-    run(&rig);
+    rig_run(&rig);
     g_assert_true(memory_test_and_clear_dirty(&rig.ram, DATA, 0x1000, DIRTY_VGA));
     g_assert_false(memory_test_and_clear_dirty(&rig.ram, DATA + 0x1000, 0x1000, DIRTY_VGA));
     memory_region_set_logging(&rig.ram, DIRTY_VGA, false);
@@ -444,7 +295,7 @@ static void test_registers_survive_kvm(void)
     X86Seg segs[SEG_COUNT];
     Rig rig;
 
-    if (!rig_init(&rig)) {
+    if (!rig_init(&rig, "off")) {
         return;
     }
     enter_long_mode(&rig);
@@ -492,18 +343,6 @@ static void test_registers_survive_kvm(void)
     rig_clear(&rig);
 }
 
-static void test_kernel_irqchip_is_refused(void)
-{
-    const AccelType *type = accel_find("kvm", NULL);
-    g_autoptr(Object) obj = object_new_known(type_find("kvm-accel"));
-    g_autoptr(GError) error = NULL;
-    bool ok = object_set_text(obj, "kernel-irqchip", "on", NULL);
-
-    g_assert_true(ok);
-    g_assert_false(type->init_vm((Accel *)(void *)obj, NULL, &error));
-    g_assert_nonnull(strstr(error->message, "kernel-irqchip=off"));
-}
-
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -521,6 +360,5 @@ int main(int argc, char **argv)
     g_test_add_func("/kvm/a-spinning-guest-stops", test_a_spinning_guest_stops);
     g_test_add_func("/kvm/dirty-log-names-the-page", test_dirty_log_names_the_page);
     g_test_add_func("/kvm/registers-survive-kvm", test_registers_survive_kvm);
-    g_test_add_func("/kvm/kernel-irqchip-is-refused", test_kernel_irqchip_is_refused);
     return g_test_run();
 }

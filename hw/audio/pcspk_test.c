@@ -8,7 +8,7 @@ static IsaBench *bench(void)
 {
     IsaBench *b = isa_bench_new();
     g_autoptr(GError) error = NULL;
-    Device *pit = i8254_new(&b->bus, b->bus.irqs[0], &error);
+    Device *pit = i8254_new(&b->bus, false, b->bus.irqs[0], &error);
 
     g_assert_nonnull(pit);
     device_reset(pit);

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include "accel/kvm/irqchip.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "hw/acpi/piix4_pm.h"
@@ -30,6 +31,7 @@ enum { PIIX_SLOT = 1, ISA_IRQ_FPU = 13, SCI_IRQ = 9, HPET_INTCAP = BIT(2) };
 
 typedef struct GsiRouter {
     IrqPin pic[16], ioapic[IOAPIC_PINS];
+    Vm *in_kernel;                /* KVM has the chips behind the lines; else NULL */
 } GsiRouter;
 
 static void gsi_changed(void *opaque, unsigned gsi, bool level)
@@ -59,18 +61,43 @@ static void apic_eoi(void *opaque, uint8_t vector)
     ioapic_eoi(((PcMachine *)opaque)->ioapic, vector);
 }
 
+G_STATIC_ASSERT((int)KVM_IOAPIC_PINS == (int)IOAPIC_PINS);
+
+/* kernel-irqchip=split: KVM's local APICs tell the EOI of messages that they know to be level. */
+static void ioapic_routes(void *opaque, const IoapicMessage messages[IOAPIC_PINS])
+{
+    KvmIoapicRoute routes[KVM_IOAPIC_PINS];
+
+    for (unsigned i = 0; i < IOAPIC_PINS; i++) {
+        routes[i] = (KvmIoapicRoute){ messages[i].address != 0, messages[i].address,
+                                      messages[i].data };
+    }
+    kvm_ioapic_set_routes(((PcMachine *)opaque)->machine.vm, routes);
+}
+
 /* The pair of 8259s and the I/O APIC behind the router. */
 static bool create_interrupt_controllers(PcMachine *pc, GsiRouter *router, IrqPin intr,
                                          GError **error)
 {
-    pc->pic = i8259_pair_new(pc->isa, intr, router->pic, error);
+    KvmIrqchip mode = kvm_irqchip_mode(pc->machine.vm);
+    bool in_kernel = mode == KVM_IRQCHIP_ON;
+
+    pc->pic = i8259_pair_new(pc->isa, in_kernel, intr, router->pic, error);
     if (!pc->pic) {
         return false;
     }
-    pc->ioapic_out = (IoapicOut){ ioapic_send, ioapic_ack_pic, pc };
-    pc->ioapic = ioapic_new(pc->machine.vm, &pc->ioapic_out, error);
+    pc->ioapic_out = (IoapicOut){ ioapic_send, ioapic_ack_pic, pc,
+                                  mode == KVM_IRQCHIP_SPLIT ? ioapic_routes : NULL };
+    pc->ioapic = ioapic_new(pc->machine.vm, in_kernel, &pc->ioapic_out, error);
     if (!pc->ioapic) {
         return false;
+    }
+    if (in_kernel) {
+        router->in_kernel = pc->machine.vm;
+        return true;
+    }
+    if (mode == KVM_IRQCHIP_SPLIT) {
+        kvm_ioapic_set_eoi_hook(pc->machine.vm, apic_eoi, pc);
     }
     for (unsigned i = 0; i < IOAPIC_PINS; i++) {
         router->ioapic[i] = device_input(pc->ioapic, i);
@@ -179,7 +206,7 @@ static bool create_timers(PcMachine *pc, const IrqPin *gsis, GError **error)
         return false;
     }
     if (pc->pit_on) {
-        pit = i8254_new(pc->isa, gsis[0], error);
+        pit = i8254_new(pc->isa, kvm_irqchip_mode(vm) == KVM_IRQCHIP_ON, gsis[0], error);
         if (!pit || !pcspk_new(pc->isa, pit, error)) {
             return false;
         }

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <x86intrin.h>
 
+#include "accel/kvm/irqchip.h"
 #include "target-x86/cpu_models.h"
 #include "target-x86/msr.h"
 #include "target-x86/x86_cpu.h"
@@ -261,7 +262,8 @@ bool x86_cpus_create(X86Cpus *cpus, Machine *m, IrqPin ferr, GError **error)
     for (unsigned i = 0; i < m->smp.max_cpus; i++) {
         cpus->apic_ids[i] = x86_apic_id(&m->smp, i);
     }
-    apic_bus_init(&cpus->apics, m->vm);
+    apic_bus_init(&cpus->apics, m->vm,
+                  kvm_irqchip_mode(m->vm) == KVM_IRQCHIP_OFF ? NULL : &kvm_apic_ops);
     x86_cpu_register_types();
     for (unsigned i = 0; i < m->smp.cpus; i++) {
         if (!create_cpu(cpus, m, i, error)) {

@@ -32,6 +32,24 @@ void apic_unlock(bool taken)
     }
 }
 
+bool apic_enter(Apic *apic)
+{
+    bool locked = apic_lock();
+
+    if (apic->bus->kernel) {
+        apic->bus->kernel->fetch(apic);
+    }
+    return locked;
+}
+
+void apic_leave(Apic *apic, bool locked, bool changed)
+{
+    if (changed && apic->bus->kernel) {
+        apic->bus->kernel->store(apic);
+    }
+    apic_unlock(locked);
+}
+
 /* ---- 256-bit vectors ---- */
 
 static void bit_set(uint32_t set[8], unsigned n)
@@ -103,6 +121,9 @@ void apic_update(Apic *apic)
 {
     bool intr = has_interrupt(apic);
 
+    if (apic->bus->kernel) {
+        return;                   /* it decides itself */
+    }
     /* Told again while it stays pending: the CPU may have dropped its request meanwhile. */
     if (intr || apic->intr) {
         apic->intr = intr;
@@ -188,7 +209,16 @@ void apic_eoi(Apic *apic)
 int apic_get_interrupt(Apic *apic)
 {
     bool locked = apic_lock();
-    int vector = deliverable(apic);
+    int vector = apic->bus->kernel ? -1 : deliverable(apic);
+
+    if (apic->bus->kernel) {      /* split: only the 8259 is ours, KVM knows when it may pass */
+        if (apic->bus->pic && i8259_output(apic->bus->pic)) {
+            vector = i8259_ack(apic->bus->pic);
+        }
+        apic_pic_request(apic->bus);
+        apic_unlock(locked);
+        return vector;
+    }
 
     if (vector >= 0) {
         bit_clear(apic->irr, vector);
@@ -206,10 +236,10 @@ int apic_get_interrupt(Apic *apic)
 
 bool apic_has_interrupt(Apic *apic)
 {
-    bool locked = apic_lock();
+    bool locked = apic_enter(apic);
     bool yes = has_interrupt(apic);
 
-    apic_unlock(locked);
+    apic_leave(apic, locked, false);
     return yes;
 }
 
@@ -241,12 +271,18 @@ Device *apic_device(Apic *apic)
 /* The allowed moves between disabled, xAPIC and x2APIC: [SDM3A 11.12.5]. */
 bool apic_set_base(Apic *apic, uint64_t value)
 {
-    bool locked = apic_lock();
+    bool locked = apic_enter(apic);
     uint32_t modes = APIC_BASE_ENABLE | APIC_BASE_X2APIC;
     uint32_t from = apic->apicbase & modes, to = value & modes;
     bool ok = to != APIC_BASE_X2APIC && !(value & 0xff) && !(value & BIT(9)) && !(value >> 32) &&
               !(from == modes && to == APIC_BASE_ENABLE) && !(from == 0 && to == modes);
 
+    if (apic->bus->kernel) {
+        /* The guest has done it already, perhaps in several steps; the registers follow. */
+        apic->apicbase = value;
+        apic_leave(apic, locked, false);
+        return true;
+    }
     if (ok) {
         apic->apicbase = (value & 0xfffff000) | to | (apic->apicbase & APIC_BASE_BSP);
         if (to == 0 && from != 0) {
@@ -265,16 +301,19 @@ bool apic_set_base(Apic *apic, uint64_t value)
 
 uint8_t apic_cr8(Apic *apic)
 {
+    if (apic->bus->kernel) {
+        apic_leave(apic, apic_enter(apic), false);
+    }
     return __atomic_load_n(&apic->tpr, __ATOMIC_RELAXED) >> 4;
 }
 
 void apic_set_cr8(Apic *apic, uint8_t value)
 {
-    bool locked = apic_lock();
+    bool locked = apic_enter(apic);
 
     apic->tpr = (value & 0xf) << 4;
     apic_update(apic);
-    apic_unlock(locked);
+    apic_leave(apic, locked, true);
 }
 
 /* ---- life cycle ---- */
@@ -332,7 +371,7 @@ static void apic_sync(Device *dev)
     }
 }
 
-static bool apic_post_load(void *obj, int version, GError **error)
+bool apic_post_load(void *obj, int version, GError **error)
 {
     Apic *apic = obj;
 
@@ -345,8 +384,43 @@ static bool apic_post_load(void *obj, int version, GError **error)
     return true;
 }
 
+static void info_set(const char *name, const uint32_t set[8], GString *out)
+{
+    g_string_append_printf(out, "%s\t", name);
+    for (int n = 255; n >= 0; n--) {
+        if (bit_test(set, n)) {
+            g_string_append_printf(out, " %d", n);
+        }
+    }
+    g_string_append(out, highest(set) < 0 ? " (none)\n" : "\n");
+}
+
+static void apic_info(Device *dev, GString *out)
+{
+    Apic *apic = DEVICE_CAST(Apic, dev);
+    static const char *const names[LVTS] = { "LVTT", "LVTTHMR", "LVTPC", "LVT0", "LVT1", "LVTERR" };
+
+    apic_leave(apic, apic_enter(apic), false);
+    g_string_append_printf(out, "dumping local APIC state for CPU %u\n\n", apic->cpu->index);
+    for (unsigned i = 0; i < LVTS; i++) {
+        g_string_append_printf(out, "%s\t 0x%08x\n", names[i], apic->lvt[i]);
+    }
+    g_string_append_printf(out, "Timer\t DCR=0x%x initial_count = %u current_count = %u\n",
+                           apic->divide_conf, apic->initial_count, apic_timer_current(apic));
+    g_string_append_printf(out, "SPIV\t 0x%08x APIC %s, spurious vector 0x%02x\n",
+                           apic->spurious_vec, apic_soft_enabled(apic) ? "enabled" : "disabled",
+                           apic->spurious_vec & 0xff);
+    g_string_append_printf(out, "ICR\t 0x%08x\nICR2\t 0x%08x\nESR\t 0x%08x\n", apic->icr[0],
+                           apic->icr[1], apic->esr);
+    info_set("ISR", apic->isr, out);
+    info_set("IRR", apic->irr, out);
+    g_string_append_printf(out, "\nAPR 0x%02x TPR 0x%02x DFR 0x%02x LDR 0x%02x PPR 0x%02x\n",
+                           apic->arb_id, apic->tpr, apic->dest_mode, apic->log_dest,
+                           apic_ppr(apic));
+}
+
 /* clang-format off */
-static const VmField apic_fields[] = {
+const VmField apic_fields[] = {
     VMS_U32(Apic, apicbase), VMS_U8(Apic, id), VMS_U8(Apic, arb_id), VMS_U8(Apic, tpr),
     VMS_U32(Apic, spurious_vec), VMS_U8(Apic, log_dest), VMS_U8(Apic, dest_mode),
     VMS_U32_ARRAY(Apic, isr), VMS_U32_ARRAY(Apic, tmr), VMS_U32_ARRAY(Apic, irr),
@@ -364,7 +438,8 @@ static const PropDef apic_props[] = {
 };
 DEVICE_TYPE(apic, .name = "apic", .size = sizeof(Apic), .props = apic_props,
             .vmstate = VMSTATE("apic", 3, 3, apic_fields, .post_load = apic_post_load),
-            .unrealize = apic_unrealize, .reset_enter = apic_reset_enter, .sync = apic_sync);
+            .unrealize = apic_unrealize, .reset_enter = apic_reset_enter, .sync = apic_sync,
+            .info = apic_info);
 
 Apic *apic_new(ApicBus *bus, Cpu *cpu, uint8_t id, const ApicCpuOps *ops, GError **error)
 {
@@ -375,7 +450,7 @@ Apic *apic_new(ApicBus *bus, Cpu *cpu, uint8_t id, const ApicCpuOps *ops, GError
         error_set(error, "There are already %d local APICs, the most that fit", APIC_MAX_CPUS);
         return NULL;
     }
-    dev = device_new(bus->vm, "apic", error);
+    dev = device_new(bus->vm, bus->kernel ? bus->kernel->type : "apic", error);
     if (!dev) {
         return NULL;
     }
@@ -395,37 +470,4 @@ Apic *apic_new(ApicBus *bus, Cpu *cpu, uint8_t id, const ApicCpuOps *ops, GError
     object_unref(OBJECT(dev));
     bus->apics[bus->count++] = apic;
     return apic;
-}
-
-static void info_set(const char *name, const uint32_t set[8], GString *out)
-{
-    g_string_append_printf(out, "%s\t", name);
-    for (int n = 255; n >= 0; n--) {
-        if (bit_test(set, n)) {
-            g_string_append_printf(out, " %d", n);
-        }
-    }
-    g_string_append(out, highest(set) < 0 ? " (none)\n" : "\n");
-}
-
-void apic_info(Apic *apic, GString *out)
-{
-    static const char *const names[LVTS] = { "LVTT", "LVTTHMR", "LVTPC", "LVT0", "LVT1", "LVTERR" };
-
-    g_string_append_printf(out, "dumping local APIC state for CPU %u\n\n", apic->cpu->index);
-    for (unsigned i = 0; i < LVTS; i++) {
-        g_string_append_printf(out, "%s\t 0x%08x\n", names[i], apic->lvt[i]);
-    }
-    g_string_append_printf(out, "Timer\t DCR=0x%x initial_count = %u current_count = %u\n",
-                           apic->divide_conf, apic->initial_count, apic_timer_current(apic));
-    g_string_append_printf(out, "SPIV\t 0x%08x APIC %s, spurious vector 0x%02x\n",
-                           apic->spurious_vec, apic_soft_enabled(apic) ? "enabled" : "disabled",
-                           apic->spurious_vec & 0xff);
-    g_string_append_printf(out, "ICR\t 0x%08x\nICR2\t 0x%08x\nESR\t 0x%08x\n", apic->icr[0],
-                           apic->icr[1], apic->esr);
-    info_set("ISR", apic->isr, out);
-    info_set("IRR", apic->irr, out);
-    g_string_append_printf(out, "\nAPR 0x%02x TPR 0x%02x DFR 0x%02x LDR 0x%02x PPR 0x%02x\n",
-                           apic->arb_id, apic->tpr, apic->dest_mode, apic->log_dest,
-                           apic_ppr(apic));
 }

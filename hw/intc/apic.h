@@ -4,7 +4,7 @@
  *
  * The board makes one ApicBus, then an APIC for each CPU:
  *
- *     apic_bus_init(&board->apics, vm);
+ *     apic_bus_init(&board->apics, vm, NULL);
  *     Apic *apic = apic_new(&board->apics, cpu, apic_id, &cpu_ops, &error);
  *     apic_bus_set_pic(&board->apics, pic);          // 8259 pair: ExtINT
  *     apic_bus_set_eoi_hook(&board->apics, eoi, ioapic);
@@ -13,7 +13,8 @@
  * an interrupt.  MSIs and I/O APIC messages arrive through apic_bus_send_msi(), or as memory writes
  * to 0xfee00000.
  *
- * Thread rule: every function may be called from vCPU threads and the main loop; each takes the
+ * Thread rule: with KVM's APICs, only on the CPU's own thread or while the CPU is at a safe point,
+ * except for the functions of the bus.  Else every function may be called from vCPU threads and the main loop; each takes the
  * machine lock itself when the caller does not hold it.  Ops are called with the lock held, often
  * from another thread than the CPU's: they set request bits with atomics and kick.
  */
@@ -44,6 +45,16 @@ typedef struct ApicCpuOps {
     int64_t (*tsc_deadline_ns)(Cpu *cpu, uint64_t tsc);
 } ApicCpuOps;
 
+/* Where the APICs are KVM's: an Apic's fields are then a copy, fetched before and stored after
+ * whatever is done to them here, and interrupts are delivered by KVM alone. */
+typedef struct ApicKernelOps {
+    const char *type;             /* of the device to make */
+    void (*fetch)(Apic *apic);
+    void (*store)(Apic *apic);
+    void (*send_msi)(Vm *vm, uint64_t address, uint32_t data);
+} ApicKernelOps;
+extern const ApicKernelOps kvm_apic_ops;      /* kvm_apic.c */
+
 /* Embedded in the board. */
 struct ApicBus {
     Vm *vm;
@@ -54,9 +65,11 @@ struct ApicBus {
     void (*eoi)(void *opaque, uint8_t vector);   /* EOI broadcast, to the I/O APICs */
     void *eoi_opaque;
     unsigned lowest_next;         /* where lowest-priority arbitration starts */
+    const ApicKernelOps *kernel;  /* NULL: the APICs are ours */
 };
 
-void apic_bus_init(ApicBus *bus, Vm *vm);
+/* KERNEL: &kvm_apic_ops, or NULL. */
+void apic_bus_init(ApicBus *bus, Vm *vm, const ApicKernelOps *kernel);
 /* Removes the APICs and the window. */
 void apic_bus_clear(ApicBus *bus);
 void apic_bus_set_pic(ApicBus *bus, Device *pic);
@@ -72,8 +85,6 @@ void apic_bus_send_msi(ApicBus *bus, uint64_t address, uint32_t data);
 /* OPS is constant and outlives the APIC. */
 Apic *apic_new(ApicBus *bus, Cpu *cpu, uint8_t id, const ApicCpuOps *ops, GError **error);
 Device *apic_device(Apic *apic);
-/* `info lapic` */
-void apic_info(Apic *apic, GString *out);
 
 /* ---- the CPU's side ---- */
 

@@ -5,6 +5,7 @@
  */
 #include "base/log.h"
 #include "hw/intc/apic_int.h"
+#include "hw/intc/i8259.h"
 
 enum { SHORTHAND_NONE, SHORTHAND_SELF, SHORTHAND_ALL, SHORTHAND_OTHERS };
 enum { ICR_LOGICAL = BIT(11), ICR_DELIVS = BIT(12), ICR_ASSERT = BIT(14), ICR_LEVEL = BIT(15) };
@@ -99,9 +100,23 @@ static void deliver_one(Apic *apic, unsigned mode, uint8_t vector, bool level)
     }
 }
 
+/* KVM's APICs take it as a message; INIT and start-up messages, too. */
+static void deliver_by_kernel(ApicBus *bus, Apic *const *targets, unsigned count, uint32_t data)
+{
+    for (unsigned i = 0; i < count; i++) {
+        bus->kernel->send_msi(bus->vm, APIC_DEFAULT_ADDRESS | (targets[i]->initial_id & 0xff) << 12,
+                              data);
+    }
+}
+
 void apic_deliver(ApicBus *bus, Apic *const *targets, unsigned count, unsigned mode,
                   uint8_t vector, bool level_triggered)
 {
+    if (bus->kernel) {
+        deliver_by_kernel(bus, targets, mode == DM_LOWEST ? MIN(count, 1) : count,
+                          vector | (mode == DM_LOWEST ? DM_FIXED : mode) << 8);
+        return;
+    }
     if (mode == DM_LOWEST) {
         Apic *apic = count ? arbitrate(bus, targets, count) : NULL;
 
@@ -170,6 +185,11 @@ void apic_bus_send_msi(ApicBus *bus, uint64_t address, uint32_t data)
     unsigned mode = (data >> 8) & 7;
     Targets targets;
 
+    if (bus->kernel) {
+        bus->kernel->send_msi(bus->vm, address, data);
+        apic_unlock(locked);
+        return;
+    }
     find_targets(bus, dest, logical, false, &targets);
     apic_deliver(bus, targets.list, targets.count, hint && mode == DM_FIXED ? DM_LOWEST : mode,
                  data & 0xff, data & BIT(15));
@@ -178,12 +198,26 @@ void apic_bus_send_msi(ApicBus *bus, uint64_t address, uint32_t data)
 
 /* ---- wires ---- */
 
+/* KVM's APICs and our 8259: the boot CPU asks KVM for a moment when it can take its interrupt. */
+void apic_pic_request(ApicBus *bus)
+{
+    if (bus->count) {
+        Apic *boot = bus->apics[0];
+
+        boot->ops->set_intr(boot->cpu, bus->pic && i8259_output(bus->pic));
+    }
+}
+
 /* A change of the 8259's INT: ExtINT is a level that the CPU's side asks for; the other modes of
  * LINT0 see an edge. */
 static void pic_changed(void *opaque, unsigned n, bool level)
 {
     ApicBus *bus = opaque;
 
+    if (bus->kernel) {
+        apic_pic_request(bus);
+        return;
+    }
     for (unsigned i = 0; i < bus->count; i++) {
         Apic *apic = bus->apics[i];
 
@@ -199,12 +233,25 @@ IrqPin apic_bus_pic_pin(ApicBus *bus)
     return (IrqPin){ .handler = pic_changed, .opaque = bus, .n = 0 };
 }
 
+static void lint1(Cpu *cpu, void *opaque)
+{
+    Apic *apic = opaque;
+    bool locked = apic_enter(apic);
+
+    apic_local(apic, LVT_LINT1);
+    apic_leave(apic, locked, false);
+}
+
 void apic_bus_nmi(ApicBus *bus)
 {
     bool locked = apic_lock();
 
     for (unsigned i = 0; i < bus->count; i++) {
-        apic_local(bus->apics[i], LVT_LINT1);
+        if (bus->kernel) {
+            cpu_run_on_async(bus->apics[i]->cpu, lint1, bus->apics[i]);
+        } else {
+            lint1(bus->apics[i]->cpu, bus->apics[i]);
+        }
     }
     apic_unlock(locked);
 }
@@ -243,6 +290,9 @@ static Apic *register_owner(ApicBus *bus, uint64_t offset)
 {
     Apic *apic = offset < 0x1000 && !(offset & 0xf) ? apic_of_current(bus) : NULL;
 
+    if (apic && bus->kernel) {
+        bus->kernel->fetch(apic);
+    }
     return apic && (apic->apicbase & APIC_BASE_ENABLE) && !apic_is_x2(apic) ? apic : NULL;
 }
 
@@ -270,17 +320,21 @@ static void window_write(void *opaque, uint64_t offset, uint64_t value, unsigned
         return;
     }
     apic = register_owner(opaque, offset);
-    if (apic && !apic_reg_write(apic, offset >> 4, value)) {
+    if (!apic) {
+        return;
+    }
+    if (!apic_reg_write(apic, offset >> 4, value)) {
         apic_error(apic, ESR_ILLEGAL_REGISTER);
     }
+    apic_leave(apic, false, true);
 }
 
 static const MmioOps window_ops = { window_read, window_write, .valid_min = 1, .valid_max = 8,
                                     .impl_min = 4, .impl_max = 4 };
 
-void apic_bus_init(ApicBus *bus, Vm *vm)
+void apic_bus_init(ApicBus *bus, Vm *vm, const ApicKernelOps *kernel)
 {
-    *bus = (ApicBus){ .vm = vm };
+    *bus = (ApicBus){ .vm = vm, .kernel = kernel };
     memory_region_init_io(&bus->mmio, NULL, "apic-msi", &window_ops, bus, MIB);
     memory_region_add_overlap(&vm->system_memory, APIC_DEFAULT_ADDRESS, &bus->mmio, 4096);
 }

@@ -47,8 +47,13 @@ void apic_eoi(Apic *apic);
 void apic_error(Apic *apic, uint32_t bits);
 void apic_local(Apic *apic, unsigned lvt);
 uint8_t apic_ppr(const Apic *apic);
+/* Around what looks at an APIC's fields, and changes them when CHANGED. */
+bool apic_enter(Apic *apic);      /* what apic_leave() needs to know */
+void apic_leave(Apic *apic, bool locked, bool changed);
 bool apic_lock(void);             /* true: apic_unlock() must be called */
 void apic_unlock(bool taken);
+extern const VmField apic_fields[];
+bool apic_post_load(void *obj, int version, GError **error);
 static inline bool apic_soft_enabled(const Apic *apic)
 {
     return (apic->spurious_vec & SVR_ENABLE) && (apic->apicbase & APIC_BASE_ENABLE);
@@ -69,6 +74,7 @@ bool apic_timer_post_load(Apic *apic);
 
 /* apic_bus.c */
 void apic_send_icr(Apic *from);
+void apic_pic_request(ApicBus *bus);
 void apic_deliver(ApicBus *bus, Apic *const *targets, unsigned count, unsigned mode,
                   uint8_t vector, bool level_triggered);
 

@@ -218,18 +218,18 @@ static bool msr_write(Apic *apic, unsigned reg, uint64_t value)
 
 bool apic_msr_read(Apic *apic, uint32_t msr, uint64_t *value)
 {
-    bool locked = apic_lock();
+    bool locked = apic_enter(apic);
     bool ok = apic_is_x2(apic) && msr_read(apic, msr - MSR_X2APIC, value);
 
-    apic_unlock(locked);
+    apic_leave(apic, locked, false);
     return ok;
 }
 
 bool apic_msr_write(Apic *apic, uint32_t msr, uint64_t value)
 {
-    bool locked = apic_lock();
+    bool locked = apic_enter(apic);
     bool ok = apic_is_x2(apic) && msr_write(apic, msr - MSR_X2APIC, value);
 
-    apic_unlock(locked);
+    apic_leave(apic, locked, true);
     return ok;
 }

@@ -84,7 +84,7 @@ static void set_up(Fixture *f, gconstpointer data)
     clock_make_fake(f->vm->clock);
     clock_start(f->vm->clock);
     f->vm->state = RUN_STATE_RUNNING;
-    apic_bus_init(&f->bus, f->vm);
+    apic_bus_init(&f->bus, f->vm, NULL);
     apic_bus_set_eoi_hook(&f->bus, broadcast_eoi, f);
     for (unsigned n = 0; n < CPUS; n++) {
         f->cpus[n] = device_new(f->vm, "fake-cpu", &error);
@@ -96,7 +96,7 @@ static void set_up(Fixture *f, gconstpointer data)
         g_assert_true(apic_set_base(f->apics[n], 0xfee00000 | APIC_BASE_ENABLE | APIC_BASE_X2APIC));
         g_assert_true(apic_msr_write(f->apics[n], 0x80f, 0x1ff));
     }
-    f->ioapic = ioapic_new(f->vm, &out, &error);
+    f->ioapic = ioapic_new(f->vm, false, &out, &error);
     g_assert_no_error(error);
     device_reset(f->ioapic);
     for (unsigned n = 0; n < IOAPIC_PINS; n++) {

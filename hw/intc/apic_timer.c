@@ -42,6 +42,9 @@ static void schedule(Apic *apic)
 {
     int64_t now = clock_now(apic->dev.vm->clock), done, period;
 
+    if (apic->bus->kernel) {
+        return;                   /* its timer runs */
+    }
     if (is_deadline(apic)) {
         if (apic->tsc_deadline) {
             arm(apic, apic->ops->tsc_deadline_ns(apic->cpu, apic->tsc_deadline));

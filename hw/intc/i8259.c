@@ -10,7 +10,7 @@
  *  2. last_irr is the level of the pins.
  *  3. INT is high exactly when pending_irq() >= 0; it is recomputed by sync().
  */
-#include "hw/intc/i8259.h"
+#include "hw/intc/i8259_int.h"
 
 #include "base/error.h"
 #include "base/log.h"
@@ -21,21 +21,6 @@ enum { ICW4_AEOI = BIT(1), ICW4_SFNM = BIT(4) };
 enum { OCW3 = BIT(3), OCW3_RIS = BIT(0), OCW3_RR = BIT(1), OCW3_P = BIT(2),
        OCW3_SMM = BIT(5), OCW3_ESMM = BIT(6) };
 enum { CASCADE_IR = 2, NONE = -1 };
-
-typedef struct I8259 {
-    IsaDevice isa;
-    IrqLine intr;
-    struct I8259 *slave;          /* on IR2; NULL for the slave itself */
-    MemoryRegion ports, elcr_port;
-    uint32_t iobase, elcr_addr;
-    uint8_t elcr_mask;
-    bool master;
-    uint8_t last_irr, irr, imr, isr;
-    uint8_t priority_add;         /* the IR with the highest priority */
-    uint8_t irq_base, read_reg_select, poll, special_mask;
-    uint8_t init_state;           /* next ICW to come: 0 none, 1 ICW2, 2 ICW3, 3 ICW4 */
-    uint8_t auto_eoi, rotate_on_auto_eoi, special_fully_nested_mode, init4, single_mode, elcr;
-} I8259;
 
 /* 0 is the highest of MASK under the present rotation; 8 if MASK is empty. */
 static unsigned priority_of(const I8259 *s, uint8_t mask)
@@ -142,6 +127,17 @@ bool i8259_output(const Device *master)
 
 /* ---- registers ---- */
 
+/* The device, with fields that are up to date. */
+static I8259 *fresh(Device *dev)
+{
+    I8259 *s = DEVICE_CAST(I8259, dev);
+
+    if (s->refresh) {
+        s->refresh(s);
+    }
+    return s;
+}
+
 static void init_reset(I8259 *s)
 {
     s->irr &= s->elcr & s->last_irr;      /* level pins still ask */
@@ -221,7 +217,7 @@ static void ocw2_write(I8259 *s, uint8_t value)
 
 static void a0_write(Device *dev, uint64_t value)
 {
-    I8259 *s = DEVICE_CAST(I8259, dev);
+    I8259 *s = fresh(dev);
 
     if (value & ICW1) {
         icw1_write(s, value);
@@ -234,7 +230,7 @@ static void a0_write(Device *dev, uint64_t value)
 
 static void a1_write(Device *dev, uint64_t value)
 {
-    I8259 *s = DEVICE_CAST(I8259, dev);
+    I8259 *s = fresh(dev);
 
     switch (s->init_state) {
     case 0:
@@ -270,7 +266,7 @@ static uint64_t poll_read(I8259 *s)
 
 static uint64_t a0_read(Device *dev, uint64_t value)
 {
-    I8259 *s = DEVICE_CAST(I8259, dev);
+    I8259 *s = fresh(dev);
 
     if (s->poll) {
         return poll_read(s);
@@ -280,19 +276,19 @@ static uint64_t a0_read(Device *dev, uint64_t value)
 
 static uint64_t a1_read(Device *dev, uint64_t value)
 {
-    I8259 *s = DEVICE_CAST(I8259, dev);
+    I8259 *s = fresh(dev);
 
     return s->poll ? poll_read(s) : s->imr;
 }
 
 static uint64_t elcr_read(Device *dev, uint64_t value)
 {
-    return DEVICE_CAST(I8259, dev)->elcr;
+    return fresh(dev)->elcr;
 }
 
 static void elcr_write(Device *dev, uint64_t value)
 {
-    I8259 *s = DEVICE_CAST(I8259, dev);
+    I8259 *s = fresh(dev);
     uint8_t level = value & s->elcr_mask;
     uint8_t changed = level & ~s->elcr;
 
@@ -307,6 +303,16 @@ static const RegDef i8259_regs[] = {
 static const RegDef elcr_regs[] = {
     { 0, "ELCR", REG_NONE(1), .on_read = elcr_read, .on_write = elcr_write },
 };
+
+static void i8259_info(Device *dev, GString *out)
+{
+    const I8259 *s = fresh(dev);
+
+    g_string_append_printf(out, "pic%u: irr=%02x imr=%02x isr=%02x hprio=%d irq_base=%02x "
+                           "rr_sel=%d elcr=%02x fnm=%d\n", !s->master, s->irr, s->imr, s->isr,
+                           s->priority_add, s->irq_base, s->read_reg_select, s->elcr,
+                           s->special_fully_nested_mode);
+}
 
 /* ---- life cycle ---- */
 
@@ -335,7 +341,7 @@ static bool i8259_realize(Device *dev, GError **error)
     return true;
 }
 
-static bool i8259_post_load(void *obj, int version, GError **error)
+bool i8259_post_load(void *obj, int version, GError **error)
 {
     I8259 *s = obj;
 
@@ -353,7 +359,7 @@ static const PropDef i8259_props[] = {
     PROP_BOOL("master", I8259, master, false),
     PROP_END,
 };
-static const VmField i8259_fields[] = {
+const VmField i8259_fields[] = {
     VMS_U8(I8259, last_irr), VMS_U8(I8259, irr), VMS_U8(I8259, imr), VMS_U8(I8259, isr),
     VMS_U8(I8259, priority_add), VMS_U8(I8259, irq_base), VMS_U8(I8259, read_reg_select),
     VMS_U8(I8259, poll), VMS_U8(I8259, special_mask), VMS_U8(I8259, init_state),
@@ -365,16 +371,18 @@ DEVICE_TYPE(isa_i8259, .name = "isa-i8259", .bus = &bus_isa, .size = sizeof(I825
             .props = i8259_props, .inputs = 8, .set_input = i8259_set_input,
             .outputs = IRQ_OUTPUTS(IRQ_OUT(I8259, intr)),
             .vmstate = VMSTATE("i8259", 1, 1, i8259_fields, .post_load = i8259_post_load),
-            .realize = i8259_realize, .reset_enter = i8259_reset_enter, .sync = i8259_sync);
+            .realize = i8259_realize, .reset_enter = i8259_reset_enter, .sync = i8259_sync,
+            .info = i8259_info);
 
 /* ---- the pair ---- */
 
-Device *i8259_pair_new(IsaBus *bus, IrqPin intr, IrqPin pins[16], GError **error)
+Device *i8259_pair_new(IsaBus *bus, bool in_kernel, IrqPin intr, IrqPin pins[16], GError **error)
 {
-    Device *master = device_create(bus->bus.vm, "isa-i8259", &bus->bus, error, "iobase", "0x20",
+    const char *type = in_kernel ? "kvm-i8259" : "isa-i8259";
+    Device *master = device_create(bus->bus.vm, type, &bus->bus, error, "iobase", "0x20",
                                    "elcr_addr", "0x4d0", "elcr_mask", "0xf8", "master", "on",
                                    NULL);
-    Device *slave = master ? device_create(bus->bus.vm, "isa-i8259", &bus->bus, error,
+    Device *slave = master ? device_create(bus->bus.vm, type, &bus->bus, error,
                                            "iobase", "0xa0", "elcr_addr", "0x4d1",
                                            "elcr_mask", "0xde", "master", "off", NULL)
                            : NULL;
@@ -390,22 +398,4 @@ Device *i8259_pair_new(IsaBus *bus, IrqPin intr, IrqPin pins[16], GError **error
         pins[n + 8] = device_input(slave, n);
     }
     return master;
-}
-
-static void info_one(const I8259 *s, unsigned n, GString *out)
-{
-    g_string_append_printf(out, "pic%u: irr=%02x imr=%02x isr=%02x hprio=%d irq_base=%02x "
-                           "rr_sel=%d elcr=%02x fnm=%d\n", n, s->irr, s->imr, s->isr,
-                           s->priority_add, s->irq_base, s->read_reg_select, s->elcr,
-                           s->special_fully_nested_mode);
-}
-
-void i8259_info(Device *master, GString *out)
-{
-    const I8259 *s = DEVICE_CAST(I8259, master);
-
-    if (s->slave) {
-        info_one(s->slave, 1, out);
-    }
-    info_one(s, 0, out);
 }

@@ -26,7 +26,7 @@ static void set_up(Fixture *f, gconstpointer data)
     IrqPin pins[16];
 
     f->b = isa_bench_new();
-    f->pic = i8259_pair_new(&f->b->bus, isa_bench_pin(f->b, INTR), pins, &error);
+    f->pic = i8259_pair_new(&f->b->bus, false, isa_bench_pin(f->b, INTR), pins, &error);
     g_assert_no_error(error);
     for (unsigned n = 0; n < 16; n++) {
         irq_connect(&f->lines[n], pins[n]);

@@ -10,7 +10,7 @@
  *  2. irr of a level pin is the level of the pin.
  *  3. REMOTE_IRR is set from the sending of a level message to the EOI of its vector.
  */
-#include "hw/intc/ioapic.h"
+#include "hw/intc/ioapic_int.h"
 
 #include "base/error.h"
 #include "base/log.h"
@@ -20,44 +20,29 @@ enum { IOREGSEL = 0x00, IOWIN = 0x10, EOI_REG = 0x40 };
 enum { IOAPICID = 0, IOAPICVER = 1, IOAPICARB = 2, IOREDTBL = 0x10 };
 enum { DELMOD_FIXED, DELMOD_LOWEST, DELMOD_SMI, DELMOD_NMI = 4, DELMOD_INIT, DELMOD_EXTINT = 7 };
 
-#define RED_VECTOR(e) ((uint8_t)(e))
-#define RED_DELMOD(e) (((e) >> 8) & 7)
-#define RED_DESTMOD BIT64(11)
-#define RED_DELIVS BIT64(12)
-#define RED_REMOTE_IRR BIT64(14)
-#define RED_LEVEL BIT64(15)
-#define RED_MASKED BIT64(16)
-#define RED_READ_ONLY (RED_DELIVS | RED_REMOTE_IRR)
-#define RED_WRITABLE 0xff0000000001ffffull
+/* Except for its vector and mode where that is ExtINT. */
+static IoapicMessage message_of(uint64_t entry)
+{
+    unsigned mode = RED_DELMOD(entry);
 
-typedef struct Ioapic {
-    Device dev;
-    MemoryRegion mmio;
-    IoapicOut out;
-    uint8_t version;
-    uint8_t id, ioregsel;
-    uint32_t irr;
-    uint64_t ioredtbl[IOAPIC_PINS];
-    uint32_t level;               /* of the pins, as last driven */
-} Ioapic;
+    return (IoapicMessage){
+        .address = 0xfee00000 | (entry >> 56) << 12 | (entry & RED_DESTMOD ? 4 : 0) |
+                   (mode == DELMOD_LOWEST ? 8 : 0),         /* redirection hint */
+        .data = RED_VECTOR(entry) | mode << 8 | (entry & RED_LEVEL ? BIT(14) | BIT(15) : 0),
+    };
+}
 
 static void send_message(Ioapic *s, uint64_t entry)
 {
-    uint64_t address = 0xfee00000 | (entry >> 56) << 12 | (entry & RED_DESTMOD ? 4 : 0);
-    uint32_t vector = RED_VECTOR(entry), mode = RED_DELMOD(entry);
+    IoapicMessage m = message_of(entry);
 
-    if (mode == DELMOD_EXTINT) {
+    if (RED_DELMOD(entry) == DELMOD_EXTINT) {
         if (!s->out.ack_pic) {
             return;
         }
-        vector = s->out.ack_pic(s->out.opaque);
-        mode = DELMOD_FIXED;
+        m.data = (m.data & ~0x7ffu) | (uint8_t)s->out.ack_pic(s->out.opaque);
     }
-    if (mode == DELMOD_LOWEST) {
-        address |= 8;             /* redirection hint */
-    }
-    s->out.send(s->out.opaque, address,
-                vector | mode << 8 | (entry & RED_LEVEL ? BIT(14) | BIT(15) : 0));
+    s->out.send(s->out.opaque, m.address, m.data);
 }
 
 /* Sends what is due on pin N. */
@@ -169,9 +154,17 @@ static void select_write(Ioapic *s, uint32_t value)
     }
 }
 
+static Ioapic *fresh(Ioapic *s)
+{
+    if (s->refresh) {
+        s->refresh(s);
+    }
+    return s;
+}
+
 static uint64_t mmio_read(void *opaque, uint64_t offset, unsigned size)
 {
-    Ioapic *s = opaque;
+    Ioapic *s = fresh(opaque);
 
     switch (offset & 0xff) {
     case IOREGSEL:
@@ -185,7 +178,7 @@ static uint64_t mmio_read(void *opaque, uint64_t offset, unsigned size)
 
 static void mmio_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
-    Ioapic *s = opaque;
+    Ioapic *s = fresh(opaque);
 
     switch (offset & 0xff) {
     case IOREGSEL:
@@ -204,10 +197,37 @@ static void mmio_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
                         (unsigned)offset);
         break;
     }
+    device_sync(&s->dev);
 }
 
 static const MmioOps ioapic_ops = { mmio_read, mmio_write, .valid_min = 1, .valid_max = 8,
                                     .impl_min = 4, .impl_max = 4 };
+
+/* Tells, where somebody wants to know, which level messages there are now. */
+static void ioapic_sync(Device *dev)
+{
+    Ioapic *s = DEVICE_CAST(Ioapic, dev);
+    IoapicMessage messages[IOAPIC_PINS] = { 0 };
+    bool changed = false;
+
+    if (!s->out.routes) {
+        return;
+    }
+    for (unsigned n = 0; n < IOAPIC_PINS; n++) {
+        uint64_t entry = s->ioredtbl[n] & ~(uint64_t)RED_READ_ONLY;
+        bool used = (entry & RED_LEVEL) && !(entry & RED_MASKED);
+
+        changed |= used != !!(s->routed & BIT(n)) || (used && entry != s->routed_as[n]);
+        s->routed = used ? s->routed | BIT(n) : s->routed & ~BIT(n);
+        s->routed_as[n] = entry;
+        if (used) {
+            messages[n] = message_of(entry);
+        }
+    }
+    if (changed) {
+        s->out.routes(s->out.opaque, messages);
+    }
+}
 
 /* ---- life cycle ---- */
 
@@ -244,7 +264,7 @@ static void ioapic_unrealize(Device *dev)
 }
 
 /* The pins' levels do not travel: of level pins they are irr. */
-static bool ioapic_post_load(void *obj, int version, GError **error)
+bool ioapic_post_load(void *obj, int version, GError **error)
 {
     Ioapic *s = obj;
 
@@ -258,30 +278,9 @@ static bool ioapic_post_load(void *obj, int version, GError **error)
     return true;
 }
 
-static const VmField ioapic_fields[] = {
-    VMS_U8(Ioapic, id), VMS_U8(Ioapic, ioregsel), VMS_UNUSED(8, .version = 2),
-    VMS_U32(Ioapic, irr, .version = 2), VMS_U64_ARRAY(Ioapic, ioredtbl), VMS_END
-};
-static const PropDef ioapic_props[] = { PROP_U8("version", Ioapic, version, 0x20), PROP_END };
-DEVICE_TYPE(ioapic, .name = "ioapic", .size = sizeof(Ioapic), .props = ioapic_props,
-            .inputs = IOAPIC_PINS, .set_input = ioapic_set_input,
-            .vmstate = VMSTATE("ioapic", 3, 1, ioapic_fields, .post_load = ioapic_post_load),
-            .realize = ioapic_realize, .unrealize = ioapic_unrealize,
-            .reset_enter = ioapic_reset_enter);
-
-Device *ioapic_new(Vm *vm, const IoapicOut *out, GError **error)
+static void ioapic_info(Device *dev, GString *out)
 {
-    Device *dev = device_create(vm, "ioapic", NULL, error, NULL);
-
-    if (dev) {
-        DEVICE_CAST(Ioapic, dev)->out = *out;
-    }
-    return dev;
-}
-
-void ioapic_info(Device *dev, GString *out)
-{
-    const Ioapic *s = DEVICE_CAST(Ioapic, dev);
+    const Ioapic *s = fresh(DEVICE_CAST(Ioapic, dev));
     static const char *const modes[8] = { "fixed", "lowest", "SMI", "...", "NMI", "INIT", "...",
                                           "extINT" };
 
@@ -296,4 +295,26 @@ void ioapic_info(Device *dev, GString *out)
                                e & RED_MASKED ? "masked" : "", e & RED_DESTMOD ? "logical" : "physical",
                                e & RED_REMOTE_IRR ? " remote-irr" : "", modes[RED_DELMOD(e)]);
     }
+}
+
+const VmField ioapic_fields[] = {
+    VMS_U8(Ioapic, id), VMS_U8(Ioapic, ioregsel), VMS_UNUSED(8, .version = 2),
+    VMS_U32(Ioapic, irr, .version = 2), VMS_U64_ARRAY(Ioapic, ioredtbl), VMS_END
+};
+static const PropDef ioapic_props[] = { PROP_U8("version", Ioapic, version, 0x20), PROP_END };
+DEVICE_TYPE(ioapic, .name = "ioapic", .size = sizeof(Ioapic), .props = ioapic_props,
+            .inputs = IOAPIC_PINS, .set_input = ioapic_set_input,
+            .vmstate = VMSTATE("ioapic", 3, 1, ioapic_fields, .post_load = ioapic_post_load),
+            .realize = ioapic_realize, .unrealize = ioapic_unrealize,
+            .reset_enter = ioapic_reset_enter, .sync = ioapic_sync,
+            .info = ioapic_info);
+
+Device *ioapic_new(Vm *vm, bool in_kernel, const IoapicOut *out, GError **error)
+{
+    Device *dev = device_create(vm, in_kernel ? "kvm-ioapic" : "ioapic", NULL, error, NULL);
+
+    if (dev) {
+        DEVICE_CAST(Ioapic, dev)->out = *out;
+    }
+    return dev;
 }

@@ -11,18 +11,27 @@
 #define IOAPIC_PINS 24
 #define IOAPIC_DEFAULT_ADDRESS 0xfec00000u
 
-/* How a message leaves: ADDRESS and DATA are those of the equal MSI. */
+/* Of the equal MSI; an address of 0 is none. */
+typedef struct IoapicMessage {
+    uint64_t address;
+    uint32_t data;
+} IoapicMessage;
+
+/* How a message leaves. */
 typedef struct IoapicOut {
     void (*send)(void *opaque, uint64_t address, uint32_t data);
     /* Takes an ExtINT vector from the 8259; NULL: pins in that mode stay silent. */
     int (*ack_pic)(void *opaque);
     void *opaque;
+    /* The level messages of all pins have changed (KVM's local APICs report the EOIs of those
+     * they know of); NULL: nobody needs to know. */
+    void (*routes)(void *opaque, const IoapicMessage messages[IOAPIC_PINS]);
 } IoapicOut;
 
-/* Makes one at IOAPIC_DEFAULT_ADDRESS; its pins are device_input(dev, n). */
-Device *ioapic_new(Vm *vm, const IoapicOut *out, GError **error);
+/* Makes one at IOAPIC_DEFAULT_ADDRESS; its pins are device_input(dev, n).  IN_KERNEL: it stands for
+ * KVM's ("kvm-ioapic"), which has the pins and sends the messages itself. */
+Device *ioapic_new(Vm *vm, bool in_kernel, const IoapicOut *out, GError **error);
 /* A local APIC has finished VECTOR: level inputs that are still high are sent again. */
 void ioapic_eoi(Device *dev, uint8_t vector);
-void ioapic_info(Device *dev, GString *out);
 
 #endif

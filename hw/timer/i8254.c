@@ -9,7 +9,7 @@
  * a counter has been stopped by its gate is not migrated (the wire format has no room for it).
  * Locking: machine lock.
  */
-#include "hw/timer/i8254.h"
+#include "hw/timer/i8254_int.h"
 
 #include "base/error.h"
 #include "vm/vm.h"
@@ -19,28 +19,16 @@ enum { RW_NONE, RW_LSB, RW_MSB, RW_WORD0, RW_WORD1 };
 enum { STATUS_NULL_COUNT = BIT(6), STATUS_OUT = BIT(7) };
 enum { READ_BACK_NO_COUNT = BIT(5), READ_BACK_NO_STATUS = BIT(4) };
 
-typedef struct Counter {
-    int32_t count;                /* reload value in clocks: 1..0x10000 */
-    uint16_t latched_count;
-    uint8_t count_latched;        /* RW_*: what a latch still has to give */
-    uint8_t status_latched, status;
-    uint8_t read_state, write_state, write_latch;
-    uint8_t rw_mode, mode, bcd, gate;
-    int64_t count_load_time;      /* ns */
-    int64_t next_transition_time; /* ns; -1: none */
-    uint32_t irq_disabled;
-    int64_t stopped_ticks;        /* clocks done when the gate stopped the count; -1: it runs */
-} Counter;
+/* The device, with counters that are up to date. */
+static I8254 *fresh(Device *dev)
+{
+    I8254 *s = DEVICE_CAST(I8254, dev);
 
-typedef struct I8254 {
-    IsaDevice isa;
-    MemoryRegion ports;
-    uint32_t iobase;
-    Counter channels[3];
-    Timer timer;                  /* counter 0's next rising edge or change */
-    IrqLine irq;
-    bool edge;                    /* sync() owes a low-high pulse (mode 2) */
-} I8254;
+    if (s->refresh) {
+        s->refresh(s);
+    }
+    return s;
+}
 
 static int64_t ticks_to_ns(int64_t ticks)
 {
@@ -169,9 +157,9 @@ static void timer_fired(void *opaque)
 }
 
 /* HPET's legacy replacement takes the interrupt over. */
-static void i8254_set_input(Device *dev, unsigned n, bool level)
+void i8254_set_input(Device *dev, unsigned n, bool level)
 {
-    DEVICE_CAST(I8254, dev)->channels[0].irq_disabled = !level;
+    fresh(dev)->channels[0].irq_disabled = !level;
 }
 
 /* ---- loading and gates ---- */
@@ -237,7 +225,7 @@ static void set_gate(I8254 *s, Counter *c, bool level)
 
 void i8254_set_gate(Device *dev, unsigned channel, bool level)
 {
-    I8254 *s = DEVICE_CAST(I8254, dev);
+    I8254 *s = fresh(dev);
 
     set_gate(s, &s->channels[channel], level);
     device_sync(dev);
@@ -245,24 +233,24 @@ void i8254_set_gate(Device *dev, unsigned channel, bool level)
 
 bool i8254_gate(Device *dev, unsigned channel)
 {
-    return DEVICE_CAST(I8254, dev)->channels[channel].gate;
+    return fresh(dev)->channels[channel].gate;
 }
 
 bool i8254_out(Device *dev, unsigned channel)
 {
-    I8254 *s = DEVICE_CAST(I8254, dev);
+    I8254 *s = fresh(dev);
 
     return current_out(s, &s->channels[channel]);
 }
 
 unsigned i8254_count(Device *dev, unsigned channel)
 {
-    return DEVICE_CAST(I8254, dev)->channels[channel].count;
+    return fresh(dev)->channels[channel].count;
 }
 
 unsigned i8254_mode(Device *dev, unsigned channel)
 {
-    return DEVICE_CAST(I8254, dev)->channels[channel].mode;
+    return fresh(dev)->channels[channel].mode;
 }
 
 /* ---- registers ---- */
@@ -300,7 +288,7 @@ static void read_back(I8254 *s, uint8_t value)
 
 static void control_write(Device *dev, uint64_t value)
 {
-    I8254 *s = DEVICE_CAST(I8254, dev);
+    I8254 *s = fresh(dev);
     unsigned select = (value >> 6) & 3, rw = (value >> 4) & 3, mode = (value >> 1) & 7;
     Counter *c = &s->channels[select % 3];
 
@@ -323,7 +311,7 @@ static void control_write(Device *dev, uint64_t value)
 
 static uint64_t counter_read(Device *dev, unsigned n)
 {
-    I8254 *s = DEVICE_CAST(I8254, dev);
+    I8254 *s = fresh(dev);
     Counter *c = &s->channels[n];
     uint16_t value;
 
@@ -361,7 +349,7 @@ static uint64_t counter_read(Device *dev, unsigned n)
 
 static void counter_write(Device *dev, unsigned n, uint8_t value)
 {
-    I8254 *s = DEVICE_CAST(I8254, dev);
+    I8254 *s = fresh(dev);
     Counter *c = &s->channels[n];
 
     switch (c->write_state) {
@@ -421,7 +409,7 @@ static void i8254_reset_enter(Device *dev)
     }
 }
 
-static bool i8254_realize(Device *dev, GError **error)
+bool i8254_realize(Device *dev, GError **error)
 {
     I8254 *s = DEVICE_CAST(I8254, dev);
 
@@ -440,7 +428,7 @@ static void i8254_unrealize(Device *dev)
     timer_cancel(&DEVICE_CAST(I8254, dev)->timer);
 }
 
-static bool i8254_post_load(void *obj, int version, GError **error)
+bool i8254_post_load(void *obj, int version, GError **error)
 {
     I8254 *s = obj;
 
@@ -469,7 +457,7 @@ static const VmField counter_fields[] = {
 };
 static const VmStateDesc counter_desc = { .name = "pit channel", .version = 2, .minimum = 2,
                                           .fields = counter_fields };
-static const VmField i8254_fields[] = {
+const VmField i8254_fields[] = {
     { .name = "channels[0].irq_disabled", .kind = VM_U32, .size = 4, .version = 3,
       .offset = offsetof(I8254, channels[0].irq_disabled) },
     VMS_STRUCT_ARRAY(I8254, channels, &counter_desc, .version = 2),
@@ -485,9 +473,10 @@ DEVICE_TYPE(isa_pit, .name = "isa-pit", .bus = &bus_isa, .size = sizeof(I8254),
             .realize = i8254_realize,
             .unrealize = i8254_unrealize, .reset_enter = i8254_reset_enter, .sync = i8254_sync);
 
-Device *i8254_new(IsaBus *bus, IrqPin irq, GError **error)
+Device *i8254_new(IsaBus *bus, bool in_kernel, IrqPin irq, GError **error)
 {
-    Device *dev = device_create(bus->bus.vm, "isa-pit", &bus->bus, error, "iobase", "0x40", NULL);
+    Device *dev = device_create(bus->bus.vm, in_kernel ? "kvm-pit" : "isa-pit", &bus->bus, error,
+                                "iobase", "0x40", NULL);
 
     if (dev) {
         irq_connect(&DEVICE_CAST(I8254, dev)->irq, irq);

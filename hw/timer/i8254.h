@@ -11,8 +11,9 @@
 
 #define PIT_HZ 1193182
 
-/* At port 40h; counter 0's output goes to IRQ. */
-Device *i8254_new(IsaBus *bus, IrqPin irq, GError **error);
+/* At port 40h; counter 0's output goes to IRQ.  IN_KERNEL: it stands for KVM's ("kvm-pit"), which
+ * drives IRQ 0 of KVM's controllers itself. */
+Device *i8254_new(IsaBus *bus, bool in_kernel, IrqPin irq, GError **error);
 void i8254_set_gate(Device *dev, unsigned channel, bool level);
 bool i8254_gate(Device *dev, unsigned channel);
 /* Level of the output now. */

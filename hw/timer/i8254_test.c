@@ -8,7 +8,7 @@ enum { MS = 1000000 };
 static Device *pit_new(IsaBench *b)
 {
     g_autoptr(GError) error = NULL;
-    Device *pit = i8254_new(&b->bus, b->bus.irqs[0], &error);
+    Device *pit = i8254_new(&b->bus, false, b->bus.irqs[0], &error);
 
     g_assert_no_error(error);
     device_reset(pit);
