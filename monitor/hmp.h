@@ -40,6 +40,10 @@ void hmp_port_read(Monitor *mon, const Json *args);
 void hmp_port_write(Monitor *mon, const Json *args);
 void hmp_gva2gpa(Monitor *mon, const Json *args);
 void hmp_info_mtree(Monitor *mon, const Json *args);
+/* hmp_cpu.c */
+void hmp_info_registers(Monitor *mon, const Json *args);
+void hmp_info_lapic(Monitor *mon, const Json *args);
+void hmp_info_pic(Monitor *mon, const Json *args);
 /* hmp_tree.c */
 void hmp_info_qtree(Monitor *mon, const Json *args);
 void hmp_info_qom_tree(Monitor *mon, const Json *args);

@@ -81,37 +81,6 @@ static void info_cpus(Monitor *mon, const Json *args)
     }
 }
 
-static void dump_cpu(Monitor *mon, Cpu *cpu)
-{
-    g_autoptr(GString) out = g_string_new(NULL);
-
-    cpus_pause(cpu->dev.vm);
-    if (accel_type(cpu->dev.vm->accel)->cpu_get_state) {
-        accel_type(cpu->dev.vm->accel)->cpu_get_state(cpu);
-    }
-    cpu_class(cpu)->dump(cpu, out);
-    cpus_resume(cpu->dev.vm);
-    monitor_printf(mon, "\nCPU#%u\n%s", cpu->index, out->str);
-}
-
-static void info_registers(Monitor *mon, const Json *args)
-{
-    GPtrArray *cpus = monitor_vm(mon)->cpus;
-    int64_t wanted = hmp_int(args, "vcpu", -1);
-
-    if (!monitor_cpu(mon) || wanted >= (int64_t)cpus->len) {
-        monitor_puts(mon, wanted < 0 ? "No CPU available\n" : "CPU#%d not available\n");
-        return;
-    }
-    for (unsigned i = 0; i < cpus->len; i++) {
-        Cpu *cpu = cpus->pdata[i];
-
-        if (hmp_flag(args, "cpustate_all") || wanted == i || (wanted < 0 && cpu == monitor_cpu(mon))) {
-            dump_cpu(mon, cpu);
-        }
-    }
-}
-
 static void info_jit(Monitor *mon, const Json *args)
 {
     Accel *accel = monitor_vm(mon)->accel;
@@ -311,7 +280,9 @@ const HmpCommand hmp_info_commands[] = {
     { "uuid", "", NULL, "show the current VM UUID", info_uuid },
     { "kvm", "", NULL, "show KVM information", info_kvm },
     { "cpus", "", NULL, "show infos for each CPU", info_cpus },
-    { "registers", "cpustate_all:-a,vcpu:i?", "[-a|vcpu]", "show the cpu registers (-a: show register info for all cpus; vcpu: specific vCPU to query; show the current CPU's registers if no argument is specified)", info_registers },
+    { "registers", "cpustate_all:-a,vcpu:i?", "[-a|vcpu]", "show the cpu registers (-a: show register info for all cpus; vcpu: specific vCPU to query; show the current CPU's registers if no argument is specified)", hmp_info_registers },
+    { "lapic", "apic-id:i?", "[apic-id]", "show local apic state (apic-id: local apic to read, default is which of current CPU)", hmp_info_lapic },
+    { "pic", "", NULL, "show PIC state", hmp_info_pic },
     { "jit", "", NULL, "show dynamic compiler info", info_jit },
     { "chardev", "", NULL, "show the character devices", info_chardev },
     { "block", "device:s?", "[device]", "show info of one block device or all block devices", info_block },

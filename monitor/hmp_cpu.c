@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * HMP about CPUs and their interrupt controllers.
+ * Locking: machine lock; while something of a CPU is looked at, all of them are at a safe point.
+ */
+#include "monitor/hmp.h"
+
+#include "vm/accel.h"
+#include "vm/cpu.h"
+
+/* Between these the registers are in the architecture's struct, and nobody changes them. */
+static void hold(Vm *vm, Cpu *cpu)
+{
+    const AccelType *accel = accel_type(vm->accel);
+
+    if (vm_is_running(vm)) {
+        cpus_pause(vm);
+    }
+    if (cpu && accel->cpu_get_state) {
+        accel->cpu_get_state(cpu);
+    }
+}
+
+static void release(Vm *vm)
+{
+    if (vm_is_running(vm)) {
+        cpus_resume(vm);
+    }
+}
+
+static void dump_cpu(Monitor *mon, Cpu *cpu)
+{
+    g_autoptr(GString) out = g_string_new(NULL);
+
+    hold(cpu->dev.vm, cpu);
+    cpu_class(cpu)->dump(cpu, out);
+    release(cpu->dev.vm);
+    monitor_printf(mon, "\nCPU#%u\n%s", cpu->index, out->str);
+}
+
+void hmp_info_registers(Monitor *mon, const Json *args)
+{
+    GPtrArray *cpus = monitor_vm(mon)->cpus;
+    int64_t wanted = hmp_int(args, "vcpu", -1);
+
+    if (!monitor_cpu(mon)) {
+        monitor_puts(mon, "No CPU available\n");
+        return;
+    }
+    if (wanted >= (int64_t)cpus->len) {
+        monitor_printf(mon, "CPU#%" PRId64 " not available\n", wanted);
+        return;
+    }
+    for (unsigned i = 0; i < cpus->len; i++) {
+        Cpu *cpu = cpus->pdata[i];
+
+        if (hmp_flag(args, "cpustate_all") || wanted == i || (wanted < 0 && cpu == monitor_cpu(mon))) {
+            dump_cpu(mon, cpu);
+        }
+    }
+}
+
+void hmp_info_lapic(Monitor *mon, const Json *args)
+{
+    Vm *vm = monitor_vm(mon);
+    int64_t id = hmp_int(args, "apic-id", -1);
+    g_autoptr(GString) out = g_string_new(NULL);
+
+    hold(vm, NULL);
+    for (unsigned i = 0; i < vm->cpus->len; i++) {
+        Cpu *cpu = vm->cpus->pdata[i];
+        Object *apic = object_child(OBJECT(cpu), "lapic");
+
+        if (apic && (id < 0 ? cpu == monitor_cpu(mon)
+                            : object_get_uint(OBJECT(cpu), "apic-id") == (uint64_t)id)) {
+            device_info(DEVICE(apic), out);
+        }
+    }
+    release(vm);
+    if (out->len) {
+        monitor_puts(mon, out->str);
+    } else if (id < 0) {
+        monitor_puts(mon, "No CPU available\n");
+    } else {
+        monitor_printf(mon, "No CPU with the APIC id %" PRId64 "\n", id);
+    }
+}
+
+static void info_controller(Device *dev, void *opaque)
+{
+    if (object_is_a(&dev->obj, "isa-i8259") || object_is_a(&dev->obj, "ioapic")) {
+        device_info(dev, opaque);
+    }
+}
+
+void hmp_info_pic(Monitor *mon, const Json *args)
+{
+    g_autoptr(GString) out = g_string_new(NULL);
+
+    device_foreach(monitor_vm(mon), info_controller, out);
+    monitor_puts(mon, out->len ? out->str : "There is no interrupt controller\n");
+}
