@@ -588,7 +588,12 @@ static bool use_given_fd(SocketChardev *s, const char *text, GError **error)
         return error_set_errno(error, errno, "Parameter 'fd': %d is no socket", (int)fd);
     }
     fcntl((int)fd, F_SETFD, FD_CLOEXEC);
-    s->path = addr.ss_family == AF_UNIX ? g_strdup("") : NULL;
+    if (addr.ss_family == AF_UNIX) {         /* for messages; not ours to unlink */
+        const struct sockaddr_un *sun = (const struct sockaddr_un *)&addr;
+        size_t head = offsetof(struct sockaddr_un, sun_path);
+
+        s->path = len > head ? g_strndup(sun->sun_path, len - head) : g_strdup("");
+    }
     if (s->server) {
         s->listen_fd = (int)fd;
         return open_server(s, error);

@@ -304,6 +304,35 @@ bool opt_msg(System *sys, const char *arg, GError **error)
     return true;
 }
 
+bool opt_overcommit(System *sys, const char *arg, GError **error)
+{
+    g_autoptr(KeyVal) kv = keyval_parse(arg, NULL, KEYVAL_BARE_BOOL, error);
+    bool cpu_pm;
+
+    if (!kv || !keyval_get_bool(kv, "mem-lock", sys->mem_lock, &sys->mem_lock, error) ||
+        !keyval_get_bool(kv, "cpu-pm", false, &cpu_pm, error) ||
+        !keyval_check_used(kv, "-overcommit", error)) {
+        return false;
+    }
+    return !cpu_pm || error_set(error, "the guest cannot be given the host's power states: only "
+                                       "cpu-pm=off is supported");
+}
+
+bool opt_sandbox(System *sys, const char *arg, GError **error)
+{
+    g_autoptr(KeyVal) kv = keyval_parse(arg, "enable", KEYVAL_BARE_BOOL, error);
+    bool enable;
+
+    if (!kv || !keyval_get_bool(kv, "enable", true, &enable, error)) {
+        return false;
+    }
+    if (enable) {
+        return error_set(error, "this build filters no system calls: use -sandbox off (libvirt: "
+                                "seccomp_sandbox = 0 in qemu.conf)");
+    }
+    return keyval_check_used(kv, "-sandbox", error);
+}
+
 /* ---- -action ---- */
 
 static bool take_action(KeyVal *kv, const char *key, const QapiType *type, void *value,

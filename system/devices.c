@@ -308,6 +308,36 @@ bool opt_object(System *sys, const char *arg, GError **error)
     return create_object(sys->vm, props, error) != NULL;
 }
 
+static bool check_audiodev_key(const char *key, Json *value, void *opaque)
+{
+    return strcmp(key, "driver") == 0 || strcmp(key, "id") == 0 ||
+           error_set(opaque, "Parameter '%s' is unexpected: driver none takes an id only", key);
+}
+
+/* The one driver swallows what it gets, so there is nothing to open. */
+bool opt_audiodev(System *sys, const char *arg, GError **error)
+{
+    bool help;
+    g_autoptr(Json) props = props_of(arg, "driver", &help, error);
+    const char *driver = props ? json_lookup_string(props, "driver") : NULL;
+
+    if (props && help) {
+        printf("Available audio drivers:\nnone\n");
+        exit(0);
+    }
+    if (!props) {
+        return false;
+    }
+    if (!driver || !json_lookup_string(props, "id")) {
+        return error_set(error, "Parameter '%s' is missing", driver ? "id" : "driver");
+    }
+    if (strcmp(driver, "none") != 0) {
+        return error_set(error, "Parameter 'driver' does not accept value '%s': this build has no "
+                                "sound, its one driver is none", driver);
+    }
+    return json_dict_foreach(props, check_audiodev_key, error);
+}
+
 /* ---- -fw_cfg ---- */
 
 static FwCfg *find_fw_cfg(Vm *vm)

@@ -16,8 +16,10 @@
 #include "system/backends.h"
 #include "target-x86/x86_cpu.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static void system_init(System *sys)
 {
@@ -60,6 +62,14 @@ static bool dump_vmstate(System *sys, GError **error)
     g_autofree char *text = json_to_pretty(json);
 
     return type && g_file_set_contents(sys->dump_vmstate, text, -1, error);
+}
+
+/* Everything there is, and what comes later. */
+static bool lock_memory(System *sys, GError **error)
+{
+    return !sys->mem_lock || mlockall(MCL_CURRENT | MCL_FUTURE) == 0 ||
+           error_set_errno(error, errno, "-overcommit mem-lock=on: cannot lock memory (is 'ulimit "
+                           "-l' large enough?)");
 }
 
 static bool start(System *sys, int argc, char **argv, GError **error)
@@ -105,7 +115,7 @@ int main(int argc, char **argv)
     globals_warn_unused();
     machine_done(sys.vm->machine);
     vm_reset(sys.vm);
-    if (!pidfile_write(&sys, &error)) {
+    if (!lock_memory(&sys, &error) || !pidfile_write(&sys, &error)) {
         error_report("%s", error->message);
         return 1;
     }

@@ -39,6 +39,7 @@ const OptionRow option_table[] = {
     { "m", NULL, "[size=]megs[,slots=n,maxmem=size]", "guest memory (suffixes K M G T; MiB without one)", PHASE_CONFIG, opt_m, "memory", "size:size slots:number maxmem:size" },
     { "mem-path", NULL, "path", "take guest memory from this file, or from one in this folder (hugetlbfs)", PHASE_CONFIG, opt_mem_path },
     { "mem-prealloc", NULL, NULL, "allocate guest memory before the guest starts (use with -mem-path)", PHASE_CONFIG, opt_mem_prealloc },
+    { "overcommit", NULL, "[mem-lock=on|off][,cpu-pm=off]", "mem-lock=on keeps all memory of the emulator and the guest from being swapped out", PHASE_CONFIG, opt_overcommit, "overcommit", "mem-lock:boolean cpu-pm:boolean" },
     { "name", NULL, "[guest=]name[,process=name][,debug-threads=on|off]", "the name of the guest, and of the process", PHASE_CONFIG, opt_name, "name", "guest:string process:string debug-threads:boolean" },
     { "uuid", NULL, "uuid", "the UUID of the guest", PHASE_CONFIG, opt_uuid },
     { "rtc", NULL, "[base=utc|localtime|datetime][,clock=host|rt|vm][,driftfix=none|slew]", "what time the guest's clock starts with and follows", PHASE_CONFIG, opt_rtc, "rtc", "base:string clock:string driftfix:string" },
@@ -79,6 +80,8 @@ const OptionRow option_table[] = {
     { "echr", NULL, "code", "the escape character of shared terminals (1, Ctrl-A)", PHASE_CONFIG, opt_echr },
     { "nic", NULL, "none", "no network card", PHASE_CONFIG, opt_no_net },
     { "net", NULL, "none", "no network", PHASE_CONFIG, opt_no_net },
+    { "audiodev", NULL, "[driver=]none,id=name|JSON", "an audio back end; none is the only one and plays nothing", PHASE_CONFIG, opt_audiodev, "audiodev", "driver:string id:string" },
+    { "sandbox", NULL, "off", "system call filters: this build has none", PHASE_CONFIG, opt_sandbox, "sandbox", "enable:boolean" },
     { "display", NULL, "type[,prop=value...]", "how to show the display: none, sdl (options: full-screen, window-close, show-cursor, grab-mod)", PHASE_CONFIG, opt_display },
     { "full-screen", NULL, NULL, "start the window in full screen", PHASE_CONFIG, opt_full_screen },
     { "vga", NULL, "type", "the display adapter: none, std", PHASE_CONFIG, opt_vga },
@@ -123,10 +126,10 @@ static const OptionRow *find_option(const char *word)
 /* What QEMU 7.2 takes and this program does not yet: told apart from misspellings. */
 static const char *const missing_options[] = {
     "preconfig", "acpitable", "async-teardown", "audio", "audio-help",
-    "audiodev", "chroot", "compat", "dfilter", "dtb", "enable-sync-profile", "fsdev",
+    "chroot", "compat", "dfilter", "dtb", "enable-sync-profile", "fsdev",
     "gdb", "icount", "incoming", "iscsi", "k", "loadvm", "mtdblock", "netdev", "no-fd-bootchk", "numa", "only-migratable",
-    "option-rom", "overcommit", "pflash", "plugin", "portrait", "rotate", "runas", "s",
-    "sandbox", "sd", "seed", "singlestep", "spice", "tpmdev", "usb", "usbdevice",
+    "option-rom", "pflash", "plugin", "portrait", "rotate", "runas", "s",
+    "sd", "seed", "singlestep", "spice", "tpmdev", "usb", "usbdevice",
     "virtfs", "vnc", "win2k-hack", "xen-attach", "xen-domid", "xen-domid-restrict",
     NULL,
 };
@@ -249,7 +252,7 @@ static bool has_own_lists(const OptionRow *row)
     return row->apply == opt_device || row->apply == opt_object || row->apply == opt_chardev ||
            row->apply == opt_machine || row->apply == opt_accel || row->apply == opt_cpu ||
            row->apply == opt_vga || row->apply == opt_display || row->apply == opt_d ||
-           row->apply == opt_trace || row->apply == opt_L;
+           row->apply == opt_trace || row->apply == opt_L || row->apply == opt_audiodev;
 }
 
 /* Begin with a name, which may well be "help". */

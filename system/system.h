@@ -81,7 +81,7 @@ struct System {
     unsigned monitor_count;          /* -monitor and -qmp so far */
     void *qtest_connection;          /* backends.c */
     char *mem_path;
-    bool mem_prealloc;
+    bool mem_prealloc, mem_lock;
     char *pidfile, *dump_vmstate, *qtest, *qtest_log;
     bool nodefaults, nographic, start_paused, daemonize, no_hpet, no_acpi, snapshot;
     bool serial_is_default;  /* serials holds only what is there unless refused */
@@ -127,6 +127,9 @@ DECLARE_OPTION(smp);
 DECLARE_OPTION(m);
 DECLARE_OPTION(mem_path);
 DECLARE_OPTION(mem_prealloc);
+DECLARE_OPTION(overcommit);
+DECLARE_OPTION(audiodev);
+DECLARE_OPTION(sandbox);
 DECLARE_OPTION(boot);
 DECLARE_OPTION(rtc);
 DECLARE_OPTION(name);
