@@ -31,6 +31,8 @@ import report
 
 PARTS = ('start', 'boot', 'iso', 'kernels', 'programs')
 START_RAM_MIB = 128
+# More processes than that in the last minute, and the reader is told.
+BUSY = 0.7
 # From the names and numbers of "info jit".
 JIT_FIGURES = {
     'translated blocks': lambda j: j.get('TB count'),
@@ -93,6 +95,7 @@ class Bench:
         self.table = report.Table()
         self.facts = {}              # (what, name of the emulator) -> figures
         self.failed = False
+        self.load = os.getloadavg()[0]
 
     def fact(self, what, emulator, value):
         self.facts.setdefault((what, emulator.name), []).append(value)
@@ -207,6 +210,7 @@ def first_line(*command):
 def machine(bench, image_kernel):
     found = {'processor': processor(), 'kernel here': platform.release(),
              'kernel in the guests': image_kernel,
+             'load before the first round': f'{bench.load:.1f} processes',
              'rounds': str(bench.args.rounds), 'at least, per kernel and round': f'{bench.args.ms} ms'}
     for emulator in bench.emulators:
         found[emulator.name] = first_line(emulator.program, '--version')
@@ -239,6 +243,8 @@ def main():
     if len(bench.emulators) < 2:
         print('No QEMU is installed here: only Rhea is measured (Debian package '
               'qemu-system-x86 for a comparison).')
+    if bench.load > BUSY:
+        print(f'This machine is busy ({bench.load:.1f} processes): expect the slower of two times to be wrong.')
     bench.measure()
     bench.show()
     if args.write:
