@@ -117,6 +117,45 @@ typedef struct X86TlbPhys {
     uint8_t *host;              /* page, or NULL for MMIO */
 } X86TlbPhys;
 
+/* ---- what translated code keeps per CPU (accel/tcg/translator.h) -------------------------- */
+
+/*
+ * An indirect jump looks up (guest address ^ jump_tag) here.  The tag's upper 16 bits stand for the
+ * mode and for the TLB contents under which `code` was entered, so that a flush needs no sweep.
+ */
+typedef struct X86Jump {
+    uint64_t key;
+    const void *code;
+} X86Jump;
+
+#define X86_JUMP_BITS 12
+#define X86_ITLB_BITS 9
+#define X86_ITLB_EMPTY (~0ull)
+
+typedef struct X86Translated {
+    uint64_t c_stack;           /* RSP of the C code that entered translated code */
+    uint64_t return_stack;      /* RSP of translated code while C runs: host return addresses */
+    uint64_t return_stack_base; /* of an empty one */
+    uint64_t resume;            /* where C lets translated code go on */
+    uint64_t jump_tag;
+    struct X86Cpu *self;
+    uint8_t live;               /* LIVE_*: guest state that is in host registers now */
+    uint8_t want;               /* LIVE_*: what has to be there before `resume` */
+    uint8_t upper_zero;         /* the upper halves of all YMM registers are zero */
+    uint8_t kicked;             /* leave instead of going on at `resume` */
+    uint8_t kernel_not_global;  /* some entry of class 0 below is from a page without G */
+    uint32_t host_mxcsr;
+    uint32_t generation[2];     /* of the entries for CPL 0-2 and CPL 3 */
+    /* Code pages by virtual page: virtual page << 28 | physical page, for CPL 0-2 and CPL 3. */
+    uint64_t itlb[2][1 << X86_ITLB_BITS];
+    X86Jump jumps[1 << X86_JUMP_BITS];
+} X86Translated;
+
+static inline unsigned x86_itlb_index(uint64_t va)
+{
+    return (va >> 12) & ((1u << X86_ITLB_BITS) - 1);
+}
+
 /* ---- mode word: everything decoding and checking depend on; part of the block key ------- */
 
 enum {
@@ -284,6 +323,7 @@ struct X86Cpu {
     X86CodeMap *code;           /* pages that hold decoded code: see code.h; may be NULL */
     struct X86Interp *interp;   /* the interpreter's block cache */
     void *engine;               /* the translator's private part */
+    X86Translated tx;
     struct Cpu *vm_cpu;         /* the board's view of this CPU */
     uint8_t rmw_bounce[64] __attribute__((aligned(64)));     /* mem.h */
     struct X86RmwState { uint64_t va, va2; uint32_t size; bool bounced, locked; } rmw;

@@ -470,7 +470,7 @@ static void run_one(X86Cpu *cpu)
 }
 
 /* One instruction with everything that single-stepping, breakpoints and RF ask for. */
-static void run_careful(X86Cpu *cpu)
+void interp_run_careful(X86Cpu *cpu)
 {
     bool tf = cpu->eflags & FLAG_TF, held;
 
@@ -484,7 +484,7 @@ static void run_careful(X86Cpu *cpu)
 }
 
 /* Something other than running the next block is due.  False: *exit says why to return. */
-static bool attend(X86Cpu *cpu, X86Exit *exit)
+bool interp_attend(X86Cpu *cpu, X86Exit *exit)
 {
     uint32_t requests = atomic_load(&cpu->requests);
 
@@ -515,14 +515,19 @@ static bool attend(X86Cpu *cpu, X86Exit *exit)
     return true;
 }
 
-static bool deliver(X86Cpu *cpu)
+void interp_run_next(X86Cpu *cpu)
+{
+    run_block(cpu, find(cpu));
+}
+
+bool interp_deliver(X86Cpu *cpu)
 {
     cpu->insn = NULL;
     return x86_deliver_event(cpu);
 }
 
 /* An event unwound the current block: take back what it did not run. */
-static void uncount(X86Cpu *cpu)
+void interp_unwound(X86Cpu *cpu)
 {
     const Block *block = cpu->interp->current;
 
@@ -541,30 +546,30 @@ X86Exit interp_run(X86Cpu *cpu)
     cpu->unwind = &here;
     switch (sigsetjmp(here, 0)) {
     case UNWIND_EVENT:
-        uncount(cpu);
+        interp_unwound(cpu);
         break;
     case UNWIND_LEAVE:
         cpu->unwind = outer;
         return X86_EXIT_KICK;
     }
-    if (cpu->event.pending && !deliver(cpu)) {
+    if (cpu->event.pending && !interp_deliver(cpu)) {
         cpu->unwind = outer;
         return X86_EXIT_TRIPLE_FAULT;
     }
     for (;;) {
         if (G_UNLIKELY(atomic_load_explicit(&cpu->requests, memory_order_relaxed) || cpu->stop ||
-                       cpu->halted || cpu->wait_sipi) && !attend(cpu, &exit)) {
+                       cpu->halted || cpu->wait_sipi) && !interp_attend(cpu, &exit)) {
             break;
         }
         if (G_UNLIKELY((cpu->mode & (MODE_TF | MODE_DEBUG)) || (cpu->eflags & FLAG_RF) ||
                        cpu->interrupt_shadow)) {
-            run_careful(cpu);
+            interp_run_careful(cpu);
             continue;
         }
         if (G_UNLIKELY(logging)) {
             interp_log_run(cpu);
         }
-        run_block(cpu, find(cpu));
+        interp_run_next(cpu);
     }
     cpu->unwind = outer;
     return exit;
@@ -580,18 +585,18 @@ X86Exit interp_step(X86Cpu *cpu)
     switch (sigsetjmp(here, 0)) {
     case 0:
         if (!cpu->event.pending) {
-            run_careful(cpu);
+            interp_run_careful(cpu);
         }
         break;
     case UNWIND_EVENT:
-        uncount(cpu);
+        interp_unwound(cpu);
         break;
     case UNWIND_LEAVE:
         cpu->unwind = outer;
         return X86_EXIT_KICK;
     }
     /* A fault during delivery comes back through the case above. */
-    if (cpu->event.pending && !deliver(cpu)) {
+    if (cpu->event.pending && !interp_deliver(cpu)) {
         exit = X86_EXIT_TRIPLE_FAULT;
     } else if (cpu->halted) {
         exit = X86_EXIT_HALT;

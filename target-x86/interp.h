@@ -24,4 +24,16 @@ X86Exit interp_run(X86Cpu *cpu);
 /* Exactly one instruction, or the delivery of its exception; no external interrupts are taken. */
 X86Exit interp_step(X86Cpu *cpu);
 
+/*
+ * Parts of interp_run(), for an engine that runs some code itself.  cpu->unwind is set; each may raise.
+ */
+/* One block at rip, or one instruction with all that TF, RF, breakpoints and shadows ask for. */
+void interp_run_next(X86Cpu *cpu);
+void interp_run_careful(X86Cpu *cpu);
+/* When requests, `stop`, `halted` or `wait_sipi` are set.  False: return *exit to the caller. */
+bool interp_attend(X86Cpu *cpu, X86Exit *exit);
+/* After UNWIND_EVENT; then delivery of cpu->event: false on a triple fault. */
+void interp_unwound(X86Cpu *cpu);
+bool interp_deliver(X86Cpu *cpu) G_GNUC_WARN_UNUSED_RESULT;
+
 #endif

@@ -431,9 +431,43 @@ void x86_mmu_explain(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx, 
 
 /* ---- invalidation -------------------------------------------------------------------------- */
 
+/* Translations of where code lies, for CPL 0-2 (0) or CPL 3 (1). */
+static void code_pages_forget(X86Cpu *cpu, unsigned class)
+{
+    cpu->tx.generation[class]++;
+    cpu->tx.return_stack = cpu->tx.return_stack_base;
+    memset(cpu->tx.itlb[class], 0xff, sizeof(cpu->tx.itlb[class]));
+}
+
+/* The same for one page, or for the gigabyte around it when large mappings are cached. */
+static void code_page_forget(X86Cpu *cpu, uint64_t va, bool large)
+{
+    for (unsigned class = 0; class < 2; class++) {
+        uint64_t *itlb = cpu->tx.itlb[class];
+
+        if (large) {
+            for (unsigned i = 0; i < 1u << X86_ITLB_BITS; i++) {
+                if (itlb[i] != X86_ITLB_EMPTY && itlb[i] >> 46 == (va << 16 >> 46)) {
+                    code_pages_forget(cpu, class);
+                    break;
+                }
+            }
+        } else if (itlb[x86_itlb_index(va)] >> 28 == (va << 16 >> 28)) {
+            itlb[x86_itlb_index(va)] = X86_ITLB_EMPTY;
+            cpu->tx.generation[class]++;
+            cpu->tx.return_stack = cpu->tx.return_stack_base;
+        }
+    }
+}
+
 void x86_tlb_flush(X86Cpu *cpu, bool globals_too)
 {
     cpu->tlb_gen++;
+    code_pages_forget(cpu, 1);
+    if (globals_too || cpu->tx.kernel_not_global) {
+        code_pages_forget(cpu, 0);
+        cpu->tx.kernel_not_global = false;
+    }
     for (unsigned idx = 0; idx < X86_MMU_COUNT; idx++) {
         for (unsigned word = 0; word < X86_TLB_SIZE / 64; word++) {
             uint64_t used = cpu->tlb_used[idx][word], keep = 0;
@@ -484,6 +518,7 @@ void x86_tlb_flush_page(X86Cpu *cpu, uint64_t va)
     unsigned set = x86_tlb_index(va);
 
     cpu->tlb_gen++;
+    code_page_forget(cpu, va, cpu->tlb_large[va >> 63]);
     for (unsigned idx = 0; idx < X86_MMU_COUNT; idx++) {
         if (cpu->tlb_phys[idx][set].va == (va & ~0xfffull)) {
             entry_drop(cpu, idx, set);

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The "tcg" accelerator: guest code in software.  One thread per vCPU; each runs the interpreter
- * over the VM's shared map of decoded code.
- * Missing: a translator to host code, so guests run at the interpreter's speed; thread=, tb-size=
- * and the other options of -accel tcg, which are refused as unknown properties.
+ * The "tcg" accelerator: guest code in software, by the translator (translator.h) or, where the host
+ * lacks what that needs, by the interpreter.  One thread per vCPU.
  * Locking: vm/cpu.h; nothing is held while guest code runs.
  */
 
+#include "accel/tcg/translator.h"
 #include "base/log.h"
 #include "target-x86/code.h"
 #include "target-x86/exception.h"
@@ -16,35 +15,51 @@
 
 typedef struct TcgAccel {
     Accel accel;
+    Translator *tr;             /* NULL: interpreter only */
+    bool translate;             /* x-translate */
 } TcgAccel;
+
+#define CODE_BYTES_DEFAULT (128u << 20)
 
 static bool tcg_init_vm(Accel *accel, Vm *vm, GError **error)
 {
-    x86_vm_code_map(vm);
-    return true;
+    TcgAccel *s = (TcgAccel *)(void *)accel;
+    X86CodeMap *map = x86_vm_code_map(vm);
+
+    if (!s->translate || !translator_probe(NULL)) {
+        return true;
+    }
+    s->tr = translator_new(CODE_BYTES_DEFAULT, map, error);
+    return s->tr && tcg_signals_init(error);
 }
 
 static bool tcg_cpu_init(Cpu *cpu, GError **error)
 {
+    TcgAccel *s = (TcgAccel *)(void *)cpu->dev.vm->accel;
     X86Cpu *x86 = x86_cpu_device(cpu)->x86;
 
     x86->code = x86_vm_code_map(cpu->dev.vm);
     code_map_attach_cpu(x86->code, x86);
     interp_init(x86);
-    return true;
+    return !s->tr || tcg_attach_cpu(s->tr, x86, error);
 }
 
 static void tcg_cpu_destroy(Cpu *cpu)
 {
     X86Cpu *x86 = x86_cpu_device(cpu)->x86;
 
+    tcg_detach_cpu(x86);
+    tcg_thread_unbind();
     interp_clear(x86);
     code_map_detach_cpu(x86->code, x86);
 }
 
 static void tcg_cpu_kick(Cpu *cpu)
 {
-    x86_cpu_request(x86_cpu_device(cpu)->x86, X86_REQ_EXIT);
+    X86Cpu *x86 = x86_cpu_device(cpu)->x86;
+
+    x86_cpu_request(x86, X86_REQ_EXIT);
+    tcg_kick(x86);
 }
 
 /* What led here, in words; firmware also resets this way on purpose, so it is for the log. */
@@ -66,7 +81,7 @@ static void tcg_cpu_run(Cpu *cpu)
 
     __atomic_store_n(&cpu->exit_request, 0, __ATOMIC_SEQ_CST);
     __atomic_store_n(&cpu->halted, 0, __ATOMIC_SEQ_CST);
-    switch (interp_run(s->x86)) {
+    switch (tcg_run(s->x86)) {
     case X86_EXIT_HALT:
         __atomic_store_n(&cpu->halted, 1, __ATOMIC_SEQ_CST);
         break;
@@ -85,6 +100,24 @@ static void tcg_cpu_run(Cpu *cpu)
     }
 }
 
+/* `info jit`; QEMU's words where it has them. */
+static void tcg_info(Accel *accel, GString *out)
+{
+    const Translator *tr = ((TcgAccel *)(void *)accel)->tr;
+
+    if (!tr) {
+        g_string_append(out, "No translator: the interpreter runs all code\n");
+        return;
+    }
+    translator_info(tr, out);
+}
+
+static const PropDef tcg_props[] = {
+    PROP_BOOL("x-translate", TcgAccel, translate, true, .help = "translate to host code"),
+    PROP_END
+};
+
 ACCEL_TYPE(tcg, .name = "tcg-accel", .accel = "tcg", .size = sizeof(TcgAccel),
-           .desc = "software emulation", .init_vm = tcg_init_vm, .cpu_init = tcg_cpu_init,
-           .cpu_run = tcg_cpu_run, .cpu_kick = tcg_cpu_kick, .cpu_destroy = tcg_cpu_destroy);
+           .desc = "software emulation", .props = tcg_props, .init_vm = tcg_init_vm, .cpu_init = tcg_cpu_init,
+           .cpu_run = tcg_cpu_run, .cpu_kick = tcg_cpu_kick, .cpu_destroy = tcg_cpu_destroy,
+           .info = tcg_info);

@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The code cache: memory mapped twice (writable, executable), blocks, their links, and how both end.
+ *
+ * Code and metadata are handed out upwards and never freed one by one.  When either runs out,
+ * `flush_wanted` is set; the first vCPU outside code then waits until nobody is inside and starts again from
+ * empty.  A block whose guest code was written is dead: it cannot be found, jumps to it are undone
+ * and its entry leads back to tcg_find(), but its bytes stay until the flush, so that a thread inside
+ * it, or a return address on a host stack, never meets other code.
+ *
+ * Locking: translator.h.
+ */
+#include "accel/tcg/translator.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/error.h"
+
+#define HASH_BITS 16
+/* Of the code bytes: exits and slow paths, away from the hot path. */
+#define COLD_SHARE 3
+/* What one block may need at most. */
+#define HOT_RESERVE (TCG_BLOCK_MAX * 256)
+
+static void *map_or_null(size_t size, int prot, int fd)
+{
+    void *p = mmap(NULL, size, prot, fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
+                                            : MAP_SHARED, fd, 0);
+
+    return p == MAP_FAILED ? NULL : p;
+}
+
+bool translator_probe(GError **error)
+{
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi2")) {
+        return error_set(error, "The host processor lacks AVX2 or BMI2, which translated code "
+                         "needs");
+    }
+    return true;
+}
+
+static void start_empty(Translator *tr)
+{
+    size_t hot = tr->size / COLD_SHARE * (COLD_SHARE - 1);
+    Emitter e = { .p = tr->rw, .end = tr->rw + hot, .rx = tr->rx - tr->rw };
+
+    memset(tr->hash, 0, sizeof(*tr->hash) << HASH_BITS);
+    g_hash_table_remove_all(tr->pages);
+    atomic_store(&tr->block_count, 0);
+    tr->meta_used = 64;         /* 0 names nothing */
+    tcg_emit_stubs(tr, &e);
+    tr->hot = tr->hot_start = (uint8_t *)align_up((uintptr_t)e.p, 64);
+    tr->hot_end = tr->rw + hot;
+    tr->cold = tr->cold_start = tr->hot_end;
+    tr->cold_end = tr->rw + tr->size;
+}
+
+static void free_list(gpointer list)
+{
+    g_ptr_array_free(list, TRUE);
+}
+
+static bool overlaps(const TcgBlock *block, uint64_t gpa, unsigned len)
+{
+    unsigned in_first = MIN(block->bytes, 4096 - (block->gpa & 4095));
+
+    return (block->gpa < gpa + len && gpa < block->gpa + in_first) ||
+           (block->gpa2 && block->gpa2 < gpa + len && gpa < block->gpa2 + block->bytes - in_first);
+}
+
+static void kill_locked(Translator *tr, TcgBlock *block);
+
+/* CodeRetire: any thread, below the code map's lock. */
+static void retire(void *opaque, uint64_t gpa, unsigned len)
+{
+    Translator *tr = opaque;
+    bool any = false;
+    GPtrArray *list;
+
+    g_mutex_lock(&tr->graph);
+    list = g_hash_table_lookup(tr->pages, GSIZE_TO_POINTER(gpa >> 12));
+    for (unsigned i = list ? list->len : 0; i-- > 0;) {
+        TcgBlock *block = g_ptr_array_index(list, i);
+
+        if (overlaps(block, gpa, len)) {
+            g_ptr_array_remove_index_fast(list, i);
+            kill_locked(tr, block);
+            any = true;
+        }
+    }
+    for (unsigned i = 0; any && i < tr->cpus->len; i++) {
+        X86Cpu *cpu = g_ptr_array_index(tr->cpus, i);
+
+        __atomic_store_n(&cpu->stop, 1, __ATOMIC_RELAXED);
+    }
+    g_mutex_unlock(&tr->graph);
+}
+
+Translator *translator_new(size_t code_bytes, X86CodeMap *map, GError **error)
+{
+    Translator *tr = g_new0(Translator, 1);
+    int fd = memfd_create("rhea-code", MFD_CLOEXEC);
+
+    tr->size = align_up(code_bytes, 2 << 20);
+    tr->meta_size = tr->size * 2;
+    tr->block_max = tr->size / 64;
+    if (fd >= 0 && ftruncate(fd, tr->size) == 0) {
+        tr->rw = map_or_null(tr->size, PROT_READ | PROT_WRITE, fd);
+        tr->rx = map_or_null(tr->size, PROT_READ | PROT_EXEC, fd);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    tr->meta = map_or_null(tr->meta_size, PROT_READ | PROT_WRITE, -1);
+    tr->order = map_or_null(tr->block_max * sizeof(*tr->order), PROT_READ | PROT_WRITE, -1);
+    tr->hash = map_or_null(sizeof(*tr->hash) << HASH_BITS, PROT_READ | PROT_WRITE, -1);
+    g_mutex_init(&tr->lock);
+    g_mutex_init(&tr->graph);
+    g_cond_init(&tr->gate);
+    tr->cpus = g_ptr_array_new();
+    tr->pages = g_hash_table_new_full(NULL, NULL, NULL, free_list);
+    tr->code_map = map;
+    if (!tr->rw || !tr->rx || !tr->meta || !tr->order || !tr->hash) {
+        error_set_errno(error, errno, "Cannot map a code cache of %zu bytes", tr->size);
+        translator_free(tr);
+        return NULL;
+    }
+    start_empty(tr);
+    code_map_attach_engine(map, retire, tr);
+    return tr;
+}
+
+static void unmap(void *p, size_t size)
+{
+    if (p) {
+        munmap(p, size);
+    }
+}
+
+void translator_free(Translator *tr)
+{
+    code_map_detach_engine(tr->code_map, tr);
+    unmap(tr->rw, tr->size);
+    unmap(tr->rx, tr->size);
+    unmap(tr->meta, tr->meta_size);
+    unmap(tr->order, tr->block_max * sizeof(*tr->order));
+    unmap(tr->hash, sizeof(*tr->hash) << HASH_BITS);
+    g_ptr_array_free(tr->cpus, TRUE);
+    g_hash_table_destroy(tr->pages);
+    g_mutex_clear(&tr->lock);
+    g_mutex_clear(&tr->graph);
+    g_cond_clear(&tr->gate);
+    g_free(tr);
+}
+
+static double ratio(uint64_t a, uint64_t b)
+{
+    return b ? (double)a / b : 0;
+}
+
+void translator_info(const Translator *tr, GString *out)
+{
+    const TcgCounters *c = &tr->counters;
+    size_t hot = tr->hot - tr->hot_start, cold = tr->cold - tr->cold_start;
+
+    g_string_append_printf(out, "Translation buffer state:\n"
+                           "gen code size       %zu/%zu\nTB count            %u\n",
+                           hot + cold, tr->size, tr->block_count);
+    g_string_append_printf(out, "TB avg target size  %.1f bytes\nTB avg host size    %.1f bytes "
+                           "(expansion ratio: %.1f; out of line %.1f)\n",
+                           ratio(c->guest_bytes, c->blocks), ratio(c->host_bytes, c->blocks),
+                           ratio(c->host_bytes + c->cold_bytes, c->guest_bytes),
+                           ratio(c->cold_bytes, c->guest_bytes));
+    g_string_append_printf(out, "guest instructions  %" PRIu64 "\nns per instruction  %.0f\n",
+                           c->guest_insns, ratio(c->translate_ns, c->guest_insns));
+    g_string_append_printf(out, "links made          %" PRIu64 "\nflags across calls  %s\n",
+                           c->links, tr->exact_flags ? "kept" : "not kept");
+    g_string_append_printf(out, "\nStatistics:\nTB flush count      %" PRIu64
+                           "\nTB invalidate count %" PRIu64 "\n", c->flushes, c->retired);
+}
+
+/* ---- blocks -------------------------------------------------------------------------------- */
+
+static TcgBlock **slot_of(Translator *tr, uint64_t gpa, uint64_t rip, uint32_t mode)
+{
+    uint64_t key = gpa * 0x9e3779b97f4a7c15ull ^ rip * 0xc2b2ae3d27d4eb4full ^ mode;
+
+    return &tr->hash[key * 0x9e3779b97f4a7c15ull >> (64 - HASH_BITS)];
+}
+
+TcgBlock *tcg_block_lookup(Translator *tr, uint64_t gpa, uint64_t rip, uint32_t mode)
+{
+    TcgBlock *block;
+
+    g_mutex_lock(&tr->graph);
+    block = *slot_of(tr, gpa, rip, mode);
+    while (block && (block->gpa != gpa || block->rip != rip || block->mode != mode)) {
+        block = block->hash_next;
+    }
+    g_mutex_unlock(&tr->graph);
+    return block;
+}
+
+TcgBlock *tcg_block_alloc(Translator *tr, unsigned insns, unsigned bytes)
+{
+    size_t fixed = sizeof(TcgBlock) + (insns + 1) * sizeof(TcgInsn);
+    size_t size = align_up(fixed + bytes, 64);
+    TcgBlock *block;
+
+    if (tr->meta_used + size > tr->meta_size || tr->block_count == tr->block_max ||
+        tr->hot + HOT_RESERVE > tr->hot_end || tr->cold + HOT_RESERVE > tr->cold_end) {
+        return NULL;
+    }
+    block = (TcgBlock *)(tr->meta + tr->meta_used);
+    tr->meta_used += size;
+    memset(block, 0, sizeof(*block));
+    block->guest = (const uint8_t *)block + fixed;
+    return block;
+}
+
+static void page_list_add(Translator *tr, uint64_t gpa, TcgBlock *block)
+{
+    gpointer key = GSIZE_TO_POINTER(gpa >> 12);
+    GPtrArray *list = g_hash_table_lookup(tr->pages, key);
+
+    if (!list) {
+        list = g_ptr_array_new();
+        g_hash_table_insert(tr->pages, key, list);
+    }
+    g_ptr_array_add(list, block);
+}
+
+void tcg_block_insert(Translator *tr, TcgBlock *block)
+{
+    TcgBlock **slot = slot_of(tr, block->gpa, block->rip, block->mode);
+
+    g_mutex_lock(&tr->graph);
+    block->hash_next = *slot;
+    *slot = block;
+    page_list_add(tr, block->gpa, block);
+    if (block->gpa2) {
+        page_list_add(tr, block->gpa2, block);
+    }
+    tr->order[tr->block_count] = block;
+    atomic_fetch_add(&tr->block_count, 1);
+    g_mutex_unlock(&tr->graph);
+}
+
+TcgBlock *tcg_block_at(Translator *tr, const uint8_t *pc, unsigned *index)
+{
+    unsigned low = 0, high = atomic_load(&tr->block_count);
+    TcgBlock *block;
+    uint32_t at;
+
+    while (low < high) {        /* the last block that starts at or before pc */
+        unsigned mid = (low + high) / 2;
+
+        if (tr->order[mid]->code <= pc) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    if (low == 0) {
+        return NULL;
+    }
+    block = tr->order[low - 1];
+    if (pc >= block->code + block->code_len) {
+        return NULL;
+    }
+    at = pc - block->code;
+    if (at < block->insns[0].host) {
+        *index = 0;             /* the entry's checks */
+        return block;
+    }
+    low = 0;
+    high = block->count;
+    while (low < high) {
+        unsigned mid = (low + high) / 2;
+
+        if (block->insns[mid].host <= at) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    *index = low - 1;
+    return block;
+}
+
+/* ---- links ---------------------------------------------------------------------------------- */
+
+static void unlink_from(Translator *tr, TcgLink *link)
+{
+    TcgLink **at = &link->to->incoming;
+
+    while (*at != link) {
+        at = &(*at)->next_in;
+    }
+    *at = link->next_in;
+    link->to = NULL;
+}
+
+/* Jump tables may still lead here: the no-op at the entry becomes a jump to the block's exit. */
+static void stop_entry(Translator *tr, TcgBlock *block)
+{
+    uint8_t *at = tr->rw + (block->code - tr->rx);
+    int32_t rel = block->lost - (block->code + 5);
+    uint64_t word;
+
+    memcpy(&word, at, 8);
+    word = (word & 0xffffff0000000000ull) | (uint64_t)(uint32_t)rel << 8 | 0xe9;
+    __atomic_store_n((uint64_t *)(void *)at, word, __ATOMIC_RELEASE);
+}
+
+/* Undo all jumps to the block and all bookkeeping of its own jumps. */
+static void kill_locked(Translator *tr, TcgBlock *block)
+{
+    TcgBlock **at = slot_of(tr, block->gpa, block->rip, block->mode);
+    ptrdiff_t rx = tr->rx - tr->rw;
+
+    if (block->dead) {
+        return;
+    }
+    __atomic_store_n(&block->dead, 1, __ATOMIC_SEQ_CST);
+    tr->counters.retired++;
+    while (*at != block) {
+        at = &(*at)->hash_next;
+    }
+    *at = block->hash_next;
+    while (block->incoming) {
+        TcgLink *link = block->incoming;
+
+        emit_patch(link->field, rx, link->unlinked);
+        unlink_from(tr, link);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        TcgLink *link = &block->link[i];
+
+        if (link->to) {
+            emit_patch(link->field, rx, link->unlinked);
+            unlink_from(tr, link);
+        }
+        link->spent = true;
+    }
+    stop_entry(tr, block);
+}
+
+void tcg_block_kill(Translator *tr, TcgBlock *block)
+{
+    g_mutex_lock(&tr->graph);
+    kill_locked(tr, block);
+    g_mutex_unlock(&tr->graph);
+}
+
+void tcg_link_to(Translator *tr, TcgLink *link, TcgBlock *block)
+{
+    ptrdiff_t rx = tr->rx - tr->rw;
+    const TcgBlock *from = link->from;
+    const uint8_t *entry;
+
+    g_mutex_lock(&tr->lock);
+    g_mutex_lock(&tr->graph);
+    if (!link->to && !link->spent && !from->dead && !block->dead &&
+        !(block->flags_in & ~link->flags) && (!link->crosses || !block->flags_in)) {
+        entry = (from->needs & block->needs) == block->needs ? block->code_live
+                                                             : block->code_direct;
+        if (link->crosses) {
+            entry = tcg_emit_page_check(tr, link, block, entry);
+        }
+        if (entry) {
+            emit_patch(link->field, rx, entry);
+            link->to = block;
+            link->next_in = block->incoming;
+            block->incoming = link;
+            tr->counters.links++;
+        }
+    }
+    g_mutex_unlock(&tr->graph);
+    g_mutex_unlock(&tr->lock);
+}
+
+/* ---- coming and going -------------------------------------------------------------------------- */
+
+void tcg_enter_gate(Translator *tr)
+{
+    g_mutex_lock(&tr->lock);
+    while (tr->flushing) {
+        g_cond_wait(&tr->gate, &tr->lock);
+    }
+    tr->inside++;
+    g_mutex_unlock(&tr->lock);
+}
+
+void tcg_leave_gate(Translator *tr)
+{
+    g_mutex_lock(&tr->lock);
+    tr->inside--;
+    g_cond_broadcast(&tr->gate);
+    g_mutex_unlock(&tr->lock);
+}
+
+static void forget_code(X86Cpu *cpu)
+{
+    TcgCpu *tc = tcg_cpu(cpu);
+
+    memset(cpu->tx.jumps, 0xff, sizeof(cpu->tx.jumps));
+    memset(tc->decoded, 0, sizeof(tc->decoded));
+    cpu->tx.return_stack = cpu->tx.return_stack_base;
+}
+
+void tcg_flush_if_wanted(Translator *tr)
+{
+    g_mutex_lock(&tr->lock);
+    if (tr->flush_wanted && !tr->flushing) {
+        tr->flushing = true;
+        while (tr->inside) {
+            for (unsigned i = 0; i < tr->cpus->len; i++) {
+                tcg_kick(g_ptr_array_index(tr->cpus, i));
+            }
+            g_cond_wait_until(&tr->gate, &tr->lock, g_get_monotonic_time() + 1000);
+        }
+        g_mutex_lock(&tr->graph);
+        start_empty(tr);
+        g_mutex_unlock(&tr->graph);
+        for (unsigned i = 0; i < tr->cpus->len; i++) {
+            forget_code(g_ptr_array_index(tr->cpus, i));
+        }
+        tr->counters.flushes++;
+        tr->flush_wanted = tr->flushing = false;
+        g_cond_broadcast(&tr->gate);
+    }
+    g_mutex_unlock(&tr->lock);
+}

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Re-emission: a guest instruction as the same host instruction with renamed registers and, if it
+ * has one, another memory operand.  Spec: SDM2 2.1 to 2.3.
+ * Locking: none.
+ */
+#include "accel/tcg/translator.h"
+
+#include "target-x86/sem.h"
+
+const uint8_t tcg_host_reg[16] = {
+    [R_RAX] = H_RAX, [R_RCX] = H_RCX, [R_RDX] = H_RDX, [R_RBX] = H_RBX, [R_RSP] = H_R12,
+    [R_RBP] = H_RBP, [R_RSI] = H_RSI, [R_RDI] = H_RDI, [R_R8] = H_R8,   [R_R9] = H_R9,
+    [R_R10] = H_NONE, [R_R11] = H_NONE, [R_R12] = H_R10, [R_R13] = H_R11,
+    [R_R14] = H_NONE, [R_R15] = H_NONE,
+};
+
+/* Rows with effects no operand shows whose registers are the host's own: RAX, RCX, RDX, RBX. */
+static bool implicit_is_native(const Insn *insn)
+{
+    SemFn *s = insn->sem;
+
+    return s == sem_mul || s == sem_imul || s == sem_div || s == sem_idiv || s == sem_cbw ||
+           s == sem_cwd || s == sem_lahf || s == sem_sahf || s == sem_cmpxchg ||
+           s == sem_cmpxchg8b || s == sem_cmpxchg16b || s == sem_pcmpestri ||
+           s == sem_pcmpistri || s == sem_pcmpestrm || s == sem_pcmpistrm || s == sem_mulx ||
+           s == sem_vzeroupper || s == sem_vzeroall || s == sem_emms ||
+           (insn->def->attrs & A_X87);
+}
+
+/* Instructions of the memory bit string form reach beyond their operand. */
+static bool is_bit_string(const Insn *insn)
+{
+    return insn_has_mem(insn) && insn->map == MAP_0F &&
+           (insn->opcode == 0xa3 || insn->opcode == 0xab || insn->opcode == 0xb3 ||
+            insn->opcode == 0xbb);
+}
+
+static bool operands_are_plain(const Insn *insn)
+{
+    bool high = false, mem = insn_has_mem(insn);
+    unsigned spilled = 0;
+
+    for (unsigned n = 0; n < 4; n++) {
+        switch (insn->op[n].kind) {
+        case OPK_SEG: case OPK_CR: case OPK_DR: case OPK_FAR: case OPK_STRING: case OPK_REL:
+        case OPK_K:
+            return false;
+        case OPK_GPR8H:
+            high = true;
+            break;
+        case OPK_GPR:
+            if (tcg_host_reg[insn->op[n].reg] == H_NONE && n > 0) {
+                spilled++;
+                /* Memory would be written before the register: no way back between the two. */
+                if (mem && (insn->def->attrs & A_XCHG)) {
+                    return false;
+                }
+            } else if (tcg_host_reg[insn->op[n].reg] == H_NONE) {
+                spilled++;
+            }
+            break;
+        default:
+            break;
+        }
+    }
+    if (mem && insn->vex && spilled > 1) {
+        return false;           /* one scratch register is left */
+    }
+    for (unsigned n = 0; high && !mem && n < 4; n++) {
+        /* AH with what needs a REX prefix on the host. */
+        if (insn->op[n].kind == OPK_GPR && insn->op[n].reg == R_RSP) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool tcg_can_reemit(const Insn *insn)
+{
+    uint64_t a = insn->def->attrs;
+    bool multi_is_native = insn->sem == sem_cmpxchg8b || insn->sem == sem_cmpxchg16b;
+
+    if (insn->fault != FAULT_NONE || (a & (A_SYS | A_CTRL | A_IO | A_END | A_STACK | A_VSIB)) ||
+        ((a & A_MULTI) && !multi_is_native) || ((a & A_IMPLICIT) && !implicit_is_native(insn)) ||
+        (a & (A_FLAGS_IN_SYS | A_CPL0 | A_UD)) || insn->sem == sem_cld || insn->sem == sem_std) {
+        return false;
+    }
+    return operands_are_plain(insn) && !is_bit_string(insn) && !(a & A_NOMEM && a & A_UMIP);
+}
+
+/* Where the fields of the encoding point, renamed. */
+typedef struct Fields {
+    unsigned reg, rm, vvvv, low;        /* low: the opcode's low bits */
+    bool byte_rex;                      /* SPL, BPL, SIL, DIL: a REX prefix selects them */
+} Fields;
+
+typedef struct Spill {
+    unsigned guest, host;
+    bool written;
+} Spill;
+
+typedef struct Renaming {
+    Fields f;
+    Spill spill[3];
+    unsigned spills;
+    unsigned high;              /* 1 + number of the register whose high byte meets memory */
+} Renaming;
+
+static unsigned rename_reg(Renaming *r, unsigned guest, unsigned scratch, bool written)
+{
+    unsigned host = tcg_host_reg[guest];
+
+    if (host != H_NONE) {
+        return host;
+    }
+    for (unsigned i = 0; i < r->spills; i++) {
+        if (r->spill[i].guest == guest) {
+            r->spill[i].written |= written;
+            return r->spill[i].host;
+        }
+    }
+    r->spill[r->spills++] = (Spill){ guest, scratch, written };
+    return scratch;
+}
+
+/* Does the instruction write operand `n` of the row? */
+static bool is_written(const Insn *insn, unsigned n)
+{
+    return (n == 0 && insn->def->opnd[0] != OPND_NIL) ||
+           (n == 1 && (insn->def->attrs & (A_XCHG | A_DST2)));
+}
+
+static void rename_operands(const Insn *insn, bool mem, Renaming *r)
+{
+    r->f = (Fields){ insn_reg(insn), insn_rm(insn), insn->vvvv, insn->opcode & 7, false };
+    for (unsigned n = 0; n < 4; n++) {
+        const InsnOpnd *op = &insn->op[n];
+        bool written = is_written(insn, n);
+        unsigned type = insn->def->opnd[n] >> 8;
+
+        if (op->kind == OPK_GPR8H) {
+            if (mem) {
+                r->high = op->reg + 1;
+                r->f.reg = op->reg;
+            }
+            continue;
+        }
+        if (op->kind != OPK_GPR) {
+            continue;
+        }
+        switch (type) {
+        case OT_G:
+            r->f.reg = rename_reg(r, op->reg, H_R13, written);
+            break;
+        case OT_E: case OT_R: case OT_RM:
+            r->f.rm = rename_reg(r, op->reg, H_R14, written);
+            break;
+        case OT_B:
+            r->f.vvvv = rename_reg(r, op->reg, mem ? H_R13 : H_R15, written);
+            break;
+        case OT_Z:
+            r->f.low = rename_reg(r, op->reg, H_R14, written);
+            break;
+        default:                /* fixed: identity */
+            break;
+        }
+        if (op->size == 1 && op->reg >= 4 && op->reg < 8) {
+            r->f.byte_rex = true;
+        }
+    }
+}
+
+static void emit_imm(Emitter *e, const Insn *insn)
+{
+    uint64_t imm = insn->imm;
+
+    for (unsigned i = 0; i < insn->imm_size; i++) {
+        emit8(e, imm >> (8 * i));
+    }
+}
+
+static void emit_operand(Emitter *e, unsigned reg, unsigned rm, const HostMem *mem)
+{
+    if (mem) {
+        emit_modrm_mem(e, reg, *mem);
+    } else {
+        emit8(e, 0xc0 | (reg & 7) << 3 | (rm & 7));
+    }
+}
+
+static void emit_vex(Emitter *e, const Insn *insn, const Fields *f, const HostMem *mem)
+{
+    unsigned map = insn->map - MAP_VEX0F + 1;
+    unsigned rex = mem ? host_mem_rex(f->reg, *mem)
+                       : (f->reg & 8 ? 4 : 0) | (f->rm & 8 ? 1 : 0);
+
+    emit8(e, 0xc4);
+    emit8(e, (~rex & 7) << 5 | map);
+    emit8(e, (insn->rex & REX_W ? 0x80 : 0) | (~f->vvvv & 15) << 3 | insn->vl << 2 | insn->mp);
+    emit8(e, insn->opcode);
+    emit_operand(e, f->reg, f->rm, mem);
+    emit_imm(e, insn);
+}
+
+/* Forms the 64-bit host does not have, in ones it has. */
+static bool emit_replaced(Emitter *e, const Insn *insn, const Fields *f, const HostMem *mem)
+{
+    if (insn->map != MAP_1BYTE) {
+        return false;
+    }
+    if (insn->opcode >= 0xa0 && insn->opcode <= 0xa3) {         /* MOV with an absolute address */
+        unsigned opcode = (insn->opcode & 2 ? 0x88 : 0x8a) | (insn->opcode & 1);
+
+        emit_rm(e, insn->opcode & 1 && insn->op_size == 2 ? 0x66 : 0,
+                insn->opcode & 1 && insn->op_size == 8, opcode, H_RAX, *mem);
+        return true;
+    }
+    if (insn->opcode >= 0x40 && insn->opcode <= 0x4f) {         /* INC, DEC */
+        emit_rr(e, insn->op_size == 2 ? 0x66 : 0, false, 0xff, insn->opcode >> 3 & 1, f->low);
+        return true;
+    }
+    return false;
+}
+
+static void emit_legacy(Emitter *e, const Insn *insn, const Fields *f, const HostMem *mem)
+{
+    static const uint16_t escapes[] = { [MAP_0F38] = 0x38, [MAP_0F3A] = 0x3a };
+    bool modrm = insn->prefixes & INSN_HAS_MODRM;
+    unsigned opcode = insn->opcode, rex = insn->rex & REX_W;
+
+    if (emit_replaced(e, insn, f, mem)) {
+        return;
+    }
+    if (insn_is_locked(insn)) {
+        emit8(e, 0xf0);
+    }
+    if (((insn->def->match & M_66) && insn->mp == 1) || insn->op_size == 2) {
+        emit8(e, 0x66);
+    }
+    if ((insn->def->match & M_F3) && insn->mp == 2) {
+        emit8(e, 0xf3);
+    } else if ((insn->def->match & M_F2) && insn->mp == 3) {
+        emit8(e, 0xf2);
+    }
+    if (modrm) {
+        rex |= mem ? host_mem_rex(f->reg, *mem) : (f->reg & 8 ? 4 : 0) | (f->rm & 8 ? 1 : 0);
+    } else {
+        rex |= f->low & 8 ? 1 : 0;
+    }
+    if (rex || f->byte_rex) {
+        emit8(e, 0x40 | rex);
+    }
+    if (insn->map != MAP_1BYTE) {
+        emit8(e, 0x0f);
+        if (insn->map != MAP_0F) {
+            emit8(e, escapes[insn->map]);
+        }
+    } else if (opcode == 0x82) {
+        opcode = 0x80;
+    }
+    for (unsigned n = 0; n < 4; n++) {
+        if (insn->def->opnd[n] >> 8 == OT_Z) {
+            opcode = (opcode & ~7u) | (f->low & 7);
+        }
+    }
+    emit8(e, opcode);
+    if (modrm) {
+        emit_operand(e, f->reg, f->rm, mem);
+    }
+    emit_imm(e, insn);
+}
+
+/* xchg al, ah and kin: a high byte cannot be named beside a REX prefix. */
+static void swap_bytes(Emitter *e, unsigned reg)
+{
+    emit8(e, 0x86);
+    emit8(e, 0xc0 | (reg + 4) << 3 | reg);
+}
+
+const uint8_t *tcg_reemit(Emitter *e, const Insn *insn, const HostMem *mem)
+{
+    Renaming r = { 0 };
+    const uint8_t *op;
+
+    rename_operands(insn, mem, &r);
+    for (unsigned i = 0; i < r.spills; i++) {
+        emit_load(e, r.spill[i].host, tcg_gpr_slot(r.spill[i].guest));
+    }
+    op = emit_here(e);
+    if (r.high) {
+        swap_bytes(e, r.high - 1);
+    }
+    if (insn->vex) {
+        emit_vex(e, insn, &r.f, mem);
+    } else {
+        emit_legacy(e, insn, &r.f, mem);
+    }
+    if (r.high) {
+        swap_bytes(e, r.high - 1);
+    }
+    for (unsigned i = 0; i < r.spills; i++) {
+        if (r.spill[i].written) {
+            emit_store(e, tcg_gpr_slot(r.spill[i].guest), r.spill[i].host);
+        }
+    }
+    return op;
+}

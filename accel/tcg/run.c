@@ -1,0 +1,511 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The run loop around translated code, and what translated code calls.
+ *
+ * Interrupts, faults and everything unusual are dealt with in C, between instructions; code that cannot be
+ * translated (tcg_mode_is_translatable(), code outside RAM) and single steps are the interpreter's.
+ * Locking: the vCPU's thread; helpers may raise, so they hold nothing.
+ */
+#include "accel/tcg/translator.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "target-x86/interp.h"
+#include "target-x86/sem.h"
+
+#define RETURN_STACK_BYTES (256u << 10)
+#define XSAVE_BYTES 1024
+
+/* ---- x87 and vector state ------------------------------------------------------------------------ */
+
+/* FIP holds a host address after an instruction of ours: the guest's. */
+static uint64_t guest_fip(const TcgCpu *tc, uint64_t fip)
+{
+    unsigned n;
+    const TcgBlock *block = tcg_in_code(tc->tr, (const void *)(uintptr_t)fip)
+                                ? tcg_block_at(tc->tr, (const uint8_t *)(uintptr_t)fip, &n) : NULL;
+
+    return block ? block->rip + block->insns[n].guest : fip;
+}
+
+/* The x87 state into cpu->x87, and the host's back to what C expects. */
+static void x87_save(X86Cpu *cpu)
+{
+    TcgCpu *tc = tcg_cpu(cpu);
+    X87State *x87 = (X87State *)(void *)tc->xsave;
+    bool ours;
+
+    if (!(cpu->tx.live & LIVE_X87)) {
+        return;
+    }
+    __asm__ volatile("fxsave64 (%0)\n\tfninit" : : "r"(tc->xsave) : "memory");
+    x87->mxcsr = cpu->x87.mxcsr;
+    x87->mxcsr_mask = cpu->x87.mxcsr_mask;
+    ours = tcg_in_code(tc->tr, (const void *)(uintptr_t)x87->fip);
+    x87->fip = guest_fip(tc, x87->fip);
+    x87->fdp = ours ? 0 : x87->fdp;
+    cpu->x87 = *x87;
+    cpu->tx.live &= ~LIVE_X87;
+}
+
+static void x87_load(X86Cpu *cpu)
+{
+    uint8_t *area = tcg_cpu(cpu)->xsave;
+
+    if (cpu->tx.live & LIVE_X87) {
+        return;
+    }
+    memset(area + 512, 0, 64);
+    area[512] = 1;              /* XSTATE_BV: x87 */
+    memcpy(area, &cpu->x87, sizeof(cpu->x87));
+    __asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"(1), "d"(0) : "memory");
+    cpu->tx.live |= LIVE_X87;
+}
+
+static void find_upper_zero(X86Cpu *cpu)
+{
+    uint64_t bits = 0;
+
+    for (unsigned n = 0; n < 16; n++) {
+        bits |= cpu->zmm[n].u64[2] | cpu->zmm[n].u64[3];
+    }
+    cpu->tx.upper_zero = bits == 0;
+}
+
+static void prepare_state(X86Cpu *cpu, unsigned needs)
+{
+    cpu->tx.want = needs & LIVE_SIMD;
+    if (needs & LIVE_X87) {
+        x87_load(cpu);
+    }
+    if (!(cpu->tx.live & LIVE_SIMD) && !cpu->tx.upper_zero) {
+        find_upper_zero(cpu);
+    }
+}
+
+/* The semantic function looks at the x87's registers. */
+static bool touches_x87(const Insn *insn)
+{
+    return (insn->def->attrs & (A_X87 | A_MMX | A_WAIT | A_OSXSAVE)) ||
+           (insn->map == MAP_0F && (insn->opcode == 0xae || insn->opcode == 0xc7));
+}
+
+static bool touches_upper(const Insn *insn)
+{
+    return (insn->def->attrs & (A_AVX | A_OSXSAVE)) ||
+           (insn->map == MAP_0F && (insn->opcode == 0xae || insn->opcode == 0xc7));
+}
+
+/* ---- where to go on -------------------------------------------------------------------------------- */
+
+bool tcg_wants_attention(const X86Cpu *cpu)
+{
+    uint32_t requests = atomic_load_explicit((_Atomic uint32_t *)&cpu->requests,
+                                             memory_order_relaxed);
+
+    if (G_UNLIKELY(requests) &&
+        ((requests & (X86_REQ_EXIT | X86_REQ_TLB_FLUSH)) || x86_has_work(cpu))) {
+        return true;
+    }
+    return G_UNLIKELY(__atomic_load_n(&cpu->stop, __ATOMIC_RELAXED) || cpu->halted ||
+                      cpu->wait_sipi || cpu->interrupt_shadow ||
+                      (cpu->mode & (MODE_TF | MODE_DEBUG)) || tcg_cpu((X86Cpu *)cpu)->tr->flush_wanted);
+}
+
+static unsigned class_of(const X86Cpu *cpu)
+{
+    return cpu->cpl == 3;
+}
+
+static void update_tag(X86Cpu *cpu)
+{
+    TcgCpu *tc = tcg_cpu(cpu);
+    unsigned slot = (cpu->mode ^ cpu->mode >> 15 ^ cpu->mode >> 21) & (ARRAY_LEN(tc->tags) - 1);
+    uint32_t generation = cpu->tx.generation[class_of(cpu)];
+
+    if (tc->tags[slot].mode != cpu->mode || tc->tags[slot].generation != generation ||
+        !tc->tags[slot].tag) {
+        if (++tc->next_tag == 0) {
+            memset(cpu->tx.jumps, 0xff, sizeof(cpu->tx.jumps));
+            memset(tc->tags, 0, sizeof(tc->tags));
+            tc->next_tag = 1;
+        }
+        tc->tags[slot].mode = cpu->mode;
+        tc->tags[slot].generation = generation;
+        tc->tags[slot].tag = tc->next_tag;
+    }
+    cpu->tx.jump_tag = (uint64_t)tc->tags[slot].tag << 48;
+}
+
+static uint64_t linear_rip(X86Cpu *cpu)
+{
+    if (!(cpu->mode & MODE_CS64)) {
+        return (uint32_t)cpu->rip;
+    }
+    if ((uint64_t)(((int64_t)cpu->rip >> 47) + 1) > 1) {
+        cpu_raise(cpu, VEC_GP, 0);
+    }
+    return cpu->rip;
+}
+
+static void note_code_page(X86Cpu *cpu, uint64_t va, uint64_t gpa)
+{
+    unsigned class = class_of(cpu), idx = class ? X86_MMU_USER : X86_MMU_KERNEL;
+
+    if (gpa >> 40) {
+        return;
+    }
+    cpu->tx.itlb[class][x86_itlb_index(va)] = (va << 16 >> 28) << 28 | gpa >> 12;
+    if (!class && !(cpu->tlb_phys[idx][x86_tlb_index(va)].attr & X86_PAGE_GLOBAL)) {
+        cpu->tx.kernel_not_global = true;
+    }
+}
+
+/* The block at rip, translated if need be; NULL: the interpreter's turn.  May raise. */
+static TcgBlock *find(X86Cpu *cpu)
+{
+    Translator *tr = tcg_cpu(cpu)->tr;
+    const uint8_t *host, *second;
+    uint64_t va, gpa;
+    TcgBlock *block;
+
+    if (!tcg_mode_is_translatable(cpu->mode)) {
+        return NULL;
+    }
+    va = linear_rip(cpu);
+    gpa = x86_fetch_page(cpu, va, &host);
+    if (!host) {
+        return NULL;
+    }
+    block = tcg_block_lookup(tr, gpa, cpu->rip, cpu->mode);
+    if (block && block->gpa2) {
+        uint64_t next = ((va | 4095) + 1) & (cpu->mode & MODE_CS64 ? ~0ull : 0xffffffff);
+
+        if (x86_fetch_page(cpu, next, &second) != block->gpa2) {
+            tcg_block_kill(tr, block);
+            block = NULL;
+        } else {
+            note_code_page(cpu, next, block->gpa2);
+        }
+    }
+    if (!block) {
+        block = tcg_translate(tr, cpu, cpu->rip, va, gpa, host);
+    }
+    if (!block || block->dead) {
+        return NULL;
+    }
+    x86_fetch_page(cpu, va, &host);     /* the second page may have taken its place in the TLB */
+    note_code_page(cpu, va, gpa);
+    return block;
+}
+
+/* The code for cpu->rip, or NULL when there is something else to do first. */
+static const void *code_at_rip(X86Cpu *cpu, TcgBlock **found)
+{
+    X86Jump *slot;
+    TcgBlock *block;
+
+    cpu->eflags &= ~FLAG_RF;    /* only breakpoints care, and they have been excluded */
+    update_tag(cpu);
+    slot = tcg_jump_slot(cpu, cpu->rip);
+    if (!found && slot->key == (cpu->rip ^ cpu->tx.jump_tag)) {
+        prepare_state(cpu, 0);
+        return slot->code;
+    }
+    block = find(cpu);
+    if (!block) {
+        return NULL;
+    }
+    slot->key = cpu->rip ^ cpu->tx.jump_tag;
+    slot->code = block->code;
+    if (found) {
+        *found = block;
+    }
+    prepare_state(cpu, 0);
+    return block->code;
+}
+
+static const void *go_on(X86Cpu *cpu)
+{
+    return tcg_wants_attention(cpu) ? NULL : code_at_rip(cpu, NULL);
+}
+
+/* ---- called by translated code ------------------------------------------------------------------------- */
+
+static const Insn *decoded_insn(TcgCpu *tc, const TcgBlock *block, uint32_t site)
+{
+    unsigned slot = (site ^ site >> 6 ^ site >> 14) % ARRAY_LEN(tc->decoded);
+    const TcgInsn *at = &block->insns[site % TCG_BLOCK_MAX];
+    Insn *insn = &tc->decoded[slot].insn;
+    DecodeResult result;
+
+    if (tc->decoded[slot].site != site) {
+        result = insn_decode(insn, block->guest + at->guest, block->bytes - at->guest, block->mode,
+                             tc->cpu);
+        if (result != DECODE_OK) {
+            insn->fault = result == DECODE_TOO_LONG ? VEC_GP : VEC_UD;
+        }
+        tc->decoded[slot].site = site;
+    }
+    return insn;
+}
+
+/* Strings come back to themselves after each chunk. */
+static void run_sem(X86Cpu *cpu, const Insn *insn)
+{
+    uint64_t next = cpu->next_rip;
+
+    for (;;) {
+        insn->sem(cpu, insn);
+        if (cpu->next_rip != cpu->rip || cpu->rip == next || tcg_wants_attention(cpu) ||
+            !(insn->def->attrs & A_MULTI)) {
+            return;
+        }
+        cpu->next_rip = next;
+    }
+}
+
+const void *tcg_helper_insn(X86Cpu *cpu, uint32_t site)
+{
+    TcgCpu *tc = tcg_cpu(cpu);
+    const TcgBlock *block = tcg_named(tc->tr, site & ~(TCG_BLOCK_MAX - 1));
+    unsigned n = site % TCG_BLOCK_MAX;
+    const Insn *insn = decoded_insn(tc, block, site);
+    uint32_t tlb_gen = cpu->tlb_gen;
+    uint64_t next;
+
+    cpu->rip = (block->rip + block->insns[n].guest) & cpu->lin_mask;
+    next = cpu->next_rip = (cpu->rip + insn->len) & cpu->lin_mask;
+    cpu->insn = insn;
+    if (insn->fault != FAULT_NONE) {
+        cpu_raise(cpu, insn->fault, 0);
+    }
+    if (touches_x87(insn)) {
+        x87_save(cpu);
+    }
+    run_sem(cpu, insn);
+    if (touches_upper(insn)) {
+        cpu->tx.upper_zero = false;
+    }
+    cpu->rip = cpu->next_rip;
+    if (cpu->rip == next && !(insn->def->attrs & A_END) && cpu->tlb_gen == tlb_gen &&
+        !tcg_wants_attention(cpu)) {
+        prepare_state(cpu, block->needs);
+        return block->code + block->insns[n + 1].host;
+    }
+    return go_on(cpu);
+}
+
+/* A function boundary that flags do cross: from now on they are kept everywhere. */
+static void flags_cross_functions(X86Cpu *cpu)
+{
+    Translator *tr = tcg_cpu(cpu)->tr;
+
+    tr->exact_flags = true;
+    tr->flush_wanted = true;
+}
+
+const void *tcg_helper_link(X86Cpu *cpu, uint32_t name)
+{
+    Translator *tr = tcg_cpu(cpu)->tr;
+    TcgLink *link = tcg_named(tr, name);
+    TcgBlock *block = NULL;
+    const void *code;
+
+    cpu->rip = link->target;
+    if (tcg_wants_attention(cpu)) {
+        return NULL;
+    }
+    code = code_at_rip(cpu, &block);
+    if (block && (block->flags_in & ~link->flags)) {
+        if (link->function) {
+            flags_cross_functions(cpu);
+        } else if (!link->crosses) {
+            tcg_block_kill(tr, link->from);     /* the code it led to has changed */
+        }
+    } else if (block) {
+        tcg_link_to(tr, link, block);
+    }
+    return code;
+}
+
+const void *tcg_helper_lookup(X86Cpu *cpu)
+{
+    Translator *tr = tcg_cpu(cpu)->tr;
+    TcgBlock *block = NULL;
+    const void *code;
+
+    if (tcg_wants_attention(cpu)) {
+        return NULL;
+    }
+    code = code_at_rip(cpu, &block);
+    if (block && block->flags_in && !tr->exact_flags) {
+        flags_cross_functions(cpu);
+    }
+    return code;
+}
+
+const void *tcg_helper_need(X86Cpu *cpu, uint32_t name)
+{
+    const TcgBlock *block = tcg_named(tcg_cpu(cpu)->tr, name);
+
+    prepare_state(cpu, block->needs);
+    return block->code + block->insns[0].host;
+}
+
+/* ---- the loop ---------------------------------------------------------------------------------------------- */
+
+static void enter(X86Cpu *cpu, const void *code)
+{
+    TcgCpu *tc = tcg_cpu(cpu);
+
+    cpu->tx.kicked = 0;
+    atomic_store(&tc->in_code, true);
+    if (!tcg_wants_attention(cpu)) {
+        tc->tr->stubs.enter(cpu, code);
+    }
+    atomic_store(&tc->in_code, false);
+}
+
+/* One instruction, or one block, by the interpreter. */
+static void interpret(X86Cpu *cpu, void (*run)(X86Cpu *cpu))
+{
+    x87_save(cpu);
+    cpu->tx.upper_zero = false;
+    run(cpu);
+}
+
+static void flush_outside(Translator *tr)
+{
+    tcg_leave_gate(tr);
+    tcg_flush_if_wanted(tr);
+    tcg_enter_gate(tr);
+}
+
+static X86Exit run_loop(X86Cpu *cpu)
+{
+    TcgCpu *tc = tcg_cpu(cpu);
+    X86Exit exit = X86_EXIT_KICK;
+    const void *code;
+
+    for (;;) {
+        if (G_UNLIKELY(tc->tr->flush_wanted)) {
+            flush_outside(tc->tr);
+        }
+        if (G_UNLIKELY(atomic_load_explicit(&cpu->requests, memory_order_relaxed) || cpu->stop ||
+                       cpu->halted || cpu->wait_sipi)) {
+            x87_save(cpu);
+            if (!interp_attend(cpu, &exit)) {
+                return exit;
+            }
+        }
+        if (G_UNLIKELY((cpu->mode & (MODE_TF | MODE_DEBUG)) || cpu->interrupt_shadow ||
+                       tc->interpret_one)) {
+            tc->interpret_one = false;
+            interpret(cpu, interp_run_careful);
+            continue;
+        }
+        if (tcg_wants_attention(cpu)) {
+            continue;
+        }
+        code = code_at_rip(cpu, NULL);
+        if (code) {
+            enter(cpu, code);
+        } else if (!tc->tr->flush_wanted) {
+            interpret(cpu, interp_run_next);
+        }
+    }
+}
+
+X86Exit tcg_run(X86Cpu *cpu)
+{
+    sigjmp_buf here, *outer = cpu->unwind;
+    TcgCpu *tc = tcg_cpu(cpu);
+    X86Exit exit;
+
+    if (log_enabled(LOG_EXEC | LOG_CPU) || !tc) {
+        return interp_run(cpu);
+    }
+    tcg_enter_gate(tc->tr);
+    cpu->unwind = &here;
+    switch (sigsetjmp(here, 0)) {
+    case UNWIND_EVENT:
+        atomic_store(&tc->in_code, false);
+        interp_unwound(cpu);
+        break;
+    case UNWIND_LEAVE:
+        atomic_store(&tc->in_code, false);
+        exit = X86_EXIT_KICK;
+        goto out;
+    }
+    if (cpu->event.pending && !interp_deliver(cpu)) {
+        exit = X86_EXIT_TRIPLE_FAULT;
+    } else {
+        exit = run_loop(cpu);
+    }
+out:
+    x87_save(cpu);
+    cpu->tx.upper_zero = false;
+    cpu->unwind = outer;
+    tcg_leave_gate(tc->tr);
+    return exit;
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------ */
+
+bool tcg_attach_cpu(Translator *tr, X86Cpu *cpu, GError **error)
+{
+    TcgCpu *tc = g_new0(TcgCpu, 1);
+    size_t page = sysconf(_SC_PAGESIZE);
+    uint64_t base;
+
+    tc->cpu = cpu;
+    tc->tr = tr;
+    tc->stack_size = RETURN_STACK_BYTES + page;
+    tc->stack = mmap(NULL, tc->stack_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    tc->xsave = g_aligned_alloc0(1, XSAVE_BYTES, 64);
+    if (tc->stack == MAP_FAILED || mprotect(tc->stack, page, PROT_NONE)) {
+        return error_set_errno(error, errno, "Cannot map a return stack of %zu bytes",
+                               tc->stack_size);
+    }
+    base = (uintptr_t)tc->stack + tc->stack_size - 64;
+    memcpy((void *)(uintptr_t)base, &tr->stubs.underflow, sizeof(tr->stubs.underflow));
+    cpu->engine = tc;
+    cpu->tx.self = cpu;
+    cpu->tx.return_stack_base = cpu->tx.return_stack = base;
+    cpu->tx.host_mxcsr = 0x1f80;
+    cpu->tx.live = 0;
+    cpu->tx.upper_zero = 0;
+    memset(cpu->tx.jumps, 0xff, sizeof(cpu->tx.jumps));
+    memset(cpu->tx.itlb, 0xff, sizeof(cpu->tx.itlb));
+    g_mutex_lock(&tr->lock);
+    g_mutex_lock(&tr->graph);
+    g_ptr_array_add(tr->cpus, cpu);
+    g_mutex_unlock(&tr->graph);
+    g_mutex_unlock(&tr->lock);
+    tc->thread = pthread_self();
+    return tcg_thread_bind(cpu, error);
+}
+
+void tcg_detach_cpu(X86Cpu *cpu)
+{
+    TcgCpu *tc = tcg_cpu(cpu);
+
+    if (!tc) {
+        return;
+    }
+    g_mutex_lock(&tc->tr->lock);
+    g_mutex_lock(&tc->tr->graph);
+    g_ptr_array_remove_fast(tc->tr->cpus, cpu);
+    g_mutex_unlock(&tc->tr->graph);
+    g_mutex_unlock(&tc->tr->lock);
+    munmap(tc->stack, tc->stack_size);
+    g_aligned_free(tc->xsave);
+    g_free(tc);
+    cpu->engine = NULL;
+}

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The pieces of code every block shares: in and out of translated code, calls to C, the jump
+ * table.  Emitted once at the start of the code cache.
+ *
+ * C runs on its own stack with the guest's registers in the X86Cpu.  Vector registers are saved
+ * only when they hold guest state (tx.live) and loaded again only by code that uses them; the x87
+ * stays in the host's, since no C of ours touches it (run.c saves it where state is looked at).
+ * Locking: none.
+ */
+#include "accel/tcg/translator.h"
+
+#include <cpuid.h>
+
+#define TX(field) HOST_GS(offsetof(X86Cpu, tx.field))
+#define CPU(field) HOST_GS(offsetof(X86Cpu, field))
+
+/* Guest registers that live in host registers, but RAX. */
+static const uint8_t saved[] = { R_RCX, R_RDX, R_RBX, R_RSP, R_RBP, R_RSI, R_RDI, R_R8, R_R9,
+                                 R_R12, R_R13 };
+
+static bool has_xgetbv_1(void)
+{
+    unsigned a, b, c, d;
+
+    return __get_cpuid_count(13, 1, &a, &b, &c, &d) && (a & 4);
+}
+
+/* op byte gs:[...], imm8: 80 /op, or F6 /0 for TEST. */
+static void byte_imm(Emitter *e, unsigned opcode, unsigned op, HostMem mem, uint8_t imm)
+{
+    emit_rm(e, 0, false, opcode, op, mem);
+    emit8(e, imm);
+}
+
+static void test_byte(Emitter *e, HostMem mem, uint8_t imm) { byte_imm(e, 0xf6, 0, mem, imm); }
+
+enum { CC_Z_ = 4, CC_NZ_ = 5 };
+
+/* A short forward jump; returns where its distance goes. */
+static uint8_t *jcc_short(Emitter *e, unsigned cond)
+{
+    emit8(e, 0x70 | cond);
+    emit8(e, 0);
+    return e->p - 1;
+}
+
+static void land(Emitter *e, uint8_t *at)
+{
+    *at = e->p - (at + 1);
+}
+
+static HostMem vector_slot(unsigned n, unsigned offset)
+{
+    return HOST_GS(offsetof(X86Cpu, zmm) + n * sizeof(X86Vec) + offset);
+}
+
+/* VMOVDQU ymm, [mem] (0x6f) or back (0x7f). */
+static void emit_vmovdqu(Emitter *e, unsigned opcode, unsigned n, HostMem mem)
+{
+    emit8(e, 0x65);
+    emit8(e, 0xc4);
+    emit8(e, (n & 8 ? 0 : 0x80) | 0x60 | 1);
+    emit8(e, 0x7e);             /* W0, vvvv = 1111, L1, F3 */
+    emit8(e, opcode);
+    emit_modrm_mem(e, n, mem);
+}
+
+static void emit_vzeroupper(Emitter *e)
+{
+    emit_bytes(e, "\xc5\xf8\x77", 3);
+}
+
+/* Callable: loads what tx says; keeps the general registers. */
+static const uint8_t *emit_need_simd(Emitter *e)
+{
+    const uint8_t *start = emit_here(e);
+    uint8_t *wide;
+    uint8_t *done;
+
+    byte_imm(e, 0x80, 7, TX(upper_zero), 0);
+    emit8(e, 0x0f);
+    emit8(e, 0x84);             /* jz wide */
+    wide = e->p;
+    emit32(e, 0);
+    emit_vzeroupper(e);
+    for (unsigned n = 0; n < 16; n++) {
+        emit_rm(e, 0, false, 0x0f10, n, vector_slot(n, 0));
+    }
+    emit8(e, 0xe9);
+    done = e->p;
+    emit32(e, 0);
+    emit_patch(wide, e->rx, emit_here(e));
+    for (unsigned n = 0; n < 16; n++) {
+        emit_vmovdqu(e, 0x6f, n, vector_slot(n, 0));
+    }
+    emit_patch(done, e->rx, emit_here(e));
+    emit_rm(e, 0, false, 0x0fae, 2, CPU(x87.mxcsr));            /* ldmxcsr */
+    byte_imm(e, 0x80, 1, TX(live), LIVE_SIMD);
+    emit8(e, 0xc3);
+    return start;
+}
+
+/* Callable, guest RAX RCX RDX already saved: the way back. */
+static const uint8_t *emit_spill_simd(Emitter *e)
+{
+    const uint8_t *start = emit_here(e);
+    uint8_t *wide = NULL, *clean, *done = NULL;
+
+    byte_imm(e, 0x80, 4, TX(live), (uint8_t)~LIVE_SIMD);
+    if (has_xgetbv_1()) {
+        emit_mov_imm(e, H_RCX, 1);
+        emit_bytes(e, "\x0f\x01\xd0", 3);       /* xgetbv: the components in use */
+        emit_bytes(e, "\xa8\x04", 2);           /* test al, 4: upper halves */
+        emit8(e, 0x0f);
+        emit8(e, 0x85);
+        wide = e->p;
+        emit32(e, 0);
+        for (unsigned n = 0; n < 16; n++) {
+            emit_rm(e, 0, false, 0x0f11, n, vector_slot(n, 0));
+        }
+        byte_imm(e, 0x80, 7, TX(upper_zero), 0);
+        emit8(e, 0x0f);
+        emit8(e, 0x85);
+        clean = e->p;
+        emit32(e, 0);
+        emit_rr(e, 0, false, 0x0f57, 0, 0);     /* xorps xmm0, xmm0 */
+        for (unsigned n = 0; n < 16; n++) {
+            emit_rm(e, 0, false, 0x0f11, 0, vector_slot(n, 16));
+        }
+        byte_imm(e, 0xc6, 0, TX(upper_zero), 1);
+        emit_patch(clean, e->rx, emit_here(e));
+        emit8(e, 0xe9);
+        done = e->p;
+        emit32(e, 0);
+        emit_patch(wide, e->rx, emit_here(e));
+    }
+    for (unsigned n = 0; n < 16; n++) {
+        emit_vmovdqu(e, 0x7f, n, vector_slot(n, 0));
+    }
+    emit_vzeroupper(e);
+    byte_imm(e, 0xc6, 0, TX(upper_zero), 0);
+    if (done) {
+        emit_patch(done, e->rx, emit_here(e));
+    }
+    emit_rm(e, 0, false, 0x0fae, 3, CPU(x87.mxcsr));            /* stmxcsr */
+    emit_rm(e, 0, false, 0x0fae, 2, TX(host_mxcsr));
+    emit8(e, 0xc3);
+    return start;
+}
+
+/* mov [cc], RFLAGS; RAX has been saved. */
+static void save_flags(Emitter *e)
+{
+    emit_bytes(e, "\x9f\x0f\x90\xc0", 4);       /* lahf; seto al */
+    emit_rm(e, 0x66, false, 0x89, H_RAX, CPU(cc));
+}
+
+static void save_registers(Emitter *e)
+{
+    for (unsigned i = 0; i < sizeof(saved); i++) {
+        emit_store(e, tcg_gpr_slot(saved[i]), tcg_host_reg[saved[i]]);
+    }
+}
+
+/* To the C stack with everything saved. */
+static void to_c(Emitter *e, bool flags, const uint8_t *spill)
+{
+    uint8_t *skip;
+
+    emit_store(e, tcg_gpr_slot(R_RAX), H_RAX);
+    if (flags) {
+        save_flags(e);
+    }
+    save_registers(e);
+    emit_store(e, TX(return_stack), H_RSP);
+    emit_load(e, H_RSP, TX(c_stack));
+    test_byte(e, TX(live), LIVE_SIMD);
+    skip = jcc_short(e, CC_Z_);
+    emit_call(e, spill);
+    land(e, skip);
+}
+
+static void leave_c(Emitter *e)
+{
+    emit_alu_imm(e, true, 0, H_RSP, 8);
+    emit_bytes(e, "\x41\x5f\x41\x5e\x41\x5d\x41\x5c\x5d\x5b\xc3", 11);
+}
+
+static void call_c(Emitter *e, const void *fn)
+{
+    emit_load(e, H_RDI, TX(self));
+    emit_rr(e, 0, false, 0x8b, H_RSI, H_R14);
+    emit_mov_imm(e, H_RAX, (uintptr_t)fn);
+    emit_bytes(e, "\xff\xd0", 2);
+}
+
+/* After call_c(): RAX says where to go on. */
+static void come_back(Emitter *e, const uint8_t *go)
+{
+    uint8_t *leave;
+
+    emit_rr(e, 0, true, 0x85, H_RAX, H_RAX);
+    leave = jcc_short(e, CC_Z_);
+    emit_store(e, TX(resume), H_RAX);
+    emit_jmp(e, go);
+    land(e, leave);
+    leave_c(e);
+}
+
+/* Into translated code at tx.resume. */
+static const uint8_t *emit_go(Emitter *e, const uint8_t *need_simd)
+{
+    const uint8_t *start = emit_here(e);
+    uint8_t *stay, *unwanted, *there;
+
+    test_byte(e, TX(kicked), 1);
+    stay = jcc_short(e, CC_Z_);
+    leave_c(e);
+    land(e, stay);
+    test_byte(e, TX(want), LIVE_SIMD);
+    unwanted = jcc_short(e, CC_Z_);
+    test_byte(e, TX(live), LIVE_SIMD);
+    there = jcc_short(e, CC_NZ_);
+    emit_call(e, need_simd);
+    land(e, unwanted);
+    land(e, there);
+    emit_load(e, H_RSP, TX(return_stack));
+    emit_rm(e, 0, false, 0x0fb7, H_RAX, CPU(cc));
+    emit_bytes(e, "\x04\x7f\x9e", 3);           /* add al, 127; sahf */
+    for (unsigned i = 0; i < sizeof(saved); i++) {
+        emit_load(e, tcg_host_reg[saved[i]], tcg_gpr_slot(saved[i]));
+    }
+    emit_load(e, H_RAX, tcg_gpr_slot(R_RAX));
+    emit_rm(e, 0, false, 0xff, 4, TX(resume));
+    return start;
+}
+
+static const uint8_t *emit_helper(Emitter *e, bool flags, const void *fn, const uint8_t *spill,
+                                  const uint8_t *go)
+{
+    const uint8_t *start = emit_here(e);
+
+    to_c(e, flags, spill);
+    call_c(e, fn);
+    come_back(e, go);
+    return start;
+}
+
+void tcg_emit_jump_table(Emitter *e, const uint8_t *miss, bool call)
+{
+    const size_t jumps = offsetof(X86Cpu, tx.jumps);
+
+    emit_mov(e, H_R14, H_R13);
+    emit_rm(e, 0, true, 0x33, H_R14, TX(jump_tag));             /* xor */
+    emit_rr(e, 0, false, 0x69, H_R15, H_R13);                   /* imul r15d, r13d, K */
+    emit32(e, TCG_JUMP_HASH);
+    emit_rr(e, 0, false, 0xc1, 5, H_R15);                       /* shr r15d, 16 */
+    emit8(e, 16);
+    emit_alu_imm(e, false, 4, H_R15, ((1 << X86_JUMP_BITS) - 1) << 4);
+    emit_rm(e, 0, true, 0x3b, H_R14, HOST_GS_INDEX(H_R15, jumps));
+    emit_jcc(e, CC_NZ_, miss);
+    emit_rm(e, 0, false, 0xff, call ? 2 : 4,
+            HOST_GS_INDEX(H_R15, jumps + offsetof(X86Jump, code)));
+}
+
+static void emit_lookups(TcgStubs *s, Emitter *e, const uint8_t *spill, const uint8_t *go)
+{
+    s->lookup = emit_here(e);
+    emit_store(e, CPU(rip), H_R13);
+    emit_helper(e, false, tcg_helper_lookup, spill, go);
+    s->lookup_flags = emit_here(e);
+    emit_store(e, CPU(rip), H_R13);
+    emit_helper(e, true, tcg_helper_lookup, spill, go);
+    s->indirect = emit_here(e);
+    tcg_emit_jump_table(e, s->lookup, false);
+    s->underflow = emit_here(e);
+    emit_load(e, H_RSP, TX(return_stack_base));
+    emit_jmp(e, s->indirect);
+}
+
+void tcg_emit_stubs(Translator *tr, Emitter *e)
+{
+    TcgStubs *s = &tr->stubs;
+    const uint8_t *spill, *go;
+
+    s->need_simd = emit_need_simd(e);
+    spill = emit_spill_simd(e);
+    go = emit_go(e, s->need_simd);
+
+    s->enter = (void (*)(X86Cpu *, const void *))(uintptr_t)emit_here(e);
+    emit_bytes(e, "\x53\x55\x41\x54\x41\x55\x41\x56\x41\x57", 10);
+    emit_alu_imm(e, true, 5, H_RSP, 8);
+    emit_store(e, TX(c_stack), H_RSP);
+    emit_store(e, TX(resume), H_RSI);
+    emit_jmp(e, go);
+
+    s->leave = emit_here(e);
+    to_c(e, true, spill);
+    leave_c(e);
+
+    s->insn = emit_helper(e, false, tcg_helper_insn, spill, go);
+    s->insn_flags = emit_helper(e, true, tcg_helper_insn, spill, go);
+    s->link = emit_helper(e, true, tcg_helper_link, spill, go);
+    s->need_x87 = emit_helper(e, false, tcg_helper_need, spill, go);
+    emit_lookups(s, e, spill, go);
+    s->end = emit_here(e);
+}

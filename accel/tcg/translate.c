@@ -1,0 +1,979 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Translation of one block.  docs/devel/translator.md; ENGINE sections 3 and 4.
+ *
+ * Each guest instruction becomes, in this order: [flags saved] [address and TLB check] [flags
+ * restored] the operation [stack pointer].  Nothing the guest sees changes before the operation,
+ * so any earlier host address rolls back to the instruction's start (fault.c).
+ * Missing: 16-bit code, segments with base or limit outside 64-bit mode other than by the
+ * interpreter, one instruction at a time.
+ * Locking: Translator.lock while emitting.
+ */
+#include "accel/tcg/translator.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "target-x86/sem.h"
+
+#define TX(field) HOST_GS(offsetof(X86Cpu, tx.field))
+#define CPU(field) HOST_GS(offsetof(X86Cpu, field))
+
+enum { JA = 7, JE = 4, JNE = 5 };
+
+typedef struct Translation {
+    Translator *tr;
+    X86Cpu *cpu;
+    TcgBlock *block;
+    Emitter hot, cold;
+    uint32_t mode;
+    bool wide;                  /* 64-bit code */
+    unsigned n;                 /* the instruction being emitted */
+    Insn insns[TCG_BLOCK_MAX];
+    uint16_t offset[TCG_BLOCK_MAX + 1];
+    uint8_t live[TCG_BLOCK_MAX + 1];    /* FX_* before each instruction */
+    const uint8_t *bytes;       /* of the page from the block's start, changing under us */
+    uint8_t copy[TCG_BLOCK_MAX * INSN_MAX_LEN + INSN_MAX_LEN];  /* what is translated */
+} Translation;
+
+bool tcg_mode_is_translatable(uint32_t mode)
+{
+    const uint32_t flat = MODE_PE | MODE_CS32 | MODE_SS32 | MODE_FLAT_CS | MODE_FLAT_SS;
+
+    if (mode & (MODE_TF | MODE_DEBUG | MODE_ALIGN | MODE_VM86)) {
+        return false;
+    }
+    return (mode & MODE_CS64) || (mode & flat) == flat;
+}
+
+/* ---- what an instruction needs ---------------------------------------------------------------- */
+
+static bool memory_is_native(const Translation *t, const Insn *insn)
+{
+    if (t->wide) {
+        return true;
+    }
+    return insn->addr_size == 4 && insn->seg == SEG_FLAT;
+}
+
+static bool stack_is_native(const Translation *t, const Insn *insn)
+{
+    return insn->op_size == (t->wide ? 8 : 4);
+}
+
+static bool is_gpr(const Insn *insn, unsigned n) { return insn->op[n].kind == OPK_GPR; }
+static bool is_imm(const Insn *insn, unsigned n) { return insn->op[n].kind == OPK_IMM; }
+static bool is_mem(const Insn *insn, unsigned n) { return insn->op[n].kind == OPK_MEM; }
+
+static bool ends_block(const Insn *insn)
+{
+    return insn->fault != FAULT_NONE || (insn->def->attrs & A_END);
+}
+
+/* How it is translated. */
+typedef enum Kind {
+    KIND_HELPER,                /* by its semantic function */
+    KIND_COPY,                  /* re-emitted, no memory */
+    KIND_MEMORY,                /* re-emitted, one memory operand */
+    KIND_NOTHING,
+    KIND_LEA, KIND_PUSH, KIND_POP, KIND_LEAVE,
+    KIND_JMP, KIND_JCC, KIND_CALL, KIND_RET, KIND_JMP_IND, KIND_CALL_IND, KIND_LOOP,
+} Kind;
+
+static Kind kind_of_stack(const Translation *t, const Insn *insn)
+{
+    if (!stack_is_native(t, insn)) {
+        return KIND_HELPER;
+    }
+    if (insn->sem == sem_push &&
+        (is_gpr(insn, 1) || is_imm(insn, 1) || (is_mem(insn, 1) && memory_is_native(t, insn)))) {
+        return KIND_PUSH;
+    }
+    if (insn->sem == sem_pop && is_gpr(insn, 0)) {
+        return KIND_POP;
+    }
+    return insn->sem == sem_leave ? KIND_LEAVE : KIND_HELPER;
+}
+
+static bool target_is_canonical(const Translation *t, uint64_t target)
+{
+    return !t->wide || (uint64_t)(((int64_t)target >> 47) + 1) <= 1;
+}
+
+static uint64_t rip_mask(const Translation *t)
+{
+    return t->wide ? ~0ull : 0xffffffff;
+}
+
+static uint64_t next_rip(const Translation *t, unsigned n)
+{
+    return (t->block->rip + t->offset[n + 1]) & rip_mask(t);
+}
+
+static uint64_t branch_target(const Translation *t, unsigned n)
+{
+    return (next_rip(t, n) + t->insns[n].imm) & rip_mask(t);
+}
+
+static Kind kind_of_control(const Translation *t, const Insn *insn, unsigned n)
+{
+    SemFn *s = insn->sem;
+
+    if (!stack_is_native(t, insn)) {
+        return KIND_HELPER;
+    }
+    if (s == sem_jmp || s == sem_jcc || s == sem_call || s == sem_loop || s == sem_jcxz) {
+        if (!target_is_canonical(t, branch_target(t, n))) {
+            return KIND_HELPER;
+        }
+        if (s == sem_loop || s == sem_jcxz) {
+            return insn->opcode < 0xe2 || insn->addr_size < 4 ? KIND_HELPER : KIND_LOOP;
+        }
+        return s == sem_jmp ? KIND_JMP : s == sem_jcc ? KIND_JCC : KIND_CALL;
+    }
+    if (s == sem_ret) {
+        return KIND_RET;
+    }
+    if ((s == sem_jmp_ind || s == sem_call_ind) &&
+        (is_gpr(insn, 1) || memory_is_native(t, insn))) {
+        return s == sem_jmp_ind ? KIND_JMP_IND : KIND_CALL_IND;
+    }
+    return KIND_HELPER;
+}
+
+static Kind kind_of(const Translation *t, const Insn *insn, unsigned n)
+{
+    uint64_t a = insn->def ? insn->def->attrs : 0;
+
+    if (insn->fault != FAULT_NONE || (a & (A_SYS | A_IO))) {
+        return KIND_HELPER;
+    }
+    if (a & A_CTRL) {
+        return kind_of_control(t, insn, n);
+    }
+    if (a & A_STACK) {
+        return kind_of_stack(t, insn);
+    }
+    if (insn->sem == sem_lea) {
+        return insn->addr_size == 2 ? KIND_HELPER : KIND_LEA;
+    }
+    if (insn->sem == sem_nop || (a & A_NOMEM)) {
+        return insn->sem == sem_nop ? KIND_NOTHING : KIND_HELPER;
+    }
+    if (!tcg_can_reemit(insn)) {
+        return KIND_HELPER;
+    }
+    if (!insn_has_mem(insn)) {
+        return KIND_COPY;
+    }
+    return memory_is_native(t, insn) ? KIND_MEMORY : KIND_HELPER;
+}
+
+static unsigned needs_of(const Insn *insn)
+{
+    uint64_t a = insn->def ? insn->def->attrs : 0;
+    unsigned needs = 0;
+
+    if (insn->fault != FAULT_NONE) {
+        return 0;
+    }
+    for (unsigned n = 0; n < 4; n++) {
+        needs |= insn->op[n].kind == OPK_VEC ? LIVE_SIMD : insn->op[n].kind == OPK_MMX ? LIVE_X87 : 0;
+    }
+    return needs | (a & (A_SSE | A_AVX) ? LIVE_SIMD : 0) |
+           (a & (A_X87 | A_MMX | A_WAIT) ? LIVE_X87 : 0);
+}
+
+/* ---- flags ---------------------------------------------------------------------------------------- */
+
+static unsigned flags_read(const Insn *insn) { return insn->def ? insn->def->effects & FX_ARITH : 0; }
+
+static unsigned flags_killed(const Insn *insn)
+{
+    return insn->def && insn->fault == FAULT_NONE ? insn->def->effects >> 8 & FX_ARITH : 0;
+}
+
+/*
+ * Flags that code at guest address RIP may read: looked up in the instructions there as far as
+ * they lie in the same page; unknown means all.  Functions neither take nor return flags
+ * unless `exact_flags`.
+ */
+static unsigned flags_at(const Translation *t, uint64_t rip)
+{
+    uint64_t off = rip - t->block->rip;
+    unsigned live = FX_ARITH, read = 0;
+    int64_t page_off = (int64_t)off + (t->block->gpa & 4095);
+    const uint8_t *page = t->bytes - (t->block->gpa & 4095);
+
+    if (page_off < 0 || page_off >= 4096 || t->block->gpa2) {
+        return FX_ARITH;
+    }
+    for (unsigned i = 0; i < 8 && page_off < 4096; i++) {
+        Insn insn;
+
+        if (insn_decode(&insn, page + page_off, 4096 - page_off, t->mode, t->cpu) != DECODE_OK ||
+            insn.fault != FAULT_NONE) {
+            return live | read;
+        }
+        read |= flags_read(&insn) & live;
+        if (insn.def->attrs & A_END) {
+            bool function = insn.def->attrs & (A_RET | A_CALL);
+
+            if (insn.sem == sem_jmp) {
+                page_off += insn.len + (int64_t)insn.imm;
+                if (page_off < 0) {
+                    return live | read;
+                }
+                continue;
+            }
+            return function && !t->tr->exact_flags ? read : live | read;
+        }
+        live &= ~flags_killed(&insn);
+        if (!live) {
+            return read;
+        }
+        page_off += insn.len;
+    }
+    return live | read;
+}
+
+static unsigned flags_after_end(const Translation *t, Kind kind, unsigned n)
+{
+    bool exact = t->tr->exact_flags;
+
+    switch (kind) {
+    case KIND_JMP: return flags_at(t, branch_target(t, n));
+    case KIND_JCC: case KIND_LOOP:
+        return flags_at(t, branch_target(t, n)) | flags_at(t, next_rip(t, n));
+    case KIND_CALL: case KIND_RET: case KIND_JMP_IND: case KIND_CALL_IND:
+        return exact ? FX_ARITH : 0;
+    default:
+        return ends_block(&t->insns[n]) ? FX_ARITH : flags_at(t, next_rip(t, n));
+    }
+}
+
+static void find_live_flags(Translation *t, unsigned count)
+{
+    t->live[count] = flags_after_end(t, kind_of(t, &t->insns[count - 1], count - 1), count - 1);
+    for (unsigned n = count; n-- > 0;) {
+        t->live[n] = (t->live[n + 1] & ~flags_killed(&t->insns[n])) | flags_read(&t->insns[n]);
+    }
+}
+
+/* RFLAGS to cpu->cc: R13 is lost. */
+static void save_flags(Emitter *e)
+{
+    emit_mov(e, H_R13, H_RAX);
+    emit_bytes(e, "\x9f\x0f\x90\xc0", 4);               /* lahf; seto al */
+    emit_rm(e, 0x66, false, 0x89, H_RAX, CPU(cc));
+    emit_mov(e, H_RAX, H_R13);
+}
+
+static void load_flags(Emitter *e)
+{
+    emit_mov(e, H_R13, H_RAX);
+    emit_rm(e, 0, false, 0x0fb7, H_RAX, CPU(cc));
+    emit_bytes(e, "\x04\x7f\x9e", 3);                   /* add al, 127; sahf */
+    emit_mov(e, H_RAX, H_R13);
+}
+
+/* ---- memory ------------------------------------------------------------------------------------------ */
+
+static uint32_t site_of(const Translation *t)
+{
+    return tcg_name(t->tr, t->block) | t->n;
+}
+
+/* Out of line: the instruction in C. */
+static const uint8_t *cold_helper(Translation *t)
+{
+    const uint8_t *at = emit_here(&t->cold);
+
+    emit_mov_imm(&t->cold, H_R14, site_of(t));
+    emit_jmp(&t->cold, t->tr->stubs.insn);
+    return at;
+}
+
+/* A guest register as a source: its host register, or loaded into SCRATCH. */
+static unsigned source(Translation *t, unsigned reg, unsigned scratch)
+{
+    if (tcg_host_reg[reg] != H_NONE) {
+        return tcg_host_reg[reg];
+    }
+    emit_load(&t->hot, scratch, tcg_gpr_slot(reg));
+    return scratch;
+}
+
+/* base + index << scale + disp into DST, truncated to the address size; no segment base, no flags. */
+static void emit_offset(Translation *t, const Insn *insn, unsigned dst)
+{
+    bool wide = insn->addr_size == 8;
+    HostMem mem = { H_NONE, H_NONE, 0, false, insn->disp };
+
+    if (insn->base == R_RIP || (insn->base == R_ZERO && insn->index == R_ZERO)) {
+        uint64_t at = insn->disp + (insn->base == R_RIP ? next_rip(t, t->n) : 0);
+
+        emit_mov_imm(&t->hot, dst, wide ? at : (uint32_t)at);
+        return;
+    }
+    if (insn->base != R_ZERO) {
+        mem.base = source(t, insn->base, H_R14);
+    }
+    if (insn->index != R_ZERO) {
+        mem.index = source(t, insn->index, H_R15);
+        mem.scale = insn->scale;
+    }
+    emit_rm(&t->hot, 0, wide, 0x8d, dst, mem);
+}
+
+/* The linear address of the memory operand into R14. */
+static void emit_address(Translation *t, const Insn *insn)
+{
+    emit_offset(t, insn, H_R14);
+    if (t->wide && (insn->seg == SEG_FS || insn->seg == SEG_GS)) {
+        emit_rm(&t->hot, 0, true, 0x03, H_R14,
+                HOST_GS(offsetof(X86Cpu, segs) + insn->seg * sizeof(X86Seg) +
+                        offsetof(X86Seg, base)));
+    }
+}
+
+/* R14 = linear address: afterwards [r14 + r15] is the datum, or the instruction runs in C. */
+static HostMem emit_tlb(Translation *t, unsigned size, bool write)
+{
+    Emitter *e = &t->hot;
+    size_t tlb = offsetof(X86Cpu, tlb) + t->cpu->mmu_idx * sizeof(t->cpu->tlb[0]);
+    size_t tag = write ? offsetof(X86TlbEntry, tag_w) : offsetof(X86TlbEntry, tag_r);
+
+    emit_bytes(e, "\xc4\x43\xfb\xf0\xfe", 5);           /* rorx r15, r14, 7 */
+    emit8(e, 12 - 5);
+    emit_alu_imm(e, false, 4, H_R15, (X86_TLB_SIZE - 1) << 5);
+    emit_rm(e, 0, true, 0x33, H_R14, HOST_GS_INDEX(H_R15, tlb + tag));
+    emit_alu_imm(e, true, 7, H_R14, 4096 - size);
+    emit_jcc(e, JA, cold_helper(t));
+    emit_load(e, H_R15, HOST_GS_INDEX(H_R15, tlb + offsetof(X86TlbEntry, host)));
+    return HOST_AT(H_R14, H_R15);
+}
+
+/* RSP + disp into R14. */
+static void emit_stack_address(Translation *t, int disp)
+{
+    emit_rm(&t->hot, 0, t->wide, 0x8d, H_R14, HOST_DISP(H_R12, disp));
+}
+
+static void emit_move_stack(Translation *t, int bytes)
+{
+    emit_rm(&t->hot, 0, t->wide, 0x8d, H_R12, HOST_DISP(H_R12, bytes));
+}
+
+static bool writes_memory(const Insn *insn)
+{
+    if (insn->op[0].kind == OPK_MEM && insn->def->opnd[0] != OPND_NIL) {
+        return true;
+    }
+    return insn->op[1].kind == OPK_MEM && (insn->def->attrs & A_XCHG);
+}
+
+static unsigned memory_size(const Insn *insn)
+{
+    for (unsigned n = 0; n < 4; n++) {
+        if (insn->op[n].kind == OPK_MEM) {
+            return insn->op[n].size;
+        }
+    }
+    return 0;
+}
+
+/* ---- instructions -------------------------------------------------------------------------------------- */
+
+static const uint8_t *begin_flags(Translation *t)
+{
+    if (t->live[t->n]) {
+        save_flags(&t->hot);
+        t->block->insns[t->n].flags |= TI_SAVES_FLAGS;
+    }
+    return emit_here(&t->hot);
+}
+
+static void end_flags(Translation *t)
+{
+    if (t->live[t->n]) {
+        load_flags(&t->hot);
+    }
+}
+
+static const uint8_t *emit_memory(Translation *t, const Insn *insn)
+{
+    HostMem mem;
+
+    begin_flags(t);
+    emit_address(t, insn);
+    mem = emit_tlb(t, memory_size(insn), writes_memory(insn));
+    end_flags(t);
+    return tcg_reemit(&t->hot, insn, &mem);
+}
+
+static const uint8_t *emit_lea(Translation *t, const Insn *insn)
+{
+    Emitter *e = &t->hot;
+    unsigned dst = tcg_host_reg[insn->op[0].reg];
+    bool slot = dst == H_NONE;
+    const uint8_t *op;
+
+    if (insn->op_size == 2) {
+        emit_offset(t, insn, H_R14);
+        op = emit_here(e);
+        if (slot) {
+            emit_rm(e, 0x66, false, 0x89, H_R14, tcg_gpr_slot(insn->op[0].reg));
+        } else {
+            emit_rr(e, 0x66, false, 0x89, H_R14, dst);
+        }
+        return op;
+    }
+    emit_offset(t, insn, slot || insn->addr_size != insn->op_size ? H_R14 : dst);
+    if (!slot && insn->addr_size == insn->op_size) {
+        return NULL;            /* one instruction, or loads of scratch registers before it */
+    }
+    op = emit_here(e);
+    if (insn->op_size == 4) {
+        emit_rr(e, 0, false, 0x8b, slot ? H_R14 : dst, H_R14);
+    } else if (!slot) {
+        emit_mov(e, dst, H_R14);
+    }
+    if (slot) {
+        emit_store(e, tcg_gpr_slot(insn->op[0].reg), H_R14);
+    }
+    return op;
+}
+
+static unsigned stack_width(const Translation *t) { return t->wide ? 8 : 4; }
+
+static const uint8_t *emit_push(Translation *t, const Insn *insn)
+{
+    Emitter *e = &t->hot;
+    unsigned width = stack_width(t), reg = H_R13;
+    const uint8_t *op;
+    HostMem mem;
+
+    begin_flags(t);
+    if (is_mem(insn, 1)) {
+        emit_address(t, insn);
+        mem = emit_tlb(t, width, false);
+        emit_rm(e, 0, t->wide, 0x8b, H_R13, mem);
+    }
+    emit_stack_address(t, -(int)width);
+    mem = emit_tlb(t, width, true);
+    if (is_gpr(insn, 1)) {
+        reg = source(t, insn->op[1].reg, H_R13);
+    }
+    op = emit_here(e);
+    if (is_imm(insn, 1)) {
+        emit_rm(e, 0, t->wide, 0xc7, 0, mem);
+        emit32(e, insn->imm);
+    } else {
+        emit_rm(e, 0, t->wide, 0x89, reg, mem);
+    }
+    end_flags(t);
+    emit_move_stack(t, -(int)width);
+    return op;
+}
+
+static const uint8_t *emit_pop(Translation *t, const Insn *insn)
+{
+    Emitter *e = &t->hot;
+    unsigned width = stack_width(t), dst = insn->op[0].reg;
+    const uint8_t *op;
+    HostMem mem;
+
+    begin_flags(t);
+    emit_stack_address(t, 0);
+    mem = emit_tlb(t, width, false);
+    end_flags(t);
+    if (tcg_host_reg[dst] == H_NONE) {
+        emit_rm(e, 0, t->wide, 0x8b, H_R13, mem);
+        op = emit_here(e);
+        emit_store(e, tcg_gpr_slot(dst), H_R13);
+    } else {
+        op = emit_here(e);
+        emit_rm(e, 0, t->wide, 0x8b, tcg_host_reg[dst], mem);
+    }
+    if (dst != R_RSP) {
+        emit_move_stack(t, width);
+    }
+    return op;
+}
+
+static const uint8_t *emit_leave(Translation *t, const Insn *insn)
+{
+    Emitter *e = &t->hot;
+    const uint8_t *op;
+    HostMem mem;
+
+    begin_flags(t);
+    emit_rr(e, 0, t->wide, 0x8b, H_R14, H_RBP);
+    mem = emit_tlb(t, stack_width(t), false);
+    end_flags(t);
+    emit_rm(e, 0, t->wide, 0x8b, H_R13, mem);
+    op = emit_here(e);
+    emit_rm(e, 0, t->wide, 0x8d, H_R12, HOST_DISP(H_RBP, stack_width(t)));
+    emit_rr(e, 0, t->wide, 0x8b, H_RBP, H_R13);
+    return op;
+}
+
+static const uint8_t *emit_by_helper(Translation *t)
+{
+    const uint8_t *op = emit_here(&t->hot);
+
+    emit_mov_imm(&t->hot, H_R14, site_of(t));
+    emit_jmp(&t->hot, t->live[t->n] ? t->tr->stubs.insn_flags : t->tr->stubs.insn);
+    return op;
+}
+
+/* ---- control flow ------------------------------------------------------------------------------------------ */
+
+static TcgLink *new_link(Translation *t, unsigned which, uint64_t target)
+{
+    TcgLink *link = &t->block->link[which];
+    uint64_t attrs = t->n < t->block->count ? t->insns[t->n].def->attrs : 0;
+
+    *link = (TcgLink){ .target = target, .from = t->block, .flags = t->live[t->block->count],
+                       .function = attrs & A_CALL };
+    link->crosses = (target ^ t->block->rip) >> 12 || t->block->gpa2;
+    link->unlinked = emit_here(&t->cold);
+    emit_mov_imm(&t->cold, H_R14, tcg_name(t->tr, link));
+    emit_jmp(&t->cold, t->tr->stubs.link);
+    return link;
+}
+
+static void emit_exit(Translation *t, unsigned which, uint64_t target)
+{
+    TcgLink *link = new_link(t, which, target);
+
+    link->field = emit_jmp_aligned(&t->hot, link->unlinked);
+}
+
+const uint8_t *tcg_emit_page_check(Translator *tr, TcgLink *link, TcgBlock *block,
+                                   const uint8_t *entry)
+{
+    Emitter e = { .p = tr->cold, .end = tr->cold_end, .rx = tr->rx - tr->rw };
+    const uint8_t *start = emit_here(&e);
+    unsigned class = (block->mode & MODE_CPL) == 3;
+
+    if (block->gpa >> 40) {
+        return NULL;
+    }
+    link->spent = true;         /* never changed while a CPU may be in the middle of it */
+    emit_mov_imm(&e, H_R14, (block->rip << 16 >> 28) << 28 | block->gpa >> 12);
+    emit_rm(&e, 0, true, 0x3b, H_R14,
+            HOST_GS(offsetof(X86Cpu, tx.itlb[0]) + class * sizeof(((X86Cpu *)0)->tx.itlb[0]) +
+                    8 * x86_itlb_index(block->rip)));
+    emit_jcc(&e, JNE, link->unlinked);
+    emit_jmp(&e, entry);
+    if (e.full) {
+        return NULL;
+    }
+    tr->cold = e.p;
+    return start;
+}
+
+/* Where a CALL comes back: R13 holds the address that RET has popped. */
+static void emit_return_site(Translation *t, uint64_t rip)
+{
+    Emitter *e = &t->hot;
+
+    if ((int64_t)rip == (int32_t)rip) {
+        emit_alu_imm(e, true, 7, H_R13, rip);
+    } else {
+        emit_mov_imm(e, H_R14, rip);
+        emit_rr(e, 0, true, 0x3b, H_R13, H_R14);
+    }
+    emit_jcc(e, JNE, t->tr->stubs.indirect);
+    emit_exit(t, 1, rip);
+}
+
+/* Store the return address; the TLB check has been made. */
+static void emit_store_return(Translation *t, HostMem mem, uint64_t rip)
+{
+    Emitter *e = &t->hot;
+
+    if (!t->wide || (int64_t)rip == (int32_t)rip) {
+        emit_rm(e, 0, t->wide, 0xc7, 0, mem);
+        emit32(e, rip);
+        return;
+    }
+    emit_rm(e, 0, false, 0xc7, 0, mem);
+    emit32(e, rip);
+    mem.disp += 4;
+    emit_rm(e, 0, false, 0xc7, 0, mem);
+    emit32(e, rip >> 32);
+}
+
+static const uint8_t *emit_call_insn(Translation *t, const Insn *insn)
+{
+    Emitter *e = &t->hot;
+    unsigned width = stack_width(t);
+    uint64_t next = next_rip(t, t->n);
+    TcgLink *link;
+    const uint8_t *op;
+    HostMem mem;
+
+    begin_flags(t);
+    emit_stack_address(t, -(int)width);
+    mem = emit_tlb(t, width, true);
+    end_flags(t);
+    op = emit_here(e);
+    emit_store_return(t, mem, next);
+    emit_move_stack(t, -(int)width);
+    if (t->tr->exact_flags) {
+        emit_exit(t, 0, branch_target(t, t->n));
+        return op;
+    }
+    link = new_link(t, 0, branch_target(t, t->n));
+    link->field = emit_call_aligned(e, link->unlinked);
+    emit_return_site(t, next);
+    return op;
+}
+
+static const uint8_t *emit_ret(Translation *t, const Insn *insn)
+{
+    Emitter *e = &t->hot;
+    unsigned width = stack_width(t);
+    const uint8_t *op;
+    HostMem mem;
+
+    begin_flags(t);
+    emit_stack_address(t, 0);
+    mem = emit_tlb(t, width, false);
+    emit_rm(e, 0, t->wide, 0x8b, H_R13, mem);
+    op = emit_here(e);
+    emit_move_stack(t, width + (is_imm(insn, 1) ? insn->imm : 0));
+    if (t->tr->exact_flags) {
+        emit_jmp(e, t->tr->stubs.lookup);
+    } else {
+        emit8(e, 0xc3);
+    }
+    return op;
+}
+
+/* The target into R13. */
+static void emit_indirect_target(Translation *t, const Insn *insn)
+{
+    if (is_mem(insn, 1)) {
+        HostMem mem;
+
+        emit_address(t, insn);
+        mem = emit_tlb(t, stack_width(t), false);
+        emit_rm(&t->hot, 0, t->wide, 0x8b, H_R13, mem);
+    } else if (tcg_host_reg[insn->op[1].reg] == H_NONE) {
+        emit_rm(&t->hot, 0, t->wide, 0x8b, H_R13, tcg_gpr_slot(insn->op[1].reg));
+    } else {
+        emit_rr(&t->hot, 0, t->wide, 0x8b, H_R13, tcg_host_reg[insn->op[1].reg]);
+    }
+}
+
+static const uint8_t *emit_jmp_indirect(Translation *t, const Insn *insn)
+{
+    const uint8_t *op;
+
+    begin_flags(t);
+    emit_indirect_target(t, insn);
+    op = emit_here(&t->hot);
+    if (t->tr->exact_flags) {
+        emit_jmp(&t->hot, t->tr->stubs.lookup);
+    } else {
+        tcg_emit_jump_table(&t->hot, t->tr->stubs.lookup, false);
+    }
+    return op;
+}
+
+static const uint8_t *emit_call_indirect(Translation *t, const Insn *insn)
+{
+    Emitter *e = &t->hot;
+    unsigned width = stack_width(t);
+    uint64_t next = next_rip(t, t->n);
+    const uint8_t *op, *miss;
+    uint8_t *back;
+    HostMem mem;
+
+    begin_flags(t);
+    emit_indirect_target(t, insn);
+    emit_stack_address(t, -(int)width);
+    mem = emit_tlb(t, width, true);
+    op = emit_here(e);
+    emit_store_return(t, mem, next);
+    emit_move_stack(t, -(int)width);
+    if (t->tr->exact_flags) {
+        emit_jmp(e, t->tr->stubs.lookup);
+        return op;
+    }
+    miss = emit_here(&t->cold);
+    emit_call(&t->cold, t->tr->stubs.lookup);
+    back = emit_jmp(&t->cold, miss);
+    tcg_emit_jump_table(e, miss, true);
+    if (!t->cold.full) {
+        emit_patch(back, e->rx, emit_here(e));
+    }
+    emit_return_site(t, next);
+    return op;
+}
+
+static const uint8_t *emit_loop(Translation *t, const Insn *insn)
+{
+    Emitter *e = &t->hot;
+    const uint8_t *op = emit_here(e);
+    bool jcxz = insn->sem == sem_jcxz;
+    uint8_t *zero;
+
+    if (!jcxz) {
+        emit_rm(e, 0, insn->addr_size == 8, 0x8d, H_RCX, HOST_DISP(H_RCX, -1));
+    }
+    if (insn->addr_size == 4) {
+        emit8(e, 0x67);
+    }
+    emit8(e, 0xe3);
+    emit8(e, 0);
+    zero = e->p - 1;
+    emit_exit(t, 0, jcxz ? next_rip(t, t->n) : branch_target(t, t->n));
+    if (!e->full) {
+        *zero = e->p - (zero + 1);
+    }
+    emit_exit(t, 1, jcxz ? branch_target(t, t->n) : next_rip(t, t->n));
+    return op;
+}
+
+static const uint8_t *emit_jcc_insn(Translation *t, const Insn *insn)
+{
+    TcgLink *link = new_link(t, 0, branch_target(t, t->n));
+    const uint8_t *op = emit_here(&t->hot);
+
+    link->field = emit_jcc_aligned(&t->hot, insn_cond(insn), link->unlinked);
+    emit_exit(t, 1, next_rip(t, t->n));
+    return op;
+}
+
+static const uint8_t *emit_insn(Translation *t, const Insn *insn, Kind kind)
+{
+    switch (kind) {
+    case KIND_COPY: return tcg_reemit(&t->hot, insn, NULL);
+    case KIND_MEMORY: return emit_memory(t, insn);
+    case KIND_NOTHING: return NULL;
+    case KIND_LEA: return emit_lea(t, insn);
+    case KIND_PUSH: return emit_push(t, insn);
+    case KIND_POP: return emit_pop(t, insn);
+    case KIND_LEAVE: return emit_leave(t, insn);
+    case KIND_JMP:
+        emit_exit(t, 0, branch_target(t, t->n));
+        return NULL;
+    case KIND_JCC: return emit_jcc_insn(t, insn);
+    case KIND_CALL: return emit_call_insn(t, insn);
+    case KIND_RET: return emit_ret(t, insn);
+    case KIND_JMP_IND: return emit_jmp_indirect(t, insn);
+    case KIND_CALL_IND: return emit_call_indirect(t, insn);
+    case KIND_LOOP: return emit_loop(t, insn);
+    default: return emit_by_helper(t);
+    }
+}
+
+/* ---- blocks --------------------------------------------------------------------------------------------------- */
+
+/* Decode up to TCG_BLOCK_MAX instructions of the page.  0: not even one. */
+static unsigned decode_block(Translation *t, unsigned avail)
+{
+    unsigned n = 0, off = 0;
+
+    while (n < TCG_BLOCK_MAX && off < avail) {
+        Insn *insn = &t->insns[n];
+        DecodeResult result = insn_decode(insn, t->copy + off, avail - off, t->mode, t->cpu);
+
+        if (result == DECODE_TRUNCATED) {
+            break;
+        }
+        if (result != DECODE_OK) {
+            insn->fault = result == DECODE_TOO_LONG ? VEC_GP : VEC_UD;
+        }
+        t->offset[n++] = off;
+        off += insn->len;
+        if (ends_block(insn)) {
+            break;
+        }
+    }
+    t->offset[n] = off;
+    return n;
+}
+
+/* The entry: a no-op to be stopped at, checks of what the block needs. */
+static void emit_entry(Translation *t)
+{
+    TcgBlock *block = t->block;
+    Emitter *e = &t->hot;
+
+    emit_nops(e, -(uintptr_t)e->p & 15);
+    block->code = emit_here(e);
+    emit_nops(e, 5);
+    block->code_direct = emit_here(e);
+    block->lost = emit_here(&t->cold);
+    emit_mov_imm(&t->cold, H_R13, block->rip);
+    emit_jmp(&t->cold, t->tr->stubs.lookup_flags);
+    if (block->needs || block->gpa2) {
+        uint8_t *back = NULL;
+
+        if (block->flags_in) {
+            save_flags(e);
+        }
+        if (block->gpa2) {
+            uint64_t page = (block->rip | 4095) + 1;
+            unsigned class = (t->mode & MODE_CPL) == 3;
+
+            emit_mov_imm(e, H_R14, (page << 16 >> 28) << 28 | block->gpa2 >> 12);
+            emit_rm(e, 0, true, 0x3b, H_R14,
+                    HOST_GS(offsetof(X86Cpu, tx.itlb[0]) + class * sizeof(t->cpu->tx.itlb[0]) +
+                            8 * x86_itlb_index(page)));
+            emit_jcc(e, JNE, emit_here(&t->cold));
+            emit_mov_imm(&t->cold, H_R13, block->rip);
+            emit_jmp(&t->cold, t->tr->stubs.lookup);
+        }
+        if (block->needs & LIVE_SIMD) {
+            emit_rm(e, 0, false, 0xf6, 0, TX(live));
+            emit8(e, LIVE_SIMD);
+            emit_jcc(e, JE, emit_here(&t->cold));
+            emit_call(&t->cold, t->tr->stubs.need_simd);
+            back = emit_jmp(&t->cold, t->tr->rx);
+            if (!t->cold.full) {
+                emit_patch(back, e->rx, emit_here(e));
+            }
+        }
+        if (block->needs & LIVE_X87) {
+            emit_rm(e, 0, false, 0xf6, 0, TX(live));
+            emit8(e, LIVE_X87);
+            emit_jcc(e, JE, emit_here(&t->cold));
+            emit_mov_imm(&t->cold, H_R14, tcg_name(t->tr, block));
+            emit_jmp(&t->cold, t->tr->stubs.need_x87);
+        }
+        if (block->flags_in) {
+            load_flags(e);
+        }
+    }
+    block->code_live = block->gpa2 ? block->code_direct : emit_here(e);
+}
+
+static void emit_block(Translation *t, unsigned count)
+{
+    TcgBlock *block = t->block;
+
+    emit_entry(t);
+    for (unsigned n = 0; n < count; n++) {
+        const Insn *insn = &t->insns[n];
+        TcgInsn *record = &block->insns[n];
+        const uint8_t *start = emit_here(&t->hot), *op;
+
+        t->n = n;
+        record->host = start - block->code;
+        record->guest = t->offset[n];
+        record->flags = t->live[n] ? TI_FLAGS_IN : 0;
+        op = emit_insn(t, insn, kind_of(t, insn, n));
+        record->op = op ? MIN(op - start, 255) : 0;
+    }
+    t->n = count;
+    block->insns[count] = (TcgInsn){ .host = emit_here(&t->hot) - block->code,
+                                     .guest = t->offset[count],
+                                     .flags = t->live[count] ? TI_FLAGS_IN : 0 };
+    if (!ends_block(&t->insns[count - 1])) {
+        emit_exit(t, 0, next_rip(t, count - 1));
+    }
+    block->code_len = emit_here(&t->hot) - block->code;
+}
+
+/* Under `lock`: from decoded instructions to a block, or NULL when there is no room. */
+static TcgBlock *build(Translation *t, unsigned count, uint64_t rip, uint64_t gpa, uint64_t gpa2)
+{
+    Translator *tr = t->tr;
+    TcgBlock *block = tcg_block_alloc(tr, count, t->offset[count]);
+
+    if (!block) {
+        tr->flush_wanted = true;
+        return NULL;
+    }
+    t->block = block;
+    t->hot = (Emitter){ .p = tr->hot, .end = tr->hot_end, .rx = tr->rx - tr->rw };
+    t->cold = (Emitter){ .p = tr->cold, .end = tr->cold_end, .rx = tr->rx - tr->rw };
+    block->rip = rip;
+    block->gpa = gpa;
+    block->gpa2 = gpa2;
+    block->mode = t->mode;
+    block->count = count;
+    block->bytes = t->offset[count];
+    memcpy((uint8_t *)block->guest, t->copy, block->bytes);
+    for (unsigned n = 0; n < count; n++) {
+        block->needs |= needs_of(&t->insns[n]);
+    }
+    find_live_flags(t, count);
+    block->flags_in = t->live[0];
+    emit_block(t, count);
+    if (t->hot.full || t->cold.full) {
+        tr->flush_wanted = true;
+        return NULL;
+    }
+    tr->counters.blocks++;
+    tr->counters.guest_insns += count;
+    tr->counters.guest_bytes += block->bytes;
+    tr->counters.host_bytes += t->hot.p - tr->hot;
+    tr->counters.cold_bytes += t->cold.p - tr->cold;
+    tr->hot = t->hot.p;
+    tr->cold = t->cold.p;
+    return block;
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * 1000000000ull + ts.tv_nsec;
+}
+
+TcgBlock *tcg_translate(Translator *tr, X86Cpu *cpu, uint64_t rip, uint64_t va, uint64_t gpa,
+                        const uint8_t *host)
+{
+    Translation t = { .tr = tr, .cpu = cpu, .mode = cpu->mode, .wide = cpu->mode & MODE_CS64,
+                      .bytes = host };
+    unsigned in_page = MIN(4096 - (gpa & 4095), TCG_BLOCK_MAX * INSN_MAX_LEN), count;
+    uint64_t gpa2 = 0, started = now_ns();
+    TcgBlock *block;
+
+    memcpy(t.copy, host, in_page);
+    count = decode_block(&t, in_page);
+    if (count == 0) {           /* reaches into the next page */
+        const uint8_t *second;
+
+        gpa2 = x86_fetch_page(cpu, (va + in_page) & rip_mask(&t), &second);
+        if (!second || gpa2 >> 40) {
+            return NULL;
+        }
+        memcpy(t.copy + in_page, second, INSN_MAX_LEN);
+        count = decode_block(&t, in_page + INSN_MAX_LEN);
+        if (count == 0) {
+            return NULL;
+        }
+        count = 1;
+        t.offset[1] = t.insns[0].len;
+    }
+    g_mutex_lock(&tr->lock);
+    block = tr->flush_wanted ? NULL : build(&t, count, rip, gpa, gpa2);
+    if (block) {
+        tcg_block_insert(tr, block);
+    }
+    tr->counters.translate_ns += now_ns() - started;
+    g_mutex_unlock(&tr->lock);
+    if (!block) {
+        return NULL;
+    }
+    /* Now stores to these bytes are noticed; those before are noticed by comparing. */
+    in_page = MIN(block->bytes, in_page);
+    code_map_add(tr->code_map, gpa, in_page);
+    if (block->bytes > in_page) {
+        code_map_add(tr->code_map, gpa2, block->bytes - in_page);
+    }
+    if (memcmp(t.copy, host, in_page)) {
+        tcg_block_kill(tr, block);
+    }
+    return block;
+}

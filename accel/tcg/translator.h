@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The translator: x86 guest code to x86-64 host code, instruction by instruction.
+ * docs/devel/translator.md tells the whole story; this is its data.
+ *
+ * Registers while translated code runs:
+ *   GS base          the X86Cpu
+ *   RAX RCX RDX RBX RBP RSI RDI R8 R9     the guest's own
+ *   R12              guest RSP;   R10, R11   guest R12, R13
+ *   R13 R14 R15      scratch within one guest instruction; guest R10 R11 R14 R15 are in cpu->gpr
+ *   RSP              host return stack: one entry per guest CALL
+ *   RFLAGS           the guest's six arithmetic flags (DF, TF, AC of the host stay 0)
+ *   YMM, MXCSR, x87  the guest's when cpu->tx.live says so
+ *
+ * One Translator per VM, shared by its vCPUs; blocks are shared.  A block is a straight run of
+ * at most TCG_BLOCK_MAX instructions of one page (or one that crosses into a second), keyed by physical
+ * address, RIP and mode word.
+ *
+ * Thread rules.  `lock`: emission and the allocation of code and metadata.  `graph`: hash, page
+ * lists, links and their patching; taken last, also below the code map's own lock (retire hook).
+ * Never hold `lock` or `graph` while calling code_map_*() or anything that may raise.
+ * All code is dropped at once by tcg_flush_if_wanted(), when no vCPU is inside (between
+ * tcg_enter_gate() and tcg_leave_gate()).
+ */
+#ifndef ACCEL_TCG_TRANSLATOR_H
+#define ACCEL_TCG_TRANSLATOR_H
+
+#include "accel/tcg/emit.h"
+#include "target-x86/code.h"
+#include "target-x86/insn.h"
+
+#define TCG_BLOCK_MAX 64
+
+/* What guest state a block wants in host registers (cpu->tx.live, want). */
+enum { LIVE_SIMD = BIT(0), LIVE_X87 = BIT(1) };
+
+/* Per guest instruction; TcgBlock.insns[count] marks the end. */
+typedef struct TcgInsn {
+    uint32_t host;              /* first host byte, from TcgBlock.code */
+    uint16_t guest;             /* bytes from the block's start */
+    uint8_t op;                 /* up to this many bytes on nothing the guest sees has changed */
+    uint8_t flags;              /* TI_* */
+} TcgInsn;
+enum {
+    TI_FLAGS_IN = BIT(0),       /* the arithmetic flags matter on entry */
+    TI_SAVES_FLAGS = BIT(1),    /* they move to cpu->cc and back within */
+};
+
+typedef struct TcgBlock TcgBlock;
+
+/* A direct exit of a block. */
+typedef struct TcgLink {
+    uint64_t target;            /* RIP */
+    TcgBlock *from, *to;        /* to: NULL while not linked */
+    struct TcgLink *next_in;    /* of to->incoming */
+    uint8_t *field;             /* the jump's displacement, writable alias */
+    const uint8_t *unlinked;    /* where it goes while not linked */
+    uint8_t flags;              /* FX_*: those that are right there */
+    bool function;              /* into or back from a function */
+    bool crosses;               /* into another page: goes through a check of that page */
+    bool spent;                 /* its check was used up by a target that is gone */
+} TcgLink;
+
+struct TcgBlock {
+    uint64_t rip, gpa;
+    uint64_t gpa2;              /* second page of a crossing instruction, or 0 */
+    uint32_t mode;
+    uint16_t count, bytes;
+    uint8_t flags_in;           /* FX_*: flags read before they are written */
+    uint8_t needs;              /* LIVE_* */
+    uint8_t dead;               /* atomic */
+    uint32_t code_len;
+    const uint8_t *code;        /* entry, stopped when the block dies */
+    const uint8_t *code_direct; /* behind that, for links: they are undone; makes sure of `needs` */
+    const uint8_t *code_live;   /* for those who have them */
+    const uint8_t *guest;       /* the code translated: `bytes` bytes */
+    const uint8_t *lost;        /* leads back to tcg_helper_lookup() */
+    TcgBlock *hash_next;
+    TcgLink *incoming;
+    TcgLink link[2];
+    TcgInsn insns[];
+} __attribute__((aligned(64)));
+
+/* Addresses of the common pieces of code (stubs.c). */
+typedef struct TcgStubs {
+    void (*enter)(X86Cpu *cpu, const void *code);
+    const uint8_t *leave;       /* flags in RFLAGS: save all, return from enter() */
+    const uint8_t *insn;        /* r14d = site: run it in C; flags are in cpu->cc or dead */
+    const uint8_t *insn_flags;  /* the same, flags in RFLAGS */
+    const uint8_t *link;        /* r14d = link: tcg_helper_link() */
+    const uint8_t *lookup;      /* r13 = target, flags dead or in cpu->cc: tcg_helper_lookup() */
+    const uint8_t *lookup_flags; /* the same, flags in RFLAGS */
+    const uint8_t *indirect;    /* r13 = target: the jump table first */
+    const uint8_t *underflow;   /* what an empty return stack returns to */
+    const uint8_t *need_simd;   /* called: load the vector registers, keep the rest */
+    const uint8_t *need_x87;    /* r14d = site: C loads what the block needs, starts it again */
+    const uint8_t *end;
+} TcgStubs;
+
+typedef struct TcgCounters {
+    uint64_t blocks, guest_bytes, guest_insns, host_bytes, cold_bytes;
+    uint64_t retired, links, flushes, translate_ns;
+} TcgCounters;
+
+typedef struct Translator {
+    GMutex lock, graph;
+    GCond gate;
+    unsigned inside;            /* vCPUs that may be running code */
+    bool flush_wanted, flushing;
+    X86CodeMap *code_map;
+    GPtrArray *cpus;            /* X86Cpu */
+    uint8_t *rw, *rx;           /* the code cache, twice */
+    size_t size;
+    uint8_t *hot, *hot_start, *hot_end, *cold, *cold_start, *cold_end;     /* writable alias */
+    uint8_t *meta;              /* blocks; a site or link is named by its offset here */
+    size_t meta_size, meta_used;
+    TcgBlock **order;           /* blocks by address of their code */
+    _Atomic unsigned block_count;
+    unsigned block_max;
+    TcgBlock **hash;
+    GHashTable *pages;          /* physical page -> GPtrArray of TcgBlock */
+    TcgStubs stubs;
+    bool exact_flags;           /* the flags matter across RET and indirect jumps */
+    TcgCounters counters;
+} Translator;
+
+/* cpu->engine */
+typedef struct TcgCpu {
+    X86Cpu *cpu;
+    Translator *tr;
+    uint8_t *stack;             /* host return stack with a guard page below */
+    size_t stack_size;
+    pthread_t thread;
+    _Atomic bool in_code;       /* between entry and exit of stubs.enter(), C helpers included */
+    bool stepping;              /* single-stepping the host to an instruction boundary */
+    bool interpret_one;         /* the instruction at rip faulted on the host */
+    uint16_t next_tag;
+    struct { uint32_t mode, generation; uint16_t tag; } tags[16];
+    struct { uint32_t site; Insn insn; } decoded[256];
+    stack_t old_stack;
+    uint8_t *xsave;             /* 64-byte aligned room for the x87 state */
+} TcgCpu;
+
+static inline TcgCpu *tcg_cpu(X86Cpu *cpu) { return cpu->engine; }
+
+/* ---- cache.c: memory, blocks, links ------------------------------------------------------- */
+
+Translator *translator_new(size_t code_bytes, X86CodeMap *map, GError **error);
+void translator_free(Translator *tr);
+/* Counters in words, for `info jit`. */
+void translator_info(const Translator *tr, GString *out);
+/* Whether this host can run translated code; the reason if not. */
+bool translator_probe(GError **error);
+
+TcgBlock *tcg_block_lookup(Translator *tr, uint64_t gpa, uint64_t rip, uint32_t mode);
+/* Make a finished block findable. */
+void tcg_block_insert(Translator *tr, TcgBlock *block);
+void tcg_block_kill(Translator *tr, TcgBlock *block);
+/* Room for a block of `insns`; NULL: the cache must be flushed.  Under `lock`. */
+TcgBlock *tcg_block_alloc(Translator *tr, unsigned insns, unsigned bytes);
+/* Where a running address belongs: the block and the index of the instruction; signal-safe. */
+TcgBlock *tcg_block_at(Translator *tr, const uint8_t *pc, unsigned *index);
+/* LINK goes to BLOCK from now on, if both are alive. */
+void tcg_link_to(Translator *tr, TcgLink *link, TcgBlock *block);
+void tcg_enter_gate(Translator *tr);
+void tcg_leave_gate(Translator *tr);
+void tcg_flush_if_wanted(Translator *tr);
+
+static inline bool tcg_in_code(const Translator *tr, const void *pc)
+{
+    return (const uint8_t *)pc >= tr->rx && (const uint8_t *)pc < tr->rx + tr->size;
+}
+
+static inline uint32_t tcg_name(const Translator *tr, const void *meta)
+{
+    return (const uint8_t *)meta - tr->meta;
+}
+
+static inline void *tcg_named(const Translator *tr, uint32_t name)
+{
+    return tr->meta + name;
+}
+
+/* ---- translate.c -------------------------------------------------------------------------- */
+
+/* Can code of this mode be translated? */
+bool tcg_mode_is_translatable(uint32_t mode);
+/*
+ * Translate the code at rip, whose first byte is at `gpa` and `host`; NULL when it cannot be translated (the
+ * interpreter's turn) or when the cache is full (tr->flush_wanted).  May raise.
+ */
+TcgBlock *tcg_translate(Translator *tr, X86Cpu *cpu, uint64_t rip, uint64_t va, uint64_t gpa,
+                        const uint8_t *host);
+
+/* The check in front of a block of another page; NULL: no room.  Under `lock` and `graph`. */
+const uint8_t *tcg_emit_page_check(Translator *tr, TcgLink *link, TcgBlock *block,
+                                   const uint8_t *entry);
+
+/* ---- reemit.c ----------------------------------------------------------------------------- */
+
+/* Host register of a guest one; H_NONE: in cpu->gpr. */
+extern const uint8_t tcg_host_reg[16];
+
+static inline HostMem tcg_gpr_slot(unsigned reg)
+{
+    return HOST_GS(offsetof(X86Cpu, gpr) + 8 * reg);
+}
+
+/* Whether the instruction can be re-emitted: no control flow, no helper. */
+bool tcg_can_reemit(const Insn *insn);
+/*
+ * Re-emit with renamed registers; `mem` replaces the memory operand (NULL: there is none).  The
+ * scratch registers may be used except those of `mem`.  Returns the length up to which nothing the
+ * guest sees has changed.
+ */
+const uint8_t *tcg_reemit(Emitter *e, const Insn *insn, const HostMem *mem);
+
+/* ---- stubs.c ------------------------------------------------------------------------------ */
+
+void tcg_emit_stubs(Translator *tr, Emitter *e);
+/* Jump (or call) to guest address R13 through the CPU's table; MISS: where to go when it is not there. */
+#define TCG_JUMP_HASH 0x9e3779b1u
+void tcg_emit_jump_table(Emitter *e, const uint8_t *miss, bool call);
+
+static inline X86Jump *tcg_jump_slot(X86Cpu *cpu, uint64_t rip)
+{
+    return &cpu->tx.jumps[((uint32_t)rip * TCG_JUMP_HASH) >> 20];
+}
+
+/* ---- run.c: called from stubs; return where to go on, or NULL to leave ---------------------- */
+
+const void *tcg_helper_insn(X86Cpu *cpu, uint32_t site);
+const void *tcg_helper_link(X86Cpu *cpu, uint32_t link);
+const void *tcg_helper_lookup(X86Cpu *cpu);
+const void *tcg_helper_need(X86Cpu *cpu, uint32_t site);
+
+bool tcg_attach_cpu(Translator *tr, X86Cpu *cpu, GError **error);
+void tcg_detach_cpu(X86Cpu *cpu);
+/* As interp_run(). */
+X86Exit tcg_run(X86Cpu *cpu);
+/* From any thread: leave translated code soon.  The reason is in cpu->requests. */
+void tcg_kick(X86Cpu *cpu);
+/* Is there a reason to leave translated code at the next instruction boundary? */
+bool tcg_wants_attention(const X86Cpu *cpu);
+
+/* ---- fault.c ------------------------------------------------------------------------------ */
+
+/* Signal handlers, once per process. */
+bool tcg_signals_init(GError **error);
+/* The vCPU's thread: signal stack, GS base. */
+bool tcg_thread_bind(X86Cpu *cpu, GError **error);
+void tcg_thread_unbind(void);
+
+#endif
