@@ -48,7 +48,7 @@ if serial --unit=0 --speed=115200; then
     terminal_output console serial
 fi
 menuentry "Rhea default guest (Debian kernel, busybox)" {
-    linux /boot/vmlinuz console=tty0 console=ttyS0 quiet no_timer_check
+    linux /boot/vmlinuz console=tty0 console=ttyS0 quiet
     initrd /boot/initrd.gz
 }
 menuentry "The same, with all kernel messages" {

@@ -24,6 +24,7 @@
 #include "hw/timer/hpet.h"
 #include "hw/timer/i8254.h"
 #include "hw/timer/mc146818.h"
+#include "vm/accel.h"
 
 enum { PIIX_SLOT = 1, ISA_IRQ_FPU = 13, SCI_IRQ = 9, HPET_INTCAP = BIT(2) };
 
@@ -105,6 +106,23 @@ static bool create_interrupt_controllers(PcMachine *pc, GsiRouter *router, IrqPi
     apic_bus_set_pic(&pc->cpus.apics, pc->pic);
     apic_bus_set_eoi_hook(&pc->cpus.apics, apic_eoi, pc);
     return true;
+}
+
+/* The tick of IRQ 0 is in a controller and no CPU has taken it.  Under qtest nobody ever does, and
+ * KVM's controllers do not tell. */
+static bool tick_waits(void *opaque)
+{
+    PcMachine *pc = opaque;
+    int vector = ioapic_edge_vector(pc->ioapic, 2);
+
+    if (strcmp(accel_type(pc->machine.vm->accel)->accel, "qtest") == 0 ||
+        kvm_irqchip_mode(pc->machine.vm) != KVM_IRQCHIP_OFF) {
+        return false;
+    }
+    if (vector >= 0 && apic_bus_waits(&pc->cpus.apics, (uint8_t)vector)) {
+        return true;
+    }
+    return i8259_waits(pc->pic, 0) && apic_bus_takes_pic(&pc->cpus.apics);
 }
 
 /* ---- memory ---- */
@@ -196,6 +214,7 @@ static bool create_timers(PcMachine *pc, const IrqPin *gsis, GError **error)
         if (!pc->hpet) {
             return false;
         }
+        hpet_set_tick_query(pc->hpet, tick_waits, pc);
         for (unsigned i = 0; i < PC_GSIS; i++) {
             hpet_connect_gsi(pc->hpet, i, gsis[i]);
         }
@@ -210,6 +229,7 @@ static bool create_timers(PcMachine *pc, const IrqPin *gsis, GError **error)
         if (!pit || !pcspk_new(pc->isa, pit, error)) {
             return false;
         }
+        i8254_set_tick_query(pit, tick_waits, pc);
         if (pc->hpet) {
             hpet_connect_pit(pc->hpet, device_input(pit, 0));
         }

@@ -82,6 +82,11 @@ void apic_bus_nmi(ApicBus *bus);
 /* ADDRESS is 0xfeexxxxx, DATA the message [SDM3A 11.11]. */
 void apic_bus_send_msi(ApicBus *bus, uint64_t address, uint32_t data);
 
+/* Whether some APIC holds VECTOR in its IRR: delivered, not taken yet. */
+bool apic_bus_waits(ApicBus *bus, uint8_t vector);
+/* Whether the 8259's INT reaches some CPU. */
+bool apic_bus_takes_pic(ApicBus *bus);
+
 /* OPS is constant and outlives the APIC. */
 Apic *apic_new(ApicBus *bus, Cpu *cpu, uint8_t id, const ApicCpuOps *ops, GError **error);
 Device *apic_device(Apic *apic);

@@ -267,6 +267,26 @@ void apic_bus_set_eoi_hook(ApicBus *bus, void (*eoi)(void *opaque, uint8_t vecto
     bus->eoi_opaque = opaque;
 }
 
+bool apic_bus_waits(ApicBus *bus, uint8_t vector)
+{
+    for (unsigned i = 0; i < bus->count; i++) {
+        if (bus->apics[i]->irr[vector / 32] & BIT(vector % 32)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool apic_bus_takes_pic(ApicBus *bus)
+{
+    for (unsigned i = 0; i < bus->count; i++) {
+        if (apic_accept_pic_intr(bus->apics[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- the window at 0xfee00000 ---- */
 
 /* Outside of vCPUs (the monitor's xp, qtest) the boot processor's is seen. */

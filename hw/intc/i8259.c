@@ -125,6 +125,13 @@ bool i8259_output(const Device *master)
     return pending_irq((const I8259 *)(const void *)master) != NONE;
 }
 
+bool i8259_waits(const Device *dev, unsigned n)
+{
+    const I8259 *s = (const I8259 *)(const void *)dev;
+
+    return (s->irr & ~s->imr) >> n & 1;
+}
+
 /* ---- registers ---- */
 
 /* The device, with fields that are up to date. */

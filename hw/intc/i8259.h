@@ -23,5 +23,7 @@ Device *i8259_pair_new(IsaBus *bus, bool in_kernel, IrqPin intr, IrqPin pins[16]
 uint8_t i8259_ack(Device *master);
 /* Level of the INT output. */
 bool i8259_output(const Device *master);
+/* IR N of this chip asks and is not masked. */
+bool i8259_waits(const Device *dev, unsigned n);
 
 #endif

@@ -278,6 +278,14 @@ bool ioapic_post_load(void *obj, int version, GError **error)
     return true;
 }
 
+int ioapic_edge_vector(Device *dev, unsigned pin)
+{
+    uint64_t entry = DEVICE_CAST(Ioapic, dev)->ioredtbl[pin];
+
+    /* Delivery modes 0 and 1: fixed, lowest priority. */
+    return entry & (RED_MASKED | RED_LEVEL) || RED_DELMOD(entry) > 1 ? -1 : (int)RED_VECTOR(entry);
+}
+
 static void ioapic_info(Device *dev, GString *out)
 {
     const Ioapic *s = fresh(DEVICE_CAST(Ioapic, dev));

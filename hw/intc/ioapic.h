@@ -33,5 +33,7 @@ typedef struct IoapicOut {
 Device *ioapic_new(Vm *vm, bool in_kernel, const IoapicOut *out, GError **error);
 /* A local APIC has finished VECTOR: level inputs that are still high are sent again. */
 void ioapic_eoi(Device *dev, uint8_t vector);
+/* Vector that an edge at pin N of the chip gives; -1: masked, level-triggered or no plain vector. */
+int ioapic_edge_vector(Device *dev, unsigned pin);
 
 #endif

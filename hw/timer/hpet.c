@@ -3,6 +3,8 @@
  * IA-PC HPET ("hpet"): 3 to 32 timers over one 64-bit counter at 100 MHz.
  * Spec: IA-PC HPET Specification 1.0a; register names are the specification's.
  * Quirk: periods below MIN_PERIOD_NS are stretched, or a guest could keep the main loop busy.
+ * Quirk: what timer 0 ticks as IRQ 0 (legacy replacement, periodic, edge) is given later when the guest
+ * had not taken the tick before: lost_ticks.h.
  * Locking: machine lock.
  *
  * The counter is not stepped: while enabled it is (clock + hpet_offset) in ticks.
@@ -53,6 +55,8 @@ struct Hpet {
     uint8_t num_timers;
     uint64_t config, isr, hpet_counter, hpet_offset;
     uint8_t rtc_irq_level;
+    LostTicks lost;               /* of timer 0 as IRQ 0 */
+    Timer retry_timer;
     HpetTimer timer[MAX_TIMERS];
 };
 
@@ -104,6 +108,29 @@ static void hpet_sync(Device *dev)
         irq_set(&s->gsi[n], levels & BIT(n));
     }
     irq_set(&s->pit_enable, !legacy(s));
+}
+
+static bool ticks_irq0(const HpetTimer *t)
+{
+    return t->tn == 0 && legacy(t->hpet) && enabled(t->hpet) && (t->config & TN_ENABLE) &&
+           (t->config & TN_PERIODIC) && !(t->config & (TN_LEVEL | TN_FSB_ENABLE));
+}
+
+static void give_ticks(void *opaque)
+{
+    Hpet *s = opaque;
+    HpetTimer *t = &s->timer[0];
+
+    if (!ticks_irq0(t)) {
+        s->lost.owed = 0;
+    }
+    if (lost_ticks_take(&s->lost)) {
+        irq_pulse(&s->gsi[LEGACY_PIT_GSI]);
+    }
+    if (s->lost.owed) {
+        timer_set(&s->retry_timer, clock_now(s->dev.vm->clock) +
+                                       lost_ticks_retry_ns((int64_t)MIN(t->period, UINT32_MAX) * TICK_NS));
+    }
 }
 
 static void fire(HpetTimer *t)
@@ -173,6 +200,12 @@ static void timer_fired(void *opaque)
             t->cmp = (t->cmp + (behind / t->period + 1) * t->period) & mask;
         }
         schedule(t);
+        if (ticks_irq0(t)) {
+            lost_ticks_due(&t->hpet->lost, behind <= mask / 2 ? behind / t->period + 1 : 1,
+                           (int64_t)MIN(t->period, UINT32_MAX) * TICK_NS);
+            give_ticks(t->hpet);
+            return;
+        }
     } else if (t->config & TN_32BIT) {
         /* A 32-bit one-shot comes again with each wrap. */
         timer_set(&t->qemu_timer, clock_now(t->hpet->dev.vm->clock) + (1ll << 32) * TICK_NS);
@@ -383,6 +416,12 @@ static void rtc_input(void *opaque, unsigned n, bool level)
     device_sync(&s->dev);
 }
 
+void hpet_set_tick_query(Device *dev, TickWaitsFn *waits, void *opaque)
+{
+    DEVICE_CAST(Hpet, dev)->lost.waits = waits;
+    DEVICE_CAST(Hpet, dev)->lost.opaque = opaque;
+}
+
 IrqPin hpet_rtc_pin(Device *dev)
 {
     return (IrqPin){ .handler = rtc_input, .opaque = dev, .n = 0 };
@@ -415,6 +454,8 @@ static void hpet_reset_enter(Device *dev)
         t->wrap_flag = 0;
     }
     s->config = s->isr = s->hpet_counter = s->hpet_offset = 0;
+    s->lost.owed = 0;
+    timer_cancel(&s->retry_timer);
 }
 
 static bool hpet_realize(Device *dev, GError **error)
@@ -430,6 +471,7 @@ static bool hpet_realize(Device *dev, GError **error)
         s->timer[i].hpet = s;
         timer_init(&s->timer[i].qemu_timer, dev->vm->clock, timer_fired, &s->timer[i]);
     }
+    timer_init(&s->retry_timer, dev->vm->clock, give_ticks, s);
     dev->dma_as = &dev->vm->memory;
     memory_region_init_io(&s->mmio, OBJECT(dev), "hpet", &hpet_ops, s, 0x400);
     memory_region_add(&dev->vm->system_memory, HPET_BASE, &s->mmio);
@@ -441,6 +483,7 @@ static void hpet_unrealize(Device *dev)
     Hpet *s = DEVICE_CAST(Hpet, dev);
 
     stop_all(s);
+    timer_cancel(&s->retry_timer);
     memory_region_remove(&dev->vm->system_memory, &s->mmio);
     memory_region_clear(&s->mmio);
 }
@@ -468,6 +511,8 @@ static bool hpet_post_load(void *obj, int version, GError **error)
         return false;
     }
     s->config &= CFG_ENABLE | CFG_LEGACY;
+    s->lost.owed = 0;
+    timer_cancel(&s->retry_timer);
     for (unsigned i = 0; i < s->num_timers; i++) {
         s->timer[i].tn = i;
     }

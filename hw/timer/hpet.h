@@ -13,6 +13,7 @@
 #ifndef HW_TIMER_HPET_H
 #define HW_TIMER_HPET_H
 
+#include "hw/timer/lost_ticks.h"
 #include "vm/device.h"
 
 #define HPET_BASE 0xfed00000u
@@ -21,6 +22,8 @@
 
 /* INTCAP: bit per global interrupt the timers may be routed to; boards say 4 (pc) or 0xff0104. */
 Device *hpet_new(Vm *vm, uint32_t intcap, GError **error);
+/* Tells whether the last tick of IRQ 0 still waits for the guest. */
+void hpet_set_tick_query(Device *dev, TickWaitsFn *waits, void *opaque);
 IrqPin hpet_rtc_pin(Device *dev);
 void hpet_connect_pit(Device *dev, IrqPin enable);
 void hpet_connect_gsi(Device *dev, unsigned n, IrqPin pin);

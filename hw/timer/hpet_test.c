@@ -42,6 +42,32 @@ static uint64_t rd(Fixture *f, unsigned offset, unsigned size)
     return address_space_load(&f->b->vm->memory, HPET_BASE + offset, size);
 }
 
+static bool waits(void *opaque)
+{
+    return *(bool *)opaque;
+}
+
+/* As IRQ 0 the guest counts on every tick, also on those it slept through. */
+static void test_ticks_not_taken_come_later(Fixture *f, gconstpointer data)
+{
+    bool asleep = true;
+    unsigned before;
+
+    hpet_set_tick_query(f->hpet, waits, &asleep);
+    wr(f, 0x10, 3, 4);
+    wr(f, 0x100, 0x4c, 4);
+    wr(f, 0x108, 10 * MS_TICKS, 8);
+    wr(f, 0x108, 10 * MS_TICKS, 8);
+    before = f->b->edges[GSI0];
+    isa_bench_advance_ns(f->b, 105 * MS);
+    g_assert_cmpuint(f->b->edges[GSI0] - before, ==, 0);
+    asleep = false;
+    isa_bench_advance_ns(f->b, 40 * MS);
+    g_assert_cmpuint(f->b->edges[GSI0] - before, ==, 14);
+    isa_bench_advance_ns(f->b, 100 * MS);
+    g_assert_cmpuint(f->b->edges[GSI0] - before, ==, 24);
+}
+
 static void test_capabilities(Fixture *f, gconstpointer data)
 {
     g_assert_cmphex(rd(f, 0, 4), ==, 0x8086a201);
@@ -144,6 +170,7 @@ int main(int argc, char **argv)
     ADD("periodic", test_periodic_written_in_halves);
     ADD("level", test_level_interrupt_is_acknowledged);
     ADD("legacy", test_legacy_replacement);
+    ADD("ticks-not-taken", test_ticks_not_taken_come_later);
     ADD("save-load", test_state_survives_save_and_load);
     ADD("garbage", test_survives_garbage);
     return g_test_run();

@@ -5,6 +5,7 @@
  * Counters are not stepped: value and output are functions of the time since the count was loaded.
  * Quirk: in mode 2 counter 0's one-clock low pulse is given at the moment it ends, so that a tick
  * costs one timer and not two.
+ * Quirk: ticks that come due before the last one was taken are given later (lost_ticks.h).
  * Not modelled: a count written while another runs takes effect at once in all modes; how long
  * a counter has been stopped by its gate is not migrated (the wire format has no room for it).
  * Locking: machine lock.
@@ -29,6 +30,7 @@ static I8254 *fresh(Device *dev)
     }
     return s;
 }
+
 
 static int64_t ticks_to_ns(int64_t ticks)
 {
@@ -123,37 +125,57 @@ static int64_t next_change(const Counter *c, int64_t d)
 
 /* ---- counter 0's interrupt ---- */
 
+static bool is_periodic(const Counter *c)
+{
+    return c->mode == 2 || c->mode == 3;
+}
+
+/* In the periodic modes a tick is a rising edge at the end of each period. */
+static void count_ticks(I8254 *s)
+{
+    const Counter *c = &s->channels[0];
+    int64_t periods = is_periodic(c) ? elapsed(s, c) / c->count : 0;
+
+    if (periods > s->periods_done) {
+        lost_ticks_due(&s->lost, (uint64_t)(periods - s->periods_done), ticks_to_ns(c->count));
+    }
+    s->periods_done = periods;
+}
+
 static void i8254_sync(Device *dev)
 {
     I8254 *s = DEVICE_CAST(I8254, dev);
     Counter *c = &s->channels[0];
-    int64_t change = c->irq_disabled ? -1 : next_change(c, elapsed(s, c));
+    int64_t change = c->irq_disabled ? -1 : next_change(c, elapsed(s, c)), deadline;
 
+    count_ticks(s);
     if (c->irq_disabled) {
+        s->lost.owed = 0;
         irq_set(&s->irq, false);
     } else {
-        if (s->edge) {
+        if (lost_ticks_take(&s->lost)) {
             irq_set(&s->irq, false);
+            irq_set(&s->irq, true);
         }
         /* Mode 2 rests high: its low clock is part of the edge above. */
         irq_set(&s->irq, c->mode == 2 || current_out(s, c));
     }
-    s->edge = false;
     if (change < 0) {
         c->next_transition_time = -1;
         timer_cancel(&s->timer);
-    } else {
-        c->next_transition_time = c->count_load_time + ticks_to_ns(change);
-        timer_set(&s->timer, MAX(c->next_transition_time, 0));
+        return;
     }
+    deadline = c->next_transition_time = c->count_load_time + ticks_to_ns(change);
+    if (s->lost.owed) {
+        deadline = MIN(deadline, clock_now(dev->vm->clock) +
+                                     lost_ticks_retry_ns(ticks_to_ns(c->count)));
+    }
+    timer_set(&s->timer, MAX(deadline, 0));
 }
 
 static void timer_fired(void *opaque)
 {
-    I8254 *s = opaque;
-
-    s->edge = s->channels[0].mode == 2;
-    device_sync(&s->isa.dev);
+    device_sync(&((I8254 *)opaque)->isa.dev);
 }
 
 /* HPET's legacy replacement takes the interrupt over. */
@@ -166,6 +188,10 @@ void i8254_set_input(Device *dev, unsigned n, bool level)
 
 static void restart(I8254 *s, Counter *c)
 {
+    if (c == &s->channels[0]) {
+        s->periods_done = 0;
+        s->lost.owed = 0;
+    }
     c->count_load_time = clock_now(s->isa.dev.vm->clock);
     c->stopped_ticks = -1;
 }
@@ -445,6 +471,8 @@ bool i8254_post_load(void *obj, int version, GError **error)
             c->stopped_ticks = elapsed(s, c);
         }
     }
+    s->lost.owed = 0;
+    s->periods_done = elapsed(s, &s->channels[0]) / s->channels[0].count;
     return true;
 }
 
@@ -482,4 +510,12 @@ Device *i8254_new(IsaBus *bus, bool in_kernel, IrqPin irq, GError **error)
         irq_connect(&DEVICE_CAST(I8254, dev)->irq, irq);
     }
     return dev;
+}
+
+void i8254_set_tick_query(Device *dev, TickWaitsFn *waits, void *opaque)
+{
+    I8254 *s = DEVICE_CAST(I8254, dev);
+
+    s->lost.waits = waits;
+    s->lost.opaque = opaque;
 }

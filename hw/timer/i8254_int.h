@@ -26,7 +26,8 @@ typedef struct I8254 {
     Counter channels[3];
     Timer timer;                  /* counter 0's next rising edge or change */
     IrqLine irq;
-    bool edge;                    /* sync() owes a low-high pulse (mode 2) */
+    LostTicks lost;
+    int64_t periods_done;         /* of counter 0 since its load: ticks due so far */
     /* Where the state lives elsewhere (KVM): brings the counters up to date before they are looked
      * at; sync() takes them back.  NULL: they are the truth. */
     void (*refresh)(struct I8254 *s);

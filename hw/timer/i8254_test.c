@@ -53,6 +53,51 @@ static void test_mode_3_ticks_at_its_rate(void)
     g_assert_cmpuint(b->edges[0] - before, ==, 100);
 }
 
+static bool waits(void *opaque)
+{
+    return *(bool *)opaque;
+}
+
+/* The guest sleeps for ten periods; once awake it gets all of them, one after the other. */
+static void test_ticks_not_taken_come_later(void)
+{
+    g_autoptr(IsaBench) b = isa_bench_new();
+    Device *pit = pit_new(b);
+    bool asleep = true;
+    unsigned before;
+
+    i8254_set_tick_query(pit, waits, &asleep);
+    set_counter(b, 0, 2, 11932);          /* 10 ms */
+    before = b->edges[0];
+    isa_bench_advance_ns(b, 105 * MS);
+    g_assert_cmpuint(b->edges[0] - before, ==, 0);
+    asleep = false;
+    isa_bench_advance_ns(b, 2 * MS);
+    g_assert_cmpuint(b->edges[0] - before, >, 0);
+    isa_bench_advance_ns(b, 12 * MS);
+    g_assert_cmpuint(b->edges[0] - before, ==, 11);
+    isa_bench_advance_ns(b, 100 * MS);
+    g_assert_cmpuint(b->edges[0] - before, ==, 21);
+}
+
+/* A guest that sleeps for long is owed a second's worth and no more. */
+static void test_owed_ticks_are_bounded(void)
+{
+    g_autoptr(IsaBench) b = isa_bench_new();
+    Device *pit = pit_new(b);
+    bool asleep = true;
+    unsigned before;
+
+    i8254_set_tick_query(pit, waits, &asleep);
+    set_counter(b, 0, 2, 11932);
+    before = b->edges[0];
+    isa_bench_advance_ns(b, 60000ll * MS);
+    asleep = false;
+    isa_bench_advance_ns(b, 1000 * MS);
+    g_assert_cmpuint(b->edges[0] - before, >=, 195);
+    g_assert_cmpuint(b->edges[0] - before, <=, 202);
+}
+
 static void test_mode_0_rises_once(void)
 {
     g_autoptr(IsaBench) b = isa_bench_new();
@@ -178,6 +223,8 @@ static void test_survives_garbage(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/i8254/ticks-not-taken", test_ticks_not_taken_come_later);
+    g_test_add_func("/i8254/owed-bounded", test_owed_ticks_are_bounded);
     g_test_add_func("/i8254/mode-2", test_mode_2_ticks_at_its_rate);
     g_test_add_func("/i8254/mode-3", test_mode_3_ticks_at_its_rate);
     g_test_add_func("/i8254/mode-0", test_mode_0_rises_once);

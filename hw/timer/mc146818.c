@@ -287,19 +287,18 @@ static void rtc_sync(Device *dev)
 static void periodic_fired(void *opaque)
 {
     Rtc *s = opaque;
-    int64_t step = ticks_to_ns(MAX(s->period, 1)), now = clock_now(s->clock);
+    int64_t step = ticks_to_ns(MAX(s->period, 1)), now = clock_now(s->clock), missed;
 
     if (s->period == 0) {
         return;
     }
-    s->next_periodic_time += step;
-    if (s->next_periodic_time <= now) {
-        s->next_periodic_time = now + step;
-    }
+    missed = MAX(now - s->next_periodic_time, 0) / step;
+    s->next_periodic_time += (missed + 1) * step;
     timer_set(&s->periodic_timer, s->next_periodic_time);
-    if ((s->cmos_data[REG_B] & REG_B_PIE) && (s->cmos_data[REG_C] & REG_C_PF) &&
-        s->lost_tick_policy == LOST_TICK_SLEW && s->irq_coalesced < COALESCED_MAX) {
-        s->irq_coalesced++;       /* the last one was not taken yet: give it later */
+    if ((s->cmos_data[REG_B] & REG_B_PIE) && s->lost_tick_policy == LOST_TICK_SLEW) {
+        /* One that was not taken yet, and those that a busy host slept through, come later. */
+        missed += (s->cmos_data[REG_C] & REG_C_PF) != 0;
+        s->irq_coalesced = MIN(s->irq_coalesced + missed, COALESCED_MAX);
     }
     s->cmos_data[REG_C] |= REG_C_PF;
     device_sync(&s->isa.dev);

@@ -40,9 +40,7 @@ _SHIFTED.update({'_': 'minus', '+': 'equal', '{': 'bracket_left', '}': 'bracket_
 _ANSI = re.compile(r'\x1b(\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|[=>78])')
 
 
-# Linux counts PIT ticks against the host's clock at boot and gives up when the host is too busy to
-# deliver them in time; hypervisors with a paravirtual clock switch this check off, too.
-QUIET = 'console=ttyS0 quiet no_timer_check'
+QUIET = 'console=ttyS0 quiet'
 
 
 class GuestError(AssertionError):

@@ -16,7 +16,7 @@ def installer(kind, *options, append):
     kernel = fetched('debian-installer', f'{folder}/linux', f'/{folder}/linux')
     initrd = os.path.join(os.path.dirname(kernel), 'initrd.gz')
     return Guest(*ACCEL, '-kernel', kernel, '-initrd', initrd, '-append',
-                 f'{append} no_timer_check', *options)
+                 append, *options)
 
 
 def attributes(guest, word):
