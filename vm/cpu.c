@@ -254,7 +254,7 @@ static void put_state(Cpu *cpu, void *opaque)
 void cpus_resume(Vm *vm)
 {
     /* Before any of them runs: it might send another one something that its new state overwrites. */
-    for (unsigned i = 0; accel_type(vm->accel)->cpu_put_state && i < vm->cpus->len; i++) {
+    for (unsigned i = 0; i < vm->cpus->len && accel_type(vm->accel)->cpu_put_state; i++) {
         cpu_run_on(g_ptr_array_index(vm->cpus, i), put_state, NULL);
     }
     for (unsigned i = 0; i < vm->cpus->len; i++) {
