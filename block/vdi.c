@@ -166,6 +166,19 @@ static void vdi_close(BlockNode *node)
     grain_map_clear(&vdi->map);
 }
 
+static void vdi_child_moved(BlockNode *node, const BlockChild *edge)
+{
+    ((Vdi *)node->state)->map.file = node->file->node;
+}
+
+static bool vdi_reopen(BlockNode *node, bool read_only, GError **error)
+{
+    int ret = read_only ? vdi_co_flush(node) : 0;
+
+    return ret == 0 || error_set_errno(error, -ret, "Could not write the tables of '%s'",
+                                       node->filename);
+}
+
 /* ---- requests ---- */
 
 static int vdi_co_preadv(BlockNode *node, uint64_t offset, IoSpan span)
@@ -288,6 +301,7 @@ static bool vdi_create(const char *filename, NodeOpts *opts, GError **error)
 const NodeType node_type_vdi = {
     .name = "vdi", .state_size = sizeof(Vdi), .zero_init = true,
     .probe = vdi_probe, .open = vdi_open, .close = vdi_close,
+    .child_moved = vdi_child_moved, .reopen = vdi_reopen,
     .co_preadv = vdi_co_preadv, .co_pwritev = vdi_co_pwritev,
     .co_write_zeroes = vdi_co_write_zeroes, .co_flush = vdi_co_flush,
     .co_status = vdi_co_status, .cluster_size = vdi_cluster_size, .check = vdi_check,

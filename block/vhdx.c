@@ -319,15 +319,40 @@ static int vhdx_co_flush(BlockNode *node)
     return co_grain_flush(&((Vhdx *)node->state)->map);
 }
 
+/* All is in place: the log means nothing any more. */
+static int co_finish(Vhdx *v)
+{
+    int ret = co_grain_flush(&v->map);
+
+    if (ret == 0 && v->marked) {
+        memset(v->header + H_LOG_GUID, 0, 16);
+        ret = co_vhdx_header_update(v);
+        v->marked = ret < 0;
+    }
+    return ret;
+}
+
 static void vhdx_close(BlockNode *node)
 {
     Vhdx *v = node->state;
 
-    if (v->marked && vhdx_co_flush(node) == 0) {
-        memset(v->header + H_LOG_GUID, 0, 16);
-        co_vhdx_header_update(v);
+    if (!node->read_only) {
+        co_finish(v);
     }
     grain_map_clear(&v->map);
+}
+
+static void vhdx_child_moved(BlockNode *node, const BlockChild *edge)
+{
+    ((Vhdx *)node->state)->map.file = node->file->node;
+}
+
+static bool vhdx_reopen(BlockNode *node, bool read_only, GError **error)
+{
+    int ret = read_only ? co_finish(node->state) : 0;
+
+    return ret == 0 || error_set_errno(error, -ret, "Could not write the tables of '%s'",
+                                       node->filename);
 }
 
 /* ---- requests ---- */
@@ -382,6 +407,7 @@ static bool vhdx_check(BlockNode *node, int fix, CheckResult *result, GError **e
 const NodeType node_type_vhdx = {
     .name = "vhdx", .state_size = sizeof(Vhdx), .zero_init = true,
     .probe = vhdx_probe, .open = vhdx_open, .close = vhdx_close,
+    .child_moved = vhdx_child_moved, .reopen = vhdx_reopen,
     .co_preadv = vhdx_co_preadv, .co_pwritev = vhdx_co_pwritev,
     .co_write_zeroes = vhdx_co_write_zeroes, .co_flush = vhdx_co_flush,
     .co_status = vhdx_co_status, .cluster_size = vhdx_cluster_size, .check = vhdx_check,

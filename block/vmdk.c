@@ -173,6 +173,7 @@ static bool open_extent_file(Vmdk *v, VmdkExtent *e, const ExtentLine *x, NodeOp
                 (node->read_only ? 0 : NODE_OPEN_RDWR);
     BlockChild *edge = node_open_child(node, name, full, opts, flags, error);
 
+    e->edge = edge;
     e->file = edge ? edge->node : NULL;
     return edge != NULL;
 }
@@ -229,6 +230,7 @@ static bool open_extents(Vmdk *v, NodeOpts *opts, GError **error)
 
         e->kind = VMDK_SPARSE;
         e->type = g_strdup("");
+        e->edge = v->node->file;
         e->file = v->node->file->node;
         g_ptr_array_add(v->extents, e);
         if (!vmdk_sparse_open(v->node, e, 0, error)) {
@@ -479,6 +481,29 @@ static void vmdk_close(BlockNode *node)
     vmdk_free(node->state);
 }
 
+static void vmdk_child_moved(BlockNode *node, const BlockChild *edge)
+{
+    Vmdk *v = node->state;
+
+    for (unsigned i = 0; i < v->extents->len; i++) {
+        VmdkExtent *e = v->extents->pdata[i];
+
+        if (e->edge == edge) {
+            e->file = e->map.file = edge->node;
+        }
+    }
+}
+
+static bool vmdk_reopen(BlockNode *node, bool read_only, GError **error)
+{
+    Vmdk *v = node->state;
+    int ret = read_only ? vmdk_co_flush(node) : 0;
+
+    v->cid_changed = v->cid_changed && !read_only;
+    return ret == 0 || error_set_errno(error, -ret, "Could not write the tables of '%s'",
+                                       node->filename);
+}
+
 static int vmdk_co_status(BlockNode *node, uint64_t offset, uint64_t bytes, BlockStatus *status)
 {
     Vmdk *v = node->state;
@@ -582,6 +607,7 @@ static bool vmdk_check(BlockNode *node, int fix, CheckResult *result, GError **e
 const NodeType node_type_vmdk = {
     .name = "vmdk", .state_size = sizeof(Vmdk), .has_backing = true, .zero_init = true,
     .probe = vmdk_probe, .open = vmdk_open, .close = vmdk_close,
+    .child_moved = vmdk_child_moved, .reopen = vmdk_reopen,
     .co_preadv = vmdk_co_preadv, .co_pwritev = vmdk_co_pwritev,
     .co_write_zeroes = vmdk_co_write_zeroes, .co_flush = vmdk_co_flush,
     .co_status = vmdk_co_status, .co_write_compressed = vmdk_co_write_compressed,

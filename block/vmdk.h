@@ -31,7 +31,8 @@ typedef enum VmdkExtentKind { VMDK_FLAT, VMDK_SPARSE, VMDK_ZERO } VmdkExtentKind
 typedef struct VmdkExtent {
     VmdkExtentKind kind;
     char *type;                    /* as the descriptor spells it; "" when it lies within */
-    BlockNode *file;
+    const BlockChild *edge;
+    BlockNode *file;               /* what the edge leads to */
     uint64_t start, length;        /* in the disk */
     uint64_t flat_offset;          /* of a flat one in its file */
 

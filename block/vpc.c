@@ -261,6 +261,19 @@ static void vpc_close(BlockNode *node)
     grain_map_clear(&vpc->map);
 }
 
+static void vpc_child_moved(BlockNode *node, const BlockChild *edge)
+{
+    ((Vpc *)node->state)->map.file = node->file->node;
+}
+
+static bool vpc_reopen(BlockNode *node, bool read_only, GError **error)
+{
+    int ret = read_only ? vpc_co_flush(node) : 0;
+
+    return ret == 0 || error_set_errno(error, -ret, "Could not write the tables of '%s'",
+                                       node->filename);
+}
+
 /* ---- requests ---- */
 
 static int vpc_co_preadv(BlockNode *node, uint64_t offset, IoSpan span)
@@ -446,6 +459,7 @@ static bool vpc_create(const char *filename, NodeOpts *opts, GError **error)
 const NodeType node_type_vpc = {
     .name = "vpc", .state_size = sizeof(Vpc), .zero_init = true,
     .probe = vpc_probe, .open = vpc_open, .close = vpc_close,
+    .child_moved = vpc_child_moved, .reopen = vpc_reopen,
     .co_preadv = vpc_co_preadv, .co_pwritev = vpc_co_pwritev,
     .co_write_zeroes = vpc_co_write_zeroes, .co_flush = vpc_co_flush,
     .co_status = vpc_co_status, .cluster_size = vpc_cluster_size, .create = vpc_create,
