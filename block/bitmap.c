@@ -82,6 +82,40 @@ DirtyBitmap *dirty_bitmap_add(BlockNode *node, const char *name, uint32_t granul
     return b;
 }
 
+bool dirty_bitmap_make_persistent(BlockNode *node, DirtyBitmap *b, GError **error)
+{
+    if (b->persistent) {
+        return true;
+    }
+    if (!node->type->bitmap_can_store) {
+        return error_set(error, "Can't store persistent bitmaps to %s: Operation not supported",
+                         node->name);
+    }
+    if (node->read_only || !node->type->bitmap_can_store(node, b->name, b->granularity, error)) {
+        if (node->read_only) {
+            error_set(error, "The image is read-only");
+        }
+        g_prefix_error(error, "Can't make bitmap '%s' persistent in '%s': ", b->name, node->name);
+        return false;
+    }
+    b->persistent = true;
+    return true;
+}
+
+void dirty_bitmap_loaded(DirtyBitmap *b)
+{
+    uint64_t n = bitmap_bits(b), words = n / 64 + 1;
+
+    b->dirty = 0;
+    for (uint64_t i = 0; i < words; i++) {
+        b->bits[i] = GUINT64_FROM_LE(b->bits[i]);
+        if (i == n / 64) {
+            b->bits[i] &= BIT64(n % 64) - 1;   /* padding is not ours to believe */
+        }
+        b->dirty += (uint64_t)__builtin_popcountll(b->bits[i]);
+    }
+}
+
 void dirty_bitmap_remove(BlockNode *node, DirtyBitmap *bitmap)
 {
     g_ptr_array_remove(node->bitmaps, bitmap);
@@ -143,7 +177,7 @@ bool dirty_bitmap_get(const DirtyBitmap *b, uint64_t offset)
 
 bool dirty_bitmap_next(const DirtyBitmap *b, uint64_t offset, uint64_t *start, uint64_t *bytes)
 {
-    uint64_t n = bitmap_bits(b), i = offset / b->granularity, j;
+    uint64_t n = offset < b->length ? bitmap_bits(b) : 0, i = offset / b->granularity, j;
 
     while (i < n) {
         uint64_t word = b->bits[i / 64] >> (i % 64);

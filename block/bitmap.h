@@ -36,6 +36,10 @@ bool dirty_bitmap_merge(DirtyBitmap *to, const DirtyBitmap *from, GError **error
 
 /* Nobody else uses it, and its content means something. */
 bool bitmap_check_usable(const DirtyBitmap *bitmap, GError **error);
+/* The image keeps it from now on (block-dirty-bitmap-add persistent=on); fails where it cannot. */
+bool dirty_bitmap_make_persistent(BlockNode *node, DirtyBitmap *bitmap, GError **error);
+/* BITS were filled in from outside. */
+void dirty_bitmap_loaded(DirtyBitmap *bitmap);
 
 /* Hooks of io.c. */
 void dirty_bitmaps_set(BlockNode *node, uint64_t offset, uint64_t bytes);

@@ -92,6 +92,9 @@ struct NodeType {
     /* To the file below; the core flushes that one afterwards. */
     int (*co_flush)(BlockNode *node);
     int (*co_status)(BlockNode *node, uint64_t offset, uint64_t bytes, BlockStatus *status);
+    /* Copies within the host, both nodes being of this type; -ENOTSUP: it cannot. */
+    int (*co_copy_range)(BlockNode *from, uint64_t from_offset, BlockNode *to, uint64_t to_offset,
+                         uint64_t bytes);
     int (*co_write_compressed)(BlockNode *node, uint64_t offset, IoSpan span);
     /* Is this image one that is only written in whole, compressed clusters? */
     bool (*wants_compressed)(const BlockNode *node);
@@ -118,6 +121,7 @@ struct NodeType {
     bool (*change_backing)(BlockNode *node, const char *file, const char *format,
                            GError **error);
     bool (*amend)(BlockNode *node, NodeOpts *opts, GError **error);
+    const char *amend_help;
     bool (*make_empty)(BlockNode *node, GError **error);
     bool (*measure)(NodeOpts *opts, BlockNode *source, uint64_t *required, uint64_t *full,
                     uint64_t *bitmaps, GError **error);
@@ -127,12 +131,9 @@ struct NodeType {
     bool (*snapshot_delete)(BlockNode *node, const char *id, GError **error);
     GPtrArray *(*snapshot_list)(BlockNode *node, GError **error);
     bool (*snapshot_load_tmp)(BlockNode *node, const char *id, GError **error);
-    bool (*bitmap_add)(BlockNode *node, const char *name, uint32_t granularity, GError **error);
-    /* "remove", "clear", "enable", "disable". */
-    bool (*bitmap_action)(BlockNode *node, const char *name, const char *action,
-                          GError **error);
-    bool (*bitmap_merge)(BlockNode *node, const char *name, BlockNode *source_node,
-                         const char *source, GError **error);
+    /* Could this bitmap be kept in the image?  Those that are marked persistent are, at close. */
+    bool (*bitmap_can_store)(BlockNode *node, const char *name, uint32_t granularity,
+                             GError **error);
 };
 
 /* All types; the table is in block/types.c. */

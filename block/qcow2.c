@@ -2,11 +2,12 @@
 /*
  * qcow2: header, open and close, create, resize, amend, information.
  * Spec: the qcow2 interoperability document (versions 2 and 3).
- * Not modelled: encryption (crypt_method must be 0); persistent bitmaps are kept but, once the
- * image is written to, marked stale as the specification has it for software without them.
+ * Not modelled: encryption (crypt_method must be 0).
  * Locking: q->lock for tables; open, create and resize run alone.
  */
 #include "block/qcow2.h"
+
+#include "base/log.h"
 
 #define EXT_END 0u
 #define EXT_BACKING_FORMAT 0xe2792acau
@@ -14,6 +15,7 @@
 #define EXT_BITMAPS 0x23852875u
 #define EXT_DATA_FILE 0x44415441u
 #define KNOWN_INCOMPAT 31u
+#define KNOWN_AUTOCLEAR (AUTOCLEAR_BITMAPS | AUTOCLEAR_DATA_FILE_RAW)
 #define MAX_EXTENSIONS 64u
 
 /* ---- header ---- */
@@ -390,10 +392,10 @@ static bool prepare_writing(Qcow2 *q, GError **error)
         !(node->flags & NODE_OPEN_CHECK)) {
         return error_set(error, "Image is corrupt; cannot be opened read/write");
     }
-    if (!node->read_only && (q->autoclear & ~(uint64_t)AUTOCLEAR_DATA_FILE_RAW) &&
+    if (!node->read_only && (q->autoclear & ~(uint64_t)KNOWN_AUTOCLEAR) &&
         !(node->flags & NODE_OPEN_CHECK)) {
         /* Written by software that does not maintain them: the format's own way to say so. */
-        q->autoclear &= AUTOCLEAR_DATA_FILE_RAW;
+        q->autoclear &= KNOWN_AUTOCLEAR;
         ret = co_header_write(q);
         if (ret < 0) {
             return error_set_errno(error, -ret, "Could not update the qcow2 header");
@@ -430,6 +432,7 @@ static void qcow2_free(Qcow2 *q)
     slice_cache_clear(&q->ref_cache);
     g_clear_pointer(&q->deferred, g_array_unref);
     g_clear_pointer(&q->snapshots, g_ptr_array_unref);
+    g_clear_pointer(&q->bitmaps, g_ptr_array_unref);
     g_clear_pointer(&q->extensions, g_ptr_array_unref);
     g_clear_pointer(&q->l1, g_free);
     g_clear_pointer(&q->reftable, g_free);
@@ -494,7 +497,8 @@ static bool qcow2_open_inner(BlockNode *node, NodeOpts *opts, GError **error)
     if (!node_opts_take_bool(opts, "lazy-refcounts", &lazy, error)) {
         return false;
     }
-    return prepare_writing(q, error);
+    return prepare_writing(q, error) && qcow2_bitmaps_load(q, error) &&
+           qcow2_bitmaps_mark(q, error);
 }
 
 static bool qcow2_open(BlockNode *node, NodeOpts *opts, GError **error)
@@ -505,6 +509,7 @@ static bool qcow2_open(BlockNode *node, NodeOpts *opts, GError **error)
     q->file = node->file->node;
     q->deferred = g_array_new(false, false, sizeof(DeferredFree));
     q->snapshots = g_ptr_array_new_with_free_func(qcow2_snapshot_free);
+    qcow2_bitmaps_init(q);
     q->extensions = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
     co_mutex_init(&q->lock);
     if (!qcow2_open_inner(node, opts, error)) {
@@ -528,8 +533,14 @@ static int qcow2_co_flush(BlockNode *node)
 static void qcow2_close(BlockNode *node)
 {
     Qcow2 *q = node->state;
+    int ret;
 
     if (!node->read_only && !q->broken) {
+        ret = co_qcow2_bitmaps_store(q);
+        if (ret < 0) {
+            warn_report("Could not store the bitmaps of '%s': %s", node->filename,
+                        strerror(-ret));
+        }
         co_qcow2_writeback(q);
         co_qcow2_writeback(q);         /* the counts of what the first one freed */
     }
@@ -550,9 +561,10 @@ static bool qcow2_reopen(BlockNode *node, bool read_only, GError **error)
     int ret = 0;
 
     if (!read_only) {
-        return prepare_writing(q, error);
+        return prepare_writing(q, error) && qcow2_bitmaps_mark(q, error);
     }
     co_mutex_lock(&q->lock);
+    ret = q->broken ? 0 : co_qcow2_bitmaps_store(q);
     for (int i = 0; i < 2 && ret == 0 && !q->broken; i++) {
         ret = co_qcow2_writeback(q);
     }
@@ -600,6 +612,9 @@ static bool qcow2_truncate(BlockNode *node, uint64_t length, bool exact, const c
 
     if (length & 511) {
         return error_set(error, "The new size must be a multiple of 512");
+    }
+    if (!qcow2_bitmaps_can_resize(q, error)) {
+        return false;
     }
     for (unsigned i = 0; q->version < 3 && i < q->snapshots->len; i++) {
         return error_set(error, "Can't resize a v2 image which has snapshots");
@@ -932,7 +947,8 @@ static bool qcow2_measure(NodeOpts *opts, BlockNode *source, uint64_t *required,
     meta = metadata_bytes(&c, total);
     *required = meta + MIN(used, align_up(total, cs));
     *full = meta + align_up(total, cs);
-    *bitmaps = source && source->type == &node_type_qcow2 && c.version >= 3 ? 0 : UINT64_MAX;
+    *bitmaps = c.version >= 3 && source && source->type->bitmap_can_store
+                   ? qcow2_bitmaps_measure(source, cs) : UINT64_MAX;
     return true;
 }
 
@@ -946,6 +962,7 @@ static void qcow2_info(BlockNode *node, Json *info)
     if (q->version >= 3) {
         json_set(data, "lazy-refcounts", json_new_bool(q->compat & COMPAT_LAZY_REFCOUNTS));
     }
+    qcow2_bitmaps_info(q, data);
     json_set(data, "refcount-bits", json_new_uint(q->refcount_bits));
     if (q->version >= 3) {
         json_set(data, "corrupt", json_new_bool(q->incompat & INCOMPAT_CORRUPT));
@@ -1083,7 +1100,7 @@ const NodeType node_type_qcow2 = {
     .make_empty = qcow2_make_empty, .measure = qcow2_measure,
     .snapshot_create = qcow2_snapshot_create, .snapshot_apply = qcow2_snapshot_apply,
     .snapshot_delete = qcow2_snapshot_delete, .snapshot_list = qcow2_snapshot_list,
-    .snapshot_load_tmp = qcow2_snapshot_load_tmp,
+    .snapshot_load_tmp = qcow2_snapshot_load_tmp, .bitmap_can_store = qcow2_bitmap_can_store,
     .create_help =
         "  backing_file=<str>     - File name of a base image\n"
         "  backing_fmt=<str>      - Image format of the base image\n"

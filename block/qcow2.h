@@ -63,6 +63,12 @@ typedef struct Qcow2Snapshot {
     uint32_t extra_len;
 } Qcow2Snapshot;
 
+typedef struct Qcow2BitmapEntry {
+    char *name;
+    uint64_t table;
+    uint32_t table_entries, flags, granularity;
+} Qcow2BitmapEntry;
+
 typedef struct Qcow2Request {
     uint64_t start, end;       /* guest, cluster aligned */
     bool exclusive;            /* changes the mapping */
@@ -92,6 +98,8 @@ typedef struct Qcow2 {
     uint64_t reftable_offset;
     uint64_t bitmaps_offset, bitmaps_size;
     uint32_t bitmaps_count;
+    GPtrArray *bitmaps;        /* of Qcow2BitmapEntry: the directory on disk */
+    bool bitmaps_loaded;
     GPtrArray *snapshots;      /* of Qcow2Snapshot */
     uint64_t snapshots_offset, snapshots_size;
     GPtrArray *extensions;     /* unknown ones: GBytes with type, length, data */
@@ -174,6 +182,21 @@ bool qcow2_snapshot_delete(BlockNode *node, const char *id, GError **error);
 GPtrArray *qcow2_snapshot_list(BlockNode *node, GError **error);
 bool qcow2_snapshot_load_tmp(BlockNode *node, const char *id, GError **error);
 void qcow2_snapshot_free(gpointer snapshot);
+
+/* ---- qcow2_bitmap.c ---- */
+
+void qcow2_bitmaps_init(Qcow2 *q);
+/* Makes DirtyBitmaps of the node from what is on disk. */
+bool qcow2_bitmaps_load(Qcow2 *q, GError **error);
+/* Where the image may be written, those on disk are marked as in use. */
+bool qcow2_bitmaps_mark(Qcow2 *q, GError **error);
+/* At close, or before the image becomes read-only: what is in memory replaces what is on disk. */
+int co_qcow2_bitmaps_store(Qcow2 *q);
+bool qcow2_bitmap_can_store(BlockNode *node, const char *name, uint32_t granularity,
+                            GError **error);
+bool qcow2_bitmaps_can_resize(Qcow2 *q, GError **error);
+void qcow2_bitmaps_info(Qcow2 *q, Json *data);
+uint64_t qcow2_bitmaps_measure(const BlockNode *source, uint64_t cluster);
 
 /* ---- qcow2_check.c ---- */
 

@@ -462,6 +462,9 @@ bool qcow2_snapshot_apply(BlockNode *node, const char *id, GError **error)
     if (index < 0) {
         return error_set(error, "Snapshot '%s' does not exist", id);
     }
+    if (node->bitmaps->len) {
+        return error_set(error, "Device has active dirty bitmaps");
+    }
     s = q->snapshots->pdata[index];
     if (s->info.disk_size > INT64_MAX - TIB ||
         s->l1_entries < div_round_up(s->info.disk_size, BIT64(q->cluster_bits + q->l2_bits))) {

@@ -88,6 +88,140 @@ static void test_power_cut_snapshots(void)
     run_power_cuts("cluster_size=1024", true, 6);
 }
 
+/* ---- bitmaps ---- */
+
+static void add_bitmap(PowerBench *b, const char *name, uint32_t granularity, bool enabled)
+{
+    g_autoptr(GError) error = NULL;
+    DirtyBitmap *bitmap = dirty_bitmap_add(b->node, name, granularity, &error);
+
+    g_assert_no_error(error);
+    g_assert_true(dirty_bitmap_make_persistent(b->node, bitmap, &error));
+    bitmap->enabled = enabled;
+}
+
+/* The sectors of the shadow that differ from BEFORE must be dirty in a bitmap that is trusted. */
+static void assert_covers(PowerBench *b, BlockNode *node, const uint8_t *before)
+{
+    const DirtyBitmap *bitmap = dirty_bitmap_find(node, "live");
+
+    g_assert_nonnull(bitmap);
+    for (uint64_t at = 0; !bitmap->inconsistent && at < b->length; at += 512) {
+        g_assert_true(memcmp(b->durable + at, before + at, 512) == 0 ||
+                      dirty_bitmap_get(bitmap, at));
+    }
+}
+
+static void test_bitmaps_survive(void)
+{
+    g_autofree uint8_t *before = NULL;
+    unsigned trusted = 0;
+    PowerBench b;
+
+    power_bench_init(&b, "qcow2", "cluster_size=512", 256 * KIB, power_seed(31));
+    before = g_memdup2(b.now, b.length);
+    add_bitmap(&b, "live", 512, true);
+    add_bitmap(&b, "still", 4096, false);
+    for (unsigned round = 0; round < 20; round++) {
+        for (unsigned i = 0; i < 5; i++) {
+            power_random_op(&b);
+        }
+        g_assert_cmpint(blk_flush(b.blk), ==, 0);
+        power_stable_now(&b);
+        power_bench_close(&b);
+        /* A cut within the closing: either the new bitmap, whole, or none to be trusted. */
+        for (unsigned i = 0; round && i < 8; i++) {
+            power_cut(&b, 0);
+        }
+        power_stable_now(&b);
+        power_bench_open(&b);
+        trusted += !dirty_bitmap_find(b.node, "live")->inconsistent;
+        assert_covers(&b, b.node, before);
+        g_assert_cmpuint(dirty_bitmap_find(b.node, "still")->dirty, ==, 0);
+        g_assert_false(dirty_bitmap_find(b.node, "still")->enabled);
+    }
+    g_assert_cmpuint(trusted, ==, 20);
+    power_bench_close(&b);
+    power_bench_clear(&b);
+}
+
+static const uint8_t *bitmap_before;
+static unsigned bitmap_trusted, bitmap_stale;
+
+static void check_cut_bitmap(PowerBench *b, BlockNode *node)
+{
+    if (dirty_bitmap_find(node, "live")->inconsistent) {
+        bitmap_stale++;
+    } else {
+        bitmap_trusted++;
+        assert_covers(b, node, bitmap_before);
+    }
+}
+
+static void test_bitmaps_after_power_cuts(void)
+{
+    PowerBench b;
+
+    power_bench_init(&b, "qcow2", "cluster_size=512", 128 * KIB, power_seed(32));
+    add_bitmap(&b, "live", 512, true);
+    bitmap_before = g_memdup2(b.now, b.length);
+    power_bench_reopen(&b);
+    b.on_reopen = check_cut_bitmap;
+    for (unsigned round = 0; round < 12; round++) {
+        for (unsigned i = 0; i < 10; i++) {
+            power_random_op(&b);
+            power_cut(&b, 0);
+        }
+        g_assert_cmpint(blk_flush(b.blk), ==, 0);
+        power_stable_now(&b);
+        power_bench_close(&b);
+        for (unsigned i = 0; i < 10; i++) {
+            power_cut(&b, 0);
+        }
+        power_stable_now(&b);
+        power_bench_open(&b);
+    }
+    g_assert_cmpuint(bitmap_stale, >, 0);
+    g_assert_cmpuint(bitmap_trusted, >, 0);
+    power_bench_close(&b);
+    power_bench_clear(&b);
+    g_free((void *)(uintptr_t)bitmap_before);
+}
+
+static void test_damaged_bitmap_directory(void)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(7);
+    const uint8_t *name;
+    MemoryDisk *bad;
+    uint64_t dir;
+    PowerBench b;
+
+    power_bench_init(&b, "qcow2", "cluster_size=512", 128 * KIB, 33);
+    add_bitmap(&b, "live", 512, true);
+    add_bitmap(&b, "other", 1024, true);
+    power_bench_close(&b);
+    name = memmem(b.disk->data->data, b.disk->data->len, "live", 4);
+    g_assert_nonnull(name);
+    dir = (uint64_t)(name - b.disk->data->data);
+    for (unsigned i = 0; i < power_ops(400); i++) {
+        g_autoptr(GError) error = NULL;
+        BlockNode *node;
+
+        bad = memory_disk_new("bad");
+        bad->max_length = 16 * MIB;
+        g_byte_array_append(bad->data, b.disk->data->data, b.disk->data->len);
+        for (unsigned k = 0; k < 3; k++) {
+            bad->data->data[dir - 24 + (uint64_t)g_rand_int_range(rand, 0, 64)] =
+                (uint8_t)g_rand_int(rand);
+        }
+        node = power_open("qcow2", "bad", NODE_OPEN_RDWR, &error);
+        g_assert_true(!node == !!error);
+        node_unref(node);
+        memory_disk_free(bad);
+    }
+    power_bench_clear(&b);
+}
+
 static void test_error_at_every_call(void)
 {
     power_error_at_every_call("qcow2", "cluster_size=512", 120, 33000 / 512 * 512);
@@ -110,6 +244,9 @@ int main(int argc, char **argv)
     g_test_add_func("/block/qcow2/power-cut/v2", test_power_cut_v2);
     g_test_add_func("/block/qcow2/power-cut/subclusters", test_power_cut_subclusters);
     g_test_add_func("/block/qcow2/power-cut/snapshots", test_power_cut_snapshots);
+    g_test_add_func("/block/qcow2/bitmaps/survive", test_bitmaps_survive);
+    g_test_add_func("/block/qcow2/bitmaps/power-cut", test_bitmaps_after_power_cuts);
+    g_test_add_func("/block/qcow2/bitmaps/damaged", test_damaged_bitmap_directory);
     g_test_add_func("/block/qcow2/error-at-every-call", test_error_at_every_call);
     g_test_add_func("/block/qcow2/mutated", test_mutated_images);
     return g_test_run();

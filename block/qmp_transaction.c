@@ -250,15 +250,16 @@ static bool prepare_bitmap_add(Action *a, GError **error)
     if (args->has_granularity && (granularity < 512 || !is_pow2(granularity))) {
         return error_set(error, "Granularity must be power of 2 and at least 512");
     }
-    if (args->has_persistent && args->persistent && !node->type->bitmap_add) {
-        return error_set(error, "Cannot store dirty bitmaps in node '%s'", node->name);
-    }
     a->bitmap = dirty_bitmap_add(node, args->name, granularity, error);
     if (!a->bitmap) {
         return false;
     }
+    if (args->has_persistent && args->persistent &&
+        !dirty_bitmap_make_persistent(node, a->bitmap, error)) {
+        dirty_bitmap_remove(node, a->bitmap);
+        return false;
+    }
     a->node = node_ref(node);
-    a->bitmap->persistent = args->has_persistent && args->persistent;
     a->bitmap->enabled = !(args->has_disabled && args->disabled);
     return true;
 }
