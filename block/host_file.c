@@ -211,6 +211,43 @@ static int file_co_write_zeroes(BlockNode *node, uint64_t offset, uint64_t bytes
     return co_op(&op);
 }
 
+typedef struct CopyOp {
+    int from, to;
+    uint64_t from_offset, to_offset, bytes;
+} CopyOp;
+
+static int copy_work(void *opaque)
+{
+    CopyOp *op = opaque;
+    off_t in = (off_t)op->from_offset, out = (off_t)op->to_offset;
+    uint64_t left = op->bytes;
+
+    while (left) {
+        ssize_t n = copy_file_range(op->from, &in, op->to, &out, left, 0);
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            bool never = left == op->bytes && (n == 0 || errno == EXDEV || errno == EINVAL ||
+                                               errno == ENOSYS || not_possible(-errno));
+
+            return never ? -ENOTSUP : n < 0 ? -errno : -EIO;
+        }
+        left -= (uint64_t)n;
+    }
+    return 0;
+}
+
+static int file_co_copy_range(BlockNode *from, uint64_t from_offset, BlockNode *to,
+                              uint64_t to_offset, uint64_t bytes)
+{
+    HostFile *f = from->state, *t = to->state;
+    CopyOp op = { f->fd, t->fd, from_offset, to_offset, bytes };
+
+    return t->inline_io ? copy_work(&op) : co_worker_run(worker_pool_shared(), copy_work, &op);
+}
+
 static int file_co_discard(BlockNode *node, uint64_t offset, uint64_t bytes)
 {
     FileOp op = { OP_DISCARD, node->state, offset, bytes };
@@ -698,7 +735,7 @@ static uint64_t file_allocated_size(BlockNode *node)
     .is_protocol = true, .state_size = sizeof(HostFile), .open = file_open,              \
     .close = file_close, .parse_filename = file_parse_filename,                          \
     .co_preadv = file_co_preadv, .co_pwritev = file_co_pwritev, .co_flush = file_co_flush, \
-    .co_write_zeroes = file_co_write_zeroes, .co_discard = file_co_discard,              \
+    .co_write_zeroes = file_co_write_zeroes, .co_copy_range = file_co_copy_range, .co_discard = file_co_discard,              \
     .co_status = file_co_status, .co_truncate = file_co_truncate,                        \
     .set_perm = file_set_perm, .reopen = file_reopen, .allocated_size = file_allocated_size
 

@@ -525,6 +525,51 @@ int co_node_copy_up(BlockNode *node, BlockNode *base, uint64_t offset, uint64_t 
 
 /* ---- flushing, resizing ---- */
 
+/* Down to the protocol, as long as offsets can be told. */
+static BlockNode *copy_end(BlockNode *node, uint64_t *offset, uint64_t bytes, bool write)
+{
+    while (!node->type->is_protocol) {
+        BlockStatus s;
+
+        if (node->detect_zeroes != DETECT_OFF ||
+            (write && (node->probed || !g_str_equal(node->type->name, "raw"))) ||
+            co_node_status(node, *offset, bytes, &s) < 0 || s.bytes < bytes ||
+            !(s.flags & BLK_STATUS_OFFSET_VALID) || !s.file || s.file == node) {
+            return NULL;
+        }
+        *offset = s.map;
+        node = s.file;
+    }
+    return node;
+}
+
+int co_node_copy_range(BlockNode *from, uint64_t from_offset, BlockNode *to, uint64_t to_offset,
+                       uint64_t bytes)
+{
+    uint64_t source_at = from_offset, target_at = to_offset;
+    BlockNode *source, *target;
+    int ret = write_check(to, to_offset, bytes);
+
+    if (ret < 0 || !range_ok(from_offset, bytes) || from_offset + bytes > from->length) {
+        return ret < 0 ? ret : -EIO;
+    }
+    source = copy_end(from, &source_at, bytes, false);
+    target = copy_end(to, &target_at, bytes, true);
+    if (!source || !target || source->type != target->type || !source->type->co_copy_range) {
+        return -ENOTSUP;
+    }
+    request_begin(to);
+    ret = source->type->co_copy_range(source, source_at, target, target_at, bytes);
+    if (ret != -ENOTSUP) {
+        write_done(target, target_at, bytes, 0, ret);
+        if (target != to) {
+            write_done(to, to_offset, bytes, 0, ret);
+        }
+    }
+    request_end(to);
+    return ret;
+}
+
 int co_node_flush(BlockNode *node)
 {
     int ret = 0;

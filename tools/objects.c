@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/keyval.h"
+#include "base/secret_store.h"
 #include "base/tls.h"
 
 static bool add_member(const char *key, Json *value, void *opaque)
@@ -56,6 +57,9 @@ bool tool_object_add(const char *text, GError **error)
     if (tls_creds_is_type(type)) {
         return tls_creds_add(type, kv, error);
     }
-    return error_set(error, "Invalid object type '%s': there are tls-creds-anon, tls-creds-psk "
-                     "and tls-creds-x509", type);
+    if (g_str_equal(type, "secret")) {
+        return secret_store_add(kv, error);
+    }
+    return error_set(error, "Invalid object type '%s': there are secret, tls-creds-anon, "
+                     "tls-creds-psk and tls-creds-x509", type);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/secret_store.h"
 
 enum { FORMAT_RAW, FORMAT_BASE64 };
 static const char *const formats[] = { "raw", "base64", NULL };
@@ -56,9 +57,10 @@ static bool complete(Object *obj, GError **error)
             return error_set(error, "The secret is not valid base64 (format=raw takes it as it is)");
         }
         s->bytes = g_bytes_new_take(out, out_len);
-        return true;
+    } else {
+        s->bytes = g_bytes_new_take(text, len);
     }
-    s->bytes = g_bytes_new_take(text, len);
+    secret_store_put(obj->name, s->bytes);
     return true;
 }
 
@@ -68,7 +70,10 @@ static void finalize(Object *obj)
 
     if (s->bytes) {
         gsize len;
-        void *data = g_bytes_unref_to_data(s->bytes, &len);
+        void *data;
+
+        secret_store_drop(obj->name);
+        data = g_bytes_unref_to_data(s->bytes, &len);
 
         wipe(data, len);
     }

@@ -218,7 +218,44 @@ def case_vmdk_chain(maker, other, opts, src, size):
     same(new, 'base.vmdk', fmt_b='vmdk')
 
 
+def bitmaps_of(tool, path):
+    import json
+    info = json.loads(run(tool, 'info', '--output=json', '-f', 'qcow2', path))
+    return info['format-specific']['data'].get('bitmaps', [])
+
+
+def case_bitmaps(maker, other, opts, src, size):
+    """Made by the one, kept and changed by the other; checked and told of alike by both."""
+    run(maker, 'create', '-q', '-f', 'qcow2', '-o', opts, 'x.qcow2', str(size))
+    run(maker, 'bitmap', '--add', 'x.qcow2', 'one')
+    run(other, 'bitmap', '--add', '-g', '512', 'x.qcow2', 'two')
+    run(maker, 'bitmap', '--add', '--disable', 'x.qcow2', 'three')
+    run(other, 'convert', '-n', '-f', 'raw', '-O', 'qcow2', src, 'x.qcow2')
+    run(maker, 'bitmap', '--merge', 'one', 'x.qcow2', 'three')
+    checked('x.qcow2')
+    want = bitmaps_of(QEMU, 'x.qcow2')
+    assert want == bitmaps_of(RHEA, 'x.qcow2') and len(want) == 3, want
+    assert [b['flags'] for b in want] == [['auto'], ['auto'], []], want
+    assert run(maker, 'measure', '-O', 'qcow2', '-o', opts, 'x.qcow2') == \
+           run(other, 'measure', '-O', 'qcow2', '-o', opts, 'x.qcow2')
+    run(other, 'convert', '--bitmaps', '-O', 'qcow2', '-o', opts, 'x.qcow2', 'y.qcow2')
+    checked('y.qcow2')
+    assert bitmaps_of(QEMU, 'y.qcow2') == want
+    run(other, 'bitmap', '-b', 'x.qcow2', '-F', 'qcow2', '--add', '--merge', 'two', 'y.qcow2',
+        'four')
+    run(maker, 'resize', '-q', 'y.qcow2', '+1M')
+    run(other, 'bitmap', '--remove', 'y.qcow2', 'two')
+    run(maker, 'bitmap', '--clear', '--disable', 'y.qcow2', 'one')
+    checked('y.qcow2')
+    assert len(bitmaps_of(RHEA, 'y.qcow2')) == 3
+
+
 def format_cases(src, size):
+    for (who, maker, other), opts in itertools.product(
+            (('rhea', RHEA, QEMU), ('qemu', QEMU, RHEA)),
+            ('cluster_size=512', 'cluster_size=4k,refcount_bits=64', 'extended_l2=on',
+             'cluster_size=64k')):
+        yield f'{who} bitmaps {opts}', lambda: case_bitmaps(maker, other, opts, src, size)
     for (who, maker, other), fmt in itertools.product(
             (('rhea', RHEA, QEMU), ('qemu', QEMU, RHEA)), FORMATS):
         for opts in FORMATS[fmt]:

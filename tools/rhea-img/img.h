@@ -6,7 +6,6 @@
 #ifndef TOOLS_RHEA_IMG_IMG_H
 #define TOOLS_RHEA_IMG_IMG_H
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -14,6 +13,7 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "block/driver.h"
+#include "tools/rhea-img/options.h"
 
 typedef struct Image {
     BlockNode *node;
@@ -21,8 +21,11 @@ typedef struct Image {
 } Image;
 
 typedef struct OpenArgs {
-    const char *format, *cache;
-    bool writable, resize, force_share, image_opts, no_backing, check, unsafe_backing;
+    const char *format, *cache, *aio;
+    bool writable, resize, force_share, image_opts, no_backing, check;
+    bool no_key;                   /* only the metadata is wanted */
+    bool async;                    /* host I/O in worker threads: requests overlap */
+    const NodeOpts *key_opts;      /* of create: its key is passed on */
 } OpenArgs;
 
 bool image_open(Image *image, const char *filename, const OpenArgs *args);
@@ -38,12 +41,9 @@ void progress_end(Progress *p);
 
 /* "a=b,c=d" of -o, several times; false after an error message. */
 bool add_create_opts(NodeOpts *opts, const char *text);
-bool parse_output(const char *text, bool *json);
 void print_json(Json *take);
 char *human_size(uint64_t bytes);
 int usage_error(const char *format, ...) G_GNUC_PRINTF(1, 2);
-/* For getopt results ':' and '?'. */
-int bad_option(int c, char **argv);
 bool size_arg(const char *what, const char *text, uint64_t *value);
 
 /* Reports a failed request; the exit status. */
@@ -57,19 +57,20 @@ typedef struct Job {
 } Job;
 int run_job(int (*run)(void *opaque), void *opaque);
 
-int img_create(int argc, char **argv);
-int img_info(int argc, char **argv);
-int img_check(int argc, char **argv);
-int img_convert(int argc, char **argv);
-int img_compare(int argc, char **argv);
-int img_resize(int argc, char **argv);
-int img_snapshot(int argc, char **argv);
-int img_map(int argc, char **argv);
-int img_commit(int argc, char **argv);
-int img_rebase(int argc, char **argv);
-int img_measure(int argc, char **argv);
-int img_dd(int argc, char **argv);
-int img_amend(int argc, char **argv);
-int img_bench(int argc, char **argv);
+/* "snapshot.id=X", "snapshot.name=X" or "X": X. */
+const char *snapshot_arg(const char *text);
+
+typedef struct RateLimit {
+    uint64_t per_second;           /* 0: none */
+    uint64_t bytes;
+    int64_t begin_us;
+} RateLimit;
+/* Counts BYTES and sleeps as long as they were too fast. */
+void co_rate_wait(RateLimit *rate, uint64_t bytes);
+
+extern const ImgCommand img_amend_command, img_bench_command, img_bitmap_command,
+    img_check_command, img_commit_command, img_compare_command, img_convert_command,
+    img_create_command, img_dd_command, img_info_command, img_map_command, img_measure_command,
+    img_rebase_command, img_resize_command, img_snapshot_command;
 
 #endif

@@ -2,15 +2,16 @@
 /*
  * rhea-img convert: one or several images into one, with a change of format.
  *
- * Coroutines take one chunk after the other.  Host I/O of the tool is synchronous, so they only
- * overlap where there is something to gain: while worker threads compress.
+ * Coroutines take one chunk after the other.  They write in the order of the chunks unless -W is
+ * given; then host I/O goes to worker threads, so that requests really overlap.  qcow2's compressed
+ * clusters are packed in parallel in any case, since their order means nothing.
  */
 #include "tools/rhea-img/img.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-enum { OPT_IMAGE_OPTS = 256, OPT_TARGET_ZERO, OPT_SALVAGE, OPT_TARGET_OPTS };
+#include "block/bitmap.h"
 
 #define CHUNK (2u << 20)
 
@@ -23,12 +24,14 @@ typedef struct Convert {
     Source *sources;
     unsigned count;
     BlockNode *target, *base;      /* base: of the source, with -B: not copied */
-    uint64_t length, next, done, sparse;
-    bool compressed, target_zero, has_base, salvage, quiet;
+    uint64_t length, next, done, sparse, turn;
+    bool compressed, target_zero, has_base, salvage, quiet, out_of_order, offload;
     CoMutex taking;                /* of the next run: asking for its status may wait */
     unsigned running;
     int ret;
     Progress progress;
+    RateLimit rate;
+    CoQueue turns;
 } Convert;
 
 static Source *source_at(Convert *m, uint64_t at)
@@ -159,6 +162,58 @@ static int take_run(Convert *m, uint64_t *at, uint64_t *n, uint32_t *flags)
     return ret;
 }
 
+/* Unless -W allows otherwise, writes begin in the order of their offsets. */
+static void wait_for_turn(Convert *m, uint64_t at)
+{
+    while (!m->out_of_order && m->ret == 0 && m->turn != at) {
+        co_queue_wait(&m->turns, NULL);
+    }
+}
+
+/* By the kernel, where both sides are plain files (-C); -ENOTSUP: by hand, then. */
+static int offload(Convert *m, uint64_t at, uint64_t n)
+{
+    Source *s = source_at(m, at);
+    uint64_t in = at - s->start;
+
+    if (!m->offload || s->image.node->length - in < n) {
+        return -ENOTSUP;
+    }
+    return co_node_copy_range(s->image.node, in, m->target, at, n);
+}
+
+static int copy_data(Convert *m, uint64_t at, uint8_t *buf, uint64_t n)
+{
+    int ret = offload(m, at, n);
+
+    if (ret != -ENOTSUP) {
+        return ret;
+    }
+    ret = read_source(m, at, buf, n);
+    if (ret < 0) {
+        return fail(m, "reading", at, ret);
+    }
+    wait_for_turn(m, at);
+    return m->ret == 0 ? write_data(m, at, buf, n) : m->ret;
+}
+
+/* Counts a run of N bytes as done; false when it, or another one, failed. */
+static bool finish_run(Convert *m, uint64_t at, uint64_t n, int ret)
+{
+    if (ret < 0) {
+        fail(m, "writing", at, ret);
+        co_queue_wake_all(&m->turns);
+        return false;
+    }
+    wait_for_turn(m, at);
+    m->turn = at + n;
+    co_queue_wake_all(&m->turns);
+    m->done += n;
+    co_rate_wait(&m->rate, n);
+    progress_show(&m->progress, 100.0 * (double)m->done / (double)m->length);
+    return m->ret == 0;
+}
+
 static void co_convert_worker(void *opaque)
 {
     Convert *m = opaque;
@@ -171,6 +226,7 @@ static void co_convert_worker(void *opaque)
 
         if (ret < 0) {
             fail(m, "reading block status", at, ret);
+            co_queue_wake_all(&m->turns);
             break;
         }
         if (!n) {
@@ -183,24 +239,41 @@ static void co_convert_worker(void *opaque)
                                                  !m->has_base)) {
             ret = write_zero_run(m, at, n);
         } else {
-            ret = read_source(m, at, buf, n);
-            if (ret < 0) {
-                fail(m, "reading", at, ret);
-                break;
-            }
-            ret = write_data(m, at, buf, n);
+            ret = copy_data(m, at, buf, n);
         }
-        if (ret < 0) {
-            fail(m, "writing", at, ret);
+        if (!finish_run(m, at, n, ret)) {
             break;
         }
-        m->done += n;
-        progress_show(&m->progress, 100.0 * (double)m->done / (double)m->length);
     }
     m->running--;
 }
 
-/* Compressed targets want whole clusters. */
+/* One cluster of a compressed target, from AT. */
+static int compress_cluster(Convert *m, uint64_t at, uint8_t *buf, uint64_t n)
+{
+    Source *s = source_at(m, at);
+    BlockStatus status = { 0 };
+    IO_BUF(span, buf, n);
+    int depth, ret = co_node_status_above(s->image.node, m->base, at - s->start, n, &status,
+                                          &depth);
+    bool known = ret == 0 && status.bytes >= n;
+
+    if (known && m->has_base && !(status.flags & BLK_STATUS_ALLOCATED)) {
+        return 0;
+    }
+    if (known && (status.flags & BLK_STATUS_ZERO)) {
+        return write_zero_run(m, at, n);
+    }
+    ret = read_source(m, at, buf, n);
+    if (ret < 0) {
+        return fail(m, "reading", at, ret);
+    }
+    wait_for_turn(m, at);
+    return m->sparse && buffer_is_zero(buf, n)
+               ? write_zero_run(m, at, n)
+               : co_node_pwritev(m->target, at, span, BLK_REQ_COMPRESSED);
+}
+
 static void co_compress_worker(void *opaque)
 {
     Convert *m = opaque;
@@ -209,46 +282,170 @@ static void co_compress_worker(void *opaque)
 
     while (m->next < m->length && m->ret == 0) {
         uint64_t at = m->next, n = MIN(cluster, m->length - at);
-        Source *s = source_at(m, at);
-        BlockStatus status = { 0 };
-        int depth, ret;
-        IO_BUF(span, buf, n);
 
         m->next += n;
-        ret = co_node_status_above(s->image.node, m->base, at - s->start, n, &status, &depth);
-        if (ret == 0 && status.bytes >= n && m->has_base &&
-            !(status.flags & BLK_STATUS_ALLOCATED)) {
-            m->done += n;
-            continue;
-        }
-        if (ret == 0 && status.bytes >= n && (status.flags & BLK_STATUS_ZERO)) {
-            ret = write_zero_run(m, at, n);
-        } else {
-            ret = read_source(m, at, buf, n);
-            if (ret < 0) {
-                fail(m, "reading", at, ret);
-                break;
-            }
-            ret = m->sparse && buffer_is_zero(buf, n)
-                      ? write_zero_run(m, at, n)
-                      : co_node_pwritev(m->target, at, span, BLK_REQ_COMPRESSED);
-        }
-        if (ret < 0) {
-            fail(m, "writing", at, ret);
+        if (!finish_run(m, at, n, compress_cluster(m, at, buf, n))) {
             break;
         }
-        m->done += n;
-        progress_show(&m->progress, 100.0 * (double)m->done / (double)m->length);
     }
     m->running--;
 }
 
+/* ---- arguments ---- */
+
 typedef struct ConvertArgs {
     OpenArgs in, out;
+    Convert run;
+    NodeOpts *create;
     const char *format, *backing, *backing_format, *snapshot, *target;
-    bool keep_target, target_opts;
-    uint64_t workers;
+    bool keep_target, target_opts, bitmaps, skip_broken, no_create_size;
+    uint64_t workers, sparse;
 } ConvertArgs;
+
+static bool take_snapshot(void *args, const char *value)
+{
+    ((ConvertArgs *)args)->snapshot = snapshot_arg(value);
+    return true;
+}
+
+static bool take_sparse(void *args, const char *value)
+{
+    ConvertArgs *a = args;
+
+    if (!size_arg("-S", value, &a->sparse)) {
+        return false;
+    }
+    if (a->sparse % 512 || a->sparse > CHUNK) {
+        error_report("Invalid buffer size for sparse output specified. Valid sizes are multiples "
+                     "of 512 up to %u. Select 0 to disable sparse detection (fully allocates "
+                     "output).", CHUNK);
+        return false;
+    }
+    return true;
+}
+
+static const ImgOption convert_options[] = {
+    OPTION_OBJECT,
+    OPTION_IMAGE_OPTS(ConvertArgs, in),
+    { 0, "target-image-opts", NULL, IMG_FLAG, offsetof(ConvertArgs, target_opts),
+      "the output's name is a list of options" },
+    { 0, "target-is-zero", NULL, IMG_FLAG, offsetof(ConvertArgs, run.target_zero),
+      "the output reads as zeroes (with -n)" },
+    { 0, "bitmaps", NULL, IMG_FLAG, offsetof(ConvertArgs, bitmaps),
+      "copy the persistent bitmaps too" },
+    { 0, "skip-broken-bitmaps", NULL, IMG_FLAG, offsetof(ConvertArgs, skip_broken),
+      "but not those that are inconsistent" },
+    OPTION_SHARE(ConvertArgs, in),
+    { 'C', NULL, NULL, IMG_FLAG, offsetof(ConvertArgs, run.offload),
+      "let the kernel copy between plain files" },
+    { 'c', NULL, NULL, IMG_FLAG, offsetof(ConvertArgs, run.compressed), "compress" },
+    OPTION_PROGRESS(ConvertArgs, run.progress.on),
+    OPTION_QUIET(ConvertArgs, run.quiet),
+    { 'n', NULL, NULL, IMG_FLAG, offsetof(ConvertArgs, keep_target),
+      "the output exists; do not create it" },
+    OPTION_FORMAT(ConvertArgs, in),
+    OPTION_CACHE('t', ConvertArgs, out, cache),
+    OPTION_CACHE('T', ConvertArgs, in, src_cache),
+    { 'O', NULL, "output_fmt", IMG_TEXT, offsetof(ConvertArgs, format),
+      "format of the output (raw)" },
+    { 'B', NULL, "backing_file", IMG_TEXT, offsetof(ConvertArgs, backing),
+      "backing file of the output" },
+    { 'F', NULL, "backing_fmt", IMG_TEXT, offsetof(ConvertArgs, backing_format), "its format" },
+    { 'o', NULL, "options", IMG_OPTS, offsetof(ConvertArgs, create), "options of create" },
+    { 'l', NULL, "snapshot_param", IMG_CALL, 0, "take the content of a snapshot",
+      take_snapshot },
+    { 'S', NULL, "sparse_size", IMG_CALL, 0, "bytes of zeroes that become a hole; 0: none",
+      take_sparse },
+    { 'r', NULL, "rate_limit", IMG_SIZE, offsetof(ConvertArgs, run.rate.per_second),
+      "bytes per second at most" },
+    { 'm', NULL, "num_coroutines", IMG_SIZE, offsetof(ConvertArgs, workers), "1 to 16 (8)" },
+    { 'W', NULL, NULL, IMG_FLAG, offsetof(ConvertArgs, run.out_of_order),
+      "write out of order" },
+    { 0, "salvage", NULL, IMG_FLAG, offsetof(ConvertArgs, run.salvage),
+      "go on where reading fails, with zeroes" },
+    OPTION_END,
+};
+
+/* Combinations that make no sense; the messages are qemu-img's. */
+static bool args_ok(const ConvertArgs *a, int operands)
+{
+    const Convert *m = &a->run;
+    const struct { bool bad; const char *why; } rules[] = {
+        { a->workers < 1 || a->workers > 16, "Invalid number of coroutines. Allowed number of "
+          "coroutines is between 1 and 16" },
+        { a->skip_broken && !a->bitmaps, "Use of --skip-broken-bitmaps requires --bitmaps" },
+        { m->offload && m->compressed, "Cannot enable copy offloading when -c is used" },
+        { m->offload && a->sparse != UINT64_MAX, "Cannot enable copy offloading when -S is used" },
+        { m->compressed && a->sparse == 0, "Cannot compress when -S 0 is used" },
+        { a->target_opts && !a->keep_target, "--target-image-opts requires use of -n flag" },
+        { m->target_zero && !a->keep_target, "--target-is-zero requires use of -n flag" },
+        { a->keep_target && a->create, "-o has no effect when skipping image creation" },
+        { a->backing && operands > 2, "Having a backing file for the target makes no sense when "
+          "concatenating multiple input images" },
+        { a->bitmaps && operands > 2, "Copying bitmaps only possible with single source" },
+    };
+
+    for (unsigned i = 0; i < ARRAY_LEN(rules); i++) {
+        if (rules[i].bad) {
+            error_report("%s", rules[i].why);
+            return false;
+        }
+    }
+    if (!a->target_opts && !format_exists(a->format)) {
+        error_report("Unknown file format '%s'", a->format);
+        return false;
+    }
+    return true;
+}
+
+/* ---- bitmaps ---- */
+
+/* Before the data is copied: can they all be? */
+static bool check_bitmaps(const ConvertArgs *a, const BlockNode *source)
+{
+    if (!source->type->bitmap_can_store) {
+        error_report("Source lacks bitmap support");
+        return false;
+    }
+    for (unsigned i = 0; i < source->bitmaps->len; i++) {
+        const DirtyBitmap *b = source->bitmaps->pdata[i];
+
+        if (b->persistent && b->inconsistent && !a->skip_broken) {
+            error_report("Cannot copy inconsistent bitmap '%s'", b->name);
+            fprintf(stderr, "Try --skip-broken-bitmaps, or use 'rhea-img bitmap --remove'\n");
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool copy_bitmaps(const ConvertArgs *a, BlockNode *source, BlockNode *target)
+{
+    for (unsigned i = 0; i < source->bitmaps->len; i++) {
+        const DirtyBitmap *b = source->bitmaps->pdata[i];
+        GError *error = NULL;
+        DirtyBitmap *copy;
+
+        if (!b->persistent) {
+            continue;
+        }
+        if (b->inconsistent) {
+            warn_report("Skipping inconsistent bitmap '%s'", b->name);
+            continue;
+        }
+        copy = dirty_bitmap_add(target, b->name, b->granularity, &error);
+        if (!copy || !dirty_bitmap_make_persistent(target, copy, &error) ||
+            !dirty_bitmap_merge(copy, b, &error)) {
+            error_report("Failed to create bitmap %s: %s", b->name, error->message);
+            g_error_free(error);
+            return false;
+        }
+        copy->enabled = b->enabled;
+    }
+    return true;
+}
+
+/* ---- running ---- */
 
 static bool open_sources(Convert *m, const ConvertArgs *a, char **names, unsigned count)
 {
@@ -298,198 +495,124 @@ static bool make_target(Convert *m, const ConvertArgs *a, NodeOpts *create)
 
 static bool check_target(Convert *m, const ConvertArgs *a)
 {
+    const NodeType *type = m->target->type;
+
     if (node_length(m->target) < m->length) {
         error_report("output file is smaller than input file");
         return false;
     }
-    if (m->target->type->wants_compressed && m->target->type->wants_compressed(m->target)) {
+    if (type->wants_compressed && type->wants_compressed(m->target)) {
         m->compressed = true;
+    } else if (m->compressed) {
+        m->out_of_order = true;    /* each cluster finds its place when it is packed */
     }
-    if (m->compressed && (!m->target->type->co_write_compressed || !node_cluster_size(m->target))) {
+    if (m->compressed && (!type->co_write_compressed || !node_cluster_size(m->target))) {
         error_report("Compression not supported for this file format");
         return false;
     }
+    if (a->bitmaps && !type->bitmap_can_store) {
+        error_report("Format driver '%s' does not support bitmaps", type->name);
+        return false;
+    }
     if (!a->keep_target) {
-        m->target_zero = m->target->type->zero_init && m->target->file->node->type->zero_init;
+        m->target_zero = type->zero_init && m->target->file->node->type->zero_init;
     }
     return true;
 }
 
-static int convert(Convert *m, const ConvertArgs *a, NodeOpts *create)
+static bool run_workers(Convert *m, const ConvertArgs *a)
 {
+    co_queue_init(&m->turns);
+    co_mutex_init(&m->taking);
+    for (uint64_t i = 0; i < a->workers; i++) {
+        m->running++;
+        coroutine_start(m->compressed ? co_compress_worker : co_convert_worker, m);
+    }
+    EVENT_LOOP_WAIT_WHILE(event_loop_main(), m->running > 0);
+    if (m->ret == 0) {
+        progress_end(&m->progress);
+    }
+    return m->ret == 0;
+}
+
+static int convert(ConvertArgs *a)
+{
+    Convert *m = &a->run;
     OpenArgs out = a->out;
     Image target;
-    int ok;
+    bool ok;
 
-    if (!make_target(m, a, create)) {
+    if (a->bitmaps && !check_bitmaps(a, m->sources[0].image.node)) {
+        return 1;
+    }
+    if (!make_target(m, a, a->create)) {
         return 1;
     }
     out.format = a->target_opts ? NULL : a->format;
     out.image_opts = a->target_opts;
-    out.writable = true;
-    out.resize = true;
+    out.writable = out.resize = true;
+    out.async = m->out_of_order;
+    out.key_opts = a->keep_target ? NULL : a->create;
     if (!image_open(&target, a->target, &out)) {
         return 1;
     }
     m->target = target.node;
-    co_mutex_init(&m->taking);
-    ok = check_target(m, a);
-    if (ok) {
-        for (uint64_t i = 0; i < a->workers; i++) {
-            m->running++;
-            coroutine_start(m->compressed ? co_compress_worker : co_convert_worker, m);
-        }
-        EVENT_LOOP_WAIT_WHILE(event_loop_main(), m->running > 0);
-        ok = m->ret == 0;
-    }
-    if (ok) {
-        progress_end(&m->progress);
-    }
+    ok = check_target(m, a) && run_workers(m, a) &&
+         (!a->bitmaps || copy_bitmaps(a, m->sources[0].image.node, m->target));
     return image_close(&target) && ok ? 0 : 1;
 }
 
-int img_convert(int argc, char **argv)
+/* With -B: where the source already has that very backing file, only the difference goes. */
+static void find_base(Convert *m, const ConvertArgs *a)
 {
-    static const struct option options[] = {
-        { "image-opts", 0, NULL, OPT_IMAGE_OPTS }, { "force-share", 0, NULL, 'U' },
-        { "target-is-zero", 0, NULL, OPT_TARGET_ZERO }, { "salvage", 0, NULL, OPT_SALVAGE },
-        { "target-image-opts", 0, NULL, OPT_TARGET_OPTS }, { 0 },
-    };
-    g_autoptr(NodeOpts) create = node_opts_new();
-    ConvertArgs a = { .format = "raw", .workers = 8, .out = { .cache = "unsafe" } };
-    Convert m = { .sparse = 4096 };
-    int c, status = 1;
+    const char *backing = a->backing ? a->backing : node_opts_get(a->create, "backing_file");
+    g_autofree char *full = backing ? path_combine(a->target, backing) : NULL;
 
-    while ((c = getopt_long(argc, argv, ":hf:O:B:cCF:o:l:S:pt:T:qnm:WU", options, NULL)) != -1) {
-        switch (c) {
-        case 'f':
-            a.in.format = optarg;
-            break;
-        case 'O':
-            a.format = optarg;
-            break;
-        case 'B':
-            a.backing = optarg;
-            break;
-        case 'F':
-            a.backing_format = optarg;
-            break;
-        case 'c':
-            m.compressed = true;
-            break;
-        case 'C':
-            return usage_error("-C (copy offloading) is not available");
-        case 'o':
-            if (!add_create_opts(create, optarg)) {
-                return 1;
-            }
-            break;
-        case 'l':
-            a.snapshot = g_str_has_prefix(optarg, "snapshot.") && strchr(optarg, '=')
-                             ? strchr(optarg, '=') + 1 : optarg;
-            break;
-        case 'S':
-            if (!size_arg("-S", optarg, &m.sparse)) {
-                return 1;
-            }
-            if (m.sparse % 512 || m.sparse > CHUNK) {
-                error_report("Invalid buffer size for sparse output specified. Valid sizes are "
-                             "multiples of 512 up to %u. Select 0 to disable sparse detection "
-                             "(fully allocates output).", CHUNK);
-                return 1;
-            }
-            break;
-        case 'p':
-            m.progress.on = true;
-            break;
-        case 't':
-            a.out.cache = optarg;
-            break;
-        case 'T':
-            a.in.cache = optarg;
-            break;
-        case 'q':
-            m.quiet = true;
-            break;
-        case 'n':
-            a.keep_target = true;
-            break;
-        case 'm':
-            if (!size_arg("-m", optarg, &a.workers)) {
-                return 1;
-            }
-            if (a.workers < 1 || a.workers > 16) {
-                error_report("Invalid number of coroutines. Allowed number of coroutines is "
-                             "between 1 and 16");
-                return 1;
-            }
-            break;
-        case 'W':
-            break;                     /* order is never promised, so it need not be waived */
-        case 'U':
-            a.in.force_share = true;
-            break;
-        case OPT_IMAGE_OPTS:
-            a.in.image_opts = true;
-            break;
-        case OPT_TARGET_ZERO:
-            m.target_zero = true;
-            break;
-        case OPT_TARGET_OPTS:
-            a.target_opts = a.keep_target = true;
-            break;
-        case OPT_SALVAGE:
-            m.salvage = true;
-            break;
-        default:
-            return bad_option(c, argv);
+    if (!full) {
+        return;
+    }
+    for (BlockNode *n = node_backing(m->sources[0].image.node); n; n = node_backing(n)) {
+        if (g_str_equal(n->filename, full)) {
+            m->base = n;
         }
     }
-    m.progress.on = m.progress.on && !m.quiet;
-    if (argc - optind < 2) {
-        return usage_error("Must specify image file name");
+    m->has_base = m->base != NULL;
+    /* Else its content is unknown to us: everything is written, zeroes too. */
+    m->target_zero = false;
+}
+
+static int img_convert(const ImgCommand *command, int argc, char **argv)
+{
+    ConvertArgs a = { .format = "raw", .workers = 8, .out = { .cache = "unsafe" },
+                      .sparse = UINT64_MAX };
+    Convert *m = &a.run;
+    int status = img_parse(command, &a, &argc, &argv);
+
+    if (status >= 0) {
+        return status;
     }
-    if (m.target_zero && !a.keep_target) {
-        return usage_error("--target-is-zero requires use of -n flag");
-    }
-    if (!a.target_opts && !format_exists(a.format)) {
-        error_report("Unknown file format '%s'", a.format);
+    if (!args_ok(&a, argc)) {
         return 1;
     }
-    if (a.backing && argc - optind > 2) {
-        error_report("Having a backing file for the target makes no sense when concatenating "
-                     "multiple input images");
-        return 1;
-    }
+    m->sparse = a.sparse == UINT64_MAX ? 4096 : a.sparse;
+    m->progress.on = m->progress.on && !m->quiet;
+    a.create = a.create ? a.create : node_opts_new();
+    a.in.async = m->out_of_order;
     a.target = argv[argc - 1];
-    m.has_base = a.backing || node_opts_get(create, "backing_file");
-    if (open_sources(&m, &a, argv + optind, (unsigned)(argc - 1 - optind))) {
-        if (m.has_base && a.backing) {
-            /* Where the source already has that very backing file, only the difference goes. */
-            BlockNode *under = node_backing(m.sources[0].image.node);
-
-            for (BlockNode *n = under; n; n = node_backing(n)) {
-                g_autofree char *full = path_combine(a.target, a.backing);
-
-                if (g_str_equal(n->filename, full)) {
-                    m.base = n;
-                }
-            }
-            m.has_base = m.base != NULL;
-        }
-        if (a.backing && !m.base) {
-            /* Its content is unknown to us: everything is written, zeroes too. */
-            m.has_base = false;
-            m.target_zero = false;
-        }
-        status = m.compressed && m.sparse == 0 ? 1 : convert(&m, &a, create);
-        if (m.compressed && m.sparse == 0) {
-            error_report("Cannot compress when -S 0 is used");
-        }
+    status = 1;
+    if (open_sources(m, &a, argv, (unsigned)(argc - 1))) {
+        find_base(m, &a);
+        status = convert(&a);
     }
-    for (unsigned i = 0; i < m.count; i++) {
-        image_close(&m.sources[i].image);
+    for (unsigned i = 0; i < m->count; i++) {
+        image_close(&m->sources[i].image);
     }
-    g_free(m.sources);
+    g_free(m->sources);
+    node_opts_free(a.create);
     return status;
 }
+
+const ImgCommand img_convert_command = {
+    "convert", convert_options, "filename [filename2 [...]] output_filename", 2, 1000,
+    "Must specify image file name", img_convert,
+};

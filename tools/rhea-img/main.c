@@ -5,35 +5,21 @@
  */
 #include "tools/rhea-img/img.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/thread.h"
+#include "base/trace.h"
 #include "block/drive.h"
 
-/* clang-format off */
-static const struct {
-    const char *name;
-    int (*run)(int argc, char **argv);
-    const char *usage;
-} commands[] = {
-    { "amend",    img_amend,    "[--image-opts] [-p] [-q] [-f fmt] [-t cache] [--force] -o options filename" },
-    { "bench",    img_bench,    "[-c count] [-d depth] [-f fmt] [--flush-interval=n] [-n] [-o offset] [--pattern=n] [-q] [-s buffer_size] [-S step_size] [-t cache] [-w] [-U] filename" },
-    { "check",    img_check,    "[--image-opts] [-q] [-f fmt] [--output=ofmt] [-r [leaks | all]] [-T src_cache] [-U] filename" },
-    { "commit",   img_commit,   "[--image-opts] [-q] [-f fmt] [-t cache] [-b base] [-d] [-p] filename" },
-    { "compare",  img_compare,  "[--image-opts] [-f fmt] [-F fmt] [-T src_cache] [-p] [-q] [-s] [-U] filename1 filename2" },
-    { "convert",  img_convert,  "[--image-opts] [--target-is-zero] [-U] [-c] [-p] [-q] [-n] [-f fmt] [-t cache] [-T src_cache] [-O output_fmt] [-B backing_file [-F backing_fmt]] [-o options] [-l snapshot_param] [-S sparse_size] [-m num_coroutines] [-W] [--salvage] filename [filename2 [...]] output_filename" },
-    { "create",   img_create,   "[-q] [-f fmt] [-b backing_file [-F backing_fmt]] [-u] [-o options] filename [size]" },
-    { "dd",       img_dd,       "[--image-opts] [-U] [-f fmt] [-O output_fmt] [bs=block_size] [count=blocks] [skip=blocks] if=input of=output" },
-    { "info",     img_info,     "[--image-opts] [-f fmt] [--output=ofmt] [--backing-chain] [-U] filename" },
-    { "map",      img_map,      "[--image-opts] [-f fmt] [--start-offset=offset] [--max-length=len] [--output=ofmt] [-U] filename" },
-    { "measure",  img_measure,  "[--output=ofmt] [-O output_fmt] [-o options] [--size N | [--image-opts] [-f fmt] [-l snapshot_param] filename]" },
-    { "rebase",   img_rebase,   "[--image-opts] [-U] [-q] [-f fmt] [-t cache] [-T src_cache] [-p] [-u] -b backing_file [-F backing_fmt] filename" },
-    { "resize",   img_resize,   "[--image-opts] [-f fmt] [--preallocation=prealloc] [-q] [--shrink] filename [+ | -]size" },
-    { "snapshot", img_snapshot, "[--image-opts] [-U] [-q] [-l | -a snapshot | -c snapshot | -d snapshot] filename" },
+static const ImgCommand *const commands[] = {
+    &img_amend_command,   &img_bench_command,   &img_bitmap_command,  &img_check_command,
+    &img_commit_command,  &img_compare_command, &img_convert_command, &img_create_command,
+    &img_dd_command,      &img_info_command,    &img_map_command,     &img_measure_command,
+    &img_snapshot_command, &img_rebase_command, &img_resize_command,
 };
-/* clang-format on */
 
 int usage_error(const char *format, ...)
 {
@@ -46,14 +32,6 @@ int usage_error(const char *format, ...)
     error_report("%s", text);
     fprintf(stderr, "Try '%s --help' for more information\n", report_program());
     return 1;
-}
-
-int bad_option(int c, char **argv)
-{
-    if (c == ':') {
-        return usage_error("missing argument for option '%s'", argv[optind - 1]);
-    }
-    return usage_error("unrecognized option '%s'", argv[optind - 1]);
 }
 
 bool size_arg(const char *what, const char *text, uint64_t *value)
@@ -75,11 +53,17 @@ static int help(void)
            "usage: %s [standard options] command [command options]\n"
            "QEMU-compatible disk image utility\n\n"
            "    '-h', '--help'       display this help and exit\n"
-           "    '-V', '--version'    output version information and exit\n\n"
+           "    '-V', '--version'    output version information and exit\n"
+           "    '-T', '--trace'      [[enable=]<pattern>][,events=<file>][,file=<file>]\n"
+           "                         specify tracing options\n\n"
            "Command syntax:\n", report_program(), RHEA_VERSION, report_program());
     for (unsigned i = 0; i < ARRAY_LEN(commands); i++) {
-        printf("  %s %s\n", commands[i].name, commands[i].usage);
+        g_autofree char *usage = img_usage(commands[i]);
+
+        printf("  %s\n", usage);
     }
+    printf("\n'%s COMMAND --help' tells what the options of a command mean.\n",
+           report_program());
     printf("\nSupported formats:");
     for (char **n = names; *n; n++) {
         printf(" %s", *n);
@@ -90,11 +74,25 @@ static int help(void)
 
 /* ---- images ---- */
 
+/* An image that has just been created with a key is opened with it. */
+static void pass_keys(NodeOpts *opts, const OpenArgs *args)
+{
+    static const char *const keys[] = { "key-secret", "encrypt.key-secret", "encrypt.format" };
+
+    for (unsigned i = 0; args->key_opts && i < ARRAY_LEN(keys); i++) {
+        const char *value = node_opts_get(args->key_opts, keys[i]);
+
+        if (value) {
+            node_opts_set(opts, keys[i], value);
+        }
+    }
+}
+
 bool image_open(Image *image, const char *filename, const OpenArgs *args)
 {
     g_autoptr(NodeOpts) opts = node_opts_new();
     bool direct = false, no_flush = false, through = false;
-    int flags = NODE_OPEN_INLINE_IO;
+    int flags = args->async ? 0 : NODE_OPEN_INLINE_IO;
     uint32_t perm = BLK_PERM_CONSISTENT_READ, shared = BLK_PERM_ALL;
     GError *error = NULL;
 
@@ -124,8 +122,13 @@ bool image_open(Image *image, const char *filename, const OpenArgs *args)
     if (args->force_share) {
         node_opts_set(opts, "force-share", "on");
     }
+    if (args->aio) {
+        node_opts_set(opts, "file.aio", args->aio);
+    }
+    pass_keys(opts, args);
     flags |= (args->writable ? NODE_OPEN_RDWR : 0) | (args->check ? NODE_OPEN_CHECK : 0) |
-             (args->no_backing ? NODE_OPEN_NO_BACKING : 0);
+             (args->no_backing ? NODE_OPEN_NO_BACKING : 0) |
+             (args->no_key ? NODE_OPEN_NO_IO : 0);
     image->node = node_open(args->image_opts ? NULL : filename, opts, flags, &error);
     if (image->node) {
         perm |= (args->writable ? BLK_PERM_WRITE : 0) | (args->resize ? BLK_PERM_RESIZE : 0);
@@ -174,6 +177,34 @@ int run_job(int (*run)(void *opaque), void *opaque)
     return job.ret;
 }
 
+int io_failed(const char *what, uint64_t at, int ret)
+{
+    error_report("error while %s at offset %" PRIu64 ": %s", what, at, strerror(-ret));
+    return 1;
+}
+
+const char *snapshot_arg(const char *text)
+{
+    const char *eq = strchr(text, '=');
+
+    return g_str_has_prefix(text, "snapshot.") && eq ? eq + 1 : text;
+}
+
+void co_rate_wait(RateLimit *rate, uint64_t bytes)
+{
+    int64_t now = g_get_monotonic_time(), due_us;
+
+    if (!rate->per_second) {
+        return;
+    }
+    rate->begin_us = rate->begin_us ? rate->begin_us : now;
+    rate->bytes += bytes;
+    due_us = rate->begin_us + (int64_t)muldiv64(rate->bytes, 1000000, rate->per_second);
+    if (due_us > now) {
+        co_sleep_ms((due_us - now + 999) / 1000);
+    }
+}
+
 /* ---- output ---- */
 
 void progress_show(Progress *p, double percent)
@@ -191,16 +222,6 @@ void progress_end(Progress *p)
         progress_show(p, 100);
         printf("\n");
     }
-}
-
-bool parse_output(const char *text, bool *json)
-{
-    *json = g_str_equal(text, "json");
-    if (!*json && !g_str_equal(text, "human")) {
-        error_report("--output must be used with human or json as argument.");
-        return false;
-    }
-    return true;
 }
 
 void print_json(Json *take)
@@ -235,10 +256,45 @@ bool add_create_opts(NodeOpts *opts, const char *text)
     return true;
 }
 
+/* What may come before the command; how many words, or -1 after an error. */
+static int take_trace(int argc, char **argv)
+{
+    const char *value = NULL;
+    GError *error = NULL;
+    int used = 0;
+
+    if (g_str_has_prefix(argv[1], "--trace=")) {
+        value = argv[1] + strlen("--trace=");
+        used = 1;
+    } else if (g_str_equal(argv[1], "-T") || g_str_equal(argv[1], "--trace")) {
+        value = argc > 2 ? argv[2] : NULL;
+        used = 2;
+    }
+    if (used && (!value || !trace_configure(value, &error))) {
+        if (error) {
+            error_report_free(error);
+        } else {
+            usage_error("missing argument for option '%s'", argv[1]);
+        }
+        return -1;
+    }
+    return used;
+}
+
 int main(int argc, char **argv)
 {
+    int used = 1;
+
     thread_set_main();
     report_set_program(argv[0]);
+    while (argc > 1 && used > 0) {
+        used = take_trace(argc, argv);
+        if (used < 0) {
+            return 1;
+        }
+        argc -= used;
+        argv += used;
+    }
     if (argc < 2) {
         return usage_error("Not enough arguments");
     }
@@ -250,8 +306,8 @@ int main(int argc, char **argv)
         return 0;
     }
     for (unsigned i = 0; i < ARRAY_LEN(commands); i++) {
-        if (g_str_equal(commands[i].name, argv[1])) {
-            int status = commands[i].run(argc - 1, argv + 1);
+        if (g_str_equal(commands[i]->name, argv[1])) {
+            int status = commands[i]->run(commands[i], argc - 1, argv + 1);
 
             return fflush(stdout) == 0 ? status : 1;
         }

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Secrets by id: what key-secret and the like of image options name.  Machines put the bytes of
+ * their "secret" objects here; the tools make them from --object directly.
+ *
+ *     secret,id=ID,data=TEXT[,format=raw|base64]
+ *     secret,id=ID,file=NAME[,format=...]
+ *     ...,keyid=OTHER,iv=BASE64       the data is encrypted: AES-256-CBC with the key in OTHER
+ *
+ * Not modelled: secret_keyring.
+ * Thread rule: main loop.
+ */
+#ifndef BASE_SECRET_STORE_H
+#define BASE_SECRET_STORE_H
+
+#include "base/keyval.h"
+
+/* Replaces what was there. */
+void secret_store_put(const char *id, GBytes *data);
+void secret_store_drop(const char *id);
+/* A reference; NULL with an error when there is none. */
+GBytes *secret_store_get(const char *id, GError **error);
+
+/* From the properties of a command line. */
+bool secret_store_add(KeyVal *props, GError **error);
+
+#endif
