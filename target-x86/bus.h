@@ -31,6 +31,8 @@ struct X86Bus {
     void (*cr8_write)(void *opaque, X86Cpu *cpu, uint64_t value);
     bool (*apic_msr_read)(void *opaque, X86Cpu *cpu, uint32_t msr, uint64_t *value);
     bool (*apic_msr_write)(void *opaque, X86Cpu *cpu, uint32_t msr, uint64_t value);
+    /* State load: what IA32_TSC_DEADLINE was, in whatever mode the APIC is yet; may be NULL. */
+    void (*apic_load_deadline)(void *opaque, X86Cpu *cpu, uint64_t value);
     uint64_t (*tsc)(void *opaque);              /* NULL: the host's RDTSC */
     void (*smm_changed)(void *opaque, X86Cpu *cpu);      /* SMRAM visibility; NULL: none */
     void (*ferr)(void *opaque, X86Cpu *cpu);             /* CR0.NE = 0: raise IRQ 13; may be NULL */

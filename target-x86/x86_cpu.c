@@ -10,6 +10,7 @@
 #include "target-x86/exception.h"
 #include "target-x86/hostop.h"
 #include "target-x86/mmu.h"
+#include "target-x86/x86_vmstate.h"
 #include "vm/accel.h"
 
 /* ---- what vm/cpu.h asks ---- */
@@ -140,13 +141,18 @@ static bool x86_realize(Device *dev, GError **error)
     s->x86->apic_id = s->apic_id == UINT32_MAX ? s->cpu.index : s->apic_id;
     s->apic_id = s->x86->apic_id;
     x86_class_reset(&s->cpu);
-    return host_op_init(error) && cpu_start(&s->cpu, error);
+    if (!host_op_init(error) || !cpu_start(&s->cpu, error)) {
+        return false;
+    }
+    x86_vmstate_register(s);
+    return true;
 }
 
 static void x86_unrealize(Device *dev)
 {
     X86CpuDevice *s = DEVICE_CAST(X86CpuDevice, dev);
 
+    x86_vmstate_unregister(s);
     cpu_stop(&s->cpu);
     if (s->bus.vm) {
         x86_vm_bus_clear(&s->bus);

@@ -19,6 +19,7 @@ typedef struct X86CpuDevice {
     Cpu cpu;                  /* first */
     X86Cpu *x86;
     X86VmBus bus;
+    struct WireCpu *wire;     /* x86_vmstate.c */
     char *model;              /* of the type name */
     uint32_t apic_id;         /* UINT32_MAX: not set */
     int32_t socket_id, die_id, core_id, thread_id, node_id;

@@ -266,6 +266,16 @@ static bool load_field(VmReader *r, const VmField *f, void *obj, GError **error)
     return true;
 }
 
+static const VmStateDesc *find_subsection(const VmStateDesc *desc, const char *name, size_t len)
+{
+    for (const VmStateDesc *const *sub = desc->subsections; sub && *sub; sub++) {
+        if (strlen((*sub)->name) == len && !memcmp((*sub)->name, name, len)) {
+            return *sub;
+        }
+    }
+    return NULL;
+}
+
 /* Whether a subsection below DESC comes next; its name is then NAME[LEN]. */
 static bool next_subsection(const VmReader *r, const VmStateDesc *desc, const char **name,
                             size_t *len)
@@ -279,17 +289,9 @@ static bool next_subsection(const VmReader *r, const VmStateDesc *desc, const ch
     *len = p[1];
     p = vm_reader_peek(r, 2 + *len);
     *name = p ? (const char *)p + 2 : NULL;
-    return p && !memcmp(*name, desc->name, prefix) && (*name)[prefix] == '/';
-}
-
-static const VmStateDesc *find_subsection(const VmStateDesc *desc, const char *name, size_t len)
-{
-    for (const VmStateDesc *const *sub = desc->subsections; sub && *sub; sub++) {
-        if (strlen((*sub)->name) == len && !memcmp((*sub)->name, name, len)) {
-            return *sub;
-        }
-    }
-    return NULL;
+    /* One of QEMU's, apic_sipi, is not named as the rule has it. */
+    return p && ((!memcmp(*name, desc->name, prefix) && (*name)[prefix] == '/') ||
+                 find_subsection(desc, *name, *len));
 }
 
 static bool load_subsections(VmReader *r, const VmStateDesc *desc, void *obj, GError **error)

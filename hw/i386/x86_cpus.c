@@ -73,8 +73,24 @@ static int64_t apic_tsc_deadline_ns(Cpu *cpu, uint64_t tsc)
     return left <= 0 || !ticks ? now_ns : now_ns + (int64_t)muldiv64(left, ns, ticks);
 }
 
+static bool apic_cpu_waits(Cpu *cpu)
+{
+    return x86_cpu_device(cpu)->x86->wait_sipi;
+}
+
+static void apic_loaded(Cpu *cpu, uint64_t base, bool waits)
+{
+    X86Cpu *x86 = x86_cpu_device(cpu)->x86;
+
+    x86->msrs.apicbase = base;
+    if (waits) {
+        x86->wait_sipi = true;
+        x86->halted = false;
+    }
+}
+
 static const ApicCpuOps apic_ops = { apic_set_intr, apic_nmi, apic_smi, apic_init, apic_sipi,
-                                     apic_tsc_deadline_ns };
+                                     apic_tsc_deadline_ns, apic_cpu_waits, apic_loaded };
 
 /* ---- from the CPU to its APIC (X86Bus rows); OPAQUE is the CPU's X86VmBus ---- */
 
@@ -114,7 +130,8 @@ static bool bus_apic_msr_read(void *opaque, X86Cpu *cpu, uint32_t msr, uint64_t 
         *value = apic_base(apic);
         return true;
     case MSR_TSC_DEADLINE:
-        *value = apic_tsc_deadline(apic);
+        *value = kvm_irqchip_mode(((X86VmBus *)opaque)->vm) == KVM_IRQCHIP_OFF
+                     ? apic_tsc_deadline(apic) : cpu->msrs.tsc_deadline;
         return true;
     default:
         return apic_msr_read(apic, msr, value);
@@ -129,11 +146,19 @@ static bool bus_apic_msr_write(void *opaque, X86Cpu *cpu, uint32_t msr, uint64_t
     case MSR_APICBASE:
         return apic_set_base(apic, value);
     case MSR_TSC_DEADLINE:
-        apic_set_tsc_deadline(apic, value);
+        cpu->msrs.tsc_deadline = value;          /* KVM's APIC: goes there with the registers */
+        if (kvm_irqchip_mode(((X86VmBus *)opaque)->vm) == KVM_IRQCHIP_OFF) {
+            apic_set_tsc_deadline(apic, value);
+        }
         return true;
     default:
         return apic_msr_write(apic, msr, value);
     }
+}
+
+static void bus_apic_load_deadline(void *opaque, X86Cpu *cpu, uint64_t value)
+{
+    apic_load_tsc_deadline(apic_of(opaque), value);
 }
 
 static void bus_ferr(void *opaque, X86Cpu *cpu)
@@ -238,6 +263,7 @@ static bool create_cpu(X86Cpus *cpus, Machine *m, unsigned index, GError **error
     ops->cr8_write = bus_cr8_write;
     ops->apic_msr_read = bus_apic_msr_read;
     ops->apic_msr_write = bus_apic_msr_write;
+    ops->apic_load_deadline = bus_apic_load_deadline;
     ops->ferr = bus_ferr;
     ops->tsc = strcmp(accel_type(m->vm->accel)->accel, "tcg") == 0 ? bus_tsc : NULL;
     dev->bus.board_data = cpus;

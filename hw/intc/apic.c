@@ -371,6 +371,20 @@ static void apic_sync(Device *dev)
     }
 }
 
+void apic_pre_save(void *obj)
+{
+    Apic *apic = obj;
+
+    apic->sipi_vector = 0;
+    apic->wait_for_sipi = apic->ops->waits_for_sipi && apic->ops->waits_for_sipi(apic->cpu);
+}
+
+bool apic_pre_load(void *obj, GError **error)
+{
+    ((Apic *)obj)->wait_for_sipi = 0;
+    return true;
+}
+
 bool apic_post_load(void *obj, int version, GError **error)
 {
     Apic *apic = obj;
@@ -380,6 +394,9 @@ bool apic_post_load(void *obj, int version, GError **error)
     if (apic->count_shift < 0 || apic->count_shift > 7 || !apic_timer_post_load(apic)) {
         return error_set(error, "apic: count_shift %d or its times are out of range",
                          apic->count_shift);
+    }
+    if (apic->ops->loaded) {
+        apic->ops->loaded(apic->cpu, apic->apicbase, apic->wait_for_sipi != 0);
     }
     return true;
 }
@@ -429,6 +446,11 @@ const VmField apic_fields[] = {
     VMS_I64(Apic, initial_count_load_time), VMS_I64(Apic, next_time),
     VMS_I64(Apic, timer_expiry), VMS_END
 };
+static const VmField sipi_fields[] = { VMS_I32(Apic, sipi_vector), VMS_I32(Apic, wait_for_sipi), VMS_END };
+static bool sipi_needed(const void *obj) { return ((const Apic *)obj)->wait_for_sipi; }
+static const VmStateDesc sipi_desc = { .name = "apic_sipi", .version = 1, .minimum = 1, .fields = sipi_fields,
+                                       .needed = sipi_needed };
+const VmStateDesc *const apic_subsections[] = { &sipi_desc, NULL };
 /* clang-format on */
 static const PropDef apic_props[] = {
     PROP_U32("id", Apic, initial_id, 0),
@@ -437,7 +459,9 @@ static const PropDef apic_props[] = {
     PROP_END,
 };
 DEVICE_TYPE(apic, .name = "apic", .size = sizeof(Apic), .props = apic_props,
-            .vmstate = VMSTATE("apic", 3, 3, apic_fields, .post_load = apic_post_load),
+            .vmstate = VMSTATE("apic", 3, 3, apic_fields, .subsections = apic_subsections,
+                               .pre_save = apic_pre_save, .pre_load = apic_pre_load,
+                               .post_load = apic_post_load),
             .unrealize = apic_unrealize, .reset_enter = apic_reset_enter, .sync = apic_sync,
             .info = apic_info);
 

@@ -43,6 +43,10 @@ typedef struct ApicCpuOps {
     void (*sipi)(Cpu *cpu, uint8_t vector);
     /* When the TSC will reach TSC, as time of the virtual clock; may lie in the past. */
     int64_t (*tsc_deadline_ns)(Cpu *cpu, uint64_t tsc);
+    /* Whether the CPU waits for a start-up message: it travels with the APIC. */
+    bool (*waits_for_sipi)(Cpu *cpu);
+    /* After a state load: IA32_APIC_BASE, and whether it waits. */
+    void (*loaded)(Cpu *cpu, uint64_t base, bool waits);
 } ApicCpuOps;
 
 /* Where the APICs are KVM's: an Apic's fields are then a copy, fetched before and stored after
@@ -118,6 +122,8 @@ bool apic_msr_write(Apic *apic, uint32_t msr, uint64_t value);
 /* IA32_TSC_DEADLINE; the MSR reads 0 once the deadline has passed. */
 uint64_t apic_tsc_deadline(Apic *apic);
 void apic_set_tsc_deadline(Apic *apic, uint64_t tsc);
+/* State load: the APIC's own section brings the timer. */
+void apic_load_tsc_deadline(Apic *apic, uint64_t tsc);
 /* The INIT signal: registers to their reset values, APIC id and base stay. */
 void apic_init_reset(Apic *apic);
 

@@ -36,6 +36,7 @@ struct Apic {
     uint32_t initial_count;
     int64_t initial_count_load_time, next_time, timer_expiry;
     uint64_t tsc_deadline;        /* travels in the CPU's section */
+    int32_t sipi_vector, wait_for_sipi;   /* of the CPU, in the section of the APIC */
     Timer timer;
     bool intr;                    /* as last told to the CPU */
 };
@@ -53,6 +54,9 @@ void apic_leave(Apic *apic, bool locked, bool changed);
 bool apic_lock(void);             /* true: apic_unlock() must be called */
 void apic_unlock(bool taken);
 extern const VmField apic_fields[];
+extern const VmStateDesc *const apic_subsections[];
+bool apic_pre_load(void *obj, GError **error);
+void apic_pre_save(void *obj);
 bool apic_post_load(void *obj, int version, GError **error);
 static inline bool apic_soft_enabled(const Apic *apic)
 {

@@ -168,6 +168,11 @@ void apic_set_tsc_deadline(Apic *apic, uint64_t tsc)
     apic_unlock(locked);
 }
 
+void apic_load_tsc_deadline(Apic *apic, uint64_t tsc)
+{
+    apic->tsc_deadline = tsc;
+}
+
 bool apic_timer_post_load(Apic *apic)
 {
     if (apic->initial_count_load_time > INT64_MAX / 2 ||

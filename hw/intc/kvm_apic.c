@@ -99,6 +99,7 @@ static void kvm_apic_sync(Device *dev)
 static void kvm_apic_pre_save(void *obj)
 {
     kvm_apic_fetch(obj);
+    apic_pre_save(obj);
 }
 
 static bool kvm_apic_post_load(void *obj, int version, GError **error)
@@ -111,6 +112,7 @@ static bool kvm_apic_post_load(void *obj, int version, GError **error)
 }
 
 DEVICE_TYPE(kvm_apic, .name = "kvm-apic", .parent = "apic", .size = sizeof(Apic),
-            .vmstate = VMSTATE("apic", 3, 3, apic_fields, .pre_save = kvm_apic_pre_save,
+            .vmstate = VMSTATE("apic", 3, 3, apic_fields, .subsections = apic_subsections,
+                               .pre_save = kvm_apic_pre_save, .pre_load = apic_pre_load,
                                .post_load = kvm_apic_post_load),
             .sync = kvm_apic_sync);
