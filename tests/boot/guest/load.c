@@ -33,7 +33,7 @@
 
 enum { SEEDS = 16, MAX_JOBS = 32, MAX_WORKERS = 64, HEARTBEAT_S = 5, STUCK_S = 300 };
 
-static const Job *const tables[] = { memory_jobs, float_jobs, code_jobs, fault_jobs, process_jobs,
+static const Job *const tables[] = { memory_jobs, float_jobs, code_jobs, fault_jobs, state_jobs, process_jobs,
                                      thread_jobs };
 
 /* Shared by all workers. */

@@ -31,6 +31,7 @@ extern const Job thread_jobs[];
 extern const Job float_jobs[];
 extern const Job code_jobs[];
 extern const Job fault_jobs[];
+extern const Job state_jobs[];
 
 /* What a program started by the process job prints for its argument. */
 uint64_t child_answer(uint64_t seed);
