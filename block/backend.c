@@ -80,6 +80,7 @@ void blk_unref(BlockBackend *blk)
     }
     blk->refs = 1;
     blk_remove_node(blk);
+    throttle_group_unref(blk->throttle);
     g_ptr_array_remove(all_backends, blk);
     g_free(blk->name);
     g_free(blk->device_name);
@@ -535,6 +536,28 @@ void blk_iostatus_reset(BlockBackend *blk)
     blk->iostatus = 0;
 }
 
+/* ---- limits ---- */
+
+bool blk_set_limits(BlockBackend *blk, const char *name, const Throttle *limits, GError **error)
+{
+    ThrottleGroup *group = NULL;
+
+    if (!throttle_check(limits, error)) {
+        return false;
+    }
+    if (throttle_enabled(limits)) {
+        name = name ? name : blk->throttle ? throttle_group_name(blk->throttle) : label(blk);
+        group = throttle_group_find(name);
+        group = group ? throttle_group_ref(group) : throttle_group_new(name, limits);
+        throttle_group_set(group, limits);
+    }
+    blk_drained_begin(blk);
+    throttle_group_unref(blk->throttle);
+    blk->throttle = group;
+    blk_drained_end(blk);
+    return true;
+}
+
 /* ---- geometry ---- */
 
 BlkTranslation blk_pick_translation(const BlkGeometry *g)
@@ -615,6 +638,10 @@ static Json *query_inserted(BlockBackend *blk, BlockNode *node)
     Json *ins = node_query(node, false), *cache = json_lookup(ins, "cache");
 
     json_set(cache, "writeback", json_new_bool(blk->write_cache));
+    if (blk->throttle) {
+        throttle_query(throttle_group_limits(blk->throttle), ins);
+        json_set(ins, "group", json_new_string(throttle_group_name(blk->throttle)));
+    }
     return ins;
 }
 
@@ -637,7 +664,12 @@ Json *blk_query(BlockBackend *blk)
         json_set(info, "io-status", json_new_string(blk_iostatus(blk)));
     }
     if (blk->root) {
-        json_set(info, "inserted", query_inserted(blk, blk->root->node));
+        BlockNode *node = blk->root->node;
+
+        while (node->implicit && node->file) {
+            node = node->file->node;
+        }
+        json_set(info, "inserted", query_inserted(blk, node));
     }
     return info;
 }

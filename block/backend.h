@@ -231,6 +231,13 @@ typedef struct BlkHooks {
 } BlkHooks;
 void blk_set_hooks(const BlkHooks *hooks);
 
+/* ---- limits: -drive throttling.*, block_set_io_throttle ---- [main] */
+
+typedef struct Throttle Throttle;
+/* Joins GROUP (NULL: its own name), giving it LIMITS; limits of zero leave it. */
+bool blk_set_limits(BlockBackend *blk, const char *group, const Throttle *limits,
+                    GError **error);
+
 /* ---- statistics ---- */
 
 typedef enum BlkAcctType {

@@ -7,6 +7,7 @@
 
 #include "block/backend.h"
 #include "block/driver.h"
+#include "block/throttle.h"
 
 struct BlockBackend {
     unsigned refs;
@@ -21,6 +22,7 @@ struct BlockBackend {
     BlkErrorPolicy on_read_error, on_write_error;
     unsigned in_flight, quiesced;
     CoQueue held;                 /* requests that wait for the end of a drain */
+    ThrottleGroup *throttle;      /* NULL: no limits */
     BlkStats stats;
 };
 

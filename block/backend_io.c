@@ -55,6 +55,9 @@ static int co_request(BlkRequest *r)
         blk->in_flight += r->counted;
     }
     blk->in_flight++;
+    if (blk->throttle && r->kind != REQ_FLUSH && !blk->quiesced) {
+        co_throttle(blk->throttle, r->kind != REQ_READ, r->kind == REQ_DISCARD ? 0 : r->bytes);
+    }
     ret = r->cancelled ? -ECANCELED : check(blk, r);
     if (ret == 0) {
         node = node_ref(blk->root->node);

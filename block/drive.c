@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/parse.h"
 #include "block/driver.h"
+#include "block/throttle.h"
 
 static GPtrArray *all_drives;
 
@@ -214,20 +215,6 @@ BlockNode *drive_overlay(BlockNode *base, GError **error)
     return overlay;
 }
 
-static bool rename_key(NodeOpts *opts, const char *from, const char *to, GError **error)
-{
-    g_autofree char *value = node_opts_take(opts, from);
-
-    if (value && node_opts_get(opts, to)) {
-        return error_set(error, "'%s' and its alias '%s' can't be used at the same time", to,
-                         from);
-    }
-    if (value) {
-        node_opts_set(opts, to, value);
-    }
-    return true;
-}
-
 static bool is_shorthand_empty(const NodeOpts *opts)
 {
     return !node_opts_get(opts, "file") && !node_opts_get(opts, "file.driver") &&
@@ -270,11 +257,40 @@ static bool take_policies(BlockBackend *blk, NodeOpts *opts, GError **error)
     return true;
 }
 
+static bool take_limits(BlockBackend *blk, NodeOpts *opts, GError **error)
+{
+    g_autofree char *group = node_opts_take(opts, "throttling.group");
+    Throttle limits;
+
+    throttle_init(&limits);
+    if (!throttle_rename_old(opts, "throttling.", error) ||
+        !throttle_parse(&limits, opts, "throttling.", error)) {
+        return false;
+    }
+    return blk_set_limits(blk, group, &limits, error);
+}
+
+static BlockNode *put_copy_on_read(BlockNode *node, GError **error)
+{
+    g_autoptr(NodeOpts) opts = node_opts_new();
+    BlockNode *filter;
+
+    node_opts_set(opts, "driver", "copy-on-read");
+    filter = node_insert_filter(node, opts, error);
+    node_unref(node);
+    return filter;
+}
+
 static bool drive_open(Drive *d, NodeOpts *opts, bool snapshot, GError **error)
 {
     g_autofree char *file = NULL;
     g_autoptr(BlockNode) node = NULL;
     int flags = NODE_OPEN_RDWR;
+    bool copy_on_read = false;
+
+    if (!node_opts_take_bool(opts, "copy-on-read", &copy_on_read, error)) {
+        return false;
+    }
 
     if (is_shorthand_empty(opts)) {
         const char *left = node_opts_any_key(opts);
@@ -307,6 +323,12 @@ static bool drive_open(Drive *d, NodeOpts *opts, bool snapshot, GError **error)
         node_unref(node);
         node = overlay;
     }
+    if (copy_on_read && !node->read_only) {
+        node = put_copy_on_read(g_steal_pointer(&node), error);
+        if (!node) {
+            return false;
+        }
+    }
     return blk_insert_node(d->blk, node, !node->read_only, error);
 }
 
@@ -327,9 +349,9 @@ bool drive_add(NodeOpts *caller_opts, const DriveDefaults *defaults, GError **er
         return false;
     }
     if (!drive_place(d, opts, defaults, error) ||
-        !rename_key(opts, "readonly", "read-only", error) ||
-        !rename_key(opts, "format", "driver", error) ||
-        !rename_key(opts, "aio", "file.aio", error) ||
+        !node_opts_rename(opts, "readonly", "read-only", error) ||
+        !node_opts_rename(opts, "format", "driver", error) ||
+        !node_opts_rename(opts, "aio", "file.aio", error) ||
         !node_opts_take_bool(opts, "snapshot", &snapshot, error) ||
         !take_cache_mode(opts, &write_through, error)) {
         drive_free(d);
@@ -354,7 +376,8 @@ bool drive_add(NodeOpts *caller_opts, const DriveDefaults *defaults, GError **er
     }
     d->blk = blk_new(d->id);
     blk_set_write_cache(d->blk, !write_through);
-    if (!take_policies(d->blk, opts, error) || !drive_open(d, opts, snapshot, error)) {
+    if (!take_policies(d->blk, opts, error) || !take_limits(d->blk, opts, error) ||
+        !drive_open(d, opts, snapshot, error)) {
         drive_free(d);
         return false;
     }

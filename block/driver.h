@@ -50,6 +50,7 @@ struct BlockNode {
     EventLoop *loop;
     NodeLimits limits;
     uint64_t length;
+    bool implicit;             /* a filter that the user did not name: query-block hides it */
     bool read_only, fua, force_share, no_flush, direct, discard_unmap, probed, encrypted;
     bool grows;                /* protocol: write behind the end extends */
     bool dirty_since_flush;
@@ -76,6 +77,7 @@ struct NodeType {
     size_t state_size;
     bool is_protocol, is_filter, has_backing, has_variable_length, no_file;
     bool internal;             /* made by jobs only */
+    bool own_length;           /* a filter that is not as long as what is below */
     bool zero_init;            /* a fresh image reads as zeroes */
     /* 0..100 how surely HEAD is ours. */
     int (*probe)(const uint8_t *head, size_t len, const char *filename);
@@ -149,6 +151,8 @@ BlockChild *node_open_child(BlockNode *node, const char *name, const char *filen
 BlockChild *node_attach_child(BlockNode *node, BlockNode *child, const char *name,
                               GError **error);
 void node_detach_child(BlockNode *node, BlockChild *child);
+/* Is a drain on, anywhere? */
+bool graph_is_draining(void);
 /* Is it the child of another node? */
 bool graph_has_parent_node(const BlockNode *node);
 /* Opens the backing file that the header names, where that was left out. */

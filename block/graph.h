@@ -42,6 +42,8 @@ bool node_opts_take_bool(NodeOpts *opts, const char *key, bool *value, GError **
 bool node_opts_take_uint(NodeOpts *opts, const char *key, uint64_t *value, GError **error);
 /* With QEMU's size suffixes (k, M, G, T, P, E). */
 bool node_opts_take_size(NodeOpts *opts, const char *key, uint64_t *value, GError **error);
+/* The older name of an option; both are an error. */
+bool node_opts_rename(NodeOpts *opts, const char *from, const char *to, GError **error);
 /* All of "PREFIX.", without the prefix. */
 NodeOpts *node_opts_take_prefix(NodeOpts *opts, const char *prefix);
 bool node_opts_empty(const NodeOpts *opts);

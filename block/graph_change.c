@@ -9,9 +9,17 @@
  */
 #include "block/graph_int.h"
 
+#include "block/throttle.h"
+
 /* ---- draining ---- */
 
 static unsigned all_quiesced;          /* who drains the whole graph */
+static unsigned drains;                /* of whatever, that are on */
+
+bool graph_is_draining(void)
+{
+    return drains > 0;
+}
 
 static bool below_is_quiesced(const BlockNode *node)
 {
@@ -87,6 +95,8 @@ void node_drained_begin(BlockNode *node)
 {
     node_ref(node);
     node->quiesced++;
+    drains++;
+    throttle_groups_kick();
     graph_sync_drain();
     EVENT_LOOP_WAIT_WHILE(node->loop, above_is_busy(node));
 }
@@ -95,6 +105,7 @@ void node_drained_end(BlockNode *node)
 {
     g_assert(node->quiesced > 0);
     node->quiesced--;
+    drains--;
     graph_sync_drain();
     node_unref(node);
 }
@@ -127,6 +138,8 @@ static bool anything_busy(void)
 void node_drain_all_begin(void)
 {
     all_quiesced++;
+    drains++;
+    throttle_groups_kick();
     graph_sync_drain();
     EVENT_LOOP_WAIT_WHILE(event_loop_main(), anything_busy());
 }
@@ -135,6 +148,7 @@ void node_drain_all_end(void)
 {
     g_assert(all_quiesced > 0);
     all_quiesced--;
+    drains--;
     graph_sync_drain();
 }
 
@@ -350,6 +364,9 @@ BlockNode *node_insert_filter(BlockNode *node, NodeOpts *opts, GError **error)
     node_opts_default(copy, "discard", "unmap");
     node_drained_begin(node);
     filter = node_open(NULL, copy, NODE_OPEN_RDWR, error);
+    if (filter) {
+        filter->implicit = !node_opts_get(opts, "node-name");
+    }
     ok = filter && node_replace(node, filter, error);
     node_drained_end(node);
     if (!ok) {

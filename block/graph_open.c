@@ -252,6 +252,12 @@ static bool format_open(BlockNode *node, const char *filename, NodeOpts *opts,
             node->read_only = true;
         }
         node->filename = g_strdup(node->file->node->filename);
+    } else if (filename && node->type->parse_filename &&
+               !node->type->parse_filename(filename, opts, error)) {
+        return false;
+    }
+    if (!format && node->type != &raw_probe_type) {
+        format = node->type->name;     /* by the prefix of its file name */
     }
     if (!format) {
         if (!probe_type(node, &format, error)) {

@@ -5,6 +5,7 @@
  */
 #include "block/bitmap.h"
 #include "block/driver.h"
+#include "block/throttle.h"
 
 static Json *snapshots_json(BlockNode *node)
 {
@@ -115,8 +116,6 @@ Json *node_query(BlockNode *node, bool flat)
     Json *ins = json_new_dict(), *cache = json_new_dict(), *image;
     int depth = 0;
     static const char *const detect[] = { "off", "on", "unmap" };
-    static const char *const zero_keys[] = { "bps", "bps_rd", "bps_wr", "iops", "iops_rd",
-                                             "iops_wr", "write_threshold" };
 
     json_set(ins, "file", json_new_string(node->filename));
     json_set(ins, "node-name", json_new_string(node->name));
@@ -131,9 +130,8 @@ Json *node_query(BlockNode *node, bool flat)
     json_set(ins, "backing_file_depth", json_new_int(depth));
     json_set(ins, "encrypted", json_new_bool(node->encrypted));
     json_set(ins, "detect_zeroes", json_new_string(detect[node->detect_zeroes]));
-    for (unsigned i = 0; i < ARRAY_LEN(zero_keys); i++) {
-        json_set(ins, zero_keys[i], json_new_int(0));
-    }
+    throttle_query(NULL, ins);
+    json_set(ins, "write_threshold", json_new_int(0));
     json_set(cache, "writeback", json_new_bool(true));
     json_set(cache, "direct", json_new_bool(node->direct));
     json_set(cache, "no-flush", json_new_bool(node->no_flush));

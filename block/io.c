@@ -602,7 +602,8 @@ static void tell_parents(BlockNode *node)
         BlockChild *edge = node->parents->pdata[i];
         BlockNode *parent = edge->parent;
 
-        if (parent && parent->type->is_filter && parent->file == edge) {
+        if (parent && parent->type->is_filter && !parent->type->own_length &&
+            parent->file == edge) {
             parent->length = node->length;
             dirty_bitmaps_resize(parent, node->length);
             tell_parents(parent);
@@ -660,7 +661,7 @@ int co_node_status(BlockNode *node, uint64_t offset, uint64_t bytes, BlockStatus
     bytes = MIN(bytes, node->length - offset);
     status->bytes = bytes;
     request_begin(node);
-    if (node->type->is_filter && node->file) {
+    if (node->type->is_filter && node->file && !node->type->co_status) {
         ret = co_node_status(node->file->node, offset, bytes, status);
         request_end(node);
         return ret;

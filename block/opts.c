@@ -90,6 +90,20 @@ bool node_opts_take_size(NodeOpts *opts, const char *key, uint64_t *value, GErro
     return !text || parse_size(key, text, 1, value, error);
 }
 
+bool node_opts_rename(NodeOpts *opts, const char *from, const char *to, GError **error)
+{
+    g_autofree char *value = node_opts_take(opts, from);
+
+    if (value && node_opts_get(opts, to)) {
+        return error_set(error, "'%s' and its alias '%s' can't be used at the same time", to,
+                         from);
+    }
+    if (value) {
+        node_opts_set(opts, to, value);
+    }
+    return true;
+}
+
 NodeOpts *node_opts_take_prefix(NodeOpts *opts, const char *prefix)
 {
     NodeOpts *sub = node_opts_new();

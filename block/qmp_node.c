@@ -79,6 +79,25 @@ bool qmp_query_named_block_nodes(QmpCall *call, const QmpQueryNamedBlockNodesArg
     return true;
 }
 
+bool qmp_block_set_io_throttle(QmpCall *call, const Json *args, GError **error)
+{
+    BlockBackend *blk = blk_find(json_get_string(json_lookup(args, "device")),
+                                 json_get_string(json_lookup(args, "id")), error);
+    g_autoptr(NodeOpts) opts = node_opts_new();
+    Throttle limits;
+
+    if (!blk) {
+        return false;
+    }
+    if (!blk_has_medium(blk)) {
+        return error_set(error, "Device has no medium");
+    }
+    throttle_init(&limits);
+    return node_opts_add_json(opts, args, error) && throttle_rename_old(opts, "", error) &&
+           throttle_parse(&limits, opts, "", error) &&
+           blk_set_limits(blk, node_opts_get(opts, "group"), &limits, error);
+}
+
 /* ---- bitmaps ---- */
 
 DirtyBitmap *qmp_find_bitmap(const char *node_name, const char *name, BlockNode **node,

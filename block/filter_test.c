@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Filters under and above images: injected errors, logs of writes, preallocation.
+ */
+#include "block/filter.h"
+
+#include <glib/gstdio.h>
+
+#include "base/thread.h"
+#include "block/driver.h"
+
+static char *folder;
+
+static char *path_of(const char *name)
+{
+    return g_build_filename(folder, name, NULL);
+}
+
+/* A node by JSON options, in which %s is the folder. */
+static BlockNode *open_json(const char *format)
+{
+    g_auto(GStrv) parts = g_strsplit(format, "%s", -1);
+    g_autofree char *text = g_strjoinv(folder, parts);
+    g_autofree char *name = g_strconcat("json:", text, NULL);
+    g_autoptr(GError) error = NULL;
+    BlockNode *node = node_open(name, NULL, NODE_OPEN_RDWR, &error);
+
+    g_assert_no_error(error);
+    return node;
+}
+
+static void make(const char *name, const char *format, const char *size)
+{
+    g_autofree char *path = path_of(name);
+    g_autoptr(NodeOpts) create = node_opts_new();
+    g_autoptr(GError) error = NULL;
+
+    node_opts_set(create, "size", size);
+    g_assert_true(image_create(path, format, create, &error));
+    g_assert_no_error(error);
+}
+
+static BlockBackend *backend(BlockNode *node)
+{
+    BlockBackend *blk = blk_new(NULL);
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(blk_insert_node(blk, node, true, &error));
+    node_unref(node);
+    return blk;
+}
+
+static void test_errors_by_rule(void)
+{
+    BlockBackend *blk;
+    char buf[512] = { 0 };
+
+    make("rule.img", "raw", "1M");
+    blk = backend(open_json(
+        "{'driver':'blkdebug','image':{'driver':'file','filename':'%s/rule.img'},"
+        "'inject-error':[{'event':'read_aio','sector':4,'errno':28},"
+        "{'event':'write_aio','state':2,'once':true}],"
+        "'set-state':[{'event':'flush_to_disk','state':1,'new_state':2}]}"));
+    g_assert_cmpint(blk_pread(blk, 0, buf, 512), ==, 0);
+    g_assert_cmpint(blk_pread(blk, 4 * 512, buf, 512), ==, -ENOSPC);
+    g_assert_cmpint(blk_pwrite(blk, 0, buf, 512, 0), ==, 0);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    g_assert_cmpint(blk_pwrite(blk, 0, buf, 512, 0), ==, -EIO);
+    g_assert_cmpint(blk_pwrite(blk, 0, buf, 512, 0), ==, 0);     /* once */
+    blk_unref(blk);
+}
+
+static void test_config_file_and_name(void)
+{
+    g_autofree char *config = path_of("rules.conf");
+    g_autofree char *name = NULL;
+    g_autoptr(GError) error = NULL;
+    BlockBackend *blk;
+    char buf[512];
+
+    make("conf.img", "raw", "1M");
+    g_assert_true(g_file_set_contents(config, "# all reads\n[inject-error]\nevent = \"read_aio\"\n"
+                                      "errno = \"5\"\n", -1, NULL));
+    name = g_strdup_printf("blkdebug:%s:%s/conf.img", config, folder);
+    blk = backend(node_open(name, NULL, NODE_OPEN_RDWR | NODE_OPEN_PROTOCOL, &error));
+    g_assert_no_error(error);
+    g_assert_cmpint(blk_pread(blk, 0, buf, 512), ==, -EIO);
+    blk_unref(blk);
+    g_assert_true(g_file_set_contents(config, "[inject-error]\nevent = \"never\"\n", -1, NULL));
+    g_assert_null(node_open(name, NULL, NODE_OPEN_RDWR | NODE_OPEN_PROTOCOL, &error));
+    g_assert_nonnull(strstr(error->message, "never"));
+}
+
+static void test_alignment_is_bounced(void)
+{
+    BlockBackend *blk;
+    char buf[3];
+
+    make("align.img", "raw", "1M");
+    blk = backend(open_json("{'driver':'blkdebug','align':4096,'max-transfer':8192,"
+                            "'image':{'driver':'file','filename':'%s/align.img'}}"));
+    g_assert_cmpint(blk_pwrite(blk, 4095, "abc", 3, 0), ==, 0);
+    g_assert_cmpint(blk_pread(blk, 4095, buf, 3), ==, 0);
+    g_assert_cmpmem(buf, 3, "abc", 3);
+    blk_unref(blk);
+}
+
+static void test_qcow2_survives_a_failed_write(void)
+{
+    BlockBackend *blk;
+    CheckResult result = { 0 };
+    g_autofree char *buf = g_malloc0(65536);
+
+    make("fail.qcow2", "qcow2", "16M");
+    blk = backend(open_json(
+        "{'driver':'qcow2','file':{'driver':'blkdebug','image':{'driver':'file',"
+        "'filename':'%s/fail.qcow2'},'set-state':[{'event':'flush_to_disk','state':1,"
+        "'new_state':2}],'inject-error':[{'event':'pwritev','state':2,'once':true}]}}"));
+    g_assert_cmpint(blk_pwrite(blk, 0, buf, 65536, 0), ==, 0);   /* the file grows below a filter */
+    /* Its own flush between counts and tables brings state 2, where the next write fails. */
+    g_assert_cmpint(blk_flush(blk), ==, -EIO);
+    g_assert_cmpint(blk_pwrite(blk, 1 << 20, buf, 65536, 0), ==, 0);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    g_assert_true(node_check(blk_node(blk), 0, &result, NULL));
+    g_assert_cmpuint(result.corruptions, ==, 0);
+    blk_unref(blk);
+}
+
+/* What the log says, written to an empty disk, is the disk. */
+static void replay(const char *log_name, const char *disk_name)
+{
+    g_autofree char *log_path = path_of(log_name), *disk_path = path_of(disk_name);
+    g_autofree char *log = NULL, *disk = NULL, *made = NULL;
+    gsize log_len, disk_len;
+    uint64_t at = 512;
+
+    g_assert_true(g_file_get_contents(log_path, &log, &log_len, NULL));
+    g_assert_true(g_file_get_contents(disk_path, &disk, &disk_len, NULL));
+    made = g_malloc0(disk_len);
+    g_assert_cmpuint(le64_load(log), ==, 0x6a736677736872);
+    g_assert_cmpuint(le64_load(log + 16), ==, 4);
+    for (uint64_t i = 0; i < le64_load(log + 16); i++) {
+        uint64_t sector = le64_load(log + at), bytes = le64_load(log + at + 24);
+
+        g_assert_cmpuint(at + 512 + bytes, <=, log_len);
+        g_assert_cmpuint(le64_load(log + at + 8) * 512, ==, bytes);
+        memcpy(made + sector * 512, log + at + 512, bytes);
+        at += 512 + bytes;
+    }
+    g_assert_cmpmem(made, disk_len, disk, disk_len);
+}
+
+static void test_log_replays(void)
+{
+    BlockBackend *blk;
+    char buf[1024];
+
+    make("disk.img", "raw", "64K");
+    make("log.img", "raw", "0");
+    blk = backend(open_json("{'driver':'blklogwrites','file':{'driver':'file','filename':"
+                            "'%s/disk.img'},'log':{'driver':'file','filename':'%s/log.img'}}"));
+    memset(buf, 0x11, sizeof(buf));
+    g_assert_cmpint(blk_pwrite(blk, 4096, buf, 1024, 0), ==, 0);
+    memset(buf, 0x22, sizeof(buf));
+    g_assert_cmpint(blk_pwrite(blk, 4700, buf, 100, 0), ==, 0);  /* part of a sector */
+    g_assert_cmpint(blk_write_zeroes(blk, 4096, 512, 0), ==, 0);
+    g_assert_cmpint(blk_flush(blk), ==, 0);
+    blk_unref(blk);
+    replay("log.img", "disk.img");
+}
+
+static void test_preallocation_is_cut_off(void)
+{
+    g_autofree char *path = path_of("pre.qcow2");
+    g_autofree char *buf = g_malloc0(65536);
+    BlockBackend *blk;
+    GStatBuf st;
+
+    make("pre.qcow2", "qcow2", "16M");
+    blk = backend(open_json("{'driver':'qcow2','file':{'driver':'preallocate','prealloc-size':"
+                            "8388608,'file':{'driver':'file','filename':'%s/pre.qcow2'}}}"));
+    memset(buf, 1, 65536);
+    g_assert_cmpint(blk_pwrite(blk, 0, buf, 65536, 0), ==, 0);
+    g_assert_cmpint(g_stat(path, &st), ==, 0);
+    g_assert_cmpint(st.st_size, >=, 8 << 20);
+    blk_unref(blk);
+    g_assert_cmpint(g_stat(path, &st), ==, 0);
+    g_assert_cmpint(st.st_size, <, 1 << 20);
+    blk = backend(open_json("{'driver':'qcow2','file':{'driver':'file','filename':"
+                            "'%s/pre.qcow2'}}"));
+    g_assert_cmpint(blk_pread(blk, 0, buf, 65536), ==, 0);
+    g_assert_cmpint(buf[65535], ==, 1);
+    blk_unref(blk);
+}
+
+int main(int argc, char **argv)
+{
+    int ret;
+
+    g_test_init(&argc, &argv, NULL);
+    thread_set_main();
+    folder = g_dir_make_tmp("rhea-filter-XXXXXX", NULL);
+    g_test_add_func("/block/filter/blkdebug", test_errors_by_rule);
+    g_test_add_func("/block/filter/blkdebug-config", test_config_file_and_name);
+    g_test_add_func("/block/filter/blkdebug-align", test_alignment_is_bounced);
+    g_test_add_func("/block/filter/blkdebug-qcow2", test_qcow2_survives_a_failed_write);
+    g_test_add_func("/block/filter/blklogwrites", test_log_replays);
+    g_test_add_func("/block/filter/preallocate", test_preallocation_is_cut_off);
+    ret = g_test_run();
+    g_autofree char *command = g_strdup_printf("rm -r '%s'", folder);
+    return system(command) == 0 ? ret : 1;
+}
