@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Stream sockets; see the header.  Only POSIX and Linux calls, no state.
+ * Stream sockets; see the header.  The only state is who knows descriptors by name.
  */
 #include "base/socket.h"
 
@@ -186,14 +186,29 @@ void socket_tune(int fd, bool keep_alive)
     }
 }
 
+static SocketFdByName *fd_by_name;      /* the process has one set of names, the monitors' */
+static void *fd_by_name_opaque;
+
+void socket_set_fd_names(SocketFdByName *fn, void *opaque)
+{
+    fd_by_name = fn;
+    fd_by_name_opaque = opaque;
+}
+
 /* The descriptor of an fd address; it becomes ours. */
 static int take_fd(const SocketAddress *a, bool listening, GError **error)
 {
     uint64_t number;
-    int is_listener = 0, type = 0;
+    int is_listener = 0, type = 0, named = -1;
     socklen_t len = sizeof(int);
 
-    if (!parse_uint("file descriptor", a->fd_text, 0, INT32_MAX, &number, error)) {
+    if (fd_by_name && !g_ascii_isdigit(a->fd_text[0])) {
+        named = fd_by_name(a->fd_text, fd_by_name_opaque, error);
+        if (named < 0) {
+            return -1;
+        }
+        number = (uint64_t)named;
+    } else if (!parse_uint("file descriptor", a->fd_text, 0, INT32_MAX, &number, error)) {
         return -1;
     }
     if (getsockopt((int)number, SOL_SOCKET, SO_TYPE, &type, &len) < 0) {

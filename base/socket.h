@@ -22,7 +22,7 @@ typedef struct SocketAddress {
     SocketKind kind;
     char *host, *port;            /* inet; vsock: cid and port */
     char *path;                   /* unix */
-    char *fd_text;                /* fd: a number */
+    char *fd_text;                /* fd: a number, or the name that a monitor keeps one by */
     bool numeric, keep_alive, mptcp;
     bool no_ipv4, no_ipv6;
     bool abstract, loose;         /* unix; loose: the name fills all of sun_path */
@@ -37,6 +37,11 @@ void socket_address_free(SocketAddress *a);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SocketAddress, socket_address_free)
 /* "localhost:10809", "unix:/run/x", for messages. */
 char *socket_address_text(const SocketAddress *a);
+
+/* Who keeps descriptors by name (QMP getfd) and hands one over: -1 with an error when there is none.
+ * Main loop. */
+typedef int SocketFdByName(const char *name, void *opaque, GError **error);
+void socket_set_fd_names(SocketFdByName *fn, void *opaque);
 
 /* Listening descriptors; NULL with an error.  A socket file that nobody listens on any more is
  * replaced. */

@@ -7,6 +7,7 @@
 #include "monitor/monitor.h"
 
 #include "base/error.h"
+#include "base/socket.h"
 #include "base/event_loop.h"
 #include "base/thread.h"
 #include "monitor/event_limit.h"
@@ -217,6 +218,11 @@ static void close_kept(void *fd)
     close(GPOINTER_TO_INT(fd));
 }
 
+static int fd_of_name(const char *name, void *opaque, GError **error)
+{
+    return monitor_get_fd(opaque, name, error);
+}
+
 MonitorHub *monitor_hub_new(const MonitorHubConfig *config)
 {
     MonitorHub *hub = g_new0(MonitorHub, 1);
@@ -226,6 +232,7 @@ MonitorHub *monitor_hub_new(const MonitorHubConfig *config)
     hub->limit = event_limit_new(config->vm->realtime_clock, send_to_all, hub);
     hub->fds = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, close_kept);
     qapi_set_event_sink(event_sink, hub);
+    socket_set_fd_names(fd_of_name, hub);
     return hub;
 }
 
@@ -233,6 +240,7 @@ void monitor_hub_free(MonitorHub *hub)
 {
     if (hub) {
         qapi_set_event_sink(NULL, NULL);
+        socket_set_fd_names(NULL, NULL);
         g_ptr_array_unref(hub->monitors);
         event_limit_free(hub->limit);
         g_hash_table_unref(hub->fds);

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """QMP of the NBD server and of exports, in the emulator; and in the installed QEMU, for the same.
 
-usage: nbd_qmp.py RHEA_SYSTEM RHEA_IO RHEA_NBD [QEMU_SYSTEM]
+usage: nbd_qmp.py RHEA_SYSTEM RHEA_IO RHEA_NBD RHEA_IMG [QEMU_SYSTEM]
 
 Each step is one line of TAP: the answer's shape is checked, and where QEMU is installed the same
 steps are made there and its answers have to be alike (texts of errors may differ).
@@ -11,13 +11,14 @@ import array
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 
-RHEA, RHEA_IO, RHEA_NBD = (os.path.abspath(p) for p in sys.argv[1:4])
-QEMU = sys.argv[4] if len(sys.argv) > 4 else shutil.which('qemu-system-x86_64')
+RHEA, RHEA_IO, RHEA_NBD, RHEA_IMG = (os.path.abspath(p) for p in sys.argv[1:5])
+QEMU = sys.argv[5] if len(sys.argv) > 5 else shutil.which('qemu-system-x86_64')
 
 
 class Qmp:
@@ -168,35 +169,66 @@ def steps(program, folder):
            how=['-r', '--object', f'tls-creds-psk,id=c,endpoint=client,username=u,dir={folder}'])
     yield 'read with TLS', True
 
+    yield 'stop TLS', q.cmd('nbd-server-stop')
+
+    # A bitmap, as a client sees it: dirty is told as "not data" by x-dirty-bitmap.
+    bitmap = {'node': 'disk', 'name': 'b0'}
+    yield 'bitmap', q.cmd('block-dirty-bitmap-add', granularity=65536, **bitmap)
+    yield 'start for a bitmap', q.cmd('nbd-server-start', addr=unix)
+    yield 'enabled bitmap, read-only export', q.cmd('block-export-add', **export, bitmaps=['b0'])
+    yield 'export for writing', q.cmd('block-export-add', **export, writable=True)
+    client(sock, 'disk', 'write -P 8 128k 64k')
+    yield 'remove it', q.cmd('block-export-del', id='e0')
+    q.event('BLOCK_EXPORT_DELETED')
+    yield 'disable', q.cmd('block-dirty-bitmap-disable', **bitmap)
+    yield 'export a bitmap', q.cmd('block-export-add', **export, bitmaps=['b0'])
+    yield 'a bitmap in use', q.cmd('block-dirty-bitmap-remove', **bitmap)
+    image = f'driver=nbd,server.type=unix,server.path={sock},export=disk,' \
+            'x-dirty-bitmap=qemu:dirty-bitmap:b0'
+    out = subprocess.run([RHEA_IMG, 'map', '--output=json', '--image-opts', image], check=True,
+                         capture_output=True, text=True, timeout=60).stdout
+    yield 'dirty parts', [(e['start'], e['length']) for e in json.loads(out) if not e['data']]
+    yield 'stop for a bitmap', q.cmd('nbd-server-stop')
+    q.event('BLOCK_EXPORT_DELETED')
+    yield 'remove a bitmap', q.cmd('block-dirty-bitmap-remove', **bitmap)
+
     # The emulator as a client, of itself: the server runs while a node is being opened.
     yield 'more credentials', q.cmd('object-add', **{'qom-type': 'tls-creds-psk', 'id': 'tls1',
                                                      'endpoint': 'client', 'username': 'u',
                                                      'dir': folder})
     pid = os.path.join(folder, 'pid')
     other = os.path.join(folder, 'o')
-    subprocess.run([RHEA_NBD, '--fork', '--pid-file', pid, '-r', '-f', 'raw', '-k', other, 'ro.raw'],
+    subprocess.run([RHEA_NBD, '--fork', '--pid-file', pid, '-r', '-t', '-e', '2', '-f', 'raw', '-k', other, 'ro.raw'],
                    cwd=folder, check=True, timeout=60, stdin=subprocess.DEVNULL,
                    stdout=subprocess.DEVNULL)
     node = {'driver': 'nbd', 'node-name': 'n0', 'read-only': True,
             'server': {'type': 'unix', 'path': other}}
     yield 'blockdev-add nbd', q.cmd('blockdev-add', **node)
+    with socket.socket(socket.AF_UNIX) as conn:
+        conn.connect(other)
+        yield 'getfd of a connection', q.cmd('getfd', fd=conn.fileno(), fdname='conn')
+    yield 'blockdev-del', q.cmd('blockdev-del', **{'node-name': 'n0'})
+    yield 'blockdev-add by fd', q.cmd('blockdev-add', **{**node, 'server': {'type': 'fd', 'str': 'conn'}})
     yield 'blockdev-add nowhere', q.cmd('blockdev-add', driver='nbd', server={
         'type': 'unix', 'path': '/nonexistent/s'}, **{'node-name': 'n1'})
     yield 'blockdev-del nbd', q.cmd('blockdev-del', **{'node-name': 'n0'})
     yield 'object-del', q.cmd('object-del', id='tls1')
     yield 'exit with a server', q.end()
+    with open(pid, encoding='ascii') as f:
+        os.kill(int(f.read()), signal.SIGTERM)
 
 
 EXPECT_ERROR = {
     'stop without a server', 'export without a server', 'start again', 'unknown node',
     'unknown parameter', 'unknown type', 'bad id', 'read-only node', 'unknown bitmap', 'duplicate id',
     'duplicate name', 'in use', 'remove again', 'old removal again', 'unknown fd',
-    'unknown credentials', 'blockdev-add nowhere',
+    'unknown credentials', 'blockdev-add nowhere', 'enabled bitmap, read-only export',
+    'a bitmap in use',
 }
 EXPECT = {
     'no exports': [], 'gone': [], 'written by a client': True, 'read by fd': True,
     'read with TLS': True, 'socket is gone': False, 'event': {'id': 'e0'}, 'old event': {'id': 'disk'},
-    'stop ends exports': {'id': 'x'}, 'the client lost it': 1, 'exit with a server': 0,
+    'stop ends exports': {'id': 'x'}, 'dirty parts': [(128 * 1024, 64 * 1024)], 'the client lost it': 1, 'exit with a server': 0,
     'query': [{'id': 'e0', 'type': 'nbd', 'node-name': 'disk', 'shutting-down': False}],
     'old command, query': [{'id': 'disk', 'type': 'nbd', 'node-name': 'disk',
                             'shutting-down': False}],

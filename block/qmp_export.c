@@ -1,32 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* QMP: the NBD server and exports of block nodes. */
 #include "base/error.h"
-#include "base/parse.h"
 #include "block/nbd_server.h"
 #include "block/nbd_uri.h"
-#include "monitor/monitor.h"
 #include "qapi/qapi_commands.h"
-
-/* A name of getfd becomes the number that it stands for. */
-static bool resolve_fd(QmpCall *call, SocketAddress *address, GError **error)
-{
-    int fd;
-
-    if (address->kind != SOCKET_FD || g_ascii_isdigit(address->fd_text[0])) {
-        return true;
-    }
-    if (!call->monitor) {
-        return error_set(error, "No file descriptor named '%s': there is no monitor that could "
-                         "have kept it", address->fd_text);
-    }
-    fd = monitor_get_fd(monitor_hub(call->monitor), address->fd_text, error);
-    if (fd < 0) {
-        return false;
-    }
-    g_free(address->fd_text);
-    address->fd_text = g_strdup_printf("%d", fd);
-    return true;
-}
 
 bool qmp_nbd_server_start(QmpCall *call, const Json *args, GError **error)
 {
@@ -35,7 +12,7 @@ bool qmp_nbd_server_start(QmpCall *call, const Json *args, GError **error)
     NbdServerConf conf = { .max_clients = NBD_CLIENTS_DEFAULT };
     uint64_t max;
 
-    if (!address || !resolve_fd(call, address, error)) {
+    if (!address) {
         return false;
     }
     if (json_get_uint(json_lookup(args, "max-connections"), &max)) {
