@@ -2,7 +2,7 @@
 /*
  * Host files and devices: the protocols file, host_device, host_cdrom.
  *
- * I/O goes to worker threads; reads that the page cache can answer are tried without waiting
+ * I/O goes to worker threads, or with aio=io_uring to the kernel's rings (block/io_uring.h); reads that the page cache can answer are tried without waiting
  * first (preadv2 RWF_NOWAIT).  With NODE_OPEN_INLINE_IO (tools, which have nothing else to do)
  * every call is made directly.  cache.direct=on opens with O_DIRECT and discovers the alignment.
  *
@@ -26,6 +26,7 @@
 
 #include "base/fdset.h"
 #include "base/worker_pool.h"
+#include "block/io_uring.h"
 
 #define LOCK_PERM_BASE 100
 #define LOCK_SHARED_BASE 200
@@ -33,6 +34,7 @@
 
 typedef struct HostFile {
     int fd;
+    bool use_uring;           /* else worker threads */
     bool inline_io, locking, is_device, no_zero_range, no_punch, no_nowait;
     uint32_t locked_perm, locked_unshared;
 } HostFile;
@@ -166,10 +168,21 @@ static int co_op(FileOp *op)
     return op->file->inline_io ? op_work(op) : co_worker_run(worker_pool_shared(), op_work, op);
 }
 
+/* NULL: not wanted.  A ring that cannot be made for another loop leaves it to the threads. */
+static Uring *ring_of(BlockNode *node)
+{
+    HostFile *f = node->state;
+    Uring *ring = f->use_uring ? uring_of_loop(node->loop, NULL) : NULL;
+
+    f->use_uring = ring != NULL;
+    return ring;
+}
+
 static int file_co_preadv(BlockNode *node, uint64_t offset, IoSpan span)
 {
     HostFile *f = node->state;
     FileOp op = { OP_READ, f, offset, span.len, span };
+    Uring *ring;
 
     if (!f->inline_io && !f->no_nowait && !node->direct) {
         struct iovec iov[16];
@@ -182,21 +195,26 @@ static int file_co_preadv(BlockNode *node, uint64_t offset, IoSpan span)
         }
         f->no_nowait = done < 0 && (errno == EOPNOTSUPP || errno == ENOSYS);
     }
-    return co_op(&op);
+    ring = ring_of(node);
+    return ring ? co_uring_rw(ring, false, f->fd, span, offset) : co_op(&op);
 }
 
 static int file_co_pwritev(BlockNode *node, uint64_t offset, IoSpan span, int flags)
 {
-    FileOp op = { OP_WRITE, node->state, offset, span.len, span };
+    HostFile *f = node->state;
+    FileOp op = { OP_WRITE, f, offset, span.len, span };
+    Uring *ring = ring_of(node);
 
-    return co_op(&op);
+    return ring ? co_uring_rw(ring, true, f->fd, span, offset) : co_op(&op);
 }
 
 static int file_co_flush(BlockNode *node)
 {
-    FileOp op = { OP_SYNC, node->state };
+    HostFile *f = node->state;
+    FileOp op = { OP_SYNC, f };
+    Uring *ring = ring_of(node);
 
-    return co_op(&op);
+    return ring ? co_uring_sync(ring, f->fd) : co_op(&op);
 }
 
 static int file_co_write_zeroes(BlockNode *node, uint64_t offset, uint64_t bytes, int flags)
@@ -510,6 +528,26 @@ static int open_host(const char *path, BlockNode *node)
     return fd;
 }
 
+/* "native" was Linux's older interface; io_uring does what it is asked for. */
+static bool take_aio(BlockNode *node, const char *aio, GError **error)
+{
+    HostFile *f = node->state;
+
+    if (!aio || g_str_equal(aio, "threads")) {
+        return true;
+    }
+    if (!g_str_equal(aio, "io_uring") && !g_str_equal(aio, "native")) {
+        return error_set(error, "Parameter 'aio' does not accept value '%s': use 'threads', "
+                         "'native' or 'io_uring'", aio);
+    }
+    if (g_str_equal(aio, "native") && !node->direct) {
+        return error_set(error, "aio=native was specified, but it requires cache.direct=on, "
+                         "which was not specified");
+    }
+    f->use_uring = uring_of_loop(node->loop, error) != NULL;
+    return f->use_uring;
+}
+
 static bool file_open(BlockNode *node, NodeOpts *opts, GError **error)
 {
     HostFile *f = node->state;
@@ -523,8 +561,8 @@ static bool file_open(BlockNode *node, NodeOpts *opts, GError **error)
     if (!path || !*path) {
         return error_set(error, "The '%s' block driver requires a file name", node->type->name);
     }
-    if (aio && !g_str_equal(aio, "threads")) {
-        return error_set(error, "aio=%s is not available: use aio=threads", aio);
+    if (!take_aio(node, aio, error)) {
+        return false;
     }
     if (locking && !g_str_equal(locking, "on") && !g_str_equal(locking, "off") &&
         !g_str_equal(locking, "auto")) {
@@ -562,7 +600,7 @@ static bool file_open(BlockNode *node, NodeOpts *opts, GError **error)
                          path);
     }
     f->is_device = S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode);
-    f->inline_io = node->flags & NODE_OPEN_INLINE_IO;
+    f->inline_io = (node->flags & NODE_OPEN_INLINE_IO) && !f->use_uring;
     f->locking = !locking || !g_str_equal(locking, "off");
     if (!file_get_length(f, &node->length)) {
         int err = errno;
