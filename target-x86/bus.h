@@ -24,6 +24,9 @@ struct X86Bus {
     uint64_t (*port_read)(void *opaque, uint16_t port, unsigned size);
     void (*port_write)(void *opaque, uint16_t port, uint64_t value, unsigned size);
     void (*dirty)(void *opaque, uint64_t gpa, unsigned len);            /* may be NULL */
+    /* A logged page is about to be written: true if it is marked and later stores need not tell,
+     * until X86_REQ_TLB_FLUSH.  NULL: never. */
+    bool (*dirty_open)(void *opaque, uint64_t gpa);
     /* Acknowledge: the vector, or -1 when nothing is deliverable.  May change X86_REQ_INTR. */
     int (*intr_ack)(void *opaque, X86Cpu *cpu);
     /* CR8 and the local APIC's MSRs; each may be NULL (no APIC). */

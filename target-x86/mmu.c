@@ -347,14 +347,18 @@ const X86TlbPhys *x86_mmu_fill(X86Cpu *cpu, uint64_t va, X86Access access, X86Mm
             break;
         }
     }
+    cpu->bus->map(cpu->bus_opaque, w.gpa & ~0xfffull, &phys);
     for (unsigned a = X86_READ; a <= X86_EXEC; a++) {
-        /* A page whose D bit is clear takes the slow path for its first write. */
+        /* A page whose D bit is clear, or that is logged, takes the slow path for its first write. */
         if (a == access || (!rights_check(cpu, &w, a, idx) &&
-                            (a != X86_WRITE || !w.leaf || (w.leaf & PTE_D)))) {
+                            (a != X86_WRITE || ((!w.leaf || (w.leaf & PTE_D)) && !phys.log_writes)))) {
             perm |= BIT(a);
         }
     }
-    cpu->bus->map(cpu->bus_opaque, w.gpa & ~0xfffull, &phys);
+    if (access == X86_WRITE && phys.log_writes && phys.writable && cpu->bus->dirty_open &&
+        cpu->bus->dirty_open(cpu->bus_opaque, w.gpa & ~0xfffull)) {
+        phys.log_writes = false;
+    }
     entry_drop(cpu, idx, set);
     __atomic_store_n(&p->gpa, w.gpa & ~0xfffull, __ATOMIC_RELAXED);
     p->perm = perm;

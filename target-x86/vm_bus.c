@@ -79,6 +79,16 @@ static void bus_dirty(void *opaque, uint64_t gpa, unsigned len)
     }
 }
 
+static bool bus_dirty_open(void *opaque, uint64_t gpa)
+{
+    X86VmBus *bus = opaque;
+    MemoryTarget t;
+
+    RCU_READ_SCOPE();
+    t = memory_resolve(space_of(bus), gpa);
+    return t.mr && memory_open_dirty_page(t.mr, t.offset);
+}
+
 static void bus_smm_changed(void *opaque, X86Cpu *cpu)
 {
     if (((X86VmBus *)opaque)->vm->smm_memory) {
@@ -94,20 +104,48 @@ static const X86Bus vm_bus_ops = {
     .port_read = bus_port_read,
     .port_write = bus_port_write,
     .dirty = bus_dirty,
+    .dirty_open = bus_dirty_open,
     .smm_changed = bus_smm_changed,
 };
 
 /* ---- changes of the memory map ---- */
 
-static void map_changed(MemoryListener *l)
+static void request_flush(X86VmBus *bus)
 {
-    X86VmBus *bus = l->opaque;
-
     x86_cpu_request(bus->x86, X86_REQ_TLB_FLUSH);
     if (bus->x86->vm_cpu && bus->x86->vm_cpu->created) {
         cpu_kick(bus->x86->vm_cpu);
     }
 }
+
+static void map_changed(MemoryListener *l)
+{
+    request_flush(l->opaque);
+}
+
+/* ---- pages that are written without a report: vm/memory.h ---- */
+
+static X86VmBus *buses;       /* of all CPUs; machine lock */
+
+static void close_pages(void)
+{
+    for (X86VmBus *bus = buses; bus; bus = bus->next) {
+        request_flush(bus);
+    }
+}
+
+/* The request goes away before the flush, but no store comes between the two. */
+static bool pages_closed(void)
+{
+    for (const X86VmBus *bus = buses; bus; bus = bus->next) {
+        if (atomic_load(&bus->x86->requests) & X86_REQ_TLB_FLUSH) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static const MemoryOpenOps open_ops = { close_pages, pages_closed };
 
 void x86_vm_bus_init(X86VmBus *bus, Vm *vm, X86Cpu *x86)
 {
@@ -118,6 +156,9 @@ void x86_vm_bus_init(X86VmBus *bus, Vm *vm, X86Cpu *x86)
     x86->bus_opaque = bus;
     bus->memory_listener = (MemoryListener){ .commit = map_changed, .opaque = bus };
     memory_listener_add(&vm->memory, &bus->memory_listener);
+    bus->next = buses;
+    buses = bus;
+    memory_set_open_ops(&open_ops);
     if (vm->smm_memory) {
         bus->smm_listener = bus->memory_listener;
         memory_listener_add(vm->smm_memory, &bus->smm_listener);
@@ -126,6 +167,12 @@ void x86_vm_bus_init(X86VmBus *bus, Vm *vm, X86Cpu *x86)
 
 void x86_vm_bus_clear(X86VmBus *bus)
 {
+    for (X86VmBus **p = &buses; *p; p = &(*p)->next) {
+        if (*p == bus) {
+            *p = bus->next;
+            break;
+        }
+    }
     memory_listener_remove(&bus->vm->memory, &bus->memory_listener);
     if (bus->smm_listener.commit) {
         memory_listener_remove(bus->vm->smm_memory, &bus->smm_listener);

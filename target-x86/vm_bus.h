@@ -18,6 +18,7 @@ typedef struct X86VmBus {
     void *board;              /* of the board's hooks: the local APIC */
     void *board_data;         /* and what it shares among CPUs */
     MemoryListener memory_listener, smm_listener;
+    struct X86VmBus *next;    /* of all CPUs */
 } X86VmBus;
 
 void x86_vm_bus_init(X86VmBus *bus, Vm *vm, X86Cpu *x86);

@@ -143,6 +143,7 @@ struct RamBlock {
     bool shared, readonly;
     bool resizable;
     unsigned long *dirty[DIRTY_CLIENTS];  /* one bit a page, relative to this block */
+    unsigned long *open, *closing;        /* likewise: see memory_open_dirty_page() */
     MemoryRegion *region;
     RamBlock *next;
 };
@@ -160,6 +161,29 @@ RamBlock *ram_block_from_host(const void *host, uint64_t *offset);
 void memory_set_dirty(MemoryRegion *mr, uint64_t offset, uint64_t len);
 /* The same for a vCPU's own stores, whose accelerator looks after translated code. */
 void memory_mark_dirty(MemoryRegion *mr, uint64_t offset, uint64_t len);
+/*
+ * A frame buffer that is logged would cost a report for each store.  Instead, the first store to a page
+ * opens it: it is marked dirty, and the vCPU may then write to it without further reports (its TLB lets
+ * stores through).  When the display harvests the bits, it closes the pages again:
+ *
+ *     vCPU     memory_open_dirty_page(): true: the page is marked; open the tag, then store
+ *     harvest  open pages count as dirty; they are "closing", and ops->close() asks every vCPU to
+ *              drop its open tags at its next safe point
+ *     harvest  closing pages count as dirty, too, and for the last time once ops->closed() says that
+ *              every vCPU has done so: what it stored before is then visible
+ *
+ * So no store is missed, nobody waits for anybody, and a page that is no longer written costs one
+ * redraw too many.  Pages that migration logs are never opened: there each store must tell.
+ */
+typedef struct MemoryOpenOps {
+    void (*close)(void);      /* any thread with the machine lock */
+    bool (*closed)(void);     /* since the last close() */
+} MemoryOpenOps;
+/* By the accelerator that opens pages; NULL: none may be opened. */
+void memory_set_open_ops(const MemoryOpenOps *ops);
+/* false: report each store by memory_mark_dirty(). */
+bool memory_open_dirty_page(MemoryRegion *mr, uint64_t offset);
+
 /* Reads and clears the client's bits of the range: true if any page was dirty. */
 bool memory_test_and_clear_dirty(MemoryRegion *mr, uint64_t offset, uint64_t len,
                                  DirtyClient client);

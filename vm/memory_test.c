@@ -421,6 +421,61 @@ static void on_code_write(RamBlock *ram, uint64_t offset, uint64_t len)
     code_offset = offset;
 }
 
+static unsigned closes;
+static bool cpus_have_closed;
+
+static void close_pages(void)
+{
+    closes++;
+    cpus_have_closed = false;
+}
+
+static bool pages_closed(void)
+{
+    return cpus_have_closed;
+}
+
+static bool harvest(World *w)
+{
+    return memory_test_and_clear_dirty(&w->ram, 0x5000, 1, DIRTY_VGA);
+}
+
+/* An open page counts as dirty until every vCPU has dropped its tag, and once more then. */
+static void test_open_pages_stay_dirty_until_closed(void)
+{
+    static const MemoryOpenOps ops = { close_pages, pages_closed };
+    World w;
+
+    world_init(&w, NULL);
+    memory_set_open_ops(&ops);
+    memory_region_set_logging(&w.ram, DIRTY_VGA, true);
+    memory_test_and_clear_dirty(&w.ram, 0, 1 * MIB, DIRTY_VGA);
+    closes = 0;
+    g_assert_true(memory_open_dirty_page(&w.ram, 0x5123));
+    g_assert_false(memory_test_and_clear_dirty(&w.ram, 0x6000, 1, DIRTY_VGA));
+    g_assert_true(harvest(&w));
+    g_assert_cmpuint(closes, ==, 1);
+    g_assert_true(harvest(&w));
+    g_assert_true(harvest(&w));
+    cpus_have_closed = true;
+    g_assert_true(harvest(&w));
+    g_assert_false(harvest(&w));
+    g_assert_cmpuint(closes, ==, 1);
+    /* Another vCPU opens it again while the first is asked to close it. */
+    g_assert_true(memory_open_dirty_page(&w.ram, 0x5000));
+    g_assert_true(harvest(&w));
+    g_assert_true(memory_open_dirty_page(&w.ram, 0x5fff));
+    g_assert_true(harvest(&w));
+    g_assert_cmpuint(closes, ==, 3);
+    cpus_have_closed = true;
+    g_assert_true(harvest(&w));
+    g_assert_false(harvest(&w));
+    memory_region_set_logging(&w.ram, DIRTY_MIGRATION, true);
+    g_assert_false(memory_open_dirty_page(&w.ram, 0x5000));
+    memory_set_open_ops(NULL);
+    world_clear(&w);
+}
+
 static void test_writes_mark_pages_dirty(void)
 {
     World w;
@@ -564,6 +619,7 @@ int main(int argc, char **argv)
     g_test_add_func("/memory/rom-device", test_rom_device_switches);
     g_test_add_func("/memory/listener", test_listener_hears_only_differences);
     g_test_add_func("/memory/dirty", test_writes_mark_pages_dirty);
+    g_test_add_func("/memory/open-pages", test_open_pages_stay_dirty_until_closed);
     g_test_add_func("/memory/code-hook", test_code_hook_hears_of_dma_and_not_of_cpus);
     g_test_add_func("/memory/eventfd", test_eventfd_takes_the_matching_write);
     g_test_add_func("/memory/from-host", test_host_address_finds_its_block);

@@ -36,6 +36,8 @@ static void block_publish(RamBlock *ram)
         ram->dirty[c] = g_new(unsigned long, words);
         memset(ram->dirty[c], 0xff, words * sizeof(unsigned long));
     }
+    ram->open = g_new0(unsigned long, div_round_up(block_pages(ram), WORD_BITS));
+    ram->closing = g_new0(unsigned long, div_round_up(block_pages(ram), WORD_BITS));
     mutex_lock(&blocks_mutex);
     ram->ram_addr = next_ram_addr;
     next_ram_addr += align_up(ram->size, HUGE_PAGE);
@@ -156,6 +158,8 @@ static void block_free_rcu(RcuHead *head)
     for (unsigned c = 0; c < DIRTY_CLIENTS; c++) {
         g_free(ram->dirty[c]);
     }
+    g_free(ram->open);
+    g_free(ram->closing);
     g_free(ram->idstr);
     g_free(ram);
     g_free(dead);
@@ -269,6 +273,47 @@ void memory_set_dirty(MemoryRegion *mr, uint64_t offset, uint64_t len)
     }
 }
 
+/* ---- pages open for stores that nobody reports ---- */
+
+static const MemoryOpenOps *open_ops;    /* set once, before vCPUs run */
+
+void memory_set_open_ops(const MemoryOpenOps *ops)
+{
+    open_ops = ops;
+}
+
+bool memory_open_dirty_page(MemoryRegion *mr, uint64_t offset)
+{
+    MemoryRegion *target = memory_region_ram_target(mr, &offset);
+    uint64_t page = offset >> GUEST_PAGE_BITS;
+
+    if (!open_ops || !target || offset >= target->ram->size ||
+        (target->dirty_clients & ~BIT(DIRTY_VGA))) {
+        return false;
+    }
+    /* Open first: a harvest in between then finds one or the other. */
+    page_set(target->ram->open, page);
+    mark_dirty(target->ram, offset, 1);
+    return true;
+}
+
+/* Whether the page may have been written without a report; ALL_CLOSED: of closing ones this is the
+ * last time.  Asks for an end of what is open. */
+static bool take_open(RamBlock *ram, uint64_t page, bool all_closed, bool *opened)
+{
+    bool closing = page_test(ram->closing, page);
+
+    if (closing && all_closed) {
+        page_clear(ram->closing, page);
+    }
+    if (page_clear(ram->open, page)) {
+        page_set(ram->closing, page);
+        *opened = true;
+        return true;
+    }
+    return closing;
+}
+
 /* Asks accelerators that log elsewhere (KVM) to bring our bitmaps up to date. */
 static void sync_logs(const MemoryRegion *mr)
 {
@@ -293,7 +338,8 @@ static bool take_dirty(MemoryRegion *mr, uint64_t offset, uint64_t len, DirtyCli
 {
     MemoryRegion *target = memory_region_ram_target(mr, &offset);
     uint64_t first, last;
-    bool any = false;
+    bool any = false, opened = false;
+    bool all_closed = client == DIRTY_VGA && open_ops && open_ops->closed();
 
     if (!target || !clip_to_block(target->ram, offset, &len)) {
         return false;
@@ -304,12 +350,18 @@ static bool take_dirty(MemoryRegion *mr, uint64_t offset, uint64_t len, DirtyCli
     for (uint64_t page = first; page <= last; page++) {
         bool dirty = page_clear(target->ram->dirty[client], page);
 
+        if (client == DIRTY_VGA && open_ops) {
+            dirty |= take_open(target->ram, page, all_closed, &opened);
+        }
         any |= dirty;
         if (bitmap && dirty) {
             bitmap[(page - first) / WORD_BITS] |= 1ul << ((page - first) % WORD_BITS);
         } else if (bitmap) {
             bitmap[(page - first) / WORD_BITS] &= ~(1ul << ((page - first) % WORD_BITS));
         }
+    }
+    if (opened) {
+        open_ops->close();
     }
     return any;
 }
