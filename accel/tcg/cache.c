@@ -367,7 +367,7 @@ void tcg_link_to(Translator *tr, TcgLink *link, TcgBlock *block)
     g_mutex_lock(&tr->lock);
     g_mutex_lock(&tr->graph);
     if (!link->to && !link->spent && !from->dead && !block->dead &&
-        !(block->flags_in & ~link->flags) && (!link->crosses || !block->flags_in)) {
+        !((link->function ? block->flags_read : block->flags_in) & ~link->flags)) {
         entry = (from->needs & block->needs) == block->needs ? block->code_live
                                                              : block->code_direct;
         if (link->crosses) {

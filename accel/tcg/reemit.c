@@ -199,7 +199,9 @@ static void emit_vex(Emitter *e, const Insn *insn, const Fields *f, const HostMe
     emit8(e, (~rex & 7) << 5 | map);
     emit8(e, (insn->rex & REX_W ? 0x80 : 0) | (~f->vvvv & 15) << 3 | insn->vl << 2 | insn->mp);
     emit8(e, insn->opcode);
-    emit_operand(e, f->reg, f->rm, mem);
+    if (insn->prefixes & INSN_HAS_MODRM) {
+        emit_operand(e, f->reg, f->rm, mem);
+    }
     emit_imm(e, insn);
 }
 

@@ -322,12 +322,10 @@ const void *tcg_helper_link(X86Cpu *cpu, uint32_t name)
         return NULL;
     }
     code = code_at_rip(cpu, &block);
-    if (block && (block->flags_in & ~link->flags)) {
-        if (link->function) {
-            flags_cross_functions(cpu);
-        } else if (!link->crosses) {
-            tcg_block_kill(tr, link->from);     /* the code it led to has changed */
-        }
+    if (block && link->function && (block->flags_read & ~link->flags)) {
+        flags_cross_functions(cpu);
+    } else if (block && !link->function && (block->flags_in & ~link->flags)) {
+        tcg_block_kill(tr, link->from);         /* the code it led to has changed */
     } else if (block) {
         tcg_link_to(tr, link, block);
     }
@@ -344,10 +342,17 @@ const void *tcg_helper_lookup(X86Cpu *cpu)
         return NULL;
     }
     code = code_at_rip(cpu, &block);
-    if (block && block->flags_in && !tr->exact_flags) {
+    if (block && block->flags_read && !tr->exact_flags) {
         flags_cross_functions(cpu);
     }
     return code;
+}
+
+const void *tcg_helper_again(X86Cpu *cpu)
+{
+    TcgBlock *block;
+
+    return tcg_wants_attention(cpu) ? NULL : code_at_rip(cpu, &block);
 }
 
 const void *tcg_helper_need(X86Cpu *cpu, uint32_t name)

@@ -269,9 +269,12 @@ static void emit_lookups(TcgStubs *s, Emitter *e, const uint8_t *spill, const ui
     s->lookup = emit_here(e);
     emit_store(e, CPU(rip), H_R13);
     emit_helper(e, false, tcg_helper_lookup, spill, go);
-    s->lookup_flags = emit_here(e);
+    s->again = emit_here(e);
     emit_store(e, CPU(rip), H_R13);
-    emit_helper(e, true, tcg_helper_lookup, spill, go);
+    emit_helper(e, false, tcg_helper_again, spill, go);
+    s->again_flags = emit_here(e);
+    emit_store(e, CPU(rip), H_R13);
+    emit_helper(e, true, tcg_helper_again, spill, go);
     s->indirect = emit_here(e);
     tcg_emit_jump_table(e, s->lookup, false);
     s->underflow = emit_here(e);

@@ -188,17 +188,39 @@ static unsigned needs_of(const Insn *insn)
 
 static unsigned flags_read(const Insn *insn) { return insn->def ? insn->def->effects & FX_ARITH : 0; }
 
+/* Written whatever the operands; a shift by a constant other than 0 always writes. */
 static unsigned flags_killed(const Insn *insn)
 {
-    return insn->def && insn->fault == FAULT_NONE ? insn->def->effects >> 8 & FX_ARITH : 0;
+    unsigned killed, width_mask = insn->op_size == 8 ? 63 : 31;
+
+    if (!insn->def || insn->fault != FAULT_NONE) {
+        return 0;
+    }
+    killed = insn->def->effects >> 8;
+    if ((insn->sem == sem_shl || insn->sem == sem_shr || insn->sem == sem_sar) &&
+        is_imm(insn, 2) && (insn->imm & width_mask)) {
+        killed |= insn->def->effects >> 16;
+    }
+    return killed & FX_ARITH;
+}
+
+/* As a compiler means it: not those that are only kept, as by PUSHF, or by a shift by 0. */
+static unsigned flags_meant(const Insn *insn)
+{
+    return insn->sem == sem_pushf ? 0 : flags_read(insn);
+}
+
+static unsigned flags_replaced(const Insn *insn)
+{
+    return flags_killed(insn) | (insn->def ? insn->def->effects >> 16 & FX_ARITH : 0);
 }
 
 /*
- * Flags that code at guest address RIP may read: looked up in the instructions there as far as
- * they lie in the same page; unknown means all.  Functions neither take nor return flags
- * unless `exact_flags`.
+ * Flags that code at guest address RIP reads: looked up in the instructions there as far as they
+ * lie in the same page; what cannot be known is UNKNOWN.  Functions neither take nor return
+ * flags unless `exact_flags`.
  */
-static unsigned flags_at(const Translation *t, uint64_t rip)
+static unsigned flags_at(const Translation *t, uint64_t rip, unsigned unknown)
 {
     uint64_t off = rip - t->block->rip;
     unsigned live = FX_ARITH, read = 0;
@@ -206,58 +228,66 @@ static unsigned flags_at(const Translation *t, uint64_t rip)
     const uint8_t *page = t->bytes - (t->block->gpa & 4095);
 
     if (page_off < 0 || page_off >= 4096 || t->block->gpa2) {
-        return FX_ARITH;
+        return unknown;
     }
     for (unsigned i = 0; i < 8 && page_off < 4096; i++) {
         Insn insn;
 
         if (insn_decode(&insn, page + page_off, 4096 - page_off, t->mode, t->cpu) != DECODE_OK ||
             insn.fault != FAULT_NONE) {
-            return live | read;
+            break;
         }
-        read |= flags_read(&insn) & live;
+        read |= (unknown ? flags_read(&insn) : flags_meant(&insn)) & live;
         if (insn.def->attrs & A_END) {
             bool function = insn.def->attrs & (A_RET | A_CALL);
 
             if (insn.sem == sem_jmp) {
                 page_off += insn.len + (int64_t)insn.imm;
                 if (page_off < 0) {
-                    return live | read;
+                    break;
                 }
                 continue;
             }
-            return function && !t->tr->exact_flags ? read : live | read;
+            return function && !t->tr->exact_flags ? read : (live & unknown) | read;
         }
-        live &= ~flags_killed(&insn);
+        live &= unknown ? ~flags_killed(&insn) : ~flags_replaced(&insn);
         if (!live) {
             return read;
         }
         page_off += insn.len;
     }
-    return live | read;
+    return (live & unknown) | read;
 }
 
-static unsigned flags_after_end(const Translation *t, Kind kind, unsigned n)
+static unsigned flags_after_end(const Translation *t, Kind kind, unsigned n, unsigned unknown)
 {
     bool exact = t->tr->exact_flags;
 
     switch (kind) {
-    case KIND_JMP: return flags_at(t, branch_target(t, n));
+    case KIND_JMP: return flags_at(t, branch_target(t, n), unknown);
     case KIND_JCC: case KIND_LOOP:
-        return flags_at(t, branch_target(t, n)) | flags_at(t, next_rip(t, n));
+        return flags_at(t, branch_target(t, n), unknown) | flags_at(t, next_rip(t, n), unknown);
     case KIND_CALL: case KIND_RET: case KIND_JMP_IND: case KIND_CALL_IND:
         return exact ? FX_ARITH : 0;
     default:
-        return ends_block(&t->insns[n]) ? FX_ARITH : flags_at(t, next_rip(t, n));
+        return ends_block(&t->insns[n]) ? unknown : flags_at(t, next_rip(t, n), unknown);
     }
 }
 
 static void find_live_flags(Translation *t, unsigned count)
 {
-    t->live[count] = flags_after_end(t, kind_of(t, &t->insns[count - 1], count - 1), count - 1);
+    Kind end = kind_of(t, &t->insns[count - 1], count - 1);
+    unsigned certain = flags_after_end(t, end, count - 1, 0);
+
+    t->live[count] = flags_after_end(t, end, count - 1, FX_ARITH);
     for (unsigned n = count; n-- > 0;) {
-        t->live[n] = (t->live[n + 1] & ~flags_killed(&t->insns[n])) | flags_read(&t->insns[n]);
+        const Insn *insn = &t->insns[n];
+
+        t->live[n] = (t->live[n + 1] & ~flags_killed(insn)) | flags_read(insn);
+        certain = (certain & ~flags_replaced(insn)) | flags_meant(insn);
     }
+    t->block->flags_in = t->live[0];
+    t->block->flags_read = certain;
 }
 
 /* RFLAGS to cpu->cc: R13 is lost. */
@@ -557,16 +587,33 @@ const uint8_t *tcg_emit_page_check(Translator *tr, TcgLink *link, TcgBlock *bloc
     Emitter e = { .p = tr->cold, .end = tr->cold_end, .rx = tr->rx - tr->rw };
     const uint8_t *start = emit_here(&e);
     unsigned class = (block->mode & MODE_CPL) == 3;
+    bool flags = block->flags_in && !link->function;
 
     if (block->gpa >> 40) {
         return NULL;
     }
     link->spent = true;         /* never changed while a CPU may be in the middle of it */
+    if (flags) {
+        save_flags(&e);
+    }
     emit_mov_imm(&e, H_R14, (block->rip << 16 >> 28) << 28 | block->gpa >> 12);
     emit_rm(&e, 0, true, 0x3b, H_R14,
             HOST_GS(offsetof(X86Cpu, tx.itlb[0]) + class * sizeof(((X86Cpu *)0)->tx.itlb[0]) +
                     8 * x86_itlb_index(block->rip)));
-    emit_jcc(&e, JNE, link->unlinked);
+    if (flags) {
+        uint8_t *same;
+
+        emit_bytes(&e, "\x74\x00", 2);          /* je over the next two */
+        same = e.p - 1;
+        load_flags(&e);
+        emit_jmp(&e, link->unlinked);
+        if (!e.full) {
+            *same = e.p - (same + 1);
+        }
+        load_flags(&e);
+    } else {
+        emit_jcc(&e, JNE, link->unlinked);
+    }
     emit_jmp(&e, entry);
     if (e.full) {
         return NULL;
@@ -812,7 +859,7 @@ static void emit_entry(Translation *t)
     block->code_direct = emit_here(e);
     block->lost = emit_here(&t->cold);
     emit_mov_imm(&t->cold, H_R13, block->rip);
-    emit_jmp(&t->cold, t->tr->stubs.lookup_flags);
+    emit_jmp(&t->cold, t->tr->stubs.again_flags);
     if (block->needs || block->gpa2) {
         uint8_t *back = NULL;
 
@@ -829,7 +876,7 @@ static void emit_entry(Translation *t)
                             8 * x86_itlb_index(page)));
             emit_jcc(e, JNE, emit_here(&t->cold));
             emit_mov_imm(&t->cold, H_R13, block->rip);
-            emit_jmp(&t->cold, t->tr->stubs.lookup);
+            emit_jmp(&t->cold, t->tr->stubs.again);
         }
         if (block->needs & LIVE_SIMD) {
             emit_rm(e, 0, false, 0xf6, 0, TX(live));
@@ -906,7 +953,6 @@ static TcgBlock *build(Translation *t, unsigned count, uint64_t rip, uint64_t gp
         block->needs |= needs_of(&t->insns[n]);
     }
     find_live_flags(t, count);
-    block->flags_in = t->live[0];
     emit_block(t, count);
     if (t->hot.full || t->cold.full) {
         tr->flush_wanted = true;

@@ -66,7 +66,8 @@ struct TcgBlock {
     uint64_t gpa2;              /* second page of a crossing instruction, or 0 */
     uint32_t mode;
     uint16_t count, bytes;
-    uint8_t flags_in;           /* FX_*: flags read before they are written */
+    uint8_t flags_in;           /* FX_*: flags that may be read before they are written */
+    uint8_t flags_read;         /* the same, those certainly read */
     uint8_t needs;              /* LIVE_* */
     uint8_t dead;               /* atomic */
     uint32_t code_len;
@@ -89,7 +90,8 @@ typedef struct TcgStubs {
     const uint8_t *insn_flags;  /* the same, flags in RFLAGS */
     const uint8_t *link;        /* r14d = link: tcg_helper_link() */
     const uint8_t *lookup;      /* r13 = target, flags dead or in cpu->cc: tcg_helper_lookup() */
-    const uint8_t *lookup_flags; /* the same, flags in RFLAGS */
+    const uint8_t *again;       /* the same for a block that cannot be entered: tcg_helper_again() */
+    const uint8_t *again_flags; /* flags in RFLAGS */
     const uint8_t *indirect;    /* r13 = target: the jump table first */
     const uint8_t *underflow;   /* what an empty return stack returns to */
     const uint8_t *need_simd;   /* called: load the vector registers, keep the rest */
@@ -232,6 +234,7 @@ static inline X86Jump *tcg_jump_slot(X86Cpu *cpu, uint64_t rip)
 const void *tcg_helper_insn(X86Cpu *cpu, uint32_t site);
 const void *tcg_helper_link(X86Cpu *cpu, uint32_t link);
 const void *tcg_helper_lookup(X86Cpu *cpu);
+const void *tcg_helper_again(X86Cpu *cpu);
 const void *tcg_helper_need(X86Cpu *cpu, uint32_t site);
 
 bool tcg_attach_cpu(Translator *tr, X86Cpu *cpu, GError **error);
