@@ -50,6 +50,23 @@ GBytes *secret_store_get(const char *id, GError **error)
     return found ? g_bytes_ref(found) : NULL;
 }
 
+char *secret_store_get_text(const char *id, GError **error)
+{
+    g_autoptr(GBytes) bytes = secret_store_get(id, error);
+    const char *data;
+    gsize len;
+
+    if (!bytes) {
+        return NULL;
+    }
+    data = g_bytes_get_data(bytes, &len);
+    if (!g_utf8_validate_len(data, len, NULL)) {
+        error_set(error, "Data from secret %s is not valid UTF-8", id);
+        return NULL;
+    }
+    return g_strndup(data, len);
+}
+
 static bool take_raw(KeyVal *props, char **raw, gsize *len, GError **error)
 {
     const char *data = keyval_get(props, "data"), *file = keyval_get(props, "file");

@@ -20,6 +20,8 @@ void secret_store_put(const char *id, GBytes *data);
 void secret_store_drop(const char *id);
 /* A reference; NULL with an error when there is none. */
 GBytes *secret_store_get(const char *id, GError **error);
+/* As text, for passwords: fails when it is not UTF-8 or holds a NUL.  The caller frees. */
+char *secret_store_get_text(const char *id, GError **error);
 
 /* From the properties of a command line. */
 bool secret_store_add(KeyVal *props, GError **error);

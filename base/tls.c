@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/module.h"
+#include "base/secret_store.h"
 
 struct TlsCreds {
     gint refs;
@@ -109,7 +110,9 @@ bool tls_creds_add(const char *type, KeyVal *props, GError **error)
 {
     static const char *const roles[] = { "client", "server", NULL };
     const char *id = keyval_get(props, "id");
+    g_autofree char *password = NULL;
     TlsCredsConf conf = { .kind = TLS_ANON };
+    const char *secret;
     int role;
 
     while (!g_str_equal(type, kinds[conf.kind])) {
@@ -131,6 +134,13 @@ bool tls_creds_add(const char *type, KeyVal *props, GError **error)
     if (conf.kind == TLS_X509 &&
         !keyval_get_bool(props, "sanity-check", true, &conf.sanity_check, error)) {
         return false;
+    }
+    secret = conf.kind == TLS_X509 ? keyval_get(props, "passwordid") : NULL;
+    if (secret) {
+        conf.password = password = secret_store_get_text(secret, error);
+        if (!password) {
+            return false;
+        }
     }
     return keyval_check_used(props, type, error) && tls_creds_new(id, &conf, error);
 }

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/module.h"
+#include "base/secret_store.h"
 #include "base/worker_pool.h"
 
 #define READAHEAD_DEFAULT (256u << 10)
@@ -261,19 +262,48 @@ static bool check_url(const BlockNode *node, const char *url, GError **error)
     return true;
 }
 
+/* The text of the secret that KEY names; NULL when there is no such option. */
+static bool take_secret(NodeOpts *opts, const char *key, char **text, GError **error)
+{
+    g_autofree char *id = node_opts_take(opts, key);
+
+    *text = id ? secret_store_get_text(id, error) : NULL;
+    return !id || *text;
+}
+
+/* cookie=, or cookie-secret=. */
+static bool take_cookie(NodeOpts *opts, char **cookie, GError **error)
+{
+    g_autofree char *plain = node_opts_take(opts, "cookie");
+
+    if (plain && node_opts_get(opts, "cookie-secret")) {
+        return error_set(error, "curl driver cannot handle both cookie and cookie secret");
+    }
+    if (!take_secret(opts, "cookie-secret", cookie, error)) {
+        return false;
+    }
+    if (plain) {
+        *cookie = g_steal_pointer(&plain);
+    }
+    return true;
+}
+
 static bool curl_open(BlockNode *node, NodeOpts *opts, GError **error)
 {
     CurlNode *n = node->state;
     g_autofree char *url = node_opts_take(opts, "url");
     g_autofree char *cookie = NULL, *username = node_opts_take(opts, "username");
     g_autofree char *proxy_username = node_opts_take(opts, "proxy-username");
+    g_autofree char *password = NULL, *proxy_password = NULL;
     bool is_http = g_str_has_prefix(node->type->name, "http"), verify = true;
     Open open = { 0 };
     uint64_t timeout;
 
     g_free(node_opts_take(opts, "filename"));
-    if (is_http) {
-        cookie = node_opts_take(opts, "cookie");
+    if ((is_http && !take_cookie(opts, &cookie, error)) ||
+        !take_secret(opts, "password-secret", &password, error) ||
+        !take_secret(opts, "proxy-password-secret", &proxy_password, error)) {
+        return false;
     }
     if (!check_url(node, url, error) || !take_numbers(n, opts, &timeout, error) ||
         (g_str_has_suffix(node->type->name, "s") &&
@@ -293,7 +323,8 @@ static bool curl_open(BlockNode *node, NodeOpts *opts, GError **error)
     }
     open.module = n->module;
     open.conf = (CurlConf){ .url = url, .cookie = cookie, .username = username,
-                            .proxy_username = proxy_username, .verify = verify,
+                            .password = password, .proxy_username = proxy_username,
+                            .proxy_password = proxy_password, .verify = verify,
                             .timeout_s = (long)timeout };
     if (co_worker_run(worker_pool_shared(), open_work, &open) < 0) {
         error_set(error, "CURL: Error opening file '%s': %s", url, open.error);

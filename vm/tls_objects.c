@@ -2,17 +2,18 @@
 /*
  * -object tls-creds-anon, tls-creds-psk and tls-creds-x509: the credentials of base/tls.h as
  * objects of the tree.  Whoever uses them keeps a reference, so an object may go at any time.
- * Missing: passwordid (a key with a password) and the deprecated "loaded".
+ * Missing: the deprecated "loaded".
  * Locking: main loop.
  */
 #include "base/error.h"
+#include "base/secret_store.h"
 #include "base/tls.h"
 #include "vm/object.h"
 
 typedef struct TlsObject {
     Object obj;
     TlsCreds *creds;
-    char *dir, *priority, *username;
+    char *dir, *priority, *username, *passwordid;
     int endpoint;
     bool verify_peer, sanity_check;
 } TlsObject;
@@ -25,6 +26,7 @@ static TlsObject *as_tls(Object *obj)
 static bool tls_object_complete(Object *obj, GError **error)
 {
     TlsObject *t = as_tls(obj);
+    g_autofree char *password = NULL;
     TlsCredsConf conf = {
         .role = (TlsRole)t->endpoint,
         .verify_peer = t->verify_peer,
@@ -36,6 +38,12 @@ static bool tls_object_complete(Object *obj, GError **error)
 
     conf.kind = object_is_a(obj, "tls-creds-anon")  ? TLS_ANON
                 : object_is_a(obj, "tls-creds-psk") ? TLS_PSK : TLS_X509;
+    if (t->passwordid) {
+        conf.password = password = secret_store_get_text(t->passwordid, error);
+        if (!password) {
+            return false;
+        }
+    }
     t->creds = tls_creds_new(obj->name, &conf, error);
     return t->creds != NULL;
 }
@@ -65,6 +73,8 @@ static const PropDef psk_props[] = {
 static const PropDef x509_props[] = {
     PROP_BOOL("sanity-check", TlsObject, sanity_check, true,
               .help = "refuse certificates that could never work"),
+    PROP_STR("passwordid", TlsObject, passwordid,
+             .help = "the secret object with the password of the private key"),
     PROP_END
 };
 

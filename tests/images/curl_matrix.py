@@ -6,6 +6,7 @@ usage: curl_matrix.py RHEA_IMG RHEA_IO RHEA_SYSTEM MODULE
 
 Every case is one line of TAP.  Without MODULE (the build found no libcurl) all are skipped.
 """
+import base64
 import http.server
 import json
 import os
@@ -64,6 +65,10 @@ class Web(http.server.BaseHTTPRequestHandler):
             return
         if mode == 'cookie' and self.headers.get('Cookie') != 'a=b':
             self.send_error(403)
+            return
+        if mode == 'auth' and self.headers.get('Authorization') != 'Basic ' + \
+                base64.b64encode(b'alice:open sesame').decode():
+            self.send_error(401)
             return
         if not os.path.exists(name):
             self.send_error(404)
@@ -229,6 +234,25 @@ def case_cookie(url):
         f'driver=raw,file.driver=http,file.url={url}/src.raw,file.cookie=a=b')
 
 
+def case_secrets(url):
+    """Passwords and cookies that are on no command line."""
+    with open('pw', 'w', encoding='ascii') as f:
+        f.write('open sesame')
+    objects = ['--object', 'secret,id=pw,file=pw', '--object', 'secret,id=c,data=a=b']
+    auth = f"driver=raw,file.driver=http,file.url={url.replace('/good', '/auth')}/src.raw"
+    assert '401' in fails(RHEA_IMG, 'info', '--image-opts', auth)
+    run(RHEA_IMG, 'convert', *objects, '--image-opts', '-O', 'raw',
+        auth + ',file.username=alice,file.password-secret=pw', 'out.raw')
+    same_bytes('src.raw', 'out.raw')
+    err = fails(RHEA_IMG, 'info', '--image-opts', auth + ',file.password-secret=nope')
+    assert 'nope' in err, err
+    cookie = f"driver=raw,file.driver=http,file.url={url.replace('/good', '/cookie')}/src.raw"
+    run(RHEA_IO, '-r', *objects, '--image-opts', '-c', 'read 0 4k', cookie + ',file.cookie-secret=c')
+    err = fails(RHEA_IO, '-r', *objects, '--image-opts', '-c', 'read 0 4k',
+                cookie + ',file.cookie-secret=c,file.cookie=a=b')
+    assert 'both' in err, err
+
+
 def case_empty(url):
     open('empty.raw', 'wb').close()
     info = json.loads(run(RHEA_IMG, 'info', '-f', 'raw', '--output=json', f'{url}/empty.raw'))
@@ -362,6 +386,7 @@ def cases():
     yield 'backing file over http', lambda: case_backing(url)
     yield 'readahead', lambda: case_readahead(url)
     yield 'cookie', lambda: case_cookie(url)
+    yield 'secrets', lambda: case_secrets(url)
     yield 'empty file', lambda: case_empty(url)
     for mode, want in (('noranges', "does not support 'range'"), ('nototal', 'size'),
                        ('notold', 'size'), ('resized', 'changed'), ('wrongrange', 'another range'),

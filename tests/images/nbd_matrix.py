@@ -507,6 +507,43 @@ def case_tls_libnbd():
         assert 'with TLS' in out, out
 
 
+def case_tls_password():
+    """A key that is encrypted."""
+    make_certs('tls')
+    content('src.raw', 3)
+    shutil.copytree('tls', 'locked', dirs_exist_ok=True)
+    run('certtool', '--to-p8', '--load-privkey', 'tls/server-key.pem', '--password', 'open sesame',
+        '--outfile', 'locked/server-key.pem')
+    with open('locked/server-key.pem', encoding='ascii') as f:
+        assert 'ENCRYPTED' in f.read()
+    obj = tls_object('x509', 'server', 'locked')
+    secret = ['--object', 'secret,id=pw,data=open sesame']
+    fails(RHEA_NBD, '--object', obj, '--tls-creds', 'tls0', '-f', 'raw', 'src.raw')
+    err = fails(RHEA_NBD, '--object', obj + ',passwordid=pw', '-f', 'raw', 'src.raw')
+    assert 'pw' in err, err
+    with server('rhea', 'src.raw', 'raw', *secret, '--object', obj + ',passwordid=pw',
+                '--tls-creds', 'tls0') as s:
+        run(RHEA_IMG, 'convert', '--object', tls_object('x509', 'client'), '--image-opts', '-O', 'raw',
+            'driver=raw,file.' + s.opts(',tls-creds=tls0,tls-hostname=localhost').replace(',', ',file.'),
+            'out.raw')
+    same_bytes('src.raw', 'out.raw')
+
+
+def case_bitmap():
+    """A persistent bitmap of qcow2 by -B, of both servers."""
+    need('qemu-nbd', 'nbdinfo')
+    run(RHEA_IMG, 'create', '-q', '-f', 'qcow2', 'bm.qcow2', '4M')
+    run(RHEA_IMG, 'bitmap', '--add', '-f', 'qcow2', '-g', '64k', 'bm.qcow2', 'b0')
+    run(RHEA_IO, '-f', 'qcow2', '-c', 'write 128k 64k', '-c', 'write 1M 256k', 'bm.qcow2')
+    run(RHEA_IMG, 'bitmap', '--disable', '-f', 'qcow2', 'bm.qcow2', 'b0')
+    maps = []
+    for srv in ('rhea', 'qemu'):
+        with server(srv, 'bm.qcow2', 'qcow2', '-r', '-B', 'b0') as s:
+            maps.append(run('nbdinfo', '--map=qemu:dirty-bitmap:b0', '--json', s.uri()))
+            assert 'qemu:dirty-bitmap:b0' in run(RHEA_NBD, '-L', '-k', s.socket)
+    assert maps[0] == maps[1] and json.loads(maps[0])[1]['offset'] == 128 * KIB, maps
+
+
 def case_tls_refusals():
     make_certs('tls')
     make_certs('other')
@@ -550,6 +587,7 @@ def cases():
     yield 'map', case_map
     for context in ('base:allocation', 'qemu:allocation-depth'):
         yield f'context {context}', lambda: case_contexts(context)
+    yield 'bitmap', case_bitmap
     yield 'list', case_list
     yield 'tcp, and the end of the last client', case_tcp
     yield 'commands by nbdsh', case_nbdsh
@@ -568,6 +606,7 @@ def cases():
             yield f'tls {kind} {srv} {client}', lambda: case_tls(kind, srv, client)
     yield 'tls with nbdkit', case_tls_nbdkit
     yield 'tls with libnbd', case_tls_libnbd
+    yield 'tls with a password', case_tls_password
     yield 'tls refusals', case_tls_refusals
 
 
