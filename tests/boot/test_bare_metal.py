@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT
 """Programs that run without an operating system: iPXE, U-Boot; empty images."""
 import os
+import struct
 import tempfile
 
-from guest import Guest, need_file, run_tests
+from guest import Guest, GuestError, need_file, run_tests
 
 ACCEL = ['-accel', os.environ.get('RHEA_ACCEL', 'tcg')]
 
@@ -43,5 +44,66 @@ def empty_iso():
             guest.wait_screen(r'No bootable device|Boot failed', 60)
 
 
+def truncated_iso():
+    """Of an image that ends too early SeaBIOS says that it cannot read it."""
+    with open(need_file('/usr/lib/grub-rescue/grub-rescue-cdrom.iso', 'grub-rescue-pc'), 'rb') as f:
+        head = f.read(300000)
+    with tempfile.NamedTemporaryFile(suffix='.iso') as image:
+        image.write(head)
+        image.flush()
+        with Guest(*ACCEL, '-m', '32', '-boot', 'd', '-cdrom', image.name) as guest:
+            guest.wait_screen(r'Could not read from CDROM', 60)
+            guest.wait_screen(r'No bootable device', 60)
+
+
+# In 32-bit protected mode, assembled:
+#         rdtsc; mov %eax,%ebp; xor $0x9e3779b9,%ebp
+#   next: imul $1664525,%ebp,%ebp; add $1013904223,%ebp
+#         mov %ebp,%eax; rol $9,%eax               a value
+#         mov %ebp,%edx; shr $16,%edx              a port
+#         test $0x100,%ebp; jz memory
+#         out %al,(%dx); out %ax,(%dx); out %eax,(%dx); in (%dx),%al; in (%dx),%eax; jmp count
+# memory: mov %ebp,%ecx; shr $29,%ecx; mov windows(,%ecx,4),%ebx
+#         mov %ebp,%ecx; shr $9,%ecx; and $0x3fffc,%ecx
+#         mov %eax,(%ebx,%ecx); mov %al,1(%ebx,%ecx); mov (%ebx,%ecx),%edx
+#  count: incl 0x500000; jmp next
+# windows: VGA, option ROMs, video memory, PCI, IOAPIC, HPET, local APIC, flash
+VANDAL = bytes.fromhex(
+    '0f3189c581f5b979379e69ed0d66190081c55ff36e3c89e8c1c00989eac1ea10f7c5000100007408ee66efefeced'
+    'eb2189e9c1e91d8b1c8d8900100089e9c1e90981e1fcff030089040b88440b018b140bff0500005000ebb1'
+    '00000a0000000c00000000fd0000b8fe0000c0fe0000d0fe0000e0fe0000fcff')
+LOAD, COUNTER, WANTED = 0x100000, 0x500000, 200000
+
+
+def vandal():
+    """A guest that writes garbage to ports and device memory, through resets of its own making,
+    harms nobody but itself."""
+    flags = 0x10000                      # Multiboot with addresses
+    image = struct.pack('<8I', 0x1badb002, flags, -(0x1badb002 + flags) & 0xffffffff, LOAD, LOAD,
+                        0, 0, LOAD + 48) + bytes(16) + VANDAL
+    with tempfile.NamedTemporaryFile() as kernel:
+        kernel.write(image)
+        kernel.flush()
+        with Guest(*ACCEL, '-m', '32', '-no-shutdown', '-kernel', kernel.name) as guest:
+            done = resets = 0
+
+            def enough():
+                """Whatever it has done to itself, pressing the reset button helps."""
+                nonlocal done, resets
+                count, = struct.unpack('<I', guest.read_memory(COUNTER, 4))
+                if count == done or guest.qmp('query-status')['status'] != 'running':
+                    resets += 1
+                    guest.qmp('system_reset')
+                    guest.qmp('cont')
+                done = count
+                return done > WANTED or resets > 20
+
+            guest.wait_until(enough, 'garbage', 300)
+            if done < 1000:
+                raise GuestError(f'only {done} rounds of garbage')
+            guest.qmp('system_reset')
+            guest.qmp('query-status')
+
+
 if __name__ == '__main__':
-    run_tests(ipxe_iso, ipxe_lkrn, u_boot, empty_iso)
+    run_tests(ipxe_iso, ipxe_lkrn, u_boot, empty_iso, truncated_iso, vandal)
