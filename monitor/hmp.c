@@ -254,7 +254,7 @@ static bool take_format(const char **p, Json *args, GError **error)
             *p = end;
         }
         for (; **p && **p != ' '; (*p)++) {
-            if (strchr("xduocsi", **p)) {
+            if (strchr("xduoci", **p)) {
                 letter = **p;
             } else if (strchr("bhwg", **p)) {
                 size = **p;

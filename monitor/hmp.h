@@ -38,12 +38,17 @@ void hmp_xp(Monitor *mon, const Json *args);
 void hmp_print(Monitor *mon, const Json *args);
 void hmp_port_read(Monitor *mon, const Json *args);
 void hmp_port_write(Monitor *mon, const Json *args);
+void hmp_gpa2hva(Monitor *mon, const Json *args);
 void hmp_gva2gpa(Monitor *mon, const Json *args);
 void hmp_info_mtree(Monitor *mon, const Json *args);
 /* hmp_cpu.c */
 void hmp_info_registers(Monitor *mon, const Json *args);
 void hmp_info_lapic(Monitor *mon, const Json *args);
 void hmp_info_pic(Monitor *mon, const Json *args);
+void hmp_info_mem(Monitor *mon, const Json *args);
+void hmp_info_tlb(Monitor *mon, const Json *args);
+/* Appends the instruction at VA; its length. */
+unsigned hmp_disassemble(struct Cpu *cpu, uint64_t va, const uint8_t *bytes, unsigned len, GString *out);
 /* hmp_tree.c */
 void hmp_info_qtree(Monitor *mon, const Json *args);
 void hmp_info_qom_tree(Monitor *mon, const Json *args);

@@ -315,6 +315,7 @@ const HmpCommand hmp_commands[] = {
     { "i", "fmt:/,addr:i", "/fmt addr", "I/O port read", hmp_port_read },
     { "o", "fmt:/,addr:i,val:i", "/fmt addr value", "I/O port write", hmp_port_write },
     { "gva2gpa", "addr:i", "addr", "print the guest physical address corresponding to a guest virtual address", hmp_gva2gpa },
+    { "gpa2hva", "addr:i", "addr", "print the host virtual address corresponding to a guest physical address", hmp_gpa2hva },
     { "sum", "start:i,size:i", "addr size", "compute the checksum of a memory region", cmd_sum },
     { "memsave", "val:i,size:i,filename:F", "addr size file", "save to disk virtual memory dump starting at 'addr' of size 'size'", cmd_memsave },
     { "pmemsave", "val:i,size:i,filename:F", "addr size file", "save to disk physical memory dump starting at 'addr' of size 'size'", cmd_pmemsave },

@@ -100,3 +100,38 @@ void hmp_info_pic(Monitor *mon, const Json *args)
     device_foreach(monitor_vm(mon), info_controller, out);
     monitor_puts(mon, out->len ? out->str : "There is no interrupt controller\n");
 }
+
+static void list_pages(Monitor *mon, bool ranges)
+{
+    Cpu *cpu = monitor_cpu(mon);
+    g_autoptr(GString) out = g_string_new(NULL);
+
+    if (!cpu || !cpu_class(cpu)->list_pages) {
+        monitor_puts(mon, "No CPU available\n");
+        return;
+    }
+    hold(cpu->dev.vm, cpu);
+    cpu_class(cpu)->list_pages(cpu, ranges, out);
+    release(cpu->dev.vm);
+    monitor_puts(mon, out->str);
+}
+
+void hmp_info_mem(Monitor *mon, const Json *args)
+{
+    list_pages(mon, true);
+}
+
+void hmp_info_tlb(Monitor *mon, const Json *args)
+{
+    list_pages(mon, false);
+}
+
+unsigned hmp_disassemble(Cpu *cpu, uint64_t va, const uint8_t *bytes, unsigned len, GString *out)
+{
+    unsigned used;
+
+    hold(cpu->dev.vm, cpu);
+    used = cpu_class(cpu)->disassemble(cpu, va, bytes, len, out);
+    release(cpu->dev.vm);
+    return used;
+}

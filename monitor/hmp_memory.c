@@ -66,6 +66,46 @@ static bool read_virtual(Cpu *cpu, uint64_t va, uint8_t *buf, unsigned len)
     return true;
 }
 
+/* How many of LEN bytes at ADDR can be read: all, those up to the end of the page, or none. */
+static unsigned read_code(Monitor *mon, Cpu *cpu, uint64_t addr, uint8_t *buf, unsigned len,
+                          bool physical)
+{
+    unsigned in_page = (unsigned)MIN(len, 4096 - (addr & 4095));
+    const unsigned tries[] = { len, in_page };
+
+    for (unsigned i = 0; i < 2; i++) {
+        if (physical ? address_space_read(&monitor_vm(mon)->memory, addr, buf, tries[i])
+                     : read_virtual(cpu, addr, buf, tries[i])) {
+            return tries[i];
+        }
+    }
+    return 0;
+}
+
+static void dump_code(Monitor *mon, Cpu *cpu, uint64_t addr, uint64_t count, bool physical)
+{
+    if (!cpu || !cpu_class(cpu)->disassemble) {
+        monitor_puts(mon, "No CPU\n");
+        return;
+    }
+    for (; count; count--) {
+        g_autoptr(GString) text = g_string_new(NULL), hex = g_string_new(NULL);
+        uint8_t buf[16];
+        unsigned have = read_code(mon, cpu, addr, buf, 15, physical), used;
+
+        if (!have) {
+            monitor_printf(mon, "0x%08" PRIx64 ": unable to read memory\n", addr);
+            return;
+        }
+        used = hmp_disassemble(cpu, addr, buf, have, text);
+        for (unsigned i = 0; i < used; i++) {
+            g_string_append_printf(hex, "%02x ", buf[i]);
+        }
+        monitor_printf(mon, "0x%08" PRIx64 ":  %-24s %s\n", addr, hex->str, text->str);
+        addr += used;
+    }
+}
+
 static void dump(Monitor *mon, const Json *args, bool physical)
 {
     uint64_t addr = (uint64_t)hmp_int(args, "addr", 0);
@@ -75,12 +115,12 @@ static void dump(Monitor *mon, const Json *args, bool physical)
     unsigned per_line = letter == 'o' || (letter == 'd' && size == 8) ? 16 / size : 16 / size;
     Cpu *cpu = monitor_cpu(mon);
 
-    if (letter == 'i' || letter == 's') {
-        monitor_printf(mon, "This monitor prints the formats x d u o c\n");
-        return;
-    }
     if (!physical && !cpu) {
         monitor_puts(mon, "No CPU\n");
+        return;
+    }
+    if (letter == 'i') {
+        dump_code(mon, cpu, addr, left, physical);
         return;
     }
     while (left) {
@@ -153,6 +193,31 @@ void hmp_port_write(Monitor *mon, const Json *args)
 
     address_space_store(&monitor_vm(mon)->io, (uint16_t)hmp_int(args, "addr", 0),
                         (uint64_t)hmp_int(args, "val", 0), size);
+}
+
+void hmp_gpa2hva(Monitor *mon, const Json *args)
+{
+    uint64_t addr = (uint64_t)hmp_int(args, "addr", 0);
+    const FlatMap *map = monitor_vm(mon)->memory.map;
+
+    for (unsigned i = 0; map && i < map->count; i++) {
+        const FlatRange *r = &map->ranges[i];
+        uint64_t offset = r->offset + (addr - r->start);
+        MemoryRegion *ram;
+
+        if (addr < r->start || addr > r->last) {
+            continue;
+        }
+        ram = memory_region_ram_target(r->mr, &offset);
+        if (!ram) {
+            monitor_printf(mon, "Error: Memory at address 0x%" PRIx64 " is not RAM\n", addr);
+            return;
+        }
+        monitor_printf(mon, "Host virtual address for 0x%" PRIx64 " (%s) is %p\n", addr,
+                       ram->name, (void *)((uint8_t *)memory_region_ram_ptr(ram) + offset));
+        return;
+    }
+    monitor_printf(mon, "Error: No memory is mapped at address 0x%" PRIx64 "\n", addr);
 }
 
 void hmp_gva2gpa(Monitor *mon, const Json *args)

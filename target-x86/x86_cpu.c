@@ -9,6 +9,7 @@
 #include "target-x86/cpu_models.h"
 #include "target-x86/exception.h"
 #include "target-x86/hostop.h"
+#include "target-x86/inspect.h"
 #include "target-x86/mmu.h"
 #include "target-x86/x86_vmstate.h"
 #include "vm/accel.h"
@@ -42,6 +43,17 @@ static uint64_t x86_class_pc(Cpu *cpu)
 static bool x86_class_translate(Cpu *cpu, uint64_t va, gpa_t *pa)
 {
     return x86_mmu_peek(x86_cpu_device(cpu)->x86, va, pa);
+}
+
+static void x86_class_list_pages(Cpu *cpu, bool ranges, GString *out)
+{
+    x86_list_pages(x86_cpu_device(cpu)->x86, ranges, out);
+}
+
+static unsigned x86_class_disassemble(Cpu *cpu, uint64_t va, const uint8_t *bytes, unsigned len,
+                                      GString *out)
+{
+    return x86_disassemble(x86_cpu_device(cpu)->x86, va, bytes, len, out);
 }
 
 /* ---- `info registers` ---- */
@@ -182,7 +194,9 @@ static const PropDef x86_props[] = {
                .realize = x86_realize, .unrealize = x86_unrealize,                          \
                .reset_hold = x86_reset_hold, __VA_ARGS__ },                                 \
       .reset = x86_class_reset, .has_work = x86_class_has_work, .pc = x86_class_pc,         \
-      .dump = x86_class_dump, .translate = x86_class_translate, .arch_name = "x86_64" }
+      .dump = x86_class_dump, .translate = x86_class_translate,         \
+      .list_pages = x86_class_list_pages, .disassemble = x86_class_disassemble,             \
+      .arch_name = "x86_64" }
 /* clang-format on */
 
 static const CpuClass x86_cpu_class = X86_CPU_CLASS(.name = "x86_64-cpu", .abstract = true);

@@ -24,6 +24,11 @@ typedef struct CpuClass {
     void (*dump)(Cpu *cpu, GString *out);
     /* Guest virtual to physical without side effects; false: not mapped. */
     bool (*translate)(Cpu *cpu, uint64_t va, gpa_t *pa);
+    /* Text for `info tlb` and `info mem` (RANGES): what the page tables map. */
+    void (*list_pages)(Cpu *cpu, bool ranges, GString *out);
+    /* The instruction at VA out of BYTES; its length, at least 1. */
+    unsigned (*disassemble)(Cpu *cpu, uint64_t va, const uint8_t *bytes, unsigned len,
+                            GString *out);
     const char *arch_name;                /* "x86_64" */
 } CpuClass;
 
