@@ -35,6 +35,7 @@ static Json *pick(const Json *args, const char *names)
     }
 FORWARD(quit, "quit", "")
 FORWARD(stop, "stop", "")
+FORWARD(nmi, "inject-nmi", "")
 FORWARD(cont, "cont", "")
 FORWARD(system_reset, "system_reset", "")
 FORWARD(system_powerdown, "system_powerdown", "")
@@ -283,6 +284,7 @@ const HmpCommand hmp_commands[] = {
     { "stop|s", "", NULL, "stop emulation", cmd_stop },
     { "cont|c", "", NULL, "resume emulation", cmd_cont },
     { "system_reset", "", NULL, "reset the system", cmd_system_reset },
+    { "nmi", "", NULL, "inject an NMI", cmd_nmi },
     { "system_powerdown", "", NULL, "send system power down event", cmd_system_powerdown },
     { "system_wakeup", "", NULL, "wakeup guest from suspend", cmd_system_wakeup },
     { "cpu", "index:i", "index", "set the default CPU", cmd_cpu },

@@ -213,30 +213,6 @@ bool qmp_query_hotpluggable_cpus(QmpCall *call, GPtrArray **ret, GError **error)
     return true;
 }
 
-static void list_cpu(const ObjectType *type, void *opaque)
-{
-    QapiCpuDefinitionInfo *row;
-    const char *end = strstr(type->name, "-x86_64-cpu");
-
-    if (!end) {
-        return;
-    }
-    row = g_new0(QapiCpuDefinitionInfo, 1);
-    row->name = g_strndup(type->name, (gsize)(end - type->name));
-    row->typename = g_strdup(type->name);
-    row->has_migration_safe = true;
-    row->migration_safe = strcmp(row->name, "max") != 0 && strcmp(row->name, "host") != 0;
-    row->q_static = strcmp(row->name, "base") == 0;
-    g_ptr_array_add(opaque, row);
-}
-
-bool qmp_query_cpu_definitions(QmpCall *call, GPtrArray **ret, GError **error)
-{
-    *ret = qapi_list_new(&qapi_type_QapiCpuDefinitionInfo);
-    type_foreach("cpu", false, list_cpu, *ret);
-    return true;
-}
-
 /* ---- memory ---- */
 
 bool qmp_query_memory_size_summary(QmpCall *call, QapiMemoryInfo **ret, GError **error)

@@ -85,7 +85,7 @@ const char *const x86_foreign_features[] = {
     "intel-pt-lip", "kvm-asyncpf", "kvm-asyncpf-int", "kvm-hint-dedicated", "kvm-mmu",
     "kvm-msi-ext-dest-id", "kvm-nopiodelay", "kvm-poll-control", "kvm-pv-eoi", "kvm-pv-ipi",
     "kvm-pv-sched-yield", "kvm-pv-tlb-flush", "kvm-pv-unhalt", "kvm-steal-time", "kvmclock",
-    "kvmclock-stable-bit", "lbrv", "npt", "nrip-save", "pause-filter", "pfthreshold", "phe",
+    "kvmclock-stable-bit", "lbrv", "lmce", "npt", "nrip-save", "pause-filter", "pfthreshold", "phe",
     "phe-en", "pmm", "pmm-en", "sgx-debug", "sgx-exinfo", "sgx-kss", "sgx-mode64",
     "sgx-provisionkey", "sgx-tokenkey", "sgx1", "sgx2", "split-lock-detect", "svm-lock",
     "svme-addr-chk", "tsc-scale", "v-vmsave-vmload", "vgif", "vmcb-clean",

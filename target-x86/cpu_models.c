@@ -97,6 +97,13 @@ const char *x86_cpu_model_description(unsigned index)
                                     : NULL;
 }
 
+const char *x86_cpu_model_alias_of(const char *model)
+{
+    const ModelName *n = find_name(model);
+
+    return n && n->row && !g_str_equal(n->row->name, model) ? n->row->name : NULL;
+}
+
 bool x86_cpu_model_exists(const char *model, GError **error)
 {
     Suggest s;
@@ -215,7 +222,9 @@ bool x86_cpu_model_apply(X86Cpu *cpu, const char *model, GError **error)
     } else {
         memset(cpu->cpuid_vendor, 0, sizeof(cpu->cpuid_vendor));
     }
-    t->requested[FEAT_1_ECX] |= BIT(31);        /* hypervisor */
+    if (!g_str_equal(model, "base")) {
+        t->requested[FEAT_1_ECX] |= BIT(31);    /* hypervisor */
+    }
     cpu->phys_bits = 0;
     return true;
 }
@@ -239,23 +248,40 @@ void x86_cpu_model_take_host(X86Cpu *cpu)
     }
 }
 
+static const struct { const char *name; size_t field; } switches[] = {
+#define SWITCH(n, f) { n, offsetof(X86CpuidTable, f) }
+    SWITCH("check", check), SWITCH("enforce", enforce), SWITCH("x-force-features", force),
+    SWITCH("l3-cache", l3_cache), SWITCH("cpuid-0xb", leaf_b), SWITCH("tcg-cpuid", hypervisor_leaf),
+    SWITCH("full-cpuid-auto-level", auto_level), SWITCH("host-phys-bits", host_phys_bits),
+    SWITCH("migratable", migratable), SWITCH("kvm", kvm),
+#undef SWITCH
+};
+
+const char *x86_cpu_switch_name(unsigned index)
+{
+    return index < ARRAY_LEN(switches) ? switches[index].name : NULL;
+}
+
+bool *x86_cpu_switch(X86Cpu *cpu, const char *name)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(switches); i++) {
+        if (g_str_equal(name, switches[i].name)) {
+            return (bool *)((char *)x86_cpuid_table(cpu) + switches[i].field);
+        }
+    }
+    return NULL;
+}
+
 bool x86_cpu_set_feature(X86Cpu *cpu, const char *name, bool on, GError **error)
 {
     X86CpuidTable *t = x86_cpuid_table(cpu);
     int f = x86_feature_find(name);
-    struct { const char *name; bool *field; } switches[] = {
-        { "check", &t->check }, { "enforce", &t->enforce }, { "x-force-features", &t->force },
-        { "l3-cache", &t->l3_cache }, { "cpuid-0xb", &t->leaf_b },
-        { "tcg-cpuid", &t->hypervisor_leaf }, { "full-cpuid-auto-level", &t->auto_level },
-        { "host-phys-bits", &t->host_phys_bits },
-    };
+    bool *field = x86_cpu_switch(cpu, name);
     Suggest s;
 
-    for (unsigned i = 0; i < ARRAY_LEN(switches); i++) {
-        if (g_str_equal(name, switches[i].name)) {
-            *switches[i].field = on;
-            return true;
-        }
+    if (field) {
+        *field = on;
+        return true;
     }
     if (f < 0) {
         suggest_init(&s, name);
@@ -286,20 +312,16 @@ bool x86_cpu_set_feature(X86Cpu *cpu, const char *name, bool on, GError **error)
 
 /* ---- parameters --------------------------------------------------------------------------------------- */
 
-typedef enum Param {
-    P_FAMILY, P_MODEL, P_STEPPING, P_LEVEL, P_XLEVEL, P_PHYS_BITS, P_UCODE, P_VENDOR, P_MODEL_ID,
-} Param;
-
 static const struct ParamRow {
     const char *name;
-    Param param;
+    X86Param param;
     uint64_t min, max;          /* both 0: text */
 } params[] = {
-    { "family", P_FAMILY, 0, 255 + 15 }, { "model", P_MODEL, 0, 255 },
-    { "stepping", P_STEPPING, 0, 15 }, { "level", P_LEVEL, 0, UINT32_MAX },
-    { "xlevel", P_XLEVEL, 0, UINT32_MAX }, { "phys-bits", P_PHYS_BITS, 0, 52 },
-    { "ucode-rev", P_UCODE, 0, UINT64_MAX }, { "vendor", P_VENDOR, 0, 0 },
-    { "model-id", P_MODEL_ID, 0, 0 },
+    { "family", X86_PARAM_FAMILY, 0, 255 + 15 }, { "model", X86_PARAM_MODEL, 0, 255 },
+    { "stepping", X86_PARAM_STEPPING, 0, 15 }, { "level", X86_PARAM_LEVEL, 0, UINT32_MAX },
+    { "xlevel", X86_PARAM_XLEVEL, 0, UINT32_MAX }, { "phys-bits", X86_PARAM_PHYS_BITS, 0, 52 },
+    { "ucode-rev", X86_PARAM_UCODE, 0, UINT64_MAX }, { "vendor", X86_PARAM_VENDOR, 0, 0 },
+    { "model-id", X86_PARAM_MODEL_ID, 0, 0 },
 };
 
 static const struct ParamRow *find_param(const char *name)
@@ -316,6 +338,16 @@ static const struct ParamRow *find_param(const char *name)
         }
     }
     return NULL;
+}
+
+const char *x86_cpu_param_name(unsigned index)
+{
+    return index < ARRAY_LEN(params) ? params[index].name : NULL;
+}
+
+X86Param x86_cpu_param_number(unsigned index)
+{
+    return params[index].param;
 }
 
 bool x86_cpu_model_is_param(const char *name)
@@ -341,32 +373,32 @@ bool x86_cpu_set_param(X86Cpu *cpu, const char *name, const char *text, GError *
         }
     }
     switch (p->param) {
-    case P_FAMILY: set_family(cpu, v); break;
-    case P_MODEL: set_model(cpu, v); break;
-    case P_STEPPING: cpu->cpuid_version = (cpu->cpuid_version & ~15u) | v; break;
-    case P_LEVEL:
+    case X86_PARAM_FAMILY: set_family(cpu, v); break;
+    case X86_PARAM_MODEL: set_model(cpu, v); break;
+    case X86_PARAM_STEPPING: cpu->cpuid_version = (cpu->cpuid_version & ~15u) | v; break;
+    case X86_PARAM_LEVEL:
         cpu->cpuid_level = v;
         x86_cpuid_table(cpu)->auto_level = false;
         break;
-    case P_XLEVEL:
+    case X86_PARAM_XLEVEL:
         cpu->cpuid_xlevel = v;
         x86_cpuid_table(cpu)->auto_level = false;
         break;
-    case P_PHYS_BITS:
+    case X86_PARAM_PHYS_BITS:
         if (v && (v < 32)) {
             return error_set(error, "-cpu property 'phys-bits' should be between 32 and 52 (or 0 "
                              "for the default), not '%s'", text);
         }
         cpu->phys_bits = v;
         break;
-    case P_UCODE: cpu->msrs.ucode_rev = v; break;
-    case P_VENDOR:
+    case X86_PARAM_UCODE: cpu->msrs.ucode_rev = v; break;
+    case X86_PARAM_VENDOR:
         if (!set_vendor(cpu, text)) {
             return error_set(error, "-cpu property 'vendor' must have 12 characters, unlike '%s'",
                              text);
         }
         break;
-    case P_MODEL_ID: set_model_id(cpu, text); break;
+    case X86_PARAM_MODEL_ID: set_model_id(cpu, text); break;
     }
     return true;
 }
@@ -447,11 +479,29 @@ static bool report_missing(X86Cpu *cpu, const char *accel, const uint32_t missin
            error_set(error, "%s doesn't support requested features", accel);
 }
 
+void x86_cpu_model_wanted(X86Cpu *cpu, const uint32_t can[FEAT_WORDS], uint32_t words[FEAT_WORDS])
+{
+    const X86CpuidTable *t = x86_cpuid_table(cpu);
+
+    for (unsigned w = 0; w < FEAT_WORDS; w++) {
+        uint32_t most = can[w];
+
+        /* "max" keeps the topology leaves of its family: no topoext unless asked for; and no TSC
+         * that promises to tick the same on the next host. */
+        if (w == FEAT_8000_0001_ECX) {
+            most &= ~BIT(22);
+        } else if (w == FEAT_8000_0007_EDX && t->migratable) {
+            most &= ~BIT(8);
+        }
+        words[w] = t->requested[w] | (t->maximal ? most & ~t->removed[w] : 0);
+    }
+}
+
 bool x86_cpu_model_finish(X86Cpu *cpu, const char *accel, const uint32_t *supported,
                           GError **error)
 {
     X86CpuidTable *t = x86_cpuid_table(cpu);
-    uint32_t can[FEAT_WORDS], missing[FEAT_WORDS];
+    uint32_t can[FEAT_WORDS], wanted[FEAT_WORDS], missing[FEAT_WORDS];
     bool good;
 
     if (supported) {
@@ -459,13 +509,10 @@ bool x86_cpu_model_finish(X86Cpu *cpu, const char *accel, const uint32_t *suppor
     } else {
         x86_tcg_features(can);
     }
+    x86_cpu_model_wanted(cpu, can, wanted);
     for (unsigned w = 0; w < FEAT_WORDS; w++) {
-        /* "max" keeps the topology leaves of its family: no topoext unless asked for. */
-        uint32_t most = w == FEAT_8000_0001_ECX ? can[w] & ~BIT(22) : can[w];
-        uint32_t wanted = t->requested[w] | (t->maximal ? most & ~t->removed[w] : 0);
-
-        missing[w] = wanted & ~can[w];
-        cpu->features[w] = t->force ? wanted : wanted & can[w];
+        missing[w] = t->filtered[w] = wanted[w] & ~can[w];
+        cpu->features[w] = t->force ? wanted[w] : wanted[w] & can[w];
     }
     /* Bits that follow others: no XSAVE without its parts, no capabilities MSR without its bit. */
     if (!x86_has(cpu, X86_FEAT_XSAVE)) {

@@ -28,6 +28,15 @@ bool x86_cpu_set_feature(X86Cpu *cpu, const char *name, bool on, GError **error)
  * -cpu parameters that are not on/off. */
 bool x86_cpu_model_is_param(const char *name);
 bool x86_cpu_set_param(X86Cpu *cpu, const char *name, const char *text, GError **error);
+typedef enum X86Param {
+    X86_PARAM_FAMILY, X86_PARAM_MODEL, X86_PARAM_STEPPING, X86_PARAM_LEVEL, X86_PARAM_XLEVEL,
+    X86_PARAM_PHYS_BITS, X86_PARAM_UCODE, X86_PARAM_VENDOR, X86_PARAM_MODEL_ID,
+} X86Param;
+const char *x86_cpu_param_name(unsigned index);      /* NULL at the end */
+X86Param x86_cpu_param_number(unsigned index);
+/* "check", "migratable"...: what is on or off and no feature. */
+const char *x86_cpu_switch_name(unsigned index);     /* NULL at the end */
+bool *x86_cpu_switch(X86Cpu *cpu, const char *name); /* NULL: no such switch */
 
 /* Every feature name, for the properties of CPU objects; NULL at the end. */
 const char *x86_cpu_feature_name(unsigned index);
@@ -49,6 +58,11 @@ uint64_t x86_xcr0_supported(const X86Cpu *cpu);
  */
 bool x86_cpu_model_finish(X86Cpu *cpu, const char *accel, const uint32_t *supported,
                           GError **error);
+
+/* The features asked for so far, where CAN is what the accelerator offers; before that. */
+void x86_cpu_model_wanted(X86Cpu *cpu, const uint32_t can[FEAT_WORDS], uint32_t words[FEAT_WORDS]);
+/* "qemu64-v1" for "qemu64"; NULL where the name is the model's own. */
+const char *x86_cpu_model_alias_of(const char *model);
 
 /* What the software engines implement, given what the host's SIMD can do. */
 void x86_tcg_features(uint32_t words[FEAT_WORDS]);

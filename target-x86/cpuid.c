@@ -16,6 +16,7 @@ X86CpuidTable *x86_cpuid_table(X86Cpu *cpu)
         *cpu->cpuid = (X86CpuidTable){
             .topology = { 1, 1, 1 }, .l3_cache = true, .leaf_b = true, .hypervisor_leaf = true,
             .hypervisor = "TCGTCGTCGTCG", .check = true, .auto_level = true,
+            .migratable = true, .kvm = true,
         };
     }
     return cpu->cpuid;

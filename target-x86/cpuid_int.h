@@ -55,8 +55,11 @@ typedef struct X86CpuidTable {
     bool maximal;               /* max and host: whatever the accelerator can do */
     bool check, enforce, force; /* warn of missing features, fail on them, keep them */
     bool host_phys_bits;
+    bool migratable;            /* max and host: without what another host may not have */
+    bool kvm;                   /* KVM's leaves show, under KVM */
     bool auto_level;            /* full-cpuid-auto-level */
     uint32_t requested[FEAT_WORDS], removed[FEAT_WORDS];
+    uint32_t filtered[FEAT_WORDS];      /* asked for, but not to be had */
     GString *foreign;           /* names asked for that have no place, space-separated; or NULL */
 } X86CpuidTable;
 

@@ -128,13 +128,24 @@ static void x86_class_dump(Cpu *cpu, GString *out)
 
 /* ---- life cycle ---- */
 
+char *x86_cpu_type_model(const ObjectType *type)
+{
+    return g_strndup(type->name, strlen(type->name) - strlen(X86_CPU_TYPE_SUFFIX));
+}
+
 static void x86_init(Object *obj)
 {
     X86CpuDevice *s = (X86CpuDevice *)(void *)obj;
+    g_autofree char *model = x86_cpu_type_model(obj->type);
 
     cpu_init(&s->cpu);
     s->x86 = x86_cpu_new();
     s->x86->vm_cpu = &s->cpu;
+    x86_cpu_model_apply(s->x86, model, NULL);
+    if (s->cpu.dev.vm && s->cpu.dev.vm->accel && accel_type(s->cpu.dev.vm->accel)->features &&
+        (g_str_equal(model, "host") || g_str_equal(model, "max"))) {
+        x86_cpu_model_take_host(s->x86);
+    }
 }
 
 static void x86_finalize(Object *obj)
@@ -177,20 +188,10 @@ static void x86_reset_hold(Device *dev)
     x86_class_reset(&DEVICE_CAST(X86CpuDevice, dev)->cpu);
 }
 
-static const PropDef x86_props[] = {
-    PROP_U32("apic-id", X86CpuDevice, apic_id, UINT32_MAX),
-    PROP_I32("node-id", X86CpuDevice, node_id, -1),
-    PROP_I32("socket-id", X86CpuDevice, socket_id, -1),
-    PROP_I32("die-id", X86CpuDevice, die_id, -1),
-    PROP_I32("core-id", X86CpuDevice, core_id, -1),
-    PROP_I32("thread-id", X86CpuDevice, thread_id, -1),
-    PROP_END
-};
-
 /* clang-format off */
 #define X86_CPU_CLASS(...)                                                                  \
     { .dev = { .size = sizeof(X86CpuDevice), .category = DEVICE_CATEGORY_CPU,               \
-               .init = x86_init, .finalize = x86_finalize, .props = x86_props,              \
+               .init = x86_init, .finalize = x86_finalize,                                  \
                .realize = x86_realize, .unrealize = x86_unrealize,                          \
                .reset_hold = x86_reset_hold, __VA_ARGS__ },                                 \
       .reset = x86_class_reset, .has_work = x86_class_has_work, .pc = x86_class_pc,         \
@@ -199,8 +200,8 @@ static const PropDef x86_props[] = {
       .arch_name = "x86_64" }
 /* clang-format on */
 
-static const CpuClass x86_cpu_class = X86_CPU_CLASS(.name = "x86_64-cpu", .abstract = true);
-TYPE_ROW(x86_cpu, &x86_cpu_class, "cpu");
+static CpuClass x86_cpu_class = X86_CPU_CLASS(.name = "x86_64-cpu", .abstract = true);
+static const TypeRow x86_cpu_row = { &x86_cpu_class, "cpu" };
 
 void x86_cpu_register_types(void)
 {
@@ -209,6 +210,8 @@ void x86_cpu_register_types(void)
     if (type_find("qemu64" X86_CPU_TYPE_SUFFIX)) {
         return;
     }
+    x86_cpu_class.dev.props = x86_cpu_props();
+    type_register(&x86_cpu_row);
     for (unsigned i = 0; (model = x86_cpu_model_name(i)); i++) {
         CpuClass *class = g_new0(CpuClass, 1);
         TypeRow *row = g_new0(TypeRow, 1);
@@ -246,12 +249,25 @@ static bool apply_word(X86CpuDevice *s, const char *word, GError **error)
         return object_set_text(OBJECT(s), name, eq + 1, error);
     }
     if (x86_cpu_model_is_param(name)) {
-        return x86_cpu_set_param(s->x86, name, eq + 1, error);
+        return x86_cpu_set_param(s->x86, name, eq + 1, error);     /* "phys_bits" */
     }
-    if (g_str_equal(eq + 1, "on") || g_str_equal(eq + 1, "off")) {
-        return x86_cpu_set_feature(s->x86, name, g_str_equal(eq + 1, "on"), error);
+    if (!g_str_equal(eq + 1, "on") && !g_str_equal(eq + 1, "off")) {
+        return error_set(error, "-cpu property '%s' takes on or off, not '%s'", name, eq + 1);
     }
-    return error_set(error, "-cpu property '%s' takes on or off, not '%s'", name, eq + 1);
+    return x86_cpu_set_feature(s->x86, name, g_str_equal(eq + 1, "on"), error);
+}
+
+bool x86_cpu_finish(X86CpuDevice *s, GError **error)
+{
+    Accel *accel = s->cpu.dev.vm->accel;
+    const AccelType *type = accel ? accel_type(accel) : NULL;
+    uint32_t features[FEAT_WORDS];
+
+    if (type && type->features) {
+        type->features(accel, features);
+    }
+    return x86_cpu_model_finish(s->x86, type && type->cpu_model_name ? type->cpu_model_name : "TCG",
+                                type && type->features ? features : NULL, error);
 }
 
 X86CpuDevice *x86_cpu_create(Vm *vm, const char *text, unsigned index, uint32_t apic_id,
@@ -260,32 +276,31 @@ X86CpuDevice *x86_cpu_create(Vm *vm, const char *text, unsigned index, uint32_t 
     g_auto(GStrv) words = g_strsplit(text, ",", -1);
     g_autofree char *type = g_strconcat(words[0], X86_CPU_TYPE_SUFFIX, NULL);
     const AccelType *accel = vm->accel ? accel_type(vm->accel) : NULL;
-    uint32_t features[FEAT_WORDS];
     Device *dev;
     X86CpuDevice *s;
 
-    if (!x86_cpu_model_exists(words[0], error) || !(dev = device_new(vm, type, error))) {
+    if (!x86_cpu_model_exists(words[0], error)) {
+        return NULL;
+    }
+    if (g_str_equal(words[0], "host") && !(accel && accel->features)) {
+        error_set(error, "CPU model 'host' requires KVM; 'max' is the most that %s can do",
+                  accel ? accel->accel : "this");
+        return NULL;
+    }
+    x86_cpu_register_types();
+    dev = device_new(vm, type, error);
+    if (!dev) {
         return NULL;
     }
     s = DEVICE_CAST(X86CpuDevice, dev);
     s->cpu.index = s->x86->index = index;
     s->apic_id = apic_id;
-    if (!x86_cpu_model_apply(s->x86, words[0], error)) {
-        goto fail;
-    }
-    if (accel && accel->features && (g_str_equal(words[0], "host") || g_str_equal(words[0], "max"))) {
-        x86_cpu_model_take_host(s->x86);
-    }
     for (unsigned i = 1; words[i]; i++) {
         if (*words[i] && !apply_word(s, words[i], error)) {
             goto fail;
         }
     }
-    if (accel && accel->features) {
-        accel->features(vm->accel, features);
-    }
-    if (!x86_cpu_model_finish(s->x86, accel && accel->cpu_model_name ? accel->cpu_model_name : "TCG",
-                              accel && accel->features ? features : NULL, error)) {
+    if (!x86_cpu_finish(s, error)) {
         goto fail;
     }
     x86_vm_bus_init(&s->bus, vm, s->x86);

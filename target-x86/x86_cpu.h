@@ -31,6 +31,14 @@ static inline X86CpuDevice *x86_cpu_device(Cpu *cpu)
     return (X86CpuDevice *)(void *)cpu;
 }
 
+/* x86_cpu_props.c: the property table of all CPU types; the features asked for, all told. */
+const PropDef *x86_cpu_props(void);
+void x86_cpu_wanted(X86CpuDevice *dev, uint32_t words[FEAT_WORDS]);
+/* The features that the VM's accelerator can do, of those asked for; once, before realize. */
+bool x86_cpu_finish(X86CpuDevice *dev, GError **error);
+/* "qemu64" of "qemu64-x86_64-cpu"; the caller frees. */
+char *x86_cpu_type_model(const ObjectType *type);
+
 /* Adds the types of all models; before the first look-up of one.  More calls do nothing. */
 void x86_cpu_register_types(void);
 /*

@@ -198,8 +198,10 @@ bool kvm_cpuid_set(KvmCpu *v, GError **error)
 
     add_range(v, t, 0, v->x86->cpuid_level);
     add_range(v, t, 0x80000000, v->x86->cpuid_xlevel);
-    add(t, 0x40000000, 0, false, hypervisor);
-    add(t, 0x40000001, 0, false, paravirtual);
+    if (*x86_cpu_switch(v->x86, "kvm")) {
+        add(t, 0x40000000, 0, false, hypervisor);
+        add(t, 0x40000001, 0, false, paravirtual);
+    }
     if (ioctl(v->fd, KVM_SET_CPUID2, t) < 0) {
         return error_set_errno(error, errno, "KVM refused the features of CPU %u",
                                v->cpu->index);

@@ -81,8 +81,8 @@ void apic_bus_set_eoi_hook(ApicBus *bus, void (*eoi)(void *opaque, uint8_t vecto
                            void *opaque);
 /* The end of the 8259's INT line: LINT0 of all APICs. */
 IrqPin apic_bus_pic_pin(ApicBus *bus);
-/* The NMI button: LINT1 of all APICs. */
-void apic_bus_nmi(ApicBus *bus);
+/* The NMI button, which is wired to LINT1 of each APIC. */
+void apic_nmi_button(Apic *apic);
 /* ADDRESS is 0xfeexxxxx, DATA the message [SDM3A 11.11]. */
 void apic_bus_send_msi(ApicBus *bus, uint64_t address, uint32_t data);
 

@@ -242,16 +242,14 @@ static void lint1(Cpu *cpu, void *opaque)
     apic_leave(apic, locked, false);
 }
 
-void apic_bus_nmi(ApicBus *bus)
+void apic_nmi_button(Apic *apic)
 {
     bool locked = apic_lock();
 
-    for (unsigned i = 0; i < bus->count; i++) {
-        if (bus->kernel) {
-            cpu_run_on_async(bus->apics[i]->cpu, lint1, bus->apics[i]);
-        } else {
-            lint1(bus->apics[i]->cpu, bus->apics[i]);
-        }
+    if (apic->bus->kernel) {
+        cpu_run_on_async(apic->cpu, lint1, apic);
+    } else {
+        lint1(apic->cpu, apic);
     }
     apic_unlock(locked);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Saving and loading CPUs: what was saved comes back into a CPU in another state, a section of
+ * The CPU device: its properties, and saving and loading: what was saved comes back into a CPU in another state, a section of
  * QEMU 7.2's own comes out as it went in, and states that cannot be are refused.
  */
 #include "target-x86/mmu.h"
@@ -388,6 +388,54 @@ static void test_random_bytes(void)
     rig_clear(&rig);
 }
 
+/* ---- properties ---- */
+
+static void test_features_are_properties(void)
+{
+    g_autoptr(GError) error = NULL, wrong = NULL, unknown = NULL;
+    Rig rig;
+
+    rig_init(&rig, "qemu64,-cx16,popcnt=on,+lahf_lm,family=6,level=0xb,vendor=GenuineIntel");
+    g_assert_false(object_get_bool(OBJECT(rig.dev), "cx16"));
+    g_assert_true(object_get_bool(OBJECT(rig.dev), "popcnt"));
+    g_assert_true(object_get_bool(OBJECT(rig.dev), "lahf_lm"));
+    g_assert_false(object_get_bool(OBJECT(rig.dev), "vmx"));
+    g_assert_true(object_get_bool(OBJECT(rig.dev), "migratable"));
+    g_assert_cmpuint(object_get_uint(OBJECT(rig.dev), "family"), ==, 6);
+    g_assert_cmpuint(object_get_uint(OBJECT(rig.dev), "level"), ==, 0xb);
+    g_assert_false(object_set_text(OBJECT(rig.dev), "popcnt", "off", &error));   /* realized */
+    g_assert_nonnull(error);
+    g_assert_null(x86_cpu_create(rig.vm, "qemu64,popcnt=maybe", 1, 1, &wrong));
+    g_assert_nonnull(strstr(wrong->message, "popcnt"));
+    g_assert_null(x86_cpu_create(rig.vm, "qemu64,popcmt=on", 1, 1, &unknown));
+    g_assert_nonnull(strstr(unknown->message, "did you mean 'popcnt'"));
+    rig_clear(&rig);
+}
+
+/* As with QEMU: a TSC that promises to tick evenly is not promised to a guest that may move. */
+static void test_invariant_tsc_is_not_migratable(void)
+{
+    Rig rig;
+
+    rig_init(&rig, "max,-check");
+    g_assert_false(object_get_bool(OBJECT(rig.dev), "invtsc"));
+    rig_clear(&rig);
+    rig_init(&rig, "max,-check,migratable=off");
+    g_assert_true(object_get_bool(OBJECT(rig.dev), "invtsc"));
+    rig_clear(&rig);
+}
+
+static void test_host_needs_an_accelerator(void)
+{
+    g_autoptr(GError) error = NULL;
+    Rig rig;
+
+    rig_init(&rig, "qemu64");
+    g_assert_null(x86_cpu_create(rig.vm, "host", 1, 1, &error));
+    g_assert_nonnull(strstr(error->message, "requires KVM"));
+    rig_clear(&rig);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -396,5 +444,8 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/vmstate/qemu", test_qemu_section_comes_out_as_it_went_in);
     g_test_add_func("/x86/vmstate/impossible", test_impossible_states_are_refused);
     g_test_add_func("/x86/vmstate/random", test_random_bytes);
+    g_test_add_func("/x86/properties/features", test_features_are_properties);
+    g_test_add_func("/x86/properties/invtsc", test_invariant_tsc_is_not_migratable);
+    g_test_add_func("/x86/properties/host", test_host_needs_an_accelerator);
     return g_test_run();
 }
