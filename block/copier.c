@@ -135,6 +135,13 @@ static int co_copy_range(Copier *c, uint64_t offset, uint64_t bytes, bool *read_
     return ret;
 }
 
+int co_copier_copy(Copier *c, uint64_t offset, uint64_t bytes)
+{
+    bool read_failed;
+
+    return co_copy_range(c, offset, bytes, &read_failed);
+}
+
 int co_copier_mark_allocated(Copier *c, Job *job, BlockNode *base)
 {
     uint64_t length = c->source->length;

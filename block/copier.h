@@ -58,6 +58,8 @@ int co_copier_mark_allocated(Copier *c, Job *job, BlockNode *base);
 void copier_op_begin(Copier *c, CopyOp *op, uint64_t start, uint64_t end);
 void copier_op_end(Copier *c, CopyOp *op);
 
+/* Copies a range that an operation of the caller holds. */
+int co_copier_copy(Copier *c, uint64_t offset, uint64_t bytes);
 int co_copier_before_write(Copier *c, uint64_t offset, uint64_t bytes);
 /* Copies until no bit is set: 0; or until the job is cancelled or failed.  With PAUSE false, not
  * even a drain stops it. */

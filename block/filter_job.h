@@ -18,6 +18,7 @@ typedef struct MirrorTop {
     Copier *copier;            /* NULL: no longer of use */
     Job *job;
     bool write_blocking;       /* writes go to both */
+    bool whole_granules;       /* what the guest did not write is not in the target yet */
     bool is_commit;            /* the target is below the source */
 } MirrorTop;
 

@@ -43,7 +43,9 @@ static int co_both(BlockNode *node, MirrorTop *m, MirrorOp kind, uint64_t offset
     job_op_begin(job);
     copier_op_begin(c, &op, align_down(offset, g), align_up(offset + bytes, g));
     ret = co_do(node->file->node, kind, offset, bytes, span, flags);
-    if (ret == 0) {
+    if (ret == 0 && m->whole_granules) {
+        ret2 = co_copier_copy(c, op.start, MIN(op.end, node->length) - op.start);
+    } else if (ret == 0) {
         ret2 = co_do(c->target, kind, offset, bytes, span,
                      flags & ~(BLK_REQ_NO_FALLBACK | BLK_REQ_COMPRESSED));
     }

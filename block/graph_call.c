@@ -26,6 +26,14 @@ typedef struct Call {
     bool ok;
 } Call;
 
+/* Who hears that an image does without another may delete that one. */
+static bool flush_changed(BlockNode *node, GError **error)
+{
+    int ret = co_node_flush(node);
+
+    return ret == 0 || error_set_errno(error, -ret, "Could not flush '%s'", node->filename);
+}
+
 static void co_call(void *opaque)
 {
     Call *c = opaque;
@@ -63,7 +71,8 @@ static void co_call(void *opaque)
         c->ok = co_node_truncate(c->node, c->u, true, c->a, c->error);
         break;
     case CALL_BACKING:
-        c->ok = t->change_backing(c->node, c->a, c->b, c->error);
+        c->ok = t->change_backing(c->node, c->a, c->b, c->error) &&
+                flush_changed(c->node, c->error);
         break;
     case CALL_MEASURE:
         c->ok = t->measure(c->opts, c->node, c->out[0], c->out[1], c->out[2], c->error);

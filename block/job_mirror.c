@@ -127,7 +127,7 @@ static bool give_backing(Mirror *m, GError **error)
 {
     BlockNode *target = node_skip_filters(m->target), *backing = NULL;
 
-    if (m->backing == MIRROR_LEAVE_BACKING || !target->type->has_backing) {
+    if (m->is_commit || m->backing == MIRROR_LEAVE_BACKING || !target->type->has_backing) {
         return true;
     }
     if (m->backing == MIRROR_SOURCE_BACKING) {
@@ -148,9 +148,6 @@ static bool mirror_prepare(Job *job, GError **error)
     }
     /* Our own terms for the target give way to those of its new users. */
     job_release_node(job, m->target);
-    if (!give_backing(m, error)) {
-        return false;
-    }
     if (from->perm & (BLK_PERM_WRITE | BLK_PERM_RESIZE) ? m->target->read_only : false) {
         return error_set(error, "Mirror target '%s' is read-only", m->target->name);
     }
@@ -229,6 +226,8 @@ static bool insert_filter(Mirror *m, const MirrorArgs *args, GError **error)
         top->job = &m->job;
         top->write_blocking = args->copy_mode == QAPI_MIRROR_COPY_MODE_WRITE_BLOCKING;
         top->is_commit = m->is_commit;
+        top->whole_granules = !m->is_commit && m->sync != QAPI_MIRROR_SYNC_MODE_FULL &&
+                              !node_skip_filters(m->target)->backing;
         node_refresh_perms(m->filter, NULL);     /* asks for less than before */
     }
     node_drained_end(m->source);
@@ -274,6 +273,11 @@ static bool mirror_setup(Mirror *m, const MirrorArgs *args, uint32_t granularity
             return false;
         }
         m->target_was_read_only = true;
+    }
+    /* What the copy is based on belongs under it from the start: a write of part of a cluster has
+     * to fill the rest of it. */
+    if (!give_backing(m, error)) {
+        return false;
     }
     return insert_filter(m, args, error) && use_nodes(m, error) &&
            (m->target->length >= m->source->length || !m->is_commit ||
@@ -327,6 +331,10 @@ bool job_mirror_start(const JobCommon *common, const MirrorArgs *args, GError **
     if (!granularity) {
         granularity = (uint32_t)MIN(MAX(node_cluster_size(node_skip_filters(args->target)),
                                         64 * KIB), 64 * MIB);
+    }
+    if (args->sync != QAPI_MIRROR_SYNC_MODE_FULL && !args->commit_base) {
+        /* Part of a cluster would hide the rest of it. */
+        granularity = MAX(granularity, node_cluster_size(node_skip_filters(args->target)));
     }
     m = job_new(args->commit_base ? &active_commit_type : &mirror_type, common, error);
     if (!m) {

@@ -90,6 +90,12 @@ const NodeType node_type_null_aio = {
 /* ---- x-memory ---- */
 
 static GHashTable *memory_disks;
+static uint64_t last_seq;
+
+uint64_t memory_seq(void)
+{
+    return last_seq;
+}
 
 MemoryDisk *memory_disk_find(const char *name)
 {
@@ -176,6 +182,9 @@ static int memory_op(BlockNode *node, MemoryOp op, const IoSpan *span)
     MemoryDisk *disk = disk_of(node);
     MemoryOp *done;
 
+    if (disk->lazy) {
+        co_pause();
+    }
     if (disk->fail_countdown >= 0 && disk->fail_countdown-- == 0) {
         return -disk->fail_errno;
     }
@@ -189,6 +198,7 @@ static int memory_op(BlockNode *node, MemoryOp op, const IoSpan *span)
     }
     memory_op_apply(done, disk->data);
     if (disk->logging) {
+        done->seq = ++last_seq;
         g_ptr_array_add(disk->log, done);
     } else {
         op_free(done);
@@ -218,7 +228,12 @@ static bool memory_parse_filename(const char *filename, NodeOpts *opts, GError *
 static int memory_co_preadv(BlockNode *node, uint64_t offset, IoSpan span)
 {
     MemoryDisk *disk = disk_of(node);
-    size_t have = offset < disk->data->len ? MIN(span.len, disk->data->len - offset) : 0;
+    size_t have;
+
+    if (disk->lazy) {
+        co_pause();
+    }
+    have = offset < disk->data->len ? MIN(span.len, disk->data->len - offset) : 0;
 
     if (disk->fail_countdown >= 0 && disk->fail_countdown-- == 0) {
         return -disk->fail_errno;

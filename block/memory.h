@@ -19,12 +19,17 @@ typedef struct MemoryOp {
     enum { MEMORY_WRITE, MEMORY_ZERO, MEMORY_TRUNCATE, MEMORY_FLUSH } kind;
     uint64_t offset, bytes;
     uint8_t *data;               /* writes */
+    uint64_t seq;                /* order among all disks */
 } MemoryOp;
+
+/* Of the last logged operation. */
+uint64_t memory_seq(void);
 
 typedef struct MemoryDisk {
     char *name;
     GByteArray *data;
     bool logging;
+    bool lazy;                   /* every call lets the event loop run first */
     GPtrArray *log;              /* of MemoryOp */
     int64_t fail_countdown;      /* the call that brings it to 0 fails; negative: never */
     int fail_errno;

@@ -92,6 +92,10 @@ static bool put_overlay(Action *a, GError **error)
     if (graph_has_parent_node(node)) {
         return error_set(error, "Node '%s' is busy: node is used as a backing image", node->name);
     }
+    /* Before it holds the only way to the data, it has to be there. */
+    if (node_flush(a->overlay) < 0) {
+        return error_set(error, "Could not flush the overlay '%s'", a->overlay->name);
+    }
     if (!node_set_backing(a->overlay, node, error)) {
         return false;
     }
