@@ -283,7 +283,7 @@ static bool listen_inet_port(const SocketAddress *a, const char *port, int backl
     }
     for (struct addrinfo *i = r.list; i; i = i->ai_next) {
         if (!listen_at(i->ai_addr, i->ai_addrlen, a->mptcp, backlog, fds) &&
-            errno != EAFNOSUPPORT) {
+            errno != EAFNOSUPPORT && errno != EADDRNOTAVAIL) {
             *err = errno;
         }
     }
@@ -293,7 +293,7 @@ static bool listen_inet_port(const SocketAddress *a, const char *port, int backl
             close(g_array_index(fds, int, fds->len - 1));
             g_array_set_size(fds, fds->len - 1);
         }
-        return error_set_errno(error, *err ? *err : EAFNOSUPPORT,
+        return error_set_errno(error, *err ? *err : EADDRNOTAVAIL,
                                "Failed to find an available port: cannot listen on %s:%s",
                                *a->host ? a->host : "*", port);
     }

@@ -594,7 +594,12 @@ static int nbd_co_status(BlockNode *node, uint64_t offset, uint64_t bytes, Block
     if (ret < 0) {
         return ret;
     }
-    status->bytes = x.status_len;
+    /* What is told of part of a block is of no use: then the block is data. */
+    status->bytes = align_down(x.status_len, node->limits.align);
+    if (!status->bytes) {
+        status->bytes = MIN(bytes, node->limits.align);
+        return 0;
+    }
     if (x.status_flags & NBD_STATE_HOLE) {
         status->flags &= ~(uint32_t)BLK_STATUS_DATA;
     }

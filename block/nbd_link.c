@@ -11,6 +11,7 @@
 #include "block/nbd_link.h"
 
 #include "base/bits.h"
+#include "base/coroutine.h"
 #include "base/error.h"
 
 /* Enough for what servers say; more is an attack. */
@@ -18,6 +19,8 @@
 #define REPLY_BYTES_MAX (2u * NBD_NAME_MAX + 64u)
 #define OLD_FLAGS_BYTES 4
 #define ZEROES 124
+/* A server that does not finish the handshake is as good as none. */
+#define HANDSHAKE_MS 30000
 
 void nbd_target_clear(NbdTarget *t)
 {
@@ -373,13 +376,32 @@ static bool co_handshake(NbdLink *link, const NbdTarget *t, GError **error)
     return !unsup || co_export_name(link, export, no_zeroes, error);
 }
 
-NbdLink *co_nbd_link_open_fd(const NbdTarget *t, int fd, GError **error)
+static void too_slow(void *opaque)
+{
+    co_stream_shutdown(((NbdLink *)opaque)->stream);
+}
+
+static NbdLink *link_new(int fd)
 {
     NbdLink *link = g_new0(NbdLink, 1);
 
     link->refs = 1;
     link->stream = co_stream_new(fd);
+    return link;
+}
+
+static LoopDelay *time_limit(NbdLink *link)
+{
+    return loop_delay_new(coroutine_home(coroutine_self()), HANDSHAKE_MS, too_slow, link);
+}
+
+NbdLink *co_nbd_link_open_fd(const NbdTarget *t, int fd, GError **error)
+{
+    NbdLink *link = link_new(fd);
+    g_autoptr(LoopDelay) limit = time_limit(link);
+
     if (!co_handshake(link, t, error)) {
+        g_clear_pointer(&limit, loop_delay_free);
         nbd_link_unref(link);
         return NULL;
     }
@@ -431,16 +453,16 @@ static bool co_list_names(NbdLink *link, GPtrArray *all, GError **error)
 GPtrArray *co_nbd_list(const NbdTarget *t, GError **error)
 {
     g_autoptr(GPtrArray) all = g_ptr_array_new_with_free_func((GDestroyNotify)nbd_listed_free);
+    g_autoptr(LoopDelay) limit = NULL;
     NbdLink *link;
-    bool no_zeroes, unsup, ok;
+    bool no_zeroes = false, unsup, ok;
     int fd = co_socket_connect(t->address, error);
 
     if (fd < 0) {
         return NULL;
     }
-    link = g_new0(NbdLink, 1);
-    link->refs = 1;
-    link->stream = co_stream_new(fd);
+    link = link_new(fd);
+    limit = time_limit(link);
     switch (co_hello(link, t, &no_zeroes, error)) {
     case STYLE_BAD:
         ok = false;
@@ -462,6 +484,7 @@ GPtrArray *co_nbd_list(const NbdTarget *t, GError **error)
     if (ok) {
         co_put_option(link, NBD_OPT_ABORT, NULL, NULL);
     }
+    g_clear_pointer(&limit, loop_delay_free);
     nbd_link_unref(link);
     return ok ? g_steal_pointer(&all) : NULL;
 }

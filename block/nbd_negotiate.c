@@ -353,6 +353,7 @@ bool co_nbd_negotiate(NbdClient *c)
     c->no_zeroes = be32_load(flags) & NBD_FLAG_NO_ZEROES;
     while (next == NEXT_OPTION) {
         next = co_next_option(c);
+        co_pause();                    /* or a fast talker would stop the clock */
     }
     return next == NEXT_SERVE;
 }

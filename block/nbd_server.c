@@ -21,6 +21,7 @@ typedef struct NbdServer {
     GArray *listeners;                /* of int */
     GPtrArray *watches;               /* of FdWatch, parallel; NULL while not watched */
     GPtrArray *clients;               /* of NbdClient */
+    bool stopping;
 } NbdServer;
 
 static NbdServer *server;             /* QMP knows one per process */
@@ -186,9 +187,10 @@ bool nbd_server_start(const NbdServerConf *conf, const SocketAddress *address, G
 
 void nbd_server_stop(void)
 {
-    if (!server) {
-        return;
+    if (!server || server->stopping) {
+        return;                        /* the loop below may run the command again */
     }
+    server->stopping = true;
     nbd_server_stop_listening();
     for (unsigned i = 0; i < server->clients->len; i++) {
         co_stream_shutdown(((NbdClient *)server->clients->pdata[i])->stream);
@@ -320,7 +322,7 @@ static bool nbd_export_start(BlockExport *exp, NodeOpts *opts, GError **error)
 {
     NbdExport *e = (NbdExport *)exp;
 
-    if (!server) {
+    if (!server || server->stopping) {
         return error_set(error, "NBD server not running");
     }
     e->name = node_opts_take(opts, "name");

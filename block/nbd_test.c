@@ -23,9 +23,11 @@ typedef struct Bench {
     MemoryDisk *disk;
     BlockNode *node;
     int fd;                       /* the client's end */
+    IoThread *thread;             /* where the node lives; NULL: the main loop */
+    BlockBackend *mover;
 } Bench;
 
-static void bench_start(Bench *b, bool writable)
+static void bench_start_in(Bench *b, bool writable, IoThread *thread)
 {
     g_autoptr(NodeOpts) open = node_opts_new(), exp = node_opts_new();
     NbdServerConf conf = { .max_clients = 4 };
@@ -40,6 +42,14 @@ static void bench_start(Bench *b, bool writable)
     node_opts_set(open, "node-name", "disk");
     b->node = node_open("x-memory:nbd", open, NODE_OPEN_RDWR, &error);
     g_assert_no_error(error);
+    b->thread = thread;
+    if (thread) {
+        BlkAttachConf mover = { .read_only = true, .share_rw = true };
+
+        b->mover = blk_attach("disk", &mover, NULL, NULL, &error);
+        g_assert_no_error(error);
+        g_assert_true(blk_set_loop(b->mover, iothread_loop(thread), &error));
+    }
     g_assert_true(nbd_server_start(&conf, NULL, &error));
     node_opts_set(exp, "type", "nbd");
     node_opts_set(exp, "id", "e0");
@@ -49,6 +59,11 @@ static void bench_start(Bench *b, bool writable)
     block_export_add(exp, &error);
     g_assert_no_error(error);
     b->fd = -1;
+}
+
+static void bench_start(Bench *b, bool writable)
+{
+    bench_start_in(b, writable, NULL);
 }
 
 static void bench_connect(Bench *b)
@@ -74,6 +89,11 @@ static void bench_stop(Bench *b)
 {
     bench_hang_up(b);
     nbd_server_stop();
+    if (b->thread) {
+        g_assert_true(blk_set_loop(b->mover, event_loop_main(), NULL));
+        blk_detach(b->mover);
+        iothread_free(b->thread);
+    }
     node_unref(b->node);
     memory_disk_free(b->disk);
 }
@@ -665,7 +685,7 @@ static void co_load(void *opaque)
     j->load->running--;
 }
 
-static void test_client_with_our_server(void)
+static void run_ours_with_ours(IoThread *thread)
 {
     g_autoptr(NodeOpts) opts = node_opts_new();
     g_autofree char *text = NULL;
@@ -675,7 +695,7 @@ static void test_client_with_our_server(void)
     Bench b;
     int ends[2];
 
-    bench_start(&b, true);
+    bench_start_in(&b, true, thread);
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), ==, 0);
     nbd_server_add_client(ends[0]);
     text = g_strdup_printf("%d", ends[1]);
@@ -694,6 +714,17 @@ static void test_client_with_our_server(void)
     g_assert_cmpint(node_flush(load.node), ==, 0);
     node_unref(load.node);
     bench_stop(&b);
+}
+
+static void test_client_with_our_server(void)
+{
+    run_ours_with_ours(NULL);
+}
+
+/* The handshake is made here, the requests over there. */
+static void test_export_in_an_iothread(void)
+{
+    run_ours_with_ours(iothread_new("io0"));
 }
 
 /* ---- addresses ---- */
@@ -753,6 +784,7 @@ int main(int argc, char **argv)
     g_test_add_func("/nbd/client/block-status", test_client_block_status);
     g_test_add_func("/nbd/client/mutated-handshake", test_client_mutated_handshake);
     g_test_add_func("/nbd/ours-with-ours", test_client_with_our_server);
+    g_test_add_func("/nbd/ours-in-an-iothread", test_export_in_an_iothread);
     g_test_add_func("/nbd/uris", test_uris);
     return g_test_run();
 }

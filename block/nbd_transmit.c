@@ -28,6 +28,10 @@
 #define EXTENTS_MAX 2048u
 /* Steps of looking for the end of an extent, so that one request cannot hold the loop for long. */
 #define STATUS_STEPS 8192u
+/* Requests, or such steps, until the loop may do other work: a client whose every request can be
+ * answered at once must not starve it. */
+#define TURN 16u
+#define STATUS_TURN 256u
 
 typedef struct Job {
     NbdClient *c;
@@ -251,6 +255,9 @@ static int co_gather(Job *j, unsigned id, Extents *x)
             break;
         }
         at += len;
+        if (step % STATUS_TURN == STATUS_TURN - 1) {
+            co_pause();
+        }
     }
     return 0;
 }
@@ -295,6 +302,7 @@ static int co_do_cache(Job *j)
     for (uint64_t done = 0; done < j->r.len && ret == 0; done += j->buf_len) {
         ret = co_blk_pread(job_blk(j), j->r.offset + done, j->buf,
                            MIN(j->buf_len, j->r.len - done));
+        co_pause();
     }
     return ret;
 }
@@ -416,7 +424,12 @@ static bool co_take_request(NbdClient *c)
 
 void co_nbd_transmit(NbdClient *c)
 {
+    unsigned count = 0;
+
     while (co_take_request(c)) {
+        if (++count % TURN == 0) {
+            co_pause();
+        }
     }
     while (c->in_flight) {
         co_queue_wait(&c->room, NULL);
