@@ -304,6 +304,23 @@ bool opt_msg(System *sys, const char *arg, GError **error)
     return true;
 }
 
+/* Nothing here turns characters into keys, so that any layout is as good as another. */
+bool opt_k(System *sys, const char *arg, GError **error)
+{
+    static const char *const layouts[] = {
+        "ar", "bepo", "cz", "da", "de", "de-ch", "en-gb", "en-us", "es", "et", "fi", "fo", "fr",
+        "fr-be", "fr-ca", "fr-ch", "hr", "hu", "is", "it", "ja", "lt", "lv", "mk", "nl", "no", "pl",
+        "pt", "pt-br", "ru", "sl", "sv", "th", "tr", NULL,
+    };
+    g_autofree char *list = NULL;
+
+    if (g_strv_contains(layouts, arg)) {
+        return true;
+    }
+    list = g_strjoinv(", ", (char **)layouts);
+    return error_set(error, "no keyboard layout '%s'; known: %s", arg, list);
+}
+
 bool opt_overcommit(System *sys, const char *arg, GError **error)
 {
     g_autoptr(KeyVal) kv = keyval_parse(arg, NULL, KEYVAL_BARE_BOOL, error);

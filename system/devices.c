@@ -5,7 +5,9 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "hw/fw_cfg/fw_cfg.h"
+#include "hw/i386/boot_order.h"
 #include "monitor/create.h"
+#include "roms/firmware.h"
 #include "vm/accel.h"
 
 #include <stdio.h>
@@ -385,6 +387,42 @@ bool opt_fw_cfg(System *sys, const char *arg, GError **error)
     if (string) {
         data = g_strdup(string);
         len = strlen(string);        /* without the NUL */
+    }
+    return fw_cfg_add_file(cfg, name, data, len, error);
+}
+
+/* [romfile=]file[,bootindex=n]: SeaBIOS runs what is in genroms/. */
+bool opt_option_rom(System *sys, const char *arg, GError **error)
+{
+    g_autoptr(KeyVal) kv = keyval_parse(arg, "romfile", 0, error);
+    FwCfg *cfg = find_fw_cfg(sys->vm);
+    const char *file = kv ? keyval_get(kv, "romfile") : NULL;
+    g_autofree char *path = NULL, *base = NULL, *name = NULL, *boot_path = NULL;
+    uint64_t index = UINT64_MAX;
+    char *data;
+    gsize len;
+
+    if (!kv || !keyval_get_uint(kv, "bootindex", UINT64_MAX, INT32_MAX, &index, error) ||
+        !keyval_check_used(kv, "-option-rom", error)) {
+        return false;
+    }
+    if (!file || !cfg) {
+        return error_set(error, file ? "this machine has no fw_cfg device to hand ROMs to the firmware"
+                                     : "Parameter 'romfile' is missing");
+    }
+    path = firmware_find(file, error);
+    if (!path || !g_file_get_contents(path, &data, &len, error)) {
+        return false;
+    }
+    if (len < 3 || (uint8_t)data[0] != 0x55 || (uint8_t)data[1] != 0xaa) {
+        g_free(data);
+        return error_set(error, "'%s' is no option ROM: it does not begin with 55 aa", path);
+    }
+    base = g_path_get_basename(path);
+    name = g_strdup_printf("genroms/%s", base);
+    boot_path = g_strdup_printf("/rom@%s", name);
+    if (index != UINT64_MAX) {
+        boot_order_add_path(sys->vm, (int)index, boot_path);
     }
     return fw_cfg_add_file(cfg, name, data, len, error);
 }

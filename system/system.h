@@ -128,6 +128,8 @@ DECLARE_OPTION(m);
 DECLARE_OPTION(mem_path);
 DECLARE_OPTION(mem_prealloc);
 DECLARE_OPTION(overcommit);
+DECLARE_OPTION(option_rom);
+DECLARE_OPTION(k);
 DECLARE_OPTION(audiodev);
 DECLARE_OPTION(sandbox);
 DECLARE_OPTION(boot);

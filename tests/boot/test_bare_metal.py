@@ -24,6 +24,13 @@ def ipxe_lkrn():
         guest.wait_screen(r'iPXE initialising|iPXE \d', 90)
 
 
+def option_rom():
+    """A ROM given by -option-rom is run by SeaBIOS."""
+    rom = need_file('/usr/lib/ipxe/qemu/pxe-e1000.rom', 'ipxe-qemu')
+    with Guest(*ACCEL, '-m', '32', '-option-rom', rom) as guest:
+        guest.wait_screen(r'iPXE \(http://ipxe.org\)', 60)
+
+
 def u_boot():
     """U-Boot as -bios reaches its prompt on the serial line.
 
@@ -106,4 +113,4 @@ def vandal():
 
 
 if __name__ == '__main__':
-    run_tests(ipxe_iso, ipxe_lkrn, u_boot, empty_iso, truncated_iso, vandal)
+    run_tests(ipxe_iso, ipxe_lkrn, option_rom, u_boot, empty_iso, truncated_iso, vandal)
