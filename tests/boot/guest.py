@@ -365,10 +365,15 @@ class Guest:
             raise GuestError(f'still running; serial: {self.serial_log[-2000:]}') from None
 
 
-def run_tests(*tests):
-    """Run functions as a TAP program; their docstrings are the claims."""
+def run_tests(*tests, slow=()):
+    """Run functions as a TAP program; their docstrings are the claims.
+
+    Arguments name those to run; SLOW ones run only so."""
     names = sys.argv[1:]
-    tests = [t for t in tests if not names or t.__name__ in names]
+    unknown = set(names) - {t.__name__ for t in (*tests, *slow)}
+    if unknown:
+        sys.exit(f'no test {", ".join(sorted(unknown))}')
+    tests = [t for t in (*tests, *slow) if t.__name__ in names] if names else tests
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     print(f'1..{len(tests)}', flush=True)
     bad = 0

@@ -91,6 +91,19 @@ def xen_finds_its_module():
         guest.wait_serial(r'System RAM: 51[12]MB')
 
 
+def xen_dom0():
+    """Given an initrd, too, Xen starts Linux as its paravirtual dom0, which runs its init."""
+    image = fetched('xen-hypervisor', 'boot/xen-4.17-amd64.gz', '/boot/xen-4.17-amd64.gz')
+    module, initrd = default_kernel()
+    with Unpacked(image) as kernel, \
+            Guest(*ACCEL, '-m', '768', '-kernel', kernel, '-initrd',
+                  f'{module} console=hvc0,{initrd}', '-append',
+                  'console=com1 com1=115200,8n1 dom0_mem=400M') as guest:
+        guest.wait_serial(r'Xen version 4\.17', 90)
+        guest.wait_serial(r'Booting paravirtualized kernel on Xen PV', 600)
+        guest.wait_serial(r'Run /init as init process', 1500)
+
+
 def gnu_mach():
     """GNU Mach by Multiboot probes its devices and misses its bootstrap modules."""
     image = fetched('gnumach', 'boot/gnumach-*-486.gz')
@@ -180,4 +193,5 @@ def i386_pae_kernel():
 if __name__ == '__main__':
     run_tests(xen, xen_finds_its_module, gnu_mach, gnu_mach_modules, vmlinux_by_pvh,
               video_mode, cloud_kernel_2_cpus, cpu_max_needs_no_mitigations, generic_kernel,
-              i386_pae_kernel)
+              i386_pae_kernel,
+              slow=[xen_dom0])

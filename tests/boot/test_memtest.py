@@ -42,4 +42,4 @@ def ia32_full_pass():
 
 
 if __name__ == '__main__':
-    run_tests(x64_tests, ia32_tests, x64_full_pass, ia32_full_pass)
+    run_tests(x64_tests, ia32_tests, slow=[x64_full_pass, ia32_full_pass])
