@@ -114,6 +114,11 @@ bool opt_no_user_config(System *sys, const char *arg, GError **error)
     return true;             /* no files are ever read unasked */
 }
 
+bool opt_no_fd_bootchk(System *sys, const char *arg, GError **error)
+{
+    return merge(&sys->machine_opts, "fd-bootchk=off", NULL, error);
+}
+
 bool opt_enable_kvm(System *sys, const char *arg, GError **error)
 {
     return opt_accel(sys, "kvm", error);

@@ -137,6 +137,10 @@ static void list_props(const ObjectType *type)
         gather(((const DeviceType *)type)->bus->device_props, rows);
     }
     g_ptr_array_sort(rows, by_name);
+    if (!rows->len) {
+        printf("There are no options for %s.\n", type->name);
+        return;
+    }
     printf("%s options:\n", type->name);
     for (unsigned i = 0; i < rows->len; i++) {
         const PropDef *p = rows->pdata[i];

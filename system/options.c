@@ -90,6 +90,7 @@ const OptionRow option_table[] = {
     { "nographic", NULL, NULL, "no window; serial port and monitor share the terminal", PHASE_CONFIG, opt_nographic },
     { "no-hpet", NULL, NULL, "no HPET (same as -machine hpet=off)", PHASE_CONFIG, opt_no_hpet },
     { "no-acpi", NULL, NULL, "no ACPI (same as -machine acpi=off)", PHASE_CONFIG, opt_no_acpi },
+    { "no-fd-bootchk", NULL, NULL, "boot from floppies without a signature, too (same as -machine fd-bootchk=off)", PHASE_CONFIG, opt_no_fd_bootchk },
     { "S", NULL, NULL, "do not start the guest until told to ('cont')", PHASE_CONFIG, opt_S },
     { "no-reboot", NULL, NULL, "a reboot ends the emulator", PHASE_CONFIG, opt_no_reboot },
     { "no-shutdown", NULL, NULL, "a shutdown stops the guest but not the emulator", PHASE_CONFIG, opt_no_shutdown },
@@ -129,7 +130,7 @@ static const OptionRow *find_option(const char *word)
 static const char *const missing_options[] = {
     "preconfig", "acpitable", "async-teardown", "audio", "audio-help",
     "chroot", "compat", "dfilter", "dtb", "enable-sync-profile", "fsdev",
-    "gdb", "icount", "incoming", "iscsi", "loadvm", "mtdblock", "netdev", "no-fd-bootchk", "numa", "only-migratable",
+    "gdb", "icount", "incoming", "iscsi", "loadvm", "mtdblock", "netdev", "numa", "only-migratable",
     "pflash", "plugin", "portrait", "rotate", "runas", "s",
     "sd", "seed", "singlestep", "spice", "tpmdev", "usb", "usbdevice",
     "virtfs", "vnc", "win2k-hack", "xen-attach", "xen-domid", "xen-domid-restrict",

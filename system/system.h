@@ -161,6 +161,7 @@ DECLARE_OPTION(daemonize);
 DECLARE_OPTION(pidfile);
 DECLARE_OPTION(no_hpet);
 DECLARE_OPTION(no_acpi);
+DECLARE_OPTION(no_fd_bootchk);
 DECLARE_OPTION(snapshot);
 DECLARE_OPTION(global);
 DECLARE_OPTION(set);
