@@ -31,6 +31,8 @@ typedef struct VgaMode {
     uint32_t start;               /* byte of the first pixel */
     uint32_t line_compare;        /* the line at which memory address 0 starts again */
     unsigned repeat;              /* scan lines per memory line */
+    /* Registers without influence on the size: panning, planes, attributes, cursor's shape. */
+    uint8_t ar_pan, ar_planes, ar_mode, cr_cursor_first, cr_cursor_last;
 } VgaMode;
 
 typedef struct VgaCore {

@@ -90,6 +90,11 @@ static VgaMode decode_mode(const VgaCore *s)
         vbe_mode(s, &m);
         return m;
     }
+    m.ar_pan = s->ar[0x13];
+    m.ar_planes = s->ar[0x12];
+    m.ar_mode = s->ar[0x10];
+    m.cr_cursor_first = s->cr[0x0a];
+    m.cr_cursor_last = s->cr[0x0b];
     m.line_offset = s->cr[0x13] << 3;
     m.start = (s->cr[0x0d] | s->cr[0x0c] << 8) * 4;
     m.line_compare = s->cr[0x18] | (s->cr[0x07] & 0x10) << 4 | (s->cr[0x09] & 0x40) << 3;
