@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { CONTROL = 0x10000, DATA = 0x20000 };
+enum { DATA = 0x20000 };
 
 /* clang-format off */
 #define SELECT(key)         OUTW(0x510, key)
@@ -26,47 +26,25 @@ static const QtestStep numbers[] = {
 
 static const QtestStep dma_signature[] = { INL(0x514, 0x554d4551), INL(0x518, 0x47464320) };
 
-static void dma(Qtest *q, uint32_t control, uint32_t len, uint64_t addr)
-{
-    qtest_writel(q, CONTROL, GUINT32_SWAP_LE_BE(control));
-    qtest_writel(q, CONTROL + 4, GUINT32_SWAP_LE_BE(len));
-    qtest_writeq(q, CONTROL + 8, GUINT64_SWAP_LE_BE(addr));
-    qtest_outl(q, 0x514, 0);
-    qtest_outl(q, 0x518, GUINT32_SWAP_LE_BE(CONTROL));
-    /* Long transfers take several turns; the answer is there when the control is not. */
-    while (qtest_readl(q, CONTROL) & ~GUINT32_SWAP_LE_BE(1)) {
-    }
-}
-
-static uint32_t dma_result(Qtest *q)
-{
-    return GUINT32_SWAP_LE_BE(qtest_readl(q, CONTROL));
-}
-
 static void dma_reads(Qtest *q)
 {
     qtest_memset(q, DATA, 0xee, 8);
-    dma(q, 0x0000000a, 6, DATA);                 /* select 0 and read */
-    g_assert_cmphex(dma_result(q), ==, 0);
+    g_assert_cmphex(qtest_fw_cfg_dma(q, 0x0000000a, 6, DATA), ==, 0);                 /* select 0 and read */
     g_assert_cmphex(qtest_readq(q, DATA), ==, 0xeeee0000554d4551);
-    dma(q, 0x0001000a, 2, DATA);
-    dma(q, 0x00000004, 1, 0);                    /* skip */
-    dma(q, 0x00000002, 1, DATA);
+    qtest_fw_cfg_dma(q, 0x0001000a, 2, DATA);
+    qtest_fw_cfg_dma(q, 0x00000004, 1, 0);                    /* skip */
+    qtest_fw_cfg_dma(q, 0x00000002, 1, DATA);
     g_assert_cmphex(qtest_readl(q, DATA), ==, 0x554d0000);
-    dma(q, 0x0000001a, 4, DATA);                 /* read wins over write */
-    g_assert_cmphex(dma_result(q), ==, 0);
-    dma(q, 0x00000018, 4, DATA);                 /* a read-only item is written */
-    g_assert_cmphex(dma_result(q), ==, 1);
+    g_assert_cmphex(qtest_fw_cfg_dma(q, 0x0000001a, 4, DATA), ==, 0);                 /* read wins over write */
+    g_assert_cmphex(qtest_fw_cfg_dma(q, 0x00000018, 4, DATA), ==, 1);                 /* a read-only item is written */
 }
 
 /* 4 GiB of zeroes behind four bytes: no memory there, an error and no long wait. */
 static void dma_insane_length(Qtest *q)
 {
-    dma(q, 0x0000000a, 0xffffffff, DATA);
-    g_assert_cmphex(dma_result(q), ==, 1);
+    g_assert_cmphex(qtest_fw_cfg_dma(q, 0x0000000a, 0xffffffff, DATA), ==, 1);
     g_assert_cmphex(qtest_readl(q, DATA), ==, 0x554d4551);
-    dma(q, 0x0000000a, 4, 0xfffffffffffffffeull);
-    g_assert_cmphex(dma_result(q), ==, 1);
+    g_assert_cmphex(qtest_fw_cfg_dma(q, 0x0000000a, 4, 0xfffffffffffffffeull), ==, 1);
 }
 
 /* Longer than one turn: the first part is there at once, the rest after some turns, zeroes last. */
@@ -74,31 +52,9 @@ static void dma_long(Qtest *q)
 {
     qtest_memset(q, 0x100000, 0xee, 0x1000);
     qtest_memset(q, 0x100000 + 0x800000, 0xee, 0x1000);
-    dma(q, 0x0000000a, 0x800001, 0x100000);
-    g_assert_cmphex(dma_result(q), ==, 0);
+    g_assert_cmphex(qtest_fw_cfg_dma(q, 0x0000000a, 0x800001, 0x100000), ==, 0);
     g_assert_cmphex(qtest_readq(q, 0x100000), ==, 0x554d4551);
     g_assert_cmphex(qtest_readl(q, 0x900000), ==, 0xeeeeee00);
-}
-
-/* Key and size of a file, 0 when it is not in the directory. */
-static unsigned find_file(Qtest *q, const char *name, uint32_t *size)
-{
-    uint8_t head[4], entry[64];
-    uint32_t count;
-
-    dma(q, 0x0019000a, 4, DATA);
-    qtest_memread(q, DATA, head, 4);
-    count = (uint32_t)head[2] << 8 | head[3];
-    g_assert_cmpuint(count, >, 0);
-    for (uint32_t i = 0; i < count; i++) {
-        dma(q, 0x00000002, 64, DATA);
-        qtest_memread(q, DATA, entry, 64);
-        if (strcmp((char *)entry + 8, name) == 0) {
-            *size = (uint32_t)entry[0] << 24 | entry[1] << 16 | entry[2] << 8 | entry[3];
-            return (unsigned)entry[4] << 8 | entry[5];
-        }
-    }
-    return 0;
 }
 
 static void files(Qtest *q)
@@ -117,13 +73,13 @@ static void files(Qtest *q)
     char text[6] = "";
 
     for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
-        key = find_file(q, rows[i].name, &size);
+        key = qtest_fw_cfg_find(q, rows[i].name, &size);
         if (!key || size < rows[i].least) {
             g_error("fw_cfg file '%s' has key 0x%x and %u bytes", rows[i].name, key, size);
         }
     }
     g_assert_cmpuint(size, ==, 5);
-    dma(q, (uint32_t)key << 16 | 0xa, size, DATA);
+    qtest_fw_cfg_dma(q, (uint32_t)key << 16 | 0xa, size, DATA);
     qtest_memread(q, DATA, text, size);
     g_assert_cmpstr(text, ==, "hello");
 }
@@ -132,10 +88,10 @@ static void files(Qtest *q)
 static void memory_map(Qtest *q)
 {
     uint32_t size = 0;
-    unsigned key = find_file(q, "etc/e820", &size);
+    unsigned key = qtest_fw_cfg_find(q, "etc/e820", &size);
 
     g_assert_cmpuint(size, >=, 40);
-    dma(q, (uint32_t)key << 16 | 0xa, size, DATA);
+    qtest_fw_cfg_dma(q, (uint32_t)key << 16 | 0xa, size, DATA);
     for (unsigned i = 0; i < 2; i++) {
         uint64_t base = qtest_readq(q, DATA + 20 * i), len = qtest_readq(q, DATA + 20 * i + 8);
 

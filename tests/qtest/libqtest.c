@@ -427,6 +427,62 @@ PCI(b, uint8_t)
 PCI(w, uint16_t)
 PCI(l, uint32_t)
 
+/* ---- fw_cfg ---- */
+
+enum { FW_CFG_CONTROL = 0x10000, FW_CFG_DIRECTORY = 0x20000, FW_CFG_DATA = 0x100000 };
+
+uint32_t qtest_fw_cfg_dma(Qtest *q, uint32_t control, uint32_t len, uint64_t addr)
+{
+    uint32_t done;
+
+    qtest_writel(q, FW_CFG_CONTROL, GUINT32_SWAP_LE_BE(control));
+    qtest_writel(q, FW_CFG_CONTROL + 4, GUINT32_SWAP_LE_BE(len));
+    qtest_writeq(q, FW_CFG_CONTROL + 8, GUINT64_SWAP_LE_BE(addr));
+    qtest_outl(q, 0x514, 0);
+    qtest_outl(q, 0x518, GUINT32_SWAP_LE_BE(FW_CFG_CONTROL));
+    /* Long transfers take several turns. */
+    do {
+        done = GUINT32_SWAP_LE_BE(qtest_readl(q, FW_CFG_CONTROL));
+    } while (done & ~1u);
+    return done;
+}
+
+unsigned qtest_fw_cfg_find(Qtest *q, const char *name, uint32_t *size)
+{
+    uint8_t head[4], entry[64];
+    uint32_t count;
+
+    qtest_fw_cfg_dma(q, 0x0019000a, 4, FW_CFG_DIRECTORY);
+    qtest_memread(q, FW_CFG_DIRECTORY, head, 4);
+    count = (uint32_t)head[2] << 8 | head[3];
+    g_assert_cmpuint(count, >, 0);
+    for (uint32_t i = 0; i < count; i++) {
+        qtest_fw_cfg_dma(q, 0x00000002, 64, FW_CFG_DIRECTORY);
+        qtest_memread(q, FW_CFG_DIRECTORY, entry, 64);
+        if (strcmp((char *)entry + 8, name) == 0) {
+            *size = (uint32_t)entry[0] << 24 | entry[1] << 16 | entry[2] << 8 | entry[3];
+            return (unsigned)entry[4] << 8 | entry[5];
+        }
+    }
+    return 0;
+}
+
+uint8_t *qtest_fw_cfg_file(Qtest *q, const char *name, size_t *len)
+{
+    uint32_t size;
+    unsigned key = qtest_fw_cfg_find(q, name, &size);
+    uint8_t *data;
+
+    if (!key) {
+        g_error("there is no fw_cfg file '%s'", name);
+    }
+    g_assert_cmphex(qtest_fw_cfg_dma(q, (uint32_t)key << 16 | 0xa, size, FW_CFG_DATA), ==, 0);
+    data = g_malloc(size + 1u);
+    qtest_memread(q, FW_CFG_DATA, data, size);
+    *len = size;
+    return data;
+}
+
 /* ---- files ---- */
 
 static GPtrArray *temp_files;    /* char * */

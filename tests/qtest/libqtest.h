@@ -76,6 +76,13 @@ void qtest_pci_writel(Qtest *q, unsigned devfn, unsigned offset, uint32_t value)
 void qtest_pci_writew(Qtest *q, unsigned devfn, unsigned offset, uint16_t value);
 void qtest_pci_writeb(Qtest *q, unsigned devfn, unsigned offset, uint8_t value);
 
+/* One fw_cfg DMA operation; its result, 0 or 1 (an error).  Uses guest memory at 64 KiB. */
+uint32_t qtest_fw_cfg_dma(Qtest *q, uint32_t control, uint32_t len, uint64_t addr);
+/* Key and size of a file; 0: there is none of that name.  Uses guest memory at 128 KiB. */
+unsigned qtest_fw_cfg_find(Qtest *q, const char *name, uint32_t *size);
+/* The file's bytes, by way of guest memory at 1 MiB; the caller frees. */
+uint8_t *qtest_fw_cfg_file(Qtest *q, const char *name, size_t *len);
+
 /* A file of LEN bytes that the end of the process removes: byte I of sector S is S ^ I. */
 const char *qtest_temp_disk(size_t len);
 
