@@ -160,6 +160,10 @@ bool node_open_backing(BlockNode *node, GError **error);
 /* Recomputes what NODE needs from its children (after read_only or perm changed). */
 bool node_refresh_perms(BlockNode *node, GError **error);
 
+/* The create hook of protocols whose files exist and cannot change their size (devices, exports):
+ * what is there must be long enough, and its first sector is cleared, so that no old format is
+ * found in it. */
+bool create_in_place(const char *filename, NodeOpts *opts, GError **error);
 /* Creates FILENAME by its protocol, LENGTH bytes long, and opens it for writing; "node:NAME" is
  * an open node instead (blockdev-create). */
 BlockNode *image_create_file(const char *filename, uint64_t length, GError **error);

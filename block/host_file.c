@@ -789,6 +789,8 @@ const NodeType node_type_file = {
 
 const NodeType node_type_host_device = {
     .name = "host_device", .prefixes = "host_device", HOST_IO, .has_variable_length = true,
+    .create = create_in_place,
+    .create_help = "  size=<size>            - Virtual disk size\n",
 };
 
 const NodeType node_type_host_cdrom = {

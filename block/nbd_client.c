@@ -778,6 +778,8 @@ const NodeType node_type_nbd = {
     .open = nbd_open,
     .close = nbd_close,
     .parse_filename = nbd_parse_filename,
+    .create = create_in_place,
+    .create_help = "  size=<size>            - Virtual disk size\n",
     .co_preadv = nbd_co_preadv,
     .co_pwritev = nbd_co_pwritev,
     .co_write_zeroes = nbd_co_write_zeroes,

@@ -191,6 +191,27 @@ def case_contexts(context):
     assert maps[0] == maps[1], maps
 
 
+def case_create(srv):
+    """Images within an export, which has its size."""
+    if srv == 'qemu':
+        need('qemu-nbd')
+    content('src.raw', 3)
+    with open('dst.raw', 'wb') as f:
+        f.write(b'QFI\xfb' * (3 * SIZE // 4))      # nothing of this may be seen afterwards
+    with server(srv, 'dst.raw', 'raw') as s:
+        for fmt in ('qcow2', 'raw'):
+            run(RHEA_IMG, 'convert', '-f', 'raw', '-O', fmt, 'src.raw', s.uri())
+            assert f'file format: {fmt}' in run(RHEA_IMG, 'info', s.uri())
+            if fmt == 'qcow2':
+                run(RHEA_IMG, 'compare', '-f', 'raw', '-F', fmt, 'src.raw', s.uri())
+            if shutil.which('qemu-img') and fmt == 'qcow2':
+                run('qemu-img', 'check', s.uri())
+        err = fails(RHEA_IMG, 'create', '-q', '-f', 'raw', s.uri(), '1G')
+        assert 'cannot grow' in err, err
+    os.truncate('dst.raw', SIZE)
+    same_bytes('src.raw', 'dst.raw')
+
+
 def case_list():
     """-L of ours and of QEMU's, of both servers."""
     need('qemu-nbd')
@@ -588,6 +609,8 @@ def cases():
     for context in ('base:allocation', 'qemu:allocation-depth'):
         yield f'context {context}', lambda: case_contexts(context)
     yield 'bitmap', case_bitmap
+    for srv in ('rhea', 'qemu'):
+        yield f'create on {srv}', lambda: case_create(srv)
     yield 'list', case_list
     yield 'tcp, and the end of the last client', case_tcp
     yield 'commands by nbdsh', case_nbdsh

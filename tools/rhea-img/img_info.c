@@ -90,6 +90,8 @@ static void print_info(BlockNode *node, Json *info)
         g_autofree char *text = human_size(actual);
 
         printf("disk size: %s\n", text);
+    } else {
+        printf("disk size: unavailable\n");
     }
     if (json_get_bool(json_lookup(info, "dirty-flag"), &dirty) && dirty) {
         printf("cleanly shut down: no\n");
