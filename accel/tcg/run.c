@@ -359,6 +359,7 @@ const void *tcg_helper_need(X86Cpu *cpu, uint32_t name)
 {
     const TcgBlock *block = tcg_named(tcg_cpu(cpu)->tr, name);
 
+    cpu->rip = block->rip;      /* for a kick that stops us on the way back */
     prepare_state(cpu, block->needs);
     return block->code + block->insns[0].host;
 }
