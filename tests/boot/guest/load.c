@@ -88,10 +88,14 @@ static uint64_t now_s(void)
     return (uint64_t)t.tv_sec;
 }
 
+/* The same for a job whichever others were chosen. */
 static uint64_t seed_of(int job, int index)
 {
-    uint64_t seed = mix(mix(base_seed, (uint64_t)job + 1), (uint64_t)index + 1);
+    uint64_t seed = mix(base_seed, (uint64_t)index + 1);
 
+    for (const char *p = jobs[job]->name; *p; p++) {
+        seed = mix(seed, (uint8_t)*p);
+    }
     return seed ? seed : 1;
 }
 
