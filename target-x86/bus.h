@@ -36,6 +36,8 @@ struct X86Bus {
     bool (*apic_msr_write)(void *opaque, X86Cpu *cpu, uint32_t msr, uint64_t value);
     /* State load: what IA32_TSC_DEADLINE was, in whatever mode the APIC is yet; may be NULL. */
     void (*apic_load_deadline)(void *opaque, X86Cpu *cpu, uint64_t value);
+    /* Nothing to do for the guest: waits for a request, at most NS nanoseconds; may be NULL. */
+    void (*doze)(void *opaque, X86Cpu *cpu, int64_t ns);
     uint64_t (*tsc)(void *opaque);              /* NULL: the host's RDTSC */
     void (*smm_changed)(void *opaque, X86Cpu *cpu);      /* SMRAM visibility; NULL: none */
     void (*ferr)(void *opaque, X86Cpu *cpu);             /* CR0.NE = 0: raise IRQ 13; may be NULL */

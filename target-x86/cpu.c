@@ -67,7 +67,7 @@ static void reset_power_on(X86Cpu *cpu)
     cpu->wait_sipi = cpu->index != 0;
     cpu->msrs.apicbase = apicbase;
     cpu->msrs.pat = 0x0007040600070406ull;
-    cpu->msrs.misc_enable = 1;
+    cpu->msrs.misc_enable = 1 | (x86_has(cpu, X86_FEAT_MONITOR) ? BIT(18) : 0);
     cpu->msrs.smbase = 0x30000;
     cpu->msrs.mcg_cap = 0x1000100 | X86_MCE_BANKS;
     cpu->msrs.mcg_ctl = ~0ull;

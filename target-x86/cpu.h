@@ -293,6 +293,9 @@ struct X86Cpu {
     X86Msrs msrs;
     int64_t tsc_offset;         /* guest TSC = source + offset */
     uint64_t a20_mask;          /* ~0, or with bit 20 clear */
+    uint64_t monitor_va;        /* MONITOR: linear address of the line, and its sum then */
+    uint64_t monitor_sum;
+    bool monitor_armed;
 
     bool smm;                   /* in system management mode */
     bool nmi_blocked;

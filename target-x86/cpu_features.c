@@ -174,7 +174,7 @@ const char *x86_feature_word_name(unsigned word)
 static const struct { uint8_t word; uint32_t mask, need_host; } tcg_words[] = {
     /* All but pn, ds, tm, ia64, pbe */
     { FEAT_1_EDX, 0x1fcbfbff, 0 },
-    { FEAT_1_ECX, 0xf7fa3203, BIT(0) | BIT(1) | BIT(9) | BIT(12) | BIT(19) | BIT(20) | BIT(25) |
+    { FEAT_1_ECX, 0xf7fa320b, BIT(0) | BIT(1) | BIT(9) | BIT(12) | BIT(19) | BIT(20) | BIT(25) |
                               BIT(28) | BIT(29) },
     { FEAT_7_0_EBX, 0x219c07ab, BIT(5) | BIT(29) },
     { FEAT_7_0_ECX, BIT(2) | BIT(3) | BIT(8) | BIT(9) | BIT(10) | BIT(22) | BIT(27) | BIT(28),

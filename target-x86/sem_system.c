@@ -3,12 +3,14 @@
  * System instructions: control and debug registers, interrupt flag, ports, MSRs, TSC, CPUID and
  * the other small ones.  Spec: [SDM2], [SDM3A 2.8], [SDM3B 17] debug registers, [SDM1 19.5] ports.
  * Decode has checked CPL, mode and CPUID as the rows say (insn.h).
- * Missing: MWAIT does not watch the monitored line: it returns at once, as the SDM allows.
+ * MWAIT looks at the monitored line now and then, and ends after MWAIT_NS at the latest, as it may
+ * for reasons of the processor's own, [SDM2 MWAIT].
  * Locking: the vCPU's thread; ports are the bus's affair.
  */
 #include "target-x86/bus.h"
 #include "target-x86/cpu_models.h"
 #include "target-x86/debug.h"
+#include "target-x86/mmu.h"
 #include "target-x86/msr.h"
 #include "target-x86/segment.h"
 #include "target-x86/sem.h"
@@ -273,9 +275,33 @@ void sem_hlt(X86Cpu *cpu, const Insn *insn)
     cpu->stop = 1;
 }
 
+enum { MONITOR_LINE = 64, MWAIT_SLICE_NS = 100000, MWAIT_NS = 2000000 };
+
+/* Of what lies there now; false: not plain memory. */
+static bool line_sum(X86Cpu *cpu, uint64_t va, uint64_t *sum)
+{
+    X86Phys page;
+    uint64_t gpa;
+
+    if (!x86_mmu_peek(cpu, va, &gpa)) {
+        return false;
+    }
+    cpu->bus->map(cpu->bus_opaque, gpa & cpu->a20_mask & ~4095ull, &page);
+    if (!page.host) {
+        return false;
+    }
+    *sum = 0;
+    for (unsigned i = 0; i < MONITOR_LINE; i += 8) {
+        const uint64_t *p = (const uint64_t *)(const void *)(page.host + (gpa & 4095) + i);
+
+        *sum = *sum * 31 + __atomic_load_n(p, __ATOMIC_RELAXED);
+    }
+    return true;
+}
+
 void sem_monitor(X86Cpu *cpu, const Insn *insn)
 {
-    uint64_t off = cpu->gpr[R_RAX];
+    uint64_t off = cpu->gpr[R_RAX], va;
 
     if ((uint32_t)cpu->gpr[R_RCX]) {
         cpu_raise(cpu, VEC_GP, 0);
@@ -283,16 +309,29 @@ void sem_monitor(X86Cpu *cpu, const Insn *insn)
     if (insn->addr_size != 8) {
         off &= insn->addr_size == 4 ? 0xffffffff : 0xffff;
     }
-    x86_probe_read(cpu, x86_linear(cpu, insn->seg_override < SEG_COUNT ? insn->seg_override : SEG_DS,
-                                   off, 1, X86_READ), 1);
+    va = x86_linear(cpu, insn->seg_override < SEG_COUNT ? insn->seg_override : SEG_DS, off, 1,
+                    X86_READ);
+    x86_probe_read(cpu, va, 1);
+    cpu->monitor_va = va & ~(uint64_t)(MONITOR_LINE - 1);
+    cpu->monitor_armed = line_sum(cpu, cpu->monitor_va, &cpu->monitor_sum);
 }
 
 void sem_mwait(X86Cpu *cpu, const Insn *insn)
 {
+    uint64_t now;
+
     if ((uint32_t)cpu->gpr[R_RCX] & ~1u) {
         cpu_raise(cpu, VEC_GP, 0);
     }
     cpu->stop = 1;              /* a good moment to look for interrupts */
+    for (unsigned ns = 0; cpu->monitor_armed && cpu->bus->doze && ns < MWAIT_NS; ns += MWAIT_SLICE_NS) {
+        if (!line_sum(cpu, cpu->monitor_va, &now) || now != cpu->monitor_sum ||
+            atomic_load(&cpu->requests)) {
+            break;
+        }
+        cpu->bus->doze(cpu->bus_opaque, cpu, MWAIT_SLICE_NS);
+    }
+    cpu->monitor_armed = false;
 }
 
 void sem_clac(X86Cpu *cpu, const Insn *insn)

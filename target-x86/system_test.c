@@ -670,6 +670,70 @@ static void test_random_state(void)
     }
 }
 
+/* ---- MONITOR, MWAIT ---- */
+
+enum { REAL_CODE = 0x1000 };
+
+static unsigned dozes;
+static unsigned write_after;        /* dozes until somebody else writes to the line */
+
+static void count_doze(void *opaque, X86Cpu *cpu, int64_t ns)
+{
+    X86Bench *b = opaque;
+
+    if (++dozes == write_after) {
+        b->ram[0x2538]++;
+    }
+}
+
+static void mwait(X86Bench *b, bool store_between)
+{
+    /* mov ax, 2500h; monitor; [mov byte [2530h], 1]; mwait; hlt */
+    static const uint8_t plain[] = { 0xb8, 0x00, 0x25, 0x0f, 0x01, 0xc8, 0x0f, 0x01, 0xc9, 0xf4 };
+    static const uint8_t store[] = { 0xb8, 0x00, 0x25, 0x0f, 0x01, 0xc8, 0xc6, 0x06, 0x30, 0x25, 0x01,
+                                     0x0f, 0x01, 0xc9, 0xf4 };
+
+    unsigned at = store_between ? REAL_CODE + 0x100 : REAL_CODE;      /* decoded once */
+
+    b->bus.doze = count_doze;
+    b->cpu->gpr[R_RCX] = 0;
+    x86_bench_code(b, at, store_between ? store : plain, store_between ? sizeof(store) : sizeof(plain));
+    b->cpu->halted = false;
+    x86_bench_start_real(b, at);
+    dozes = 0;
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+}
+
+static void test_mwait_waits_for_its_line(void)
+{
+    g_autoptr(X86Bench) b = x86_bench_new();
+
+    write_after = 0;
+    mwait(b, false);
+    g_assert_cmpuint(dozes, ==, 20);        /* nobody writes: it ends by itself */
+    write_after = 3;
+    mwait(b, false);
+    g_assert_cmpuint(dozes, ==, 3);
+    write_after = 0;
+    mwait(b, true);
+    g_assert_cmpuint(dozes, ==, 0);         /* written between the two */
+}
+
+static void test_mwait_needs_monitor(void)
+{
+    static const uint8_t code[] = { 0x0f, 0x01, 0xc9, 0xf4 };
+    g_autoptr(X86Bench) b = x86_bench_new();
+
+    b->bus.doze = count_doze;
+    b->cpu->gpr[R_RCX] = 0;
+    x86_bench_code(b, REAL_CODE, code, sizeof(code));
+    b->cpu->halted = false;
+    x86_bench_start_real(b, REAL_CODE);
+    dozes = 0;
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+    g_assert_cmpuint(dozes, ==, 0);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -703,5 +767,7 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/system/smm/rsm-ud", test_rsm_outside_smm_is_ud);
     g_test_add_func("/x86/system/init-sipi", test_init_and_sipi);
     g_test_add_func("/x86/system/random", test_random_state);
+    g_test_add_func("/x86/mwait/waits", test_mwait_waits_for_its_line);
+    g_test_add_func("/x86/mwait/needs-monitor", test_mwait_needs_monitor);
     return g_test_run();
 }

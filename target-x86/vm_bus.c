@@ -89,6 +89,11 @@ static bool bus_dirty_open(void *opaque, uint64_t gpa)
     return t.mr && memory_open_dirty_page(t.mr, t.offset);
 }
 
+static void bus_doze(void *opaque, X86Cpu *cpu, int64_t ns)
+{
+    cpu_doze(cpu->vm_cpu, ns);
+}
+
 static void bus_smm_changed(void *opaque, X86Cpu *cpu)
 {
     if (((X86VmBus *)opaque)->vm->smm_memory) {
@@ -105,7 +110,7 @@ static const X86Bus vm_bus_ops = {
     .port_write = bus_port_write,
     .dirty = bus_dirty,
     .dirty_open = bus_dirty_open,
-    .smm_changed = bus_smm_changed,
+    .smm_changed = bus_smm_changed, .doze = bus_doze,
 };
 
 /* ---- changes of the memory map ---- */

@@ -78,6 +78,16 @@ static void sleep_until_woken(Cpu *cpu)
     machine_lock();
 }
 
+void cpu_doze(Cpu *cpu, int64_t ns)
+{
+    mutex_lock(&cpu->wake_lock);
+    if (!cpu->woken) {
+        cond_wait_ns(&cpu->wake_cond, &cpu->wake_lock, ns);
+    }
+    cpu->woken = false;       /* what it was for has been stored before, and is looked at after */
+    mutex_unlock(&cpu->wake_lock);
+}
+
 static void run_queued_work(Cpu *cpu)
 {
     Work *w;

@@ -73,6 +73,9 @@ void cpu_kick(Cpu *cpu);
 void cpu_run_on(Cpu *cpu, void (*fn)(Cpu *cpu, void *opaque), void *opaque);
 /* As above without waiting. */
 void cpu_run_on_async(Cpu *cpu, void (*fn)(Cpu *cpu, void *opaque), void *opaque);
+/* On the vCPU's own thread, without the machine lock: waits for a kick, at most NS nanoseconds.  What
+ * the kick was for must be looked at afterwards. */
+void cpu_doze(Cpu *cpu, int64_t ns);
 /* All vCPUs to a safe point / let them go on. */
 void cpus_pause(Vm *vm);
 void cpus_resume(Vm *vm);
