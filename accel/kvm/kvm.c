@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <x86intrin.h>
 
 #include "accel/kvm/kvm_int.h"
 #include "base/error.h"
@@ -138,6 +139,18 @@ static bool create_vm(KvmAccel *kvm, GError **error)
     return true;
 }
 
+/* The guest's TSC stands still with the VM, as its clocks do. */
+static void follow_run_state(void *opaque, bool running, RunState state)
+{
+    KvmAccel *kvm = opaque;
+    GPtrArray *cpus = kvm->accel.vm->cpus;
+
+    for (unsigned i = 0; running && kvm->stopped_tsc && i < cpus->len; i++) {
+        x86_cpu_device(cpus->pdata[i])->x86->tsc_offset -= __rdtsc() - kvm->stopped_tsc;
+    }
+    kvm->stopped_tsc = running ? 0 : __rdtsc();
+}
+
 static bool kvm_init_vm(Accel *accel, Vm *vm, GError **error)
 {
     KvmAccel *kvm = (KvmAccel *)accel;
@@ -152,6 +165,7 @@ static bool kvm_init_vm(Accel *accel, Vm *vm, GError **error)
     slots = ioctl(kvm->fd, KVM_CHECK_EXTENSION, KVM_CAP_NR_MEMSLOTS);
     kvm->slot_max = slots > 0 ? slots : 32;
     kvm_memory_init(kvm, vm);
+    vm_add_state_hook(vm, follow_run_state, kvm);
     return true;
 }
 
@@ -168,6 +182,7 @@ static void kvm_finalize(Object *obj)
     KvmAccel *kvm = (KvmAccel *)(void *)obj;
 
     if (kvm->slots) {
+        vm_del_state_hook(kvm->accel.vm, follow_run_state, kvm);
         memory_listener_remove(&kvm->accel.vm->memory, &kvm->listener);
         g_array_free(kvm->slots, true);
     }

@@ -41,6 +41,7 @@ typedef struct KvmAccel {
     struct kvm_cpuid2 *supported;
     GArray *slots;              /* KvmSlot; machine lock */
     MemoryListener listener;
+    uint64_t stopped_tsc;       /* the host's when the VM stopped; machine lock */
     uint64_t emulated;          /* instructions KVM gave up on; atomic */
     char first_emulated[96];    /* the first of them, in words */
 } KvmAccel;

@@ -3,6 +3,8 @@
  * Small guests under the "kvm" accelerator with interrupt controllers of ours.  Each is a few bytes of
  * machine code that ends by writing to a port; skipped, with the reason, where /dev/kvm cannot be used.
  */
+#include <x86intrin.h>
+
 #include "accel/kvm/kvm_bench.h"
 #include "target-x86/mmu.h"
 #include "vm/cpu.h"
@@ -343,6 +345,30 @@ static void test_registers_survive_kvm(void)
     rig_clear(&rig);
 }
 
+/* However long the VM stood still: the guest's TSC has not moved on by that. */
+static void test_tsc_stands_with_the_vm(void)
+{
+    static const uint8_t code[] = { 0xe6, PORT_END, 0xeb, 0xfe };           /* out; jmp $ */
+    enum { PAUSE = 30000000 };
+    int64_t before;
+    uint64_t start;
+    Rig rig;
+
+    if (!rig_init(&rig, "off")) {
+        return;
+    }
+    rig_load(&rig, code, sizeof(code));
+    rig_run(&rig);
+    before = rig.x86->tsc_offset;
+    start = __rdtsc();
+    while (__rdtsc() - start < PAUSE) {
+        g_thread_yield();
+    }
+    rig_run(&rig);
+    g_assert_cmpint(before - rig.x86->tsc_offset, >=, PAUSE);
+    rig_clear(&rig);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -360,5 +386,6 @@ int main(int argc, char **argv)
     g_test_add_func("/kvm/a-spinning-guest-stops", test_a_spinning_guest_stops);
     g_test_add_func("/kvm/dirty-log-names-the-page", test_dirty_log_names_the_page);
     g_test_add_func("/kvm/registers-survive-kvm", test_registers_survive_kvm);
+    g_test_add_func("/kvm/tsc-stands-with-the-vm", test_tsc_stands_with_the_vm);
     return g_test_run();
 }

@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Run states as a guest of one boot sector sees them: stop and cont, power-off, the NMI button."""
+import os
+import tempfile
+import time
+
+from guest import Guest, GuestError, run_tests
+
+ACCEL = ['-accel', os.environ.get('RHEA_ACCEL', 'tcg')]
+TSC, NMIS = 0x7000, 0x7010
+
+# cli; [TSC] = rdtsc, for ever
+TICK = bytes.fromhex('fa 31c0 8ed8 0f31 66a30070 6689160470 ebf3')
+# out 604h, 2000h (ACPI: S5); hlt
+OFF = bytes.fromhex('fa ba0406 b80020 ef f4 ebfd')
+# ds = 0; [8] = 0000:handler; hlt for ever; handler: inc word [NMIS]; iret
+NMI = bytes.fromhex('fa 31c0 8ed8 c7060800247c c7060a000000 c70610700100 f4 ebfd')
+NMI_HANDLER = bytes.fromhex('ff061070 cf')
+
+
+def sector(code, handler=b''):
+    code = code.ljust(0x24, b'\x90') + handler
+    return code.ljust(510, b'\0') + b'\x55\xaa'
+
+
+class Floppy(Guest):
+    """A guest of one boot sector."""
+
+    def __init__(self, image, *options):
+        self.image = tempfile.NamedTemporaryFile(suffix='.img')
+        self.image.write(image.ljust(1474560, b'\0'))
+        self.image.flush()
+        super().__init__(*ACCEL, '-m', '16', '-boot', 'a', '-drive',
+                         f'file={self.image.name},format=raw,if=floppy', *options)
+
+    def number(self, address, size=8):
+        return int.from_bytes(self.read_memory(address, size), 'little')
+
+    def wait_number(self, address, wanted):
+        end = time.monotonic() + self.timeout
+        while not wanted(self.number(address)):
+            if time.monotonic() > end:
+                raise GuestError(f'0x{address:x} stays {self.number(address):#x}')
+        return self.number(address)
+
+
+def tsc_stands_still_with_the_vm():
+    """A guest that is stopped for a while finds its TSC where it was."""
+    with Floppy(sector(TICK)) as guest:
+        start, first = time.monotonic(), guest.wait_number(TSC, bool)
+        guest.wait_number(TSC, lambda v: v > first + 500_000_000)
+        now, rate_from = time.monotonic(), guest.number(TSC)
+        # The rate at most: what the guest counted, in less time than it had for it.
+        rate = (rate_from - first) / max(now - start, 1e-9) * 4
+        running = -time.monotonic()
+        guest.qmp('stop')
+        last = guest.number(TSC)
+        running += time.monotonic()
+        pause = time.monotonic()
+        while time.monotonic() - pause < 1 + 2 * running:
+            if guest.number(TSC) != last:
+                raise GuestError('it runs on')
+        pause = time.monotonic() - pause
+        running -= time.monotonic()
+        guest.qmp('cont')
+        after = guest.wait_number(TSC, lambda v: v != last)
+        running += time.monotonic()
+        if after < last or after - last > rate * running + 1000:
+            raise GuestError(f'it moved by {after - last} within {running} s of running and '
+                             f'{pause} s of pause; it counts at most {rate:.0f} a second')
+
+
+def poweroff_ends_without_stop():
+    """SHUTDOWN says it all: no STOP event follows when the process ends."""
+    with Floppy(sector(OFF)) as guest:
+        event = guest.wait_event('SHUTDOWN')
+        if event['data'] != {'guest': True, 'reason': 'guest-shutdown'}:
+            raise GuestError(f'SHUTDOWN with {event["data"]}')
+        try:
+            guest.wait_event('STOP', 20)
+        except (GuestError, OSError):
+            pass
+        else:
+            raise GuestError('a STOP event came')
+        if guest.wait_exit() != 0:
+            raise GuestError('the exit status is not 0')
+
+
+def no_shutdown_stops():
+    """With -no-shutdown the VM stops after SHUTDOWN, and says so."""
+    with Floppy(sector(OFF), '-no-shutdown') as guest:
+        guest.wait_event('SHUTDOWN')
+        guest.wait_event('STOP')
+        status = guest.qmp('query-status')
+        if status['status'] != 'shutdown' or status['running']:
+            raise GuestError(f'{status}')
+
+
+def nmi_button():
+    """inject-nmi reaches a halted guest with interrupts off; HMP's nmi, too."""
+    with Floppy(sector(NMI, NMI_HANDLER)) as guest:
+        guest.wait_number(NMIS, lambda v: v & 0xffff == 1)
+        guest.qmp('inject-nmi')
+        guest.wait_number(NMIS, lambda v: v & 0xffff == 2)
+        guest.hmp('nmi')
+        guest.wait_number(NMIS, lambda v: v & 0xffff == 3)
+
+
+if __name__ == '__main__':
+    run_tests(tsc_stands_still_with_the_vm, poweroff_ends_without_stop, no_shutdown_stops, nmi_button)
