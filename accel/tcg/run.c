@@ -221,8 +221,11 @@ static const void *code_at_rip(X86Cpu *cpu, TcgBlock **found)
     if (!block) {
         return NULL;
     }
-    slot->key = cpu->rip ^ cpu->tx.jump_tag;
-    slot->code = block->code;
+    /* An indirect jump that hits loses the flags: let such a block miss, so that it is seen. */
+    if (!block->flags_read || tcg_cpu(cpu)->tr->exact_flags) {
+        slot->key = cpu->rip ^ cpu->tx.jump_tag;
+        slot->code = block->code;
+    }
     if (found) {
         *found = block;
     }
