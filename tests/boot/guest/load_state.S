@@ -13,6 +13,11 @@
     .equ MXCSR, 712
     .equ FCW, 716
 
+    .macro load_flags                   /* behind the indirect jump, which is not promised to keep them */
+    pushq %r15
+    popfq
+    .endm
+
     .text
     .globl state_run
     .type state_run, @function
@@ -50,8 +55,6 @@ state_run:
     movq GPR + 48(%rax), %r13
     movq GPR + 56(%rax), %r14
     movq FLAGS(%rax), %r15
-    pushq %r15
-    popfq
     movq 8(%rsp), %rdi                  /* memory */
     popq %rdx
     jmp *%rdx
@@ -61,19 +64,23 @@ kinds:
     .long getppid - kinds, yield - kinds, fresh - kinds, identify - kinds, clock - kinds, move - kinds
     .long patch - kinds, crossing - kinds, trap - kinds, spin - kinds, image - kinds, walk - kinds
 getppid:
+    load_flags
     movl $110, %eax
     syscall
     jmp done
 yield:
+    load_flags
     movl $24, %eax
     syscall
     jmp done
 fresh:                                  /* pages that are not there yet, read and written */
+    load_flags
     movb 16384(%rdi), %al
     movb %al, 20480(%rdi)
     movl $7, 24576(%rdi)
     jmp done
 identify:
+    load_flags
     movq %rbx, %rsi
     movl $0, %eax
     movl $0, %ecx
@@ -81,34 +88,42 @@ identify:
     movq %rsi, %rbx
     jmp done
 clock:
+    load_flags
     rdtsc
     movl $0, %ecx
     xgetbv
     jmp done
 move:
+    load_flags
     movq %rdi, %rsi
     leaq 4000(%rdi), %rdi
     movl $5000, %ecx
     rep movsb
     jmp done
 patch:                                  /* code written and called: movl $imm, %eax; ret */
+    load_flags
     movb $0xb8, 8192(%rdi)
     movl %ebp, 8193(%rdi)
     movb $0xc3, 8197(%rdi)
     leaq 8192(%rdi), %rsi
+    pushfq                              /* flags are not promised to survive a function */
     call *%rsi
+    popfq
     movl %eax, (%rdi)
     jmp done
 crossing:                               /* over the end of a page */
+    load_flags
     movq 4093(%rdi), %rax
     movq %rax, 8189(%rdi)
     vmovdqu %ymm3, 4081(%rdi)
     movq %rax, 4092(%rdi)
     jmp done
 trap:
+    load_flags
     int3
     jmp done
-spin:                                   /* long enough for interrupts; */
+spin:                                   /* long enough for interrupts */
+    load_flags
     pushfq
     movl $200000, %ecx
 1:  decl %ecx
@@ -116,12 +131,14 @@ spin:                                   /* long enough for interrupts; */
     popfq
     jmp done
 image:                                  /* stored and loaded again by other instructions */
+    load_flags
     fxsave64 (%rdi)
     fxrstor64 (%rdi)
     vmovdqu %ymm15, (%rdi)
     vmovdqu (%rdi), %ymm15
     jmp done
 walk:                                   /* many pages, so that translations are evicted */
+    load_flags
     movl $32, %ecx
     movq %rdi, %rsi
 2:  movb (%rsi), %al
