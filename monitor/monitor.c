@@ -180,16 +180,8 @@ static void pass_posted(void *opaque)
 static void event_sink(void *opaque, const char *name, Json *data)
 {
     MonitorHub *hub = opaque;
-    int64_t now_us = g_get_real_time();
-    Json *event = json_new_dict(), *stamp = json_new_dict();
+    Json *event = qmp_event_message(name, data);
 
-    json_set(stamp, "seconds", json_new_int(now_us / 1000000));
-    json_set(stamp, "microseconds", json_new_int(now_us % 1000000));
-    json_set(event, "timestamp", stamp);
-    json_set(event, "event", json_new_string(name));
-    if (data) {
-        json_set(event, "data", data);
-    }
     if (event_loop_is_current(event_loop_main())) {
         event_limit_pass(hub->limit, event);
     } else {

@@ -33,6 +33,21 @@ static void request_free(void *p)
     g_free(r);
 }
 
+Json *qmp_event_message(const char *name, Json *data)
+{
+    int64_t now_us = g_get_real_time();
+    Json *event = json_new_dict(), *stamp = json_new_dict();
+
+    json_set(stamp, "seconds", json_new_int(now_us / 1000000));
+    json_set(stamp, "microseconds", json_new_int(now_us % 1000000));
+    json_set(event, "timestamp", stamp);
+    json_set(event, "event", json_new_string(name));
+    if (data) {
+        json_set(event, "data", data);
+    }
+    return event;
+}
+
 Json *qmp_version(void)
 {
     /* The interface offered is that of QEMU 7.2.22. */

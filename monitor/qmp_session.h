@@ -49,6 +49,8 @@ bool qmp_session_oob_enabled(const QmpSession *session);
 
 /* qmp_capabilities, called through the session that the QmpCall's monitor belongs to. */
 bool qmp_session_negotiate(QmpSession *session, bool oob, GError **error);
+/* A whole event message, of this moment; DATA (NULL: none) is taken.  Any thread. */
+Json *qmp_event_message(const char *name, Json *data);
 /* The "package" of the greeting and of query-version. */
 Json *qmp_version(void);
 

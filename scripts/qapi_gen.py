@@ -675,16 +675,36 @@ def gen_manual(s):
     return '\n'.join(out)
 
 
+def make_subset(s, ct, a):
+    with open(a.subset, encoding='utf-8') as f:
+        names = [x.split('#')[0].strip() for x in f]
+    names = {x for x in names if x}
+    unknown = names - set(s.commands) - set(s.events)
+    if unknown:
+        sys.exit('qapi_gen: %s: not in the schema: %s' % (a.subset, ', '.join(sorted(unknown))))
+    s.commands = {n: e for n, e in s.commands.items() if n in names}
+    s.events = {n: e for n, e in s.events.items() if n in names}
+    base = os.path.splitext(os.path.basename(a.subset))[0]
+    for name, text in (('commands', gen_commands_c(s, ct)), ('schema', gen_schema_c(s))):
+        with open(os.path.join(a.output, '%s_%s.c' % (base, name)), 'w', encoding='utf-8') as f:
+            f.write(text)
+
+
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument('schema')
     ap.add_argument('--output', required=True)
+    ap.add_argument('--subset', help='names of commands and events, one a line: only their table '
+                                     'and their schema are made, as NAME_commands.c and '
+                                     'NAME_schema.c of NAME.list')
     a = ap.parse_args()
     try:
         s = Schema(a.schema)
     except (SchemaError, KeyError) as e:
         sys.exit('qapi_gen: %s' % e)
     ct = CTypes(s)
+    if a.subset:
+        return make_subset(s, ct, a)
     for name, text in (('qapi_types.h', gen_types_h(s, ct)), ('qapi_types.c', gen_types_c(s, ct)),
                        ('qapi_commands.h', gen_commands_h(s, ct)),
                        ('qapi_commands.c', gen_commands_c(s, ct)),

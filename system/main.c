@@ -8,6 +8,7 @@
  */
 #include "system/system.h"
 
+#include "base/daemon.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/thread.h"
@@ -77,7 +78,8 @@ static bool start(System *sys, int argc, char **argv, GError **error)
     MonitorHubConfig hub = { sys->vm, sys, qapi_commands, qapi_command_count };
 
     if (!options_parse(sys, argc, argv, error) || !options_answer_help(sys, error) ||
-        !options_apply(sys, PHASE_CONFIG, error) || !check_combinations(sys, error) || !daemon_fork(sys, error)) {
+        !options_apply(sys, PHASE_CONFIG, error) || !check_combinations(sys, error) ||
+        (sys->daemonize && !daemon_fork(&sys->daemon_pipe, error))) {
         return false;
     }
     sys->hub = monitor_hub_new(&hub);
@@ -115,21 +117,21 @@ int main(int argc, char **argv)
     globals_warn_unused();
     machine_done(sys.vm->machine);
     vm_reset(sys.vm);
-    if (!lock_memory(&sys, &error) || !pidfile_write(&sys, &error)) {
+    if (!lock_memory(&sys, &error) || !pidfile_write(sys.pidfile, &sys.pidfile_fd, &error)) {
         error_report("%s", error->message);
         return 1;
     }
     if (!sys.start_paused) {
         vm_start(sys.vm);
     }
-    if (!daemon_ready(&sys, &error)) {
+    if (!daemon_ready(&sys.daemon_pipe, &error)) {
         error_report("%s", error->message);
-        pidfile_remove(&sys);
+        pidfile_remove(sys.pidfile, &sys.pidfile_fd);
         return 1;
     }
     status = system_run(&sys);
     disconnect_backends(&sys);
     monitor_hub_free(sys.hub);
-    pidfile_remove(&sys);
+    pidfile_remove(sys.pidfile, &sys.pidfile_fd);
     return status;
 }

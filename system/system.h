@@ -210,11 +210,6 @@ int system_run(System *sys);
 void system_request_powerdown(System *sys);
 
 /* ---- daemon.c ---- */
-bool daemon_fork(System *sys, GError **error);
-/* Lets the waiting parent exit with 0. */
-bool daemon_ready(System *sys, GError **error);
-bool pidfile_write(System *sys, GError **error);
-void pidfile_remove(System *sys);
 void signals_install(System *sys);
 
 #endif
