@@ -183,8 +183,7 @@ static void kvm_finalize(Object *obj)
 
     if (kvm->slots) {
         vm_del_state_hook(kvm->accel.vm, follow_run_state, kvm);
-        memory_listener_remove(&kvm->accel.vm->memory, &kvm->listener);
-        g_array_free(kvm->slots, true);
+        kvm_memory_clear(kvm);
     }
     g_clear_pointer(&kvm->routes, g_array_unref);
     g_free(kvm->supported);
@@ -289,7 +288,7 @@ static bool kvm_cpu_init(Cpu *cpu, GError **error)
     return true;
 }
 
-static void kvm_cpu_kick(Cpu *cpu)
+void kvm_cpu_kick(Cpu *cpu)
 {
     KvmCpu *v = kvm_cpu(cpu);
 

@@ -40,6 +40,10 @@ typedef struct KvmAccel {
     bool user_msrs;             /* MSRs that KVM does not know exit to us */
     struct kvm_cpuid2 *supported;
     GArray *slots;              /* KvmSlot; machine lock */
+    /* Closed while slots are replaced: no vCPU is inside KVM_RUN then.  See kvm_gate_enter(). */
+    int gate_closed;            /* atomic */
+    Mutex gate_lock;
+    Cond gate_cond;
     MemoryListener listener;
     uint64_t stopped_tsc;       /* the host's when the VM stopped; machine lock */
     uint64_t emulated;          /* instructions KVM gave up on; atomic */
@@ -54,6 +58,7 @@ typedef struct KvmCpu {
     X86Cpu *x86;
     int fd;
     struct kvm_run *run;
+    int inside;                 /* KVM_RUN; atomic: see kvm_gate_enter() */
     bool in_kvm;
     bool completion;            /* an I/O exit was handled: KVM finishes the instruction at the
                                  * next entry, before which the registers are not consistent */
@@ -92,6 +97,15 @@ uint32_t kvm_xsave_offset(const KvmAccel *kvm, unsigned component, uint32_t *siz
 
 /* kvm_memory.c */
 void kvm_memory_init(KvmAccel *kvm, Vm *vm);
+void kvm_memory_clear(KvmAccel *kvm);
+/*
+ * Around KVM_RUN.  A slot can only be changed by taking it away and putting it back; a vCPU that
+ * runs meanwhile would find a hole where RAM is, and its atomic instructions would not be atomic.
+ * Whoever enters says so, then looks whether the gate is closed; whoever closes does it the other
+ * way round: one of them sees the other.
+ */
+void kvm_gate_enter(KvmCpu *v);
+void kvm_gate_leave(KvmCpu *v);
 
 /* kvm_irqchip.c */
 bool kvm_irqchip_create(KvmAccel *kvm, GError **error);
@@ -110,6 +124,8 @@ bool kvm_state_store(KvmCpu *v);
 
 /* kvm_run.c */
 void kvm_cpu_run(Cpu *cpu);
+/* Any thread. */
+void kvm_cpu_kick(Cpu *cpu);
 /* Lets KVM finish the instruction of the latest I/O exit without running on. */
 void kvm_run_complete(KvmCpu *v);
 /* Says what went wrong and stops the VM with the state "internal-error". */

@@ -5,7 +5,7 @@
  * At the end of each change of the map the wanted slots are computed anew and compared with those
  * that exist; only differences reach KVM.  Stretches are cut at 1 MiB, so that the chipset's
  * shadow RAM switches never touch the slot of main memory.  Parts that are not whole pages have
- * no slot: they are reached as MMIO.
+ * no slot: they are reached as MMIO.  While slots are taken away and put back no vCPU is in KVM_RUN.
  * Locking: machine lock.
  */
 #include <errno.h>
@@ -29,6 +29,62 @@ static bool slot_apply(KvmAccel *kvm, const KvmSlot *s, bool present)
         return false;
     }
     return true;
+}
+
+/* ---- the gate ---- */
+
+void kvm_gate_enter(KvmCpu *v)
+{
+    KvmAccel *kvm = v->kvm;
+
+    __atomic_store_n(&v->inside, 1, __ATOMIC_SEQ_CST);
+    while (G_UNLIKELY(__atomic_load_n(&kvm->gate_closed, __ATOMIC_SEQ_CST))) {
+        kvm_gate_leave(v);
+        mutex_lock(&kvm->gate_lock);
+        while (kvm->gate_closed) {
+            cond_wait(&kvm->gate_cond, &kvm->gate_lock);
+        }
+        mutex_unlock(&kvm->gate_lock);
+        __atomic_store_n(&v->inside, 1, __ATOMIC_SEQ_CST);
+    }
+}
+
+void kvm_gate_leave(KvmCpu *v)
+{
+    KvmAccel *kvm = v->kvm;
+
+    __atomic_store_n(&v->inside, 0, __ATOMIC_SEQ_CST);
+    if (G_UNLIKELY(__atomic_load_n(&kvm->gate_closed, __ATOMIC_SEQ_CST))) {
+        mutex_lock(&kvm->gate_lock);
+        cond_broadcast(&kvm->gate_cond);
+        mutex_unlock(&kvm->gate_lock);
+    }
+}
+
+/* Nobody is inside when this returns.  A vCPU that changes the map is outside itself. */
+static void gate_close(KvmAccel *kvm)
+{
+    GPtrArray *cpus = kvm->accel.vm->cpus;
+
+    mutex_lock(&kvm->gate_lock);
+    __atomic_store_n(&kvm->gate_closed, 1, __ATOMIC_SEQ_CST);
+    for (unsigned i = 0; i < cpus->len; i++) {
+        KvmCpu *v = kvm_cpu(cpus->pdata[i]);
+
+        while (v && __atomic_load_n(&v->inside, __ATOMIC_SEQ_CST)) {
+            kvm_cpu_kick(v->cpu);
+            cond_wait(&kvm->gate_cond, &kvm->gate_lock);
+        }
+    }
+    mutex_unlock(&kvm->gate_lock);
+}
+
+static void gate_open(KvmAccel *kvm)
+{
+    mutex_lock(&kvm->gate_lock);
+    __atomic_store_n(&kvm->gate_closed, 0, __ATOMIC_SEQ_CST);
+    cond_broadcast(&kvm->gate_cond);
+    mutex_unlock(&kvm->gate_lock);
 }
 
 /* ---- dirty log ---- */
@@ -158,6 +214,7 @@ static void memory_commit(MemoryListener *l)
 {
     KvmAccel *kvm = l->opaque;
     GArray *wanted = wanted_slots(&kvm->accel.vm->memory);
+    bool closed = false;
 
     for (unsigned i = 0; i < kvm->slots->len;) {
         KvmSlot *s = &g_array_index(kvm->slots, KvmSlot, i);
@@ -165,6 +222,10 @@ static void memory_commit(MemoryListener *l)
         if (keep(kvm, s, wanted)) {
             i++;
             continue;
+        }
+        if (!closed) {
+            gate_close(kvm);
+            closed = true;
         }
         if (s->flags & KVM_MEM_LOG_DIRTY_PAGES) {
             slot_collect_dirty(kvm, s);
@@ -181,10 +242,23 @@ static void memory_commit(MemoryListener *l)
         }
     }
     g_array_free(wanted, true);
+    if (closed) {
+        gate_open(kvm);
+    }
+}
+
+void kvm_memory_clear(KvmAccel *kvm)
+{
+    memory_listener_remove(&kvm->accel.vm->memory, &kvm->listener);
+    g_clear_pointer(&kvm->slots, g_array_unref);
+    mutex_clear(&kvm->gate_lock);
+    cond_clear(&kvm->gate_cond);
 }
 
 void kvm_memory_init(KvmAccel *kvm, Vm *vm)
 {
+    mutex_init(&kvm->gate_lock, "kvm gate", LOCK_RANK_LEAF);
+    cond_init(&kvm->gate_cond);
     kvm->slots = g_array_new(false, false, sizeof(KvmSlot));
     kvm->listener = (MemoryListener){ .commit = memory_commit, .log_sync = memory_log_sync,
                                       .opaque = kvm };

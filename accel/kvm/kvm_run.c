@@ -377,12 +377,15 @@ static bool handle_exit(KvmCpu *v)
 static bool enter(KvmCpu *v)
 {
     uint64_t cr8 = v->run->cr8;
-    int status;
+    int status, err;
 
     v->completion = false;
+    kvm_gate_enter(v);
     status = ioctl(v->fd, KVM_RUN, 0);
-    if (status < 0 && errno != EINTR && errno != EAGAIN) {
-        kvm_fail(v, "KVM_RUN: %s", g_strerror(errno));
+    err = errno;
+    kvm_gate_leave(v);
+    if (status < 0 && err != EINTR && err != EAGAIN) {
+        kvm_fail(v, "KVM_RUN: %s", g_strerror(err));
         return false;
     }
     note_exit(v, cr8);
@@ -391,11 +394,16 @@ static bool enter(KvmCpu *v)
 
 void kvm_run_complete(KvmCpu *v)
 {
+    int status;
+
     /* A string instruction or a wide MMIO access may come in several pieces. */
     for (unsigned i = 0; v->completion && i < 4096; i++) {
         v->completion = false;
         __atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-        if (ioctl(v->fd, KVM_RUN, 0) == 0) {
+        kvm_gate_enter(v);
+        status = ioctl(v->fd, KVM_RUN, 0);
+        kvm_gate_leave(v);
+        if (status == 0) {
             switch (v->run->exit_reason) {
             case KVM_EXIT_IO:
                 exit_io(v);

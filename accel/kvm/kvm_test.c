@@ -345,6 +345,59 @@ static void test_registers_survive_kvm(void)
     rig_clear(&rig);
 }
 
+static uint64_t hole_read(void *opaque, uint64_t offset, unsigned size)
+{
+    return 0;
+}
+
+static void hole_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+}
+
+static const MmioOps hole_ops = { .read = hole_read, .write = hole_write };
+
+/* A slot goes away and comes back, in two pieces or one, while the guest runs in it: it is kept out of
+ * KVM_RUN meanwhile, so no instruction is ever without its memory. */
+static void test_slots_change_under_a_running_guest(void)
+{
+    /* inc dword [rsi]; cmp dword [rsi], 20000; jb; al = 9; jump to the end */
+    static const uint8_t code[] = { 0xff, 0x06, 0x81, 0x3e, 0x20, 0x4e, 0x00, 0x00, 0x72, 0xf6,
+                                    0xb0, 0x09, 0xe6, PORT_END, 0xf4, 0xeb, 0xfd };
+    enum { HIGH_CODE = 0x180000, HIGH_DATA = 0x190000, HOLE = 0x300000, COUNT = 20000 };
+    MemoryRegion hole;
+    unsigned changes = 0;
+    Rig rig;
+
+    if (!rig_init(&rig, "off")) {
+        return;
+    }
+    rig_load(&rig, code, sizeof(code));
+    enter_long_mode(&rig);
+    memcpy(rig.bytes + HIGH_CODE, code, sizeof(code));
+    rig.x86->rip = rig.x86->next_rip = HIGH_CODE;
+    rig.x86->gpr[R_RSI] = HIGH_DATA;
+    memory_region_init_io(&hole, NULL, "hole", &hole_ops, &rig, 0x1000);
+    vm_start(rig.vm);
+    while (!rig.ended) {
+        memory_region_add_overlap(&rig.vm->system_memory, HOLE, &hole, 1);
+        machine_unlock();
+        g_thread_yield();
+        machine_lock();
+        memory_region_remove(&rig.vm->system_memory, &hole);
+        machine_unlock();
+        g_thread_yield();
+        machine_lock();
+        changes++;
+    }
+    vm_stop(rig.vm, RUN_STATE_PAUSED);
+    g_test_message("the map changed %u times", changes);
+    g_assert_cmpuint(le32_load(rig.bytes + HIGH_DATA), ==, COUNT);
+    g_assert_cmphex(rig.end_value, ==, 9);
+    g_assert_cmpuint(rig.kvm->emulated, ==, 0);
+    memory_region_clear(&hole);
+    rig_clear(&rig);
+}
+
 /* However long the VM stood still: the guest's TSC has not moved on by that. */
 static void test_tsc_stands_with_the_vm(void)
 {
@@ -386,6 +439,7 @@ int main(int argc, char **argv)
     g_test_add_func("/kvm/a-spinning-guest-stops", test_a_spinning_guest_stops);
     g_test_add_func("/kvm/dirty-log-names-the-page", test_dirty_log_names_the_page);
     g_test_add_func("/kvm/registers-survive-kvm", test_registers_survive_kvm);
+    g_test_add_func("/kvm/slots-change", test_slots_change_under_a_running_guest);
     g_test_add_func("/kvm/tsc-stands-with-the-vm", test_tsc_stands_with_the_vm);
     return g_test_run();
 }
