@@ -29,9 +29,13 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
 hostname rhea
-echo
-echo "Welcome to the default guest of Rhea: Linux $(uname -r), $(nproc) CPU(s)."
-echo "'poweroff' ends it."
+greet() {
+    echo
+    echo "Welcome to the default guest of Rhea: Linux $(uname -r), $(nproc) CPU(s)."
+    echo "'poweroff' ends it."
+}
+greet >/dev/tty1
+greet
 # What busybox's poweroff, halt and reboot send to process 1.
 trap 'sync; poweroff -f' USR1 USR2
 trap 'sync; reboot -f' TERM
