@@ -128,6 +128,10 @@ static KeyVal *options_of(QmpCall *call, const Json *args, const char **kind, GE
     Flattening f = { opts, json_lookup_string(backend, "type"), false };
 
     *kind = f.kind;
+    if (strcmp(f.kind, "socket") == 0) {
+        keyval_set(opts, "server", "on");        /* the schema's defaults, not -chardev's */
+        keyval_set(opts, "wait", "off");
+    }
     json_dict_foreach(json_lookup(backend, "data"), flatten, &f);
     if (!resolve_fd(call, opts, error)) {
         keyval_free(opts);

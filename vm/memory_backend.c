@@ -168,7 +168,7 @@ static bool complete(Object *obj, GError **error)
     if (!mb->dump) {
         madvise(ram->host, ram->size, MADV_DONTDUMP);
     }
-    return !mb->prealloc || populate(mb, error);
+    return !mb->prealloc || mb->readonly || populate(mb, error);
 }
 
 static bool can_be_deleted(Object *obj)

@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""QMP commands that make things while the emulator runs: character devices, objects, descriptors."""
+import array
+import json
+import os
+import socket
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'boot'))
+from guest import Guest, GuestError, run_tests  # noqa: E402
+
+
+def idle():
+    return Guest('-M', 'none', serial=False, paused=True)
+
+
+def refused(guest, wanted, command, **arguments):
+    try:
+        guest.qmp(command, **arguments)
+    except GuestError as error:
+        assert wanted in str(error), error
+    else:
+        raise GuestError(f'{command} {arguments} was not refused')
+
+
+def backend(kind, **data):
+    return {'type': kind, 'data': data}
+
+
+def unix(path):
+    return {'type': 'unix', 'data': {'path': path}}
+
+
+def chardevs():
+    """A socket listens without making anybody wait; what is there can change and go."""
+    with tempfile.TemporaryDirectory() as folder, idle() as guest:
+        path = f'{folder}/socket'
+        guest.qmp('chardev-add', id='s', backend=backend('socket', addr=unix(path)))
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+        guest.qmp('chardev-add', id='r', backend=backend('ringbuf', size=16))
+        guest.qmp('ringbuf-write', device='r', data='abc')
+        assert guest.qmp('ringbuf-read', device='r', size=16) == 'abc'
+        guest.qmp('chardev-change', id='r', backend=backend('file', out=f'{folder}/out'))
+        kinds = {c['label']: c['filename'] for c in guest.qmp('query-chardev')}
+        assert kinds['r'] == 'file', kinds
+        pty = guest.qmp('chardev-add', id='p', backend=backend('pty'))['pty']
+        assert pty.startswith('/dev/pts/'), pty
+        refused(guest, "'r' already exists", 'chardev-add', id='r', backend=backend('null'))
+        refused(guest, "'q' does not exist", 'chardev-change', id='q', backend=backend('null'))
+        refused(guest, "'nope'", 'chardev-add', id='n', backend=backend('nope'))
+        refused(guest, 'is taken', 'chardev-add', id='t',
+                backend=backend('socket', addr=unix(path)))
+        for name in 'srp':
+            guest.qmp('chardev-remove', id=name)
+        assert not os.path.exists(path)
+
+
+def objects():
+    """Objects come and go; what is in use or does not exist is refused."""
+    with idle() as guest:
+        guest.qmp('object-add', qom_type='memory-backend-ram', id='m', size=1 << 20)
+        assert [m['id'] for m in guest.qmp('query-memdev')] == ['m']
+        guest.qmp('object-add', qom_type='iothread', id='io')
+        assert guest.qmp('query-iothreads')[0]['id'] == 'io'
+        guest.qmp('object-add', qom_type='secret', id='s', data='x')
+        refused(guest, 'duplicate', 'object-add', qom_type='iothread', id='io')
+        refused(guest, "'size'", 'object-add', qom_type='memory-backend-ram', id='z')
+        refused(guest, 'any more', 'qom-set', path='/objects/m', property='size', value=4096)
+        for name in ('m', 'io', 's'):
+            guest.qmp('object-del', id=name)
+        refused(guest, "'m' not found", 'object-del', id='m')
+
+
+def descriptors():
+    """A descriptor sent along goes into a set, and a file opened by its name goes through it."""
+    with tempfile.TemporaryFile() as file, idle() as guest:
+        sock = guest._qmp.sock
+        request = json.dumps({'execute': 'add-fd', 'arguments': {'fdset-id': 3, 'opaque': 'log'}})
+        rights = array.array('i', [os.dup(file.fileno())])
+        sock.sendmsg([request.encode() + b'\n'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+        answer = guest._qmp._read()['return']
+        assert answer['fdset-id'] == 3, answer
+        assert guest.qmp('query-fdsets') == [
+            {'fdset-id': 3, 'fds': [{'fd': answer['fd'], 'opaque': 'log'}]}]
+        guest.qmp('chardev-add', id='r',
+                  backend=backend('ringbuf', logfile='/dev/null'))
+        refused(guest, 'Permission denied', 'chardev-add', id='f',
+                backend=backend('file', out='/dev/fdset/3'))       # open to read and write
+        refused(guest, 'SCM_RIGHTS', 'add-fd')
+        refused(guest, 'fd:99', 'remove-fd', fdset_id=3, fd=99)
+        guest.qmp('remove-fd', fdset_id=3)
+        assert guest.qmp('query-fdsets') == []
+
+
+if __name__ == '__main__':
+    run_tests(chardevs, objects, descriptors)
