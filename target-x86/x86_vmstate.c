@@ -16,6 +16,7 @@
 #include "target-x86/mmu.h"
 #include "target-x86/msr.h"
 #include "target-x86/segment.h"
+#include "vm/accel.h"
 
 enum { GPRS = 16, XMMS = 16, NONE = -1 };
 
@@ -237,16 +238,28 @@ static void save(WireCpu *w)
     w->poll_control = 1;
 }
 
+/* From wherever the accelerator has the registers to X86Cpu, and the right to change them there. */
+static void take_registers(const WireCpu *w)
+{
+    const Accel *accel = w->dev->cpu.dev.vm->accel;
+
+    if (accel && accel_type(accel)->cpu_get_state) {
+        accel_type(accel)->cpu_get_state(&w->dev->cpu);
+    }
+}
+
 static void common_pre_save(void *obj)
 {
     WireCpu *w = obj;
 
+    take_registers(w);
     w->halted = w->dev->x86->halted || w->dev->x86->wait_sipi;
     w->interrupt_request = wire_requests(w->dev->x86);
 }
 
 static void cpu_pre_save(void *obj)
 {
+    take_registers(obj);
     save(obj);
 }
 
@@ -259,6 +272,7 @@ static bool cpu_pre_load(void *obj, GError **error)
     X86CpuDevice *dev = w->dev;
     uint32_t halted = w->halted, requests = w->interrupt_request;
 
+    take_registers(w);
     *w = (WireCpu){ .dev = dev, .halted = halted, .interrupt_request = requests, .misc_enable = 1,
                     .poll_control = 1 };
     return true;
