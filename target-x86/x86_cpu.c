@@ -214,7 +214,6 @@ void x86_cpu_register_types(void)
     type_register(&x86_cpu_row);
     for (unsigned i = 0; (model = x86_cpu_model_name(i)); i++) {
         CpuClass *class = g_new0(CpuClass, 1);
-        TypeRow *row = g_new0(TypeRow, 1);
 
         *class = x86_cpu_class;
         class->dev.name = g_strconcat(model, X86_CPU_TYPE_SUFFIX, NULL);
@@ -226,8 +225,7 @@ void x86_cpu_register_types(void)
         class->dev.unrealize = NULL;
         class->dev.reset_hold = NULL;
         class->dev.props = NULL;
-        *row = (TypeRow){ class, "x86_64-cpu" };
-        type_register(row);
+        type_register(&(TypeRow){ class, "x86_64-cpu" });
     }
 }
 

@@ -48,11 +48,11 @@ class Floppy(Guest):
 def tsc_stands_still_with_the_vm():
     """A guest that is stopped for a while finds its TSC where it was."""
     with Floppy(sector(TICK)) as guest:
-        start, first = time.monotonic(), guest.wait_number(TSC, bool)
+        first, start = guest.wait_number(TSC, bool), time.monotonic()
         guest.wait_number(TSC, lambda v: v > first + 500_000_000)
-        now, rate_from = time.monotonic(), guest.number(TSC)
-        # The rate at most: what the guest counted, in less time than it had for it.
-        rate = (rate_from - first) / max(now - start, 1e-9) * 4
+        # The rate at most: what the guest counted, by less time than it had for that.
+        end, last = time.monotonic(), guest.number(TSC)
+        rate = 2 * (last - first) / (end - start)
         running = -time.monotonic()
         guest.qmp('stop')
         last = guest.number(TSC)
