@@ -149,6 +149,9 @@ static uint32_t mode_of_cr(const X86Cpu *cpu, unsigned cpl)
 /* An instruction breakpoint is armed: R/W = 00 with L or G set. */
 static bool has_code_breakpoint(const X86Cpu *cpu)
 {
+    if (G_LIKELY(!(cpu->dr[7] & 0xff))) {
+        return false;
+    }
     for (unsigned i = 0; i < 4; i++) {
         if ((cpu->dr[7] >> (2 * i) & 3) && !(cpu->dr[7] >> (16 + 4 * i) & 3)) {
             return true;

@@ -346,7 +346,6 @@ static void kill_locked(Translator *tr, TcgBlock *block)
             emit_patch(link->field, rx, link->unlinked);
             unlink_from(tr, link);
         }
-        link->spent = true;
     }
     stop_entry(tr, block);
 }
@@ -366,7 +365,7 @@ void tcg_link_to(Translator *tr, TcgLink *link, TcgBlock *block)
 
     g_mutex_lock(&tr->lock);
     g_mutex_lock(&tr->graph);
-    if (!link->to && !link->spent && !from->dead && !block->dead &&
+    if (!link->to && !from->dead && !block->dead &&
         !((link->function ? block->flags_read : block->flags_in) & ~link->flags)) {
         entry = (from->needs & block->needs) == block->needs ? block->code_live
                                                              : block->code_direct;

@@ -76,7 +76,9 @@ static void stop_at_boundary(X86Cpu *cpu, ucontext_t *uc)
     }
     insn = &block->insns[n];
     at = pc - block->code;
-    if (pc == block->code || pc == block->code_direct || at == insn->host) {
+    if (insn->flags & TI_SHADOW) {
+        step_on(cpu, uc);
+    } else if (pc == block->code || pc == block->code_direct || at == insn->host) {
         leave_code(cpu, uc, block->rip + insn->guest);
     } else if (at > insn->host && at <= insn->host + insn->op && !(insn->flags & TI_SAVES_FLAGS)) {
         leave_code(cpu, uc, block->rip + insn->guest);
@@ -128,6 +130,7 @@ static void on_fault(int sig, siginfo_t *info, void *context)
         return;
     }
     tc->interpret_one = true;
+    cpu->interrupt_shadow = block->insns[n].flags & TI_SHADOW;
     leave_code(cpu, uc, block->rip + block->insns[n].guest);
 }
 

@@ -9,32 +9,12 @@
  * interpreter, one instruction at a time.
  * Locking: Translator.lock while emitting.
  */
-#include "accel/tcg/translator.h"
+#include "accel/tcg/translate_int.h"
 
 #include <string.h>
 #include <time.h>
 
 #include "target-x86/sem.h"
-
-#define TX(field) HOST_GS(offsetof(X86Cpu, tx.field))
-#define CPU(field) HOST_GS(offsetof(X86Cpu, field))
-
-enum { JA = 7, JE = 4, JNE = 5 };
-
-typedef struct Translation {
-    Translator *tr;
-    X86Cpu *cpu;
-    TcgBlock *block;
-    Emitter hot, cold;
-    uint32_t mode;
-    bool wide;                  /* 64-bit code */
-    unsigned n;                 /* the instruction being emitted */
-    Insn insns[TCG_BLOCK_MAX];
-    uint16_t offset[TCG_BLOCK_MAX + 1];
-    uint8_t live[TCG_BLOCK_MAX + 1];    /* FX_* before each instruction */
-    const uint8_t *bytes;       /* of the page from the block's start, changing under us */
-    uint8_t copy[TCG_BLOCK_MAX * INSN_MAX_LEN + INSN_MAX_LEN];  /* what is translated */
-} Translation;
 
 bool tcg_mode_is_translatable(uint32_t mode)
 {
@@ -65,14 +45,16 @@ static bool is_gpr(const Insn *insn, unsigned n) { return insn->op[n].kind == OP
 static bool is_imm(const Insn *insn, unsigned n) { return insn->op[n].kind == OPK_IMM; }
 static bool is_mem(const Insn *insn, unsigned n) { return insn->op[n].kind == OPK_MEM; }
 
-static bool ends_block(const Insn *insn)
+static bool ends_block(const Translation *t, const Insn *insn)
 {
-    return insn->fault != FAULT_NONE || (insn->def->attrs & A_END);
+    return insn->fault != FAULT_NONE ||
+           ((insn->def->attrs & A_END) && !tcg_system_goes_on(t, insn));
 }
 
 /* How it is translated. */
 typedef enum Kind {
     KIND_HELPER,                /* by its semantic function */
+    KIND_SYSTEM,                /* translate_system.c */
     KIND_COPY,                  /* re-emitted, no memory */
     KIND_MEMORY,                /* re-emitted, one memory operand */
     KIND_NOTHING,
@@ -105,14 +87,14 @@ static uint64_t rip_mask(const Translation *t)
     return t->wide ? ~0ull : 0xffffffff;
 }
 
-static uint64_t next_rip(const Translation *t, unsigned n)
+uint64_t tcg_next_rip(const Translation *t, unsigned n)
 {
     return (t->block->rip + t->offset[n + 1]) & rip_mask(t);
 }
 
 static uint64_t branch_target(const Translation *t, unsigned n)
 {
-    return (next_rip(t, n) + t->insns[n].imm) & rip_mask(t);
+    return (tcg_next_rip(t, n) + t->insns[n].imm) & rip_mask(t);
 }
 
 static Kind kind_of_control(const Translation *t, const Insn *insn, unsigned n)
@@ -145,8 +127,11 @@ static Kind kind_of(const Translation *t, const Insn *insn, unsigned n)
 {
     uint64_t a = insn->def ? insn->def->attrs : 0;
 
-    if (insn->fault != FAULT_NONE || (a & (A_SYS | A_IO))) {
+    if (insn->fault != FAULT_NONE) {
         return KIND_HELPER;
+    }
+    if (a & (A_SYS | A_IO)) {
+        return tcg_system_is_native(t, insn) ? KIND_SYSTEM : KIND_HELPER;
     }
     if (a & A_CTRL) {
         return kind_of_control(t, insn, n);
@@ -266,11 +251,11 @@ static unsigned flags_after_end(const Translation *t, Kind kind, unsigned n, uns
     switch (kind) {
     case KIND_JMP: return flags_at(t, branch_target(t, n), unknown);
     case KIND_JCC: case KIND_LOOP:
-        return flags_at(t, branch_target(t, n), unknown) | flags_at(t, next_rip(t, n), unknown);
+        return flags_at(t, branch_target(t, n), unknown) | flags_at(t, tcg_next_rip(t, n), unknown);
     case KIND_CALL: case KIND_RET: case KIND_JMP_IND: case KIND_CALL_IND:
         return exact ? FX_ARITH : 0;
     default:
-        return ends_block(&t->insns[n]) ? unknown : flags_at(t, next_rip(t, n), unknown);
+        return ends_block(t, &t->insns[n]) ? unknown : flags_at(t, tcg_next_rip(t, n), unknown);
     }
 }
 
@@ -290,8 +275,7 @@ static void find_live_flags(Translation *t, unsigned count)
     t->block->flags_read = certain;
 }
 
-/* RFLAGS to cpu->cc: R13 is lost. */
-static void save_flags(Emitter *e)
+void tcg_save_flags(Emitter *e)
 {
     emit_mov(e, H_R13, H_RAX);
     emit_bytes(e, "\x9f\x0f\x90\xc0", 4);               /* lahf; seto al */
@@ -299,7 +283,7 @@ static void save_flags(Emitter *e)
     emit_mov(e, H_RAX, H_R13);
 }
 
-static void load_flags(Emitter *e)
+void tcg_load_flags(Emitter *e)
 {
     emit_mov(e, H_R13, H_RAX);
     emit_rm(e, 0, false, 0x0fb7, H_RAX, CPU(cc));
@@ -314,8 +298,7 @@ static uint32_t site_of(const Translation *t)
     return tcg_name(t->tr, t->block) | t->n;
 }
 
-/* Out of line: the instruction in C. */
-static const uint8_t *cold_helper(Translation *t)
+const uint8_t *tcg_cold_helper(Translation *t)
 {
     const uint8_t *at = emit_here(&t->cold);
 
@@ -341,7 +324,7 @@ static void emit_offset(Translation *t, const Insn *insn, unsigned dst)
     HostMem mem = { H_NONE, H_NONE, 0, false, insn->disp };
 
     if (insn->base == R_RIP || (insn->base == R_ZERO && insn->index == R_ZERO)) {
-        uint64_t at = insn->disp + (insn->base == R_RIP ? next_rip(t, t->n) : 0);
+        uint64_t at = insn->disp + (insn->base == R_RIP ? tcg_next_rip(t, t->n) : 0);
 
         emit_mov_imm(&t->hot, dst, wide ? at : (uint32_t)at);
         return;
@@ -379,18 +362,18 @@ static HostMem emit_tlb(Translation *t, unsigned size, bool write)
     emit_alu_imm(e, false, 4, H_R15, (X86_TLB_SIZE - 1) << 5);
     emit_rm(e, 0, true, 0x33, H_R14, HOST_GS_INDEX(H_R15, tlb + tag));
     emit_alu_imm(e, true, 7, H_R14, 4096 - size);
-    emit_jcc(e, JA, cold_helper(t));
+    emit_jcc(e, COND_A, tcg_cold_helper(t));
     emit_load(e, H_R15, HOST_GS_INDEX(H_R15, tlb + offsetof(X86TlbEntry, host)));
     return HOST_AT(H_R14, H_R15);
 }
 
-/* RSP + disp into R14. */
-static void emit_stack_address(Translation *t, int disp)
+HostMem tcg_stack_operand(Translation *t, int disp, unsigned size, bool write)
 {
     emit_rm(&t->hot, 0, t->wide, 0x8d, H_R14, HOST_DISP(H_R12, disp));
+    return emit_tlb(t, size, write);
 }
 
-static void emit_move_stack(Translation *t, int bytes)
+void tcg_move_stack(Translation *t, int bytes)
 {
     emit_rm(&t->hot, 0, t->wide, 0x8d, H_R12, HOST_DISP(H_R12, bytes));
 }
@@ -415,19 +398,18 @@ static unsigned memory_size(const Insn *insn)
 
 /* ---- instructions -------------------------------------------------------------------------------------- */
 
-static const uint8_t *begin_flags(Translation *t)
+void tcg_begin_flags(Translation *t)
 {
     if (t->live[t->n]) {
-        save_flags(&t->hot);
+        tcg_save_flags(&t->hot);
         t->block->insns[t->n].flags |= TI_SAVES_FLAGS;
     }
-    return emit_here(&t->hot);
 }
 
-static void end_flags(Translation *t)
+void tcg_end_flags(Translation *t)
 {
     if (t->live[t->n]) {
-        load_flags(&t->hot);
+        tcg_load_flags(&t->hot);
     }
 }
 
@@ -435,10 +417,10 @@ static const uint8_t *emit_memory(Translation *t, const Insn *insn)
 {
     HostMem mem;
 
-    begin_flags(t);
+    tcg_begin_flags(t);
     emit_address(t, insn);
     mem = emit_tlb(t, memory_size(insn), writes_memory(insn));
-    end_flags(t);
+    tcg_end_flags(t);
     return tcg_reemit(&t->hot, insn, &mem);
 }
 
@@ -484,14 +466,13 @@ static const uint8_t *emit_push(Translation *t, const Insn *insn)
     const uint8_t *op;
     HostMem mem;
 
-    begin_flags(t);
+    tcg_begin_flags(t);
     if (is_mem(insn, 1)) {
         emit_address(t, insn);
         mem = emit_tlb(t, width, false);
         emit_rm(e, 0, t->wide, 0x8b, H_R13, mem);
     }
-    emit_stack_address(t, -(int)width);
-    mem = emit_tlb(t, width, true);
+    mem = tcg_stack_operand(t, -(int)width, width, true);
     if (is_gpr(insn, 1)) {
         reg = source(t, insn->op[1].reg, H_R13);
     }
@@ -502,8 +483,8 @@ static const uint8_t *emit_push(Translation *t, const Insn *insn)
     } else {
         emit_rm(e, 0, t->wide, 0x89, reg, mem);
     }
-    end_flags(t);
-    emit_move_stack(t, -(int)width);
+    tcg_end_flags(t);
+    tcg_move_stack(t, -(int)width);
     return op;
 }
 
@@ -514,10 +495,9 @@ static const uint8_t *emit_pop(Translation *t, const Insn *insn)
     const uint8_t *op;
     HostMem mem;
 
-    begin_flags(t);
-    emit_stack_address(t, 0);
-    mem = emit_tlb(t, width, false);
-    end_flags(t);
+    tcg_begin_flags(t);
+    mem = tcg_stack_operand(t, 0, width, false);
+    tcg_end_flags(t);
     if (tcg_host_reg[dst] == H_NONE) {
         emit_rm(e, 0, t->wide, 0x8b, H_R13, mem);
         op = emit_here(e);
@@ -527,7 +507,7 @@ static const uint8_t *emit_pop(Translation *t, const Insn *insn)
         emit_rm(e, 0, t->wide, 0x8b, tcg_host_reg[dst], mem);
     }
     if (dst != R_RSP) {
-        emit_move_stack(t, width);
+        tcg_move_stack(t, width);
     }
     return op;
 }
@@ -538,10 +518,10 @@ static const uint8_t *emit_leave(Translation *t, const Insn *insn)
     const uint8_t *op;
     HostMem mem;
 
-    begin_flags(t);
+    tcg_begin_flags(t);
     emit_rr(e, 0, t->wide, 0x8b, H_R14, H_RBP);
     mem = emit_tlb(t, stack_width(t), false);
-    end_flags(t);
+    tcg_end_flags(t);
     emit_rm(e, 0, t->wide, 0x8b, H_R13, mem);
     op = emit_here(e);
     emit_rm(e, 0, t->wide, 0x8d, H_R12, HOST_DISP(H_RBP, stack_width(t)));
@@ -574,13 +554,14 @@ static TcgLink *new_link(Translation *t, unsigned which, uint64_t target)
     return link;
 }
 
-static void emit_exit(Translation *t, unsigned which, uint64_t target)
+void tcg_emit_exit(Translation *t, unsigned which, uint64_t target)
 {
     TcgLink *link = new_link(t, which, target);
 
     link->field = emit_jmp_aligned(&t->hot, link->unlinked);
 }
 
+/* A new one for each target: a CPU may be in the middle of the old one. */
 const uint8_t *tcg_emit_page_check(Translator *tr, TcgLink *link, TcgBlock *block,
                                    const uint8_t *entry)
 {
@@ -592,9 +573,8 @@ const uint8_t *tcg_emit_page_check(Translator *tr, TcgLink *link, TcgBlock *bloc
     if (block->gpa >> 40) {
         return NULL;
     }
-    link->spent = true;         /* never changed while a CPU may be in the middle of it */
     if (flags) {
-        save_flags(&e);
+        tcg_save_flags(&e);
     }
     emit_mov_imm(&e, H_R14, (block->rip << 16 >> 28) << 28 | block->gpa >> 12);
     emit_rm(&e, 0, true, 0x3b, H_R14,
@@ -605,14 +585,14 @@ const uint8_t *tcg_emit_page_check(Translator *tr, TcgLink *link, TcgBlock *bloc
 
         emit_bytes(&e, "\x74\x00", 2);          /* je over the next two */
         same = e.p - 1;
-        load_flags(&e);
+        tcg_load_flags(&e);
         emit_jmp(&e, link->unlinked);
         if (!e.full) {
             *same = e.p - (same + 1);
         }
-        load_flags(&e);
+        tcg_load_flags(&e);
     } else {
-        emit_jcc(&e, JNE, link->unlinked);
+        emit_jcc(&e, COND_NE, link->unlinked);
     }
     emit_jmp(&e, entry);
     if (e.full) {
@@ -633,8 +613,8 @@ static void emit_return_site(Translation *t, uint64_t rip)
         emit_mov_imm(e, H_R14, rip);
         emit_rr(e, 0, true, 0x3b, H_R13, H_R14);
     }
-    emit_jcc(e, JNE, t->tr->stubs.indirect);
-    emit_exit(t, 1, rip);
+    emit_jcc(e, COND_NE, t->tr->stubs.indirect);
+    tcg_emit_exit(t, 1, rip);
 }
 
 /* Store the return address; the TLB check has been made. */
@@ -658,20 +638,19 @@ static const uint8_t *emit_call_insn(Translation *t, const Insn *insn)
 {
     Emitter *e = &t->hot;
     unsigned width = stack_width(t);
-    uint64_t next = next_rip(t, t->n);
+    uint64_t next = tcg_next_rip(t, t->n);
     TcgLink *link;
     const uint8_t *op;
     HostMem mem;
 
-    begin_flags(t);
-    emit_stack_address(t, -(int)width);
-    mem = emit_tlb(t, width, true);
-    end_flags(t);
+    tcg_begin_flags(t);
+    mem = tcg_stack_operand(t, -(int)width, width, true);
+    tcg_end_flags(t);
     op = emit_here(e);
     emit_store_return(t, mem, next);
-    emit_move_stack(t, -(int)width);
+    tcg_move_stack(t, -(int)width);
     if (t->tr->exact_flags) {
-        emit_exit(t, 0, branch_target(t, t->n));
+        tcg_emit_exit(t, 0, branch_target(t, t->n));
         return op;
     }
     link = new_link(t, 0, branch_target(t, t->n));
@@ -687,12 +666,11 @@ static const uint8_t *emit_ret(Translation *t, const Insn *insn)
     const uint8_t *op;
     HostMem mem;
 
-    begin_flags(t);
-    emit_stack_address(t, 0);
-    mem = emit_tlb(t, width, false);
+    tcg_begin_flags(t);
+    mem = tcg_stack_operand(t, 0, width, false);
     emit_rm(e, 0, t->wide, 0x8b, H_R13, mem);
     op = emit_here(e);
-    emit_move_stack(t, width + (is_imm(insn, 1) ? insn->imm : 0));
+    tcg_move_stack(t, width + (is_imm(insn, 1) ? insn->imm : 0));
     if (t->tr->exact_flags) {
         emit_jmp(e, t->tr->stubs.lookup);
     } else {
@@ -721,7 +699,7 @@ static const uint8_t *emit_jmp_indirect(Translation *t, const Insn *insn)
 {
     const uint8_t *op;
 
-    begin_flags(t);
+    tcg_begin_flags(t);
     emit_indirect_target(t, insn);
     op = emit_here(&t->hot);
     if (t->tr->exact_flags) {
@@ -736,18 +714,17 @@ static const uint8_t *emit_call_indirect(Translation *t, const Insn *insn)
 {
     Emitter *e = &t->hot;
     unsigned width = stack_width(t);
-    uint64_t next = next_rip(t, t->n);
+    uint64_t next = tcg_next_rip(t, t->n);
     const uint8_t *op, *miss;
     uint8_t *back;
     HostMem mem;
 
-    begin_flags(t);
+    tcg_begin_flags(t);
     emit_indirect_target(t, insn);
-    emit_stack_address(t, -(int)width);
-    mem = emit_tlb(t, width, true);
+    mem = tcg_stack_operand(t, -(int)width, width, true);
     op = emit_here(e);
     emit_store_return(t, mem, next);
-    emit_move_stack(t, -(int)width);
+    tcg_move_stack(t, -(int)width);
     if (t->tr->exact_flags) {
         emit_jmp(e, t->tr->stubs.lookup);
         return op;
@@ -779,11 +756,11 @@ static const uint8_t *emit_loop(Translation *t, const Insn *insn)
     emit8(e, 0xe3);
     emit8(e, 0);
     zero = e->p - 1;
-    emit_exit(t, 0, jcxz ? next_rip(t, t->n) : branch_target(t, t->n));
+    tcg_emit_exit(t, 0, jcxz ? tcg_next_rip(t, t->n) : branch_target(t, t->n));
     if (!e->full) {
         *zero = e->p - (zero + 1);
     }
-    emit_exit(t, 1, jcxz ? branch_target(t, t->n) : next_rip(t, t->n));
+    tcg_emit_exit(t, 1, jcxz ? branch_target(t, t->n) : tcg_next_rip(t, t->n));
     return op;
 }
 
@@ -793,7 +770,7 @@ static const uint8_t *emit_jcc_insn(Translation *t, const Insn *insn)
     const uint8_t *op = emit_here(&t->hot);
 
     link->field = emit_jcc_aligned(&t->hot, insn_cond(insn), link->unlinked);
-    emit_exit(t, 1, next_rip(t, t->n));
+    tcg_emit_exit(t, 1, tcg_next_rip(t, t->n));
     return op;
 }
 
@@ -808,7 +785,7 @@ static const uint8_t *emit_insn(Translation *t, const Insn *insn, Kind kind)
     case KIND_POP: return emit_pop(t, insn);
     case KIND_LEAVE: return emit_leave(t, insn);
     case KIND_JMP:
-        emit_exit(t, 0, branch_target(t, t->n));
+        tcg_emit_exit(t, 0, branch_target(t, t->n));
         return NULL;
     case KIND_JCC: return emit_jcc_insn(t, insn);
     case KIND_CALL: return emit_call_insn(t, insn);
@@ -816,11 +793,31 @@ static const uint8_t *emit_insn(Translation *t, const Insn *insn, Kind kind)
     case KIND_JMP_IND: return emit_jmp_indirect(t, insn);
     case KIND_CALL_IND: return emit_call_indirect(t, insn);
     case KIND_LOOP: return emit_loop(t, insn);
+    case KIND_SYSTEM: return tcg_emit_system(t, insn);
     default: return emit_by_helper(t);
     }
 }
 
 /* ---- blocks --------------------------------------------------------------------------------------------------- */
+
+/*
+ * STI holds interrupts back for one more instruction, behind which the block looks for them.  That one
+ * must be in the block, and not end it but by a JMP; otherwise STI runs in C and is the last.
+ */
+static unsigned settle_sti(Translation *t, unsigned count)
+{
+    for (unsigned n = 0; n < count; n++) {
+        const Insn *next = &t->insns[n + 1];
+
+        if (t->insns[n].fault == FAULT_NONE && t->insns[n].sem == sem_sti &&
+            tcg_system_is_native(t, &t->insns[n]) &&
+            (n + 1 == count || (ends_block(t, next) && (next->fault != FAULT_NONE || next->sem != sem_jmp)))) {
+            t->plain_sti = n;
+            return n + 1;
+        }
+    }
+    return count;
+}
 
 /* Decode up to TCG_BLOCK_MAX instructions of the page.  0: not even one. */
 static unsigned decode_block(Translation *t, unsigned avail)
@@ -839,12 +836,12 @@ static unsigned decode_block(Translation *t, unsigned avail)
         }
         t->offset[n++] = off;
         off += insn->len;
-        if (ends_block(insn)) {
+        if (ends_block(t, insn)) {
             break;
         }
     }
     t->offset[n] = off;
-    return n;
+    return settle_sti(t, n);
 }
 
 /* The entry: a no-op to be stopped at, checks of what the block needs. */
@@ -864,7 +861,7 @@ static void emit_entry(Translation *t)
         uint8_t *back = NULL;
 
         if (block->flags_in) {
-            save_flags(e);
+            tcg_save_flags(e);
         }
         if (block->gpa2) {
             uint64_t page = (block->rip | 4095) + 1;
@@ -874,14 +871,14 @@ static void emit_entry(Translation *t)
             emit_rm(e, 0, true, 0x3b, H_R14,
                     HOST_GS(offsetof(X86Cpu, tx.itlb[0]) + class * sizeof(t->cpu->tx.itlb[0]) +
                             8 * x86_itlb_index(page)));
-            emit_jcc(e, JNE, emit_here(&t->cold));
+            emit_jcc(e, COND_NE, emit_here(&t->cold));
             emit_mov_imm(&t->cold, H_R13, block->rip);
             emit_jmp(&t->cold, t->tr->stubs.again);
         }
         if (block->needs & LIVE_SIMD) {
             emit_rm(e, 0, false, 0xf6, 0, TX(live));
             emit8(e, LIVE_SIMD);
-            emit_jcc(e, JE, emit_here(&t->cold));
+            emit_jcc(e, COND_E, emit_here(&t->cold));
             emit_call(&t->cold, t->tr->stubs.need_simd);
             back = emit_jmp(&t->cold, t->tr->rx);
             if (!t->cold.full) {
@@ -891,12 +888,12 @@ static void emit_entry(Translation *t)
         if (block->needs & LIVE_X87) {
             emit_rm(e, 0, false, 0xf6, 0, TX(live));
             emit8(e, LIVE_X87);
-            emit_jcc(e, JE, emit_here(&t->cold));
+            emit_jcc(e, COND_E, emit_here(&t->cold));
             emit_mov_imm(&t->cold, H_R14, tcg_name(t->tr, block));
             emit_jmp(&t->cold, t->tr->stubs.need_x87);
         }
         if (block->flags_in) {
-            load_flags(e);
+            tcg_load_flags(e);
         }
     }
     block->code_live = block->gpa2 ? block->code_direct : emit_here(e);
@@ -911,20 +908,31 @@ static void emit_block(Translation *t, unsigned count)
         const Insn *insn = &t->insns[n];
         TcgInsn *record = &block->insns[n];
         const uint8_t *start = emit_here(&t->hot), *op;
+        bool after_sti;
 
         t->n = n;
         record->host = start - block->code;
         record->guest = t->offset[n];
         record->flags = t->live[n] ? TI_FLAGS_IN : 0;
+        after_sti = n && t->insns[n - 1].sem == sem_sti && n - 1 != t->plain_sti;
+        if (after_sti) {
+            record->flags |= TI_SHADOW;
+            if (insn->sem == sem_jmp) {
+                tcg_emit_shadow_end(t, branch_target(t, n), t->live[n]);
+            }
+        }
         op = emit_insn(t, insn, kind_of(t, insn, n));
         record->op = op ? MIN(op - start, 255) : 0;
+        if (after_sti && insn->sem != sem_jmp) {
+            tcg_emit_shadow_end(t, tcg_next_rip(t, n), t->live[n + 1]);
+        }
     }
     t->n = count;
     block->insns[count] = (TcgInsn){ .host = emit_here(&t->hot) - block->code,
                                      .guest = t->offset[count],
                                      .flags = t->live[count] ? TI_FLAGS_IN : 0 };
-    if (!ends_block(&t->insns[count - 1])) {
-        emit_exit(t, 0, next_rip(t, count - 1));
+    if (!ends_block(t, &t->insns[count - 1])) {
+        tcg_emit_exit(t, 0, tcg_next_rip(t, count - 1));
     }
     block->code_len = emit_here(&t->hot) - block->code;
 }
@@ -980,7 +988,7 @@ TcgBlock *tcg_translate(Translator *tr, X86Cpu *cpu, uint64_t rip, uint64_t va, 
                         const uint8_t *host)
 {
     Translation t = { .tr = tr, .cpu = cpu, .mode = cpu->mode, .wide = cpu->mode & MODE_CS64,
-                      .bytes = host };
+                      .bytes = host, .plain_sti = TCG_BLOCK_MAX };
     unsigned in_page = MIN(4096 - (gpa & 4095), TCG_BLOCK_MAX * INSN_MAX_LEN), count;
     uint64_t gpa2 = 0, started = now_ns();
     TcgBlock *block;

@@ -44,6 +44,7 @@ typedef struct TcgInsn {
 enum {
     TI_FLAGS_IN = BIT(0),       /* the arithmetic flags matter on entry */
     TI_SAVES_FLAGS = BIT(1),    /* they move to cpu->cc and back within */
+    TI_SHADOW = BIT(2),         /* STI came before: not a boundary to stop at */
 };
 
 typedef struct TcgBlock TcgBlock;
@@ -58,7 +59,6 @@ typedef struct TcgLink {
     uint8_t flags;              /* FX_*: those that are right there */
     bool function;              /* into or back from a function */
     bool crosses;               /* into another page: goes through a check of that page */
-    bool spent;                 /* its check was used up by a target that is gone */
 } TcgLink;
 
 struct TcgBlock {

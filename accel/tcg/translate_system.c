@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Privileged instructions and those on system flags that kernels run all the time, without C.
+ * Privilege and CPUID have been checked by the decoder for the block's mode.
+ * Spec: SDM2 CLI, STI, STAC, CLAC, SWAPGS, RDFSBASE, PUSHF.
+ * Locking: translate_int.h.
+ */
+#include "accel/tcg/translate_int.h"
+
+#include "target-x86/sem.h"
+
+#define GS_BASE CPU(segs[SEG_GS].base)
+#define FS_BASE CPU(segs[SEG_FS].base)
+
+enum { GROUP_OR = 1, GROUP_AND = 4 };
+
+/* or/and dword gs:[...], imm32; RFLAGS are lost. */
+static void flag_word(Emitter *e, unsigned op, HostMem mem, uint32_t imm)
+{
+    emit_rm(e, 0, false, 0x81, op, mem);
+    emit32(e, imm);
+}
+
+static const uint8_t *change_eflags(Translation *t, unsigned op, uint32_t imm)
+{
+    const uint8_t *start;
+
+    tcg_begin_flags(t);
+    start = emit_here(&t->hot);
+    flag_word(&t->hot, op, CPU(eflags), imm);
+    tcg_end_flags(t);
+    return start;
+}
+
+static const uint8_t *emit_cli(Translation *t, const Insn *insn)
+{
+    return change_eflags(t, GROUP_AND, ~(uint32_t)FLAG_IF);
+}
+
+static const uint8_t *emit_sti(Translation *t, const Insn *insn)
+{
+    return change_eflags(t, GROUP_OR, FLAG_IF);
+}
+
+void tcg_emit_shadow_end(Translation *t, uint64_t rip, unsigned live)
+{
+    Emitter *e = &t->hot;
+
+    if (live) {
+        tcg_save_flags(e);
+    }
+    emit_rm(e, 0, false, 0x83, 7, CPU(requests));
+    emit8(e, 0);
+    emit_jcc(e, COND_NE, emit_here(&t->cold));
+    emit_mov_imm(&t->cold, H_R13, rip);
+    emit_jmp(&t->cold, t->tr->stubs.again);
+    if (live) {
+        tcg_load_flags(e);
+    }
+}
+
+static const uint8_t *emit_swapgs(Translation *t, const Insn *insn)
+{
+    Emitter *e = &t->hot;
+    const uint8_t *op;
+
+    emit_load(e, H_R13, GS_BASE);
+    emit_load(e, H_R14, CPU(msrs.kernel_gs_base));
+    op = emit_here(e);
+    emit_store(e, GS_BASE, H_R14);
+    emit_store(e, CPU(msrs.kernel_gs_base), H_R13);
+    return op;
+}
+
+static const uint8_t *emit_read_base(Translation *t, const Insn *insn)
+{
+    unsigned dst = tcg_host_reg[insn->op[0].reg];
+    HostMem base = insn->sem == sem_rdgsbase ? GS_BASE : FS_BASE;
+    const uint8_t *op;
+
+    emit_rm(&t->hot, 0, insn->op[0].size == 8, 0x8b, dst == H_NONE ? H_R13 : dst, base);
+    op = NULL;
+    if (dst == H_NONE) {
+        op = emit_here(&t->hot);
+        emit_store(&t->hot, tcg_gpr_slot(insn->op[0].reg), H_R13);
+    }
+    return op;
+}
+
+/* The mode word is part of what a block is looked up by: this one ends, the next is of another mode. */
+static const uint8_t *emit_smap(Translation *t, const Insn *insn)
+{
+    Emitter *e = &t->hot;
+    bool set = insn->sem == sem_stac;
+    const uint8_t *op;
+
+    tcg_begin_flags(t);
+    emit_rm(e, 0, false, 0xf7, 0, CPU(cr4));
+    emit32(e, CR4_SMAP);
+    emit_jcc(e, COND_E, tcg_cold_helper(t));
+    op = emit_here(e);
+    flag_word(e, set ? GROUP_OR : GROUP_AND, CPU(eflags), set ? FLAG_AC : ~(uint32_t)FLAG_AC);
+    emit_rm(e, 0, false, 0xc7, 0, CPU(mode));
+    emit32(e, set ? t->mode | MODE_SMAP_AC : t->mode & ~(uint32_t)MODE_SMAP_AC);
+    emit_rm(e, 0, false, 0xc6, 0, CPU(mmu_idx));
+    emit8(e, set ? X86_MMU_KERNEL_AC : X86_MMU_KERNEL);
+    /* No entry of the jump table has this tag: C finds the right one. */
+    emit_rm(e, 0, true, 0xc7, 0, TX(jump_tag));
+    emit32(e, ~0u);
+    tcg_end_flags(t);
+    tcg_emit_exit(t, 0, tcg_next_rip(t, t->n));
+    return op;
+}
+
+static const uint8_t *emit_pushf(Translation *t, const Insn *insn)
+{
+    Emitter *e = &t->hot;
+    const uint8_t *op;
+    HostMem mem;
+
+    emit8(e, 0x9c);                                             /* pushf; pop [scratch] */
+    emit_rm(e, 0, false, 0x8f, 0, TX(scratch));
+    tcg_begin_flags(t);
+    mem = tcg_stack_operand(t, -8, 8, true);
+    emit_load(e, H_R13, TX(scratch));
+    emit_alu_imm(e, false, 4, H_R13, FLAGS_ARITH);
+    emit_rm(e, 0, false, 0x0b, H_R13, CPU(eflags));
+    emit_alu_imm(e, false, 4, H_R13, ~(FLAG_RF | FLAG_VM));
+    emit_alu_imm(e, false, 1, H_R13, FLAG_ONE);
+    op = emit_here(e);
+    emit_rm(e, 0, true, 0x89, H_R13, mem);
+    tcg_end_flags(t);
+    tcg_move_stack(t, -8);
+    return op;
+}
+
+typedef struct SystemRow {
+    SemFn *sem;
+    const uint8_t *(*emit)(Translation *t, const Insn *insn);
+    uint32_t mode;              /* MODE_* that must all be set */
+    bool goes_on;               /* the row has A_END, but code goes on in the block */
+} SystemRow;
+
+/* clang-format off */
+static const SystemRow rows[] = {
+    { sem_cli,      emit_cli,       MODE_PE | MODE_IOPL,  false },
+    { sem_sti,      emit_sti,       MODE_PE | MODE_IOPL,  true },
+    { sem_swapgs,   emit_swapgs,    MODE_CS64,            true },
+    { sem_rdfsbase, emit_read_base, MODE_CS64,            false },
+    { sem_rdgsbase, emit_read_base, MODE_CS64,            false },
+    { sem_stac,     emit_smap,      MODE_CS64,            false },
+    { sem_clac,     emit_smap,      MODE_CS64,            false },
+    { sem_pushf,    emit_pushf,     MODE_CS64,            false },
+};
+/* clang-format on */
+
+static const SystemRow *find_row(const Translation *t, const Insn *insn)
+{
+    if (insn == &t->insns[t->plain_sti] || (insn->sem == sem_pushf && insn->op_size != 8)) {
+        return NULL;
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+        if (rows[i].sem == insn->sem) {
+            return (t->mode & rows[i].mode) == rows[i].mode ? &rows[i] : NULL;
+        }
+    }
+    return NULL;
+}
+
+bool tcg_system_is_native(const Translation *t, const Insn *insn)
+{
+    return find_row(t, insn);
+}
+
+bool tcg_system_goes_on(const Translation *t, const Insn *insn)
+{
+    const SystemRow *row = find_row(t, insn);
+
+    return row && row->goes_on;
+}
+
+const uint8_t *tcg_emit_system(Translation *t, const Insn *insn)
+{
+    return find_row(t, insn)->emit(t, insn);
+}
