@@ -492,6 +492,71 @@ bool qcow2_hits_metadata(const Qcow2 *q, uint64_t host, uint64_t bytes)
     return false;
 }
 
+/* The first refcount block index from which on nothing is counted and nothing is in the file. */
+static uint64_t first_bare_index(const Qcow2 *q)
+{
+    uint64_t file = div_round_up(q->file->length, q->cluster_size), index = q->reftable_entries;
+
+    while (index > 0 && !(q->reftable[index - 1] & REFTABLE_OFFSET_MASK)) {
+        index--;
+    }
+    return MAX(index, div_round_up(file, BIT64(q->rb_bits)));
+}
+
+/*
+ * A run longer than a refcount block can cover would meet the next block, which lies in front of
+ * what it counts: the blocks go in front of the whole run instead.
+ */
+static int co_alloc_long(Qcow2 *q, uint64_t want, uint64_t *cluster)
+{
+    uint64_t per = BIT64(q->rb_bits), blocks = div_round_up(want, per - 1), index, base;
+    g_autofree uint8_t *block = g_malloc(q->cluster_size);
+    g_autofree uint64_t *raw = g_new0(uint64_t, blocks);
+    int ret = 0;
+
+    for (index = first_bare_index(q); index + blocks > q->reftable_entries && ret == 0;
+         index = first_bare_index(q)) {
+        ret = reftable_grow(q, index + blocks);
+    }
+    base = index << q->rb_bits;
+    for (uint64_t i = 0; i < blocks && ret == 0; i++) {
+        memset(block, 0, q->cluster_size);
+        for (uint64_t c = 0; c < per && i * per + c < blocks; c++) {
+            refcount_store(q, block, c, 1);
+        }
+        raw[i] = GUINT64_TO_BE((base + i) << q->cluster_bits);
+        slice_cache_drop(q, &q->ref_cache, (base + i) << q->cluster_bits, q->cluster_size);
+        ret = co_node_pwrite(q->file, (base + i) << q->cluster_bits, block, q->cluster_size, 0);
+    }
+    ret = ret < 0 ? ret : flush_files(q);
+    ret = ret < 0 ? ret : co_node_pwrite(q->file, q->reftable_offset + index * 8, raw, blocks * 8,
+                                         0);
+    for (uint64_t i = 0; i < blocks && ret == 0; i++) {
+        q->reftable[index + i] = (base + i) << q->cluster_bits;
+    }
+    *cluster = base + blocks;
+    return ret;
+}
+
+static int co_count_run(Qcow2 *q, uint64_t first, uint64_t run)
+{
+    /* Counts of a damaged image may call anything free. */
+    if (qcow2_hits_metadata(q, first << q->cluster_bits, run << q->cluster_bits)) {
+        return -EIO;
+    }
+    for (uint64_t i = first; i < first + run; i++) {
+        int ret = co_refcount_add(q, i, 1);
+
+        if (ret < 0) {
+            while (i-- > first) {
+                co_refcount_add(q, i, -1);
+            }
+            return ret;
+        }
+    }
+    return 0;
+}
+
 int co_alloc(Qcow2 *q, uint64_t want, bool exact, uint64_t *host, uint64_t *got)
 {
     uint64_t cluster = q->free_index, run = 0, value;
@@ -507,6 +572,13 @@ int co_alloc(Qcow2 *q, uint64_t want, bool exact, uint64_t *host, uint64_t *got)
             return ret;
         }
         cluster = q->free_index;
+    }
+    if (exact && want >= BIT64(q->rb_bits)) {
+        ret = co_alloc_long(q, want, &cluster);
+        ret = ret < 0 ? ret : co_count_run(q, cluster, want);
+        *host = cluster << q->cluster_bits;
+        *got = want;
+        return ret;
     }
     for (;;) {
         if (cluster >= BIT64(56) >> q->cluster_bits) {
@@ -537,18 +609,9 @@ int co_alloc(Qcow2 *q, uint64_t want, bool exact, uint64_t *host, uint64_t *got)
             cluster++;
         }
     }
-    /* Counts of a damaged image may call anything free. */
-    if (qcow2_hits_metadata(q, (cluster - run) << q->cluster_bits, run << q->cluster_bits)) {
-        return -EIO;
-    }
-    for (uint64_t i = cluster - run; i < cluster; i++) {
-        ret = co_refcount_add(q, i, 1);
-        if (ret < 0) {
-            while (i-- > cluster - run) {
-                co_refcount_add(q, i, -1);
-            }
-            return ret;
-        }
+    ret = co_count_run(q, cluster - run, run);
+    if (ret < 0) {
+        return ret;
     }
     if (q->free_index == cluster - run) {
         q->free_index = cluster;
