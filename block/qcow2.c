@@ -2,7 +2,6 @@
 /*
  * qcow2: header, open and close, create, resize, amend, information.
  * Spec: the qcow2 interoperability document (versions 2 and 3).
- * Not modelled: encryption (crypt_method must be 0).
  * Locking: q->lock for tables; open, create and resize run alone.
  */
 #include "block/qcow2.h"
@@ -13,6 +12,7 @@
 #define EXT_BACKING_FORMAT 0xe2792acau
 #define EXT_FEATURES 0x6803f857u
 #define EXT_BITMAPS 0x23852875u
+#define EXT_CRYPT 0x0537be77u
 #define EXT_DATA_FILE 0x44415441u
 #define KNOWN_INCOMPAT 31u
 #define KNOWN_AUTOCLEAR (AUTOCLEAR_BITMAPS | AUTOCLEAR_DATA_FILE_RAW)
@@ -69,6 +69,13 @@ static size_t put_extensions(Qcow2 *q, uint8_t *buf, size_t at, size_t room, boo
         be64_store(ext + 16, q->bitmaps_offset);
         at = put_ext(buf, at, room, EXT_BITMAPS, ext, sizeof(ext));
     }
+    if (at != SIZE_MAX && q->crypt.method == CRYPT_LUKS) {
+        uint8_t ext[16];
+
+        be64_store(ext, q->crypt.offset);
+        be64_store(ext + 8, q->crypt.bytes);
+        at = put_ext(buf, at, room, EXT_CRYPT, ext, sizeof(ext));
+    }
     for (unsigned i = 0; at != SIZE_MAX && i < q->extensions->len; i++) {
         gsize len;
         const uint8_t *raw = g_bytes_get_data(q->extensions->pdata[i], &len);
@@ -89,6 +96,7 @@ int co_header_write(Qcow2 *q)
     be32_store(buf + 4, (uint32_t)q->version);
     be32_store(buf + 20, q->cluster_bits);
     be64_store(buf + 24, node->length);
+    be32_store(buf + 32, q->crypt.method);
     be32_store(buf + 36, q->l1_entries);
     be64_store(buf + 40, q->l1_offset);
     be64_store(buf + 48, q->reftable_offset);
@@ -220,10 +228,11 @@ static bool parse_header(Qcow2 *q, const uint8_t *h, GError **error)
         return error_set(error, "Extended L2 entries need clusters of at least 16384 bytes");
     }
     note_size(q);
-    if (be32_load(h + 32) != 0) {
-        return error_set(error, "Encrypted qcow2 images (method %u) are not supported",
-                         be32_load(h + 32));
+    if (be32_load(h + 32) > CRYPT_LUKS) {
+        return error_set(error, "Unsupported encryption method %u", be32_load(h + 32));
     }
+    q->crypt.method = be32_load(h + 32);
+    q->node->encrypted = q->crypt.method != CRYPT_NONE;
     q->node->length = be64_load(h + 24);
     if (q->node->length > INT64_MAX - TIB) {
         return error_set(error, "Image size is too large");
@@ -303,6 +312,13 @@ static bool read_extensions(Qcow2 *q, const uint8_t *h, size_t end, GError **err
                     return corrupt(error, "bitmaps directory");
                 }
             }
+            break;
+        case EXT_CRYPT:
+            if (len != 16) {
+                return corrupt(error, "encryption header extension");
+            }
+            q->crypt.offset = be64_load(data);
+            q->crypt.bytes = be64_load(data + 8);
             break;
         default: {
             g_autofree uint8_t *raw = g_malloc(len + 4);
@@ -428,6 +444,7 @@ static bool take_cache_sizes(Qcow2 *q, NodeOpts *opts, GError **error)
 
 static void qcow2_free(Qcow2 *q)
 {
+    qcow2_crypt_close(q);
     slice_cache_clear(&q->l2_cache);
     slice_cache_clear(&q->ref_cache);
     g_clear_pointer(&q->deferred, g_array_unref);
@@ -489,7 +506,7 @@ static bool qcow2_open_inner(BlockNode *node, NodeOpts *opts, GError **error)
     }
     if (!take_cache_sizes(q, opts, error) || !read_backing(q, h, &ext_end, error) ||
         !read_extensions(q, h, ext_end, error) || !open_tables(q, h, error) ||
-        !open_data_file(q, opts, error)) {
+        !open_data_file(q, opts, error) || !co_qcow2_crypt_open(q, opts, error)) {
         return false;
     }
     node->limits.zero_align = q->subcluster_size;
@@ -552,6 +569,9 @@ static void qcow2_child_moved(BlockNode *node, const BlockChild *edge)
     Qcow2 *q = node->state;
 
     q->file = node->file->node;
+    if (q->crypt.luks) {
+        luks_set_file(q->crypt.luks, q->file);
+    }
     q->data = node->data_file ? node->data_file->node : q->file;
 }
 
@@ -701,6 +721,7 @@ typedef struct CreateOpts {
     bool lazy, ext_l2, data_file_raw;
     uint8_t compression;
     char *backing, *backing_format, *prealloc, *data_file;
+    Qcow2CryptCreate crypt;
 } CreateOpts;
 
 static void create_opts_clear(CreateOpts *c)
@@ -709,6 +730,7 @@ static void create_opts_clear(CreateOpts *c)
     g_free(c->backing_format);
     g_free(c->prealloc);
     g_free(c->data_file);
+    qcow2_crypt_clear(&c->crypt);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(CreateOpts, create_opts_clear)
@@ -735,6 +757,9 @@ static bool take_create_opts(NodeOpts *opts, CreateOpts *c, GError **error)
     c->backing_format = node_opts_take(opts, "backing_fmt");
     c->prealloc = node_opts_take(opts, "preallocation");
     c->data_file = node_opts_take(opts, "data_file");
+    if (!qcow2_crypt_take(&c->crypt, opts, error)) {
+        return false;
+    }
     if (compat && (g_str_equal(compat, "0.10") || g_str_equal(compat, "v2"))) {
         c->version = 2;
     } else if (compat && !g_str_equal(compat, "1.1") && !g_str_equal(compat, "v3")) {
@@ -790,6 +815,10 @@ static bool check_create_opts(const CreateOpts *c, GError **error)
     if (c->backing && c->prealloc && !g_str_equal(c->prealloc, "off") && !c->ext_l2) {
         return error_set(error, "Backing file and preallocation can only be used at the same "
                          "time if extended_l2 is enabled");
+    }
+    if (c->crypt.method && c->prealloc && !g_str_equal(c->prealloc, "off")) {
+        return error_set(error, "Encrypted images cannot be preallocated: what is in clusters that "
+                         "were never written would not read as zeroes");
     }
     if (c->backing_format && !c->backing) {
         return error_set(error, "Backing format cannot be used without backing file");
@@ -884,7 +913,8 @@ static bool qcow2_create(const char *filename, NodeOpts *opts, GError **error)
     node_opts_set(open_opts, "cache.no-flush", "on");
     node = node_open(NULL, open_opts, NODE_OPEN_RDWR | NODE_OPEN_NO_BACKING | NODE_OPEN_INLINE_IO,
                      error);
-    return node && co_node_truncate(node, c.size, true, c.prealloc, error);
+    return node && co_qcow2_crypt_create(node->state, &c.crypt, error) &&
+           co_node_truncate(node, c.size, true, c.prealloc, error);
 }
 
 /* ---- measure, info, small hooks ---- */
@@ -945,6 +975,14 @@ static bool qcow2_measure(NodeOpts *opts, BlockNode *source, uint64_t *required,
         }
     }
     meta = metadata_bytes(&c, total);
+    if (c.crypt.method == CRYPT_LUKS) {
+        uint64_t header;
+
+        if (!luks_header_bytes(&c.crypt.luks, &header, error)) {
+            return false;
+        }
+        meta += align_up(header, cs);
+    }
     *required = meta + MIN(used, align_up(total, cs));
     *full = meta + align_up(total, cs);
     *bitmaps = c.version >= 3 && source && source->type->bitmap_can_store
@@ -963,6 +1001,7 @@ static void qcow2_info(BlockNode *node, Json *info)
         json_set(data, "lazy-refcounts", json_new_bool(q->compat & COMPAT_LAZY_REFCOUNTS));
     }
     qcow2_bitmaps_info(q, data);
+    qcow2_crypt_info(q, data);
     json_set(data, "refcount-bits", json_new_uint(q->refcount_bits));
     if (q->version >= 3) {
         json_set(data, "corrupt", json_new_bool(q->incompat & INCOMPAT_CORRUPT));
@@ -1034,18 +1073,32 @@ static bool qcow2_amend(BlockNode *node, NodeOpts *opts, GError **error)
     g_autofree char *compat = node_opts_take(opts, "compat");
     g_autofree char *backing = node_opts_take(opts, "backing_file");
     g_autofree char *format = node_opts_take(opts, "backing_fmt");
-    bool lazy = q->compat & COMPAT_LAZY_REFCOUNTS, raw = q->data_file_raw;
+    g_autoptr(NodeOpts) encrypt = node_opts_take_prefix(opts, "encrypt");
+    bool lazy = q->compat & COMPAT_LAZY_REFCOUNTS, raw = q->data_file_raw, force = false;
     uint64_t size = node->length, bits = q->refcount_bits;
     int version = q->version, ret = 0;
 
     if (!node_opts_take_bool(opts, "lazy_refcounts", &lazy, error) ||
         !node_opts_take_size(opts, "size", &size, error) ||
         !node_opts_take_uint(opts, "refcount_bits", &bits, error) ||
-        !node_opts_take_bool(opts, "data_file_raw", &raw, error)) {
+        !node_opts_take_bool(opts, "data_file_raw", &raw, error) ||
+        !node_opts_take_bool(opts, "force", &force, error)) {
         return false;
     }
-    if (!node_opts_empty(opts)) {
-        return error_set(error, "Option '%s' cannot be amended", node_opts_any_key(opts));
+    if (!node_opts_empty(encrypt)) {
+        if (q->crypt.method != CRYPT_LUKS) {
+            return error_set(error, "Only LUKS encryption options can be amended for qcow2 with "
+                             "'encrypt.*'; the image has none");
+        }
+        if (!co_luks_amend(q->crypt.luks, encrypt, force, error)) {
+            return false;
+        }
+    }
+    if (!node_opts_empty(encrypt) || !node_opts_empty(opts)) {
+        const char *key = node_opts_any_key(opts);
+
+        return error_set(error, "Option '%s' cannot be amended",
+                         key ? key : node_opts_any_key(encrypt));
     }
     if (bits != q->refcount_bits) {
         return error_set(error, "Changing the refcount width is not supported; convert the image "
@@ -1110,6 +1163,8 @@ const NodeType node_type_qcow2 = {
         "  data_file=<str>        - File name of an external data file\n"
         "  data_file_raw=<bool (on/off)> - The external data file must stay valid as a raw "
         "image\n"
+        LUKS_CREATE_HELP("encrypt.")
+        "  encrypt.format=<str>   - Encrypt the image, format choices: 'aes', 'luks'\n"
         "  extended_l2=<bool (on/off)> - Extended L2 tables\n"
         "  lazy_refcounts=<bool (on/off)> - Postpone refcount updates\n"
         "  preallocation=<str>    - Preallocation mode (allowed values: off, metadata, falloc, "

@@ -22,6 +22,8 @@
 #define BLOCK_QCOW2_H
 
 #include "block/bitmap.h"
+#include "block/luks.h"
+#include "block/sector_cipher.h"
 #include "block/types.h"
 
 #define QCOW2_MAGIC 0x514649fbu
@@ -76,6 +78,15 @@ typedef struct Qcow2Request {
     struct Qcow2Request *next;
 } Qcow2Request;
 
+typedef enum Qcow2CryptMethod { CRYPT_NONE, CRYPT_AES, CRYPT_LUKS } Qcow2CryptMethod;
+
+typedef struct Qcow2Crypt {
+    Qcow2CryptMethod method;
+    uint64_t offset, bytes;    /* of the LUKS header */
+    Luks *luks;
+    SectorCipher *aes;
+} Qcow2Crypt;
+
 typedef struct Qcow2 {
     BlockNode *node, *file, *data;   /* data: the external data file, or file */
     int version;
@@ -100,6 +111,7 @@ typedef struct Qcow2 {
     uint32_t bitmaps_count;
     GPtrArray *bitmaps;        /* of Qcow2BitmapEntry: the directory on disk */
     bool bitmaps_loaded;
+    Qcow2Crypt crypt;
     GPtrArray *snapshots;      /* of Qcow2Snapshot */
     uint64_t snapshots_offset, snapshots_size;
     GPtrArray *extensions;     /* unknown ones: GBytes with type, length, data */
@@ -182,6 +194,25 @@ bool qcow2_snapshot_delete(BlockNode *node, const char *id, GError **error);
 GPtrArray *qcow2_snapshot_list(BlockNode *node, GError **error);
 bool qcow2_snapshot_load_tmp(BlockNode *node, const char *id, GError **error);
 void qcow2_snapshot_free(gpointer snapshot);
+
+/* ---- qcow2_crypt.c ---- */
+
+/* Loads the LUKS header, and unlocks it with "encrypt.key-secret" of OPTS. */
+bool co_qcow2_crypt_open(Qcow2 *q, NodeOpts *opts, GError **error);
+void qcow2_crypt_close(Qcow2 *q);
+/* What create was asked for; FORMAT NULL: no encryption. */
+typedef struct Qcow2CryptCreate {
+    Qcow2CryptMethod method;
+    LuksCreate luks;
+} Qcow2CryptCreate;
+bool qcow2_crypt_take(Qcow2CryptCreate *c, NodeOpts *opts, GError **error);
+void qcow2_crypt_clear(Qcow2CryptCreate *c);
+/* Makes a fresh, empty image an encrypted one. */
+bool co_qcow2_crypt_create(Qcow2 *q, const Qcow2CryptCreate *c, GError **error);
+/* Data of the guest at GUEST, which lies at HOST of the data file. */
+int co_qcow2_data_read(Qcow2 *q, uint64_t guest, uint64_t host, IoSpan span);
+int co_qcow2_data_write(Qcow2 *q, uint64_t guest, uint64_t host, IoSpan span);
+void qcow2_crypt_info(const Qcow2 *q, Json *data);
 
 /* ---- qcow2_bitmap.c ---- */
 

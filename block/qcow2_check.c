@@ -450,6 +450,7 @@ static int co_check(Check *c)
     int ret;
 
     count(c, 0, q->cluster_size);
+    count(c, q->crypt.offset, q->crypt.bytes);
     ret = count_l1(c, q->l1, q->l1_entries, q->l1_offset, true);
     if (ret == 0) {
         ret = count_snapshots(c);

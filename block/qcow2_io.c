@@ -342,7 +342,7 @@ int co_qcow2_preadv(BlockNode *node, uint64_t offset, IoSpan span)
         piece = io_span_sub(span, 0, map.bytes);
         switch (map.type) {
         case MAP_NORMAL:
-            ret = co_node_preadv(q->data, map.host, piece);
+            ret = co_qcow2_data_read(q, offset, map.host, piece);
             break;
         case MAP_COMPRESSED:
             ret = co_read_compressed(q, map.entry, offset & (q->cluster_size - 1), piece);
@@ -447,7 +447,7 @@ static int co_write_cow(BlockNode *node, const WritePlan *plan, uint64_t offset,
     int n = 0, ret = 0;
 
     if (!head && !tail) {
-        return co_node_pwritev(q->data, plan->host + (offset - plan->guest), span, 0);
+        return co_qcow2_data_write(q, offset, plan->host + (offset - plan->guest), span);
     }
     buf = g_malloc(head + tail);
     if (head) {
@@ -472,7 +472,7 @@ static int co_write_cow(BlockNode *node, const WritePlan *plan, uint64_t offset,
     if (tail) {
         iov[n++] = (struct iovec){ buf + head, tail };
     }
-    return co_node_pwritev(q->data, plan->host + (start - plan->guest), io_span_of(iov, n), 0);
+    return co_qcow2_data_write(q, start, plan->host + (start - plan->guest), io_span_of(iov, n));
 }
 
 /* After the data is written: the entries of the run (Q3). */
@@ -555,7 +555,7 @@ static int co_write_piece(BlockNode *node, uint64_t offset, IoSpan span, uint64_
     span.len = plan.bytes;
     if (ret == 0) {
         ret = plan.in_place
-                  ? co_node_pwritev(q->data, plan.host + (offset - plan.guest), span, 0)
+                  ? co_qcow2_data_write(q, offset, plan.host + (offset - plan.guest), span)
                   : co_write_cow(node, &plan, offset, span);
         co_mutex_lock(&q->lock);
         if (!plan.in_place) {
@@ -603,9 +603,10 @@ int co_qcow2_write_compressed(BlockNode *node, uint64_t offset, IoSpan span)
     uint64_t host = 0, old, sectors, x = 62 - (q->cluster_bits - 8);
     int ret;
 
-    if (q->has_data_file || (offset & (q->cluster_size - 1)) || span.len > q->cluster_size ||
+    if (q->has_data_file || q->crypt.method || (offset & (q->cluster_size - 1)) ||
+        span.len > q->cluster_size ||
         (span.len < q->cluster_size && align_up(offset + span.len, 512) != node->length)) {
-        return q->has_data_file ? -ENOTSUP : -EINVAL;
+        return q->has_data_file || q->crypt.method ? -ENOTSUP : -EINVAL;
     }
     io_span_to_buf(span, in);
     ret = co_worker_run(worker_pool_shared(), compress_work, &codec);
@@ -866,8 +867,9 @@ int co_qcow2_status(BlockNode *node, uint64_t offset, uint64_t bytes, BlockStatu
     status->bytes = done;
     switch (first.type) {
     case MAP_NORMAL:
-        status->flags = BLK_STATUS_DATA | BLK_STATUS_OFFSET_VALID |
-                        (q->sparse_data ? BLK_STATUS_RECURSE : 0);
+        status->flags = BLK_STATUS_DATA |
+                        (q->crypt.method ? 0 : BLK_STATUS_OFFSET_VALID) |
+                        (q->sparse_data && !q->crypt.method ? BLK_STATUS_RECURSE : 0);
         break;
     case MAP_COMPRESSED:
         status->flags = BLK_STATUS_DATA | BLK_STATUS_COMPRESSED;

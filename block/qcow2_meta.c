@@ -481,6 +481,7 @@ bool qcow2_hits_metadata(const Qcow2 *q, uint64_t host, uint64_t bytes)
         { q->l1_offset, (uint64_t)q->l1_entries * 8 },
         { q->reftable_offset, (uint64_t)q->reftable_entries * 8 },
         { q->snapshots_offset, q->snapshots_size },
+        { q->crypt.offset, q->crypt.bytes },
     };
 
     for (unsigned i = 0; i < ARRAY_LEN(areas); i++) {

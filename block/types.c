@@ -10,6 +10,7 @@ static const NodeType *const node_types[] = {
     &node_type_file, &node_type_host_device, &node_type_host_cdrom, &node_type_null_co,
     &node_type_null_aio, &node_type_memory,
     &node_type_raw, &node_type_qcow2,
+    &node_type_luks,
     &node_type_vdi, &node_type_vhdx, &node_type_vmdk, &node_type_vpc,
     &node_type_nbd, &node_type_http, &node_type_https, &node_type_ftp, &node_type_ftps,
     &node_type_copy_on_read, &node_type_copy_before_write,

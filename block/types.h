@@ -13,6 +13,7 @@ extern const NodeType node_type_throttle, node_type_blkdebug, node_type_blklogwr
 extern const NodeType node_type_preallocate;
 extern const NodeType node_type_copy_on_read, node_type_copy_before_write;
 extern const NodeType node_type_raw, node_type_qcow2;
+extern const NodeType node_type_luks;
 extern const NodeType node_type_vdi, node_type_vhdx, node_type_vmdk, node_type_vpc;
 extern const NodeType node_type_nbd;
 extern const NodeType node_type_http, node_type_https, node_type_ftp, node_type_ftps;

@@ -510,6 +510,10 @@ static bool check_target(Convert *m, const ConvertArgs *a)
         error_report("Compression not supported for this file format");
         return false;
     }
+    if (m->compressed && m->target->encrypted) {
+        error_report("Compression and encryption not supported at the same time");
+        return false;
+    }
     if (a->bitmaps && !type->bitmap_can_store) {
         error_report("Format driver '%s' does not support bitmaps", type->name);
         return false;
@@ -539,6 +543,7 @@ static int convert(ConvertArgs *a)
 {
     Convert *m = &a->run;
     OpenArgs out = a->out;
+    g_autoptr(NodeOpts) keys = node_opts_copy(a->create);
     Image target;
     bool ok;
 
@@ -552,7 +557,7 @@ static int convert(ConvertArgs *a)
     out.image_opts = a->target_opts;
     out.writable = out.resize = true;
     out.async = m->out_of_order;
-    out.key_opts = a->keep_target ? NULL : a->create;
+    out.key_opts = a->keep_target ? NULL : keys;
     if (!image_open(&target, a->target, &out)) {
         return 1;
     }
