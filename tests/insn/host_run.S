@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * void host_run(void): loads the register file at HOST_STATE (struct HostState of host_diff_test.c),
+ * void host_run(void): loads the register file at HOST_STATE (InsnState of maker.h),
  * jumps to the instruction under test, which is followed by a jump to host_return, and stores
  * the registers back.  Everything is addressed absolutely, below 2 GiB.
  */
