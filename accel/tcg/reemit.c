@@ -67,6 +67,9 @@ static bool operands_are_plain(const Insn *insn)
     if (mem && insn->vex && spilled > 1) {
         return false;           /* one scratch register is left */
     }
+    if (mem && high && insn->sem == sem_cmpxchg) {
+        return false;           /* AL and AH change places for it, and it reads AL, too */
+    }
     for (unsigned n = 0; high && !mem && n < 4; n++) {
         /* AH with what needs a REX prefix on the host. */
         if (insn->op[n].kind == OPK_GPR && insn->op[n].reg == R_RSP) {
@@ -146,6 +149,9 @@ static void rename_operands(const Insn *insn, bool mem, Renaming *r)
             }
             continue;
         }
+        if (op->kind == OPK_VEC && type == OT_H) {
+            r->f.vvvv = op->reg;        /* 32-bit code: without the bit that is ignored there */
+        }
         if (op->kind != OPK_GPR) {
             continue;
         }
@@ -175,6 +181,11 @@ static void emit_imm(Emitter *e, const Insn *insn)
 {
     uint64_t imm = insn->imm;
 
+    for (unsigned n = 0; n < 4; n++) {
+        if (insn->def->opnd[n] >> 8 == OT_L) {
+            imm = (imm & 15) | insn->op[n].reg << 4;
+        }
+    }
     for (unsigned i = 0; i < insn->imm_size; i++) {
         emit8(e, imm >> (8 * i));
     }
@@ -194,10 +205,12 @@ static void emit_vex(Emitter *e, const Insn *insn, const Fields *f, const HostMe
     unsigned map = insn->map - MAP_VEX0F + 1;
     unsigned rex = mem ? host_mem_rex(f->reg, *mem)
                        : (f->reg & 8 ? 4 : 0) | (f->rm & 8 ? 1 : 0);
+    /* As part of the opcode; as the operand size it is ignored in 32-bit code. */
+    bool w = insn->def->match & (M_W0 | M_W1) ? insn->rex & REX_W : insn->op_size == 8;
 
     emit8(e, 0xc4);
     emit8(e, (~rex & 7) << 5 | map);
-    emit8(e, (insn->rex & REX_W ? 0x80 : 0) | (~f->vvvv & 15) << 3 | insn->vl << 2 | insn->mp);
+    emit8(e, (w ? 0x80 : 0) | (~f->vvvv & 15) << 3 | insn->vl << 2 | insn->mp);
     emit8(e, insn->opcode);
     if (insn->prefixes & INSN_HAS_MODRM) {
         emit_operand(e, f->reg, f->rm, mem);

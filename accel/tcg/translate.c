@@ -145,7 +145,9 @@ static Kind kind_of(const Translation *t, const Insn *insn, unsigned n)
     if (insn->sem == sem_nop || (a & A_NOMEM)) {
         return insn->sem == sem_nop ? KIND_NOTHING : KIND_HELPER;
     }
-    if (!tcg_can_reemit(insn)) {
+    /* In 32-bit code they leave YMM8 and up alone. */
+    if (!tcg_can_reemit(insn) ||
+        (!t->wide && (insn->sem == sem_vzeroupper || insn->sem == sem_vzeroall))) {
         return KIND_HELPER;
     }
     if (!insn_has_mem(insn)) {
@@ -189,10 +191,10 @@ static unsigned flags_killed(const Insn *insn)
     return killed & FX_ARITH;
 }
 
-/* As a compiler means it: not those that are only kept, as by PUSHF, or by a shift by 0. */
+/* As a compiler means it: not those only kept, as by PUSHF, SYSCALL (in R11), or a shift by 0. */
 static unsigned flags_meant(const Insn *insn)
 {
-    return insn->sem == sem_pushf ? 0 : flags_read(insn);
+    return insn->sem == sem_pushf || insn->sem == sem_syscall ? 0 : flags_read(insn);
 }
 
 static unsigned flags_replaced(const Insn *insn)

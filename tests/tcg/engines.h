@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Two engines, one CPU: runs the same guest state through the interpreter and through the translator
+ * and compares all that the guest can see.  On the bare CPU of tests/insn/bench.h, with another bus
+ * and finer page tables for BENCH_DATA's 2 MiB:
+ *
+ *   ENGINES_AREA bytes from BENCH_DATA: plain; the first BENCH_DATA_SIZE filled by data_random()
+ *   ENGINES_NONE      a page that is not present, behind the plain ones
+ *   ENGINES_READONLY  and one more plain page
+ *   ENGINES_KERNEL    a page for CPL 0 to 2, then nothing
+ *   ENGINES_MMIO      not RAM: reads give a function of the address, accesses are counted
+ *
+ * Code goes to BENCH_CODE; the ENGINES_CODE_SIZE bytes from ENGINES_CODE, a page before it, are all
+ * HLT.  Single-threaded.
+ */
+#ifndef TESTS_TCG_ENGINES_H
+#define TESTS_TCG_ENGINES_H
+
+#include "accel/tcg/translator.h"
+#include "tests/insn/bench.h"
+
+#define ENGINES_AREA 0x8000u
+#define ENGINES_NONE (BENCH_DATA + BENCH_DATA_SIZE)
+#define ENGINES_READONLY (BENCH_DATA + 0x5000)
+#define ENGINES_KERNEL (BENCH_DATA + 0x7000)
+#define ENGINES_MMIO 0x30000000ull
+#define ENGINES_CODE (BENCH_CODE - 0x1000)
+#define ENGINES_CODE_SIZE 0x5000u
+
+/* All of a CPU that belongs to the guest, and the memory it works on. */
+typedef struct EngineState {
+    uint8_t hot[offsetof(X86Cpu, tlb)] __attribute__((aligned(64)));
+    uint8_t rest[offsetof(X86Cpu, features) - offsetof(X86Cpu, x87)] __attribute__((aligned(64)));
+    uint8_t data[ENGINES_AREA];
+    uint8_t code[ENGINES_CODE_SIZE];
+    uint64_t bus_log;           /* hash of all accesses outside RAM */
+    X86Exit exit;
+} EngineState;
+
+typedef struct Engines {
+    X86Cpu *cpu;
+    Translator *tr;
+    uint64_t bus_log;
+} Engines;
+
+void engines_init(Engines *e, size_t code_bytes);
+void engines_clear(Engines *e);
+/* The CPU to a known state: flat segments, GDT, no IDT, MSRs to HLT instructions. */
+void engines_mode(Engines *e, unsigned bits, unsigned cpl);
+/* New bytes at `at`, all else there HLT. */
+void engines_code(Engines *e, uint64_t at, const uint8_t *bytes, unsigned len);
+
+void engines_save(Engines *e, EngineState *to);
+/* cold: with nothing in the TLB. */
+void engines_load(Engines *e, const EngineState *from, bool cold);
+/* By single steps, until HLT or a triple fault: false when `limit` is not enough, or when another
+ * instruction than those of ENGINES_CODE comes. */
+bool engines_interpret(Engines *e, unsigned limit);
+/* By the translator. */
+void engines_translate(Engines *e);
+/* Differences in words; flags only those of `mask`; FSW without `fsw_mask`. */
+void engines_compare(const EngineState *interpreted, const EngineState *translated, uint64_t mask,
+                     uint16_t fsw_mask, GString *why);
+
+/* The vector of the first exception of the run that ended in a triple fault, its RIP; -1: none. */
+int engines_vector(const EngineState *s, uint64_t *rip);
+
+#endif
