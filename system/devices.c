@@ -94,6 +94,9 @@ static void list_devices(void)
 
 static char *default_text(const PropDef *p)
 {
+    if (p->get) {
+        return g_strdup("");      /* computed: of the object's making */
+    }
     if (p->def_str) {
         return g_strdup_printf(" (default: \"%s\")", p->def_str);
     }
@@ -106,7 +109,7 @@ static char *default_text(const PropDef *p)
     if (p->type == &prop_enum) {
         return g_strdup_printf(" (default: \"%s\")", ((const char *const *)p->arg)[p->def]);
     }
-    if (p->type == &prop_str || p->type == &prop_link || p->get) {
+    if (p->type == &prop_str || p->type == &prop_link) {
         return g_strdup("");
     }
     return g_strdup_printf(" (default: %" G_GUINT64_FORMAT ")", p->def);
@@ -147,7 +150,11 @@ static void list_props(const ObjectType *type)
         g_autofree char *head = g_strdup_printf("  %s=<%s>", p->name, p->type->name);
         g_autofree char *tail = default_text(p);
 
-        printf("%-24s - %s%s\n", head, p->help ? p->help : "", tail);
+        if (p->help || *tail) {
+            printf("%-24s - %s%s\n", head, p->help ? p->help : "", tail);
+        } else {
+            printf("%s\n", head);
+        }
     }
 }
 

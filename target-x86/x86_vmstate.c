@@ -306,6 +306,9 @@ static bool check(const WireCpu *w, GError **error)
         ((w->xcr0 & XCR0_AVX) && !(w->xcr0 & XCR0_SSE))) {
         return bad(w, error, "XCR0", w->xcr0);
     }
+    if (w->xss) {
+        return bad(w, error, "XSS", w->xss);        /* XSAVES is not there */
+    }
     if (w->mxcsr & ~0xffffu) {
         return bad(w, error, "MXCSR", w->mxcsr);
     }
@@ -456,7 +459,7 @@ static void load(const WireCpu *w)
     x->a20_mask = w->a20_mask & BIT(20) ? UINT64_MAX : ~(uint64_t)BIT(20);
     x->cpl = !(w->cr0 & CR0_PE) ? 0 : w->eflags & FLAG_VM ? 3 : w->segs[SEG_SS].flags >> 13 & 3;
     x->interrupt_shadow = w->hflags & HF_INHIBIT_IRQ;
-    x->nmi_blocked = w->hflags2 & HF2_NMI;
+    x->nmi_blocked = (w->hflags2 & HF2_NMI) || w->nmi_injected;
     x->nmi_pending_smm = w->hflags2 & HF2_SMM_INSIDE_NMI;
     x->smm = w->hflags & HF_SMM;
     x->wait_sipi = waits_for_sipi(w);
