@@ -129,7 +129,7 @@ typedef struct X86Jump {
 } X86Jump;
 
 #define X86_JUMP_BITS 12
-#define X86_ITLB_BITS 9
+#define X86_ITLB_BITS 10
 #define X86_ITLB_EMPTY (~0ull)
 
 typedef struct X86Translated {
@@ -154,7 +154,7 @@ typedef struct X86Translated {
 
 static inline unsigned x86_itlb_index(uint64_t va)
 {
-    return (va >> 12) & ((1u << X86_ITLB_BITS) - 1);
+    return (va >> 12 ^ va >> (12 + X86_ITLB_BITS)) & ((1u << X86_ITLB_BITS) - 1);
 }
 
 /* ---- mode word: everything decoding and checking depend on; part of the block key ------- */

@@ -246,6 +246,27 @@ static unsigned flags_at(const Translation *t, uint64_t rip, unsigned unknown)
     return (live & unknown) | read;
 }
 
+/*
+ * Does a function hand flags to its caller?  A compiler leaves no comparison unused: one that nobody
+ * has read when the block ends in RET or an indirect jump is a result.
+ */
+static bool hands_out_flags(const Translation *t, unsigned n)
+{
+    while (n-- > 0) {
+        const Insn *insn = &t->insns[n];
+        SemFn *s = insn->sem;
+
+        if (insn->fault != FAULT_NONE || flags_meant(insn)) {
+            return false;
+        }
+        if (flags_replaced(insn)) {
+            return s == sem_cmp || s == sem_test || s == sem_stc || s == sem_clc || s == sem_cmc ||
+                   s == sem_bt || s == sem_sahf;
+        }
+    }
+    return false;
+}
+
 static unsigned flags_after_end(const Translation *t, Kind kind, unsigned n, unsigned unknown)
 {
     bool exact = t->tr->exact_flags;
@@ -254,7 +275,9 @@ static unsigned flags_after_end(const Translation *t, Kind kind, unsigned n, uns
     case KIND_JMP: return flags_at(t, branch_target(t, n), unknown);
     case KIND_JCC: case KIND_LOOP:
         return flags_at(t, branch_target(t, n), unknown) | flags_at(t, tcg_next_rip(t, n), unknown);
-    case KIND_CALL: case KIND_RET: case KIND_JMP_IND: case KIND_CALL_IND:
+    case KIND_RET: case KIND_JMP_IND:
+        return exact || hands_out_flags(t, n) ? FX_ARITH : 0;
+    case KIND_CALL: case KIND_CALL_IND:
         return exact ? FX_ARITH : 0;
     default:
         return ends_block(t, &t->insns[n]) ? unknown : flags_at(t, tcg_next_rip(t, n), unknown);
@@ -673,8 +696,8 @@ static const uint8_t *emit_ret(Translation *t, const Insn *insn)
     emit_rm(e, 0, t->wide, 0x8b, H_R13, mem);
     op = emit_here(e);
     tcg_move_stack(t, width + (is_imm(insn, 1) ? insn->imm : 0));
-    if (t->tr->exact_flags) {
-        emit_jmp(e, t->tr->stubs.lookup);
+    if (t->live[t->n]) {
+        emit_jmp(e, t->tr->stubs.again);
     } else {
         emit8(e, 0xc3);
     }
@@ -704,8 +727,8 @@ static const uint8_t *emit_jmp_indirect(Translation *t, const Insn *insn)
     tcg_begin_flags(t);
     emit_indirect_target(t, insn);
     op = emit_here(&t->hot);
-    if (t->tr->exact_flags) {
-        emit_jmp(&t->hot, t->tr->stubs.lookup);
+    if (t->live[t->n]) {
+        emit_jmp(&t->hot, t->tr->stubs.again);
     } else {
         tcg_emit_jump_table(&t->hot, t->tr->stubs.lookup, false);
     }
