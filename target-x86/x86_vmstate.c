@@ -257,14 +257,6 @@ static void common_pre_save(void *obj)
     w->interrupt_request = wire_requests(w->dev->x86);
 }
 
-static void cpu_pre_save(void *obj)
-{
-    take_registers(obj);
-    save(obj);
-}
-
-/* ---- after a load ---------------------------------------------------------------------------- */
-
 /* Subsections that do not come leave what is here: the state after a reset. */
 static bool cpu_pre_load(void *obj, GError **error)
 {
@@ -277,6 +269,15 @@ static bool cpu_pre_load(void *obj, GError **error)
                     .poll_control = 1 };
     return true;
 }
+
+/* From a clean sheet: fields that only a load fills may hold what it brought, and was refused for. */
+static void cpu_pre_save(void *obj)
+{
+    cpu_pre_load(obj, NULL);
+    save(obj);
+}
+
+/* ---- after a load ---------------------------------------------------------------------------- */
 
 static bool bad(const WireCpu *w, GError **error, const char *what, uint64_t value)
 {

@@ -32,6 +32,7 @@ typedef struct I8237 {
     Channel regs[4];
     uint8_t status, command, mask, flip_flop;
     int32_t dshift;               /* 1: counts 16-bit words */
+    int32_t dshift_wire;
     int32_t base, page_base, pageh_base;
     MemoryRegion chan_mr, cont_mr, page_mr[2], pageh_mr[2];
     Timer run_timer;
@@ -381,12 +382,18 @@ static void i8237_unrealize(Device *dev)
     timer_cancel(&DEVICE_CAST(I8237, dev)->run_timer);
 }
 
+static void i8237_pre_save(void *obj)
+{
+    ((I8237 *)obj)->dshift_wire = ((I8237 *)obj)->dshift;
+}
+
 static bool i8237_post_load(void *obj, int version, GError **error)
 {
     I8237 *s = obj;
 
-    if (s->dshift < 0 || s->dshift > 1) {
-        return error_set(error, "dma: dshift %d is out of range 0 to 1", s->dshift);
+    if (s->dshift_wire != s->dshift) {
+        return error_set(error, "dma: the state's dshift is %d, this controller's %d", s->dshift_wire,
+                         s->dshift);
     }
     for (unsigned n = 0; n < 4; n++) {
         Channel *ch = &s->regs[n];
@@ -407,7 +414,8 @@ static const VmField channel_fields[] = {
 static const VmStateDesc channel_desc = { .name = "dma_regs", .version = 1, .minimum = 1,
                                           .fields = channel_fields };
 static const VmField i8237_fields[] = {
-    VMS_U8(I8237, command), VMS_U8(I8237, mask), VMS_U8(I8237, flip_flop), VMS_I32(I8237, dshift),
+    VMS_U8(I8237, command), VMS_U8(I8237, mask), VMS_U8(I8237, flip_flop), 
+    VMS_I32(I8237, dshift_wire, .wire = "dshift"),
     VMS_STRUCT_ARRAY(I8237, regs, &channel_desc, .version = 1), VMS_END
 };
 static const PropDef i8237_props[] = {
@@ -418,7 +426,8 @@ static const PropDef i8237_props[] = {
     PROP_END,
 };
 DEVICE_TYPE(i8257, .name = "i8257", .bus = &bus_isa, .size = sizeof(I8237), .props = i8237_props,
-            .vmstate = VMSTATE("dma", 1, 1, i8237_fields, .post_load = i8237_post_load),
+            .vmstate = VMSTATE("dma", 1, 1, i8237_fields, .pre_save = i8237_pre_save,
+                               .post_load = i8237_post_load),
             .realize = i8237_realize,
             .unrealize = i8237_unrealize, .reset_enter = i8237_reset_enter);
 

@@ -68,11 +68,25 @@ static bool sectors_are_counted(const IdeDrive *d)
     return (d->tf.status & ATA_DRQ) && d->kind == IDE_KIND_DISK && d->pio_next;
 }
 
+/* The wire has the position in the registers only; a guest may have changed the drive's select register
+ * in the middle of the command. */
+static void position_to_registers(IdeDrive *d)
+{
+    ide_set_sector(d, d->sector_pos);
+    if (ide_get_sector(d) != d->sector_pos) {
+        d->tf.select |= ATA_LBA;
+        ide_set_sector(d, d->sector_pos);
+    }
+}
+
 static void drive_pre_save(void *obj)
 {
     IdeDrive *d = obj;
     IdeDriveWire *w = &d->wire;
 
+    if (sectors_are_counted(d)) {
+        position_to_registers(d);
+    }
     *w = (IdeDriveWire){
         .mult = d->mult_sectors, .identify = d->kind != IDE_KIND_NONE,
         .nsector = sectors_are_counted(d) ? d->sectors_left : d->tf.nsector,

@@ -52,7 +52,7 @@ struct Hpet {
     IrqLine gsi[GSIS], pit_enable;
     uint32_t intcap;
     bool msi, offset_saved;
-    uint8_t num_timers;
+    uint8_t num_timers, num_timers_wire;
     uint64_t config, isr, hpet_counter, hpet_offset;
     uint8_t rtc_irq_level;
     LostTicks lost;               /* of timer 0 as IRQ 0 */
@@ -493,23 +493,17 @@ static void hpet_pre_save(void *obj)
     Hpet *s = obj;
 
     s->hpet_counter = counter(s);
-}
-
-static bool num_timers_ok(Hpet *s, GError **error)
-{
-    if (s->num_timers < MIN_TIMERS || s->num_timers > MAX_TIMERS) {
-        return error_set(error, "hpet: %u timers; 3 to 32 exist", s->num_timers);
-    }
-    return true;
+    s->num_timers_wire = s->num_timers;
 }
 
 static bool hpet_post_load(void *obj, int version, GError **error)
 {
     Hpet *s = obj;
 
-    if (!num_timers_ok(s, error)) {
-        return false;
+    if (s->num_timers_wire < MIN_TIMERS || s->num_timers_wire > MAX_TIMERS) {
+        return error_set(error, "hpet: %u timers; 3 to 32 exist", s->num_timers_wire);
     }
+    s->num_timers = s->num_timers_wire;
     s->config &= CFG_ENABLE | CFG_LEGACY;
     s->lost.owed = 0;
     timer_cancel(&s->retry_timer);
@@ -551,10 +545,10 @@ static const VmStateDesc offset_desc = { .name = "hpet/offset", .version = 1, .m
 static const VmStateDesc *const hpet_subsections[] = { &rtc_level_desc, &offset_desc, NULL };
 static const VmField hpet_fields[] = {
     VMS_U64(Hpet, config), VMS_U64(Hpet, isr), VMS_U64(Hpet, hpet_counter),
-    VMS_U8(Hpet, num_timers, .version = 2),
+    VMS_U8(Hpet, num_timers_wire, .wire = "num_timers", .version = 2),
     { .name = "timer", .kind = VM_STRUCT, .offset = offsetof(Hpet, timer), .desc = &timer_desc,
       .size = sizeof(HpetTimer), .count = MAX_TIMERS, .has_count_field = true, .count_size = 1,
-      .count_offset = offsetof(Hpet, num_timers) },
+      .count_offset = offsetof(Hpet, num_timers_wire) },
     VMS_END
 };
 /* clang-format on */

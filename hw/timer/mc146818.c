@@ -610,8 +610,13 @@ static bool rtc_post_load(void *obj, int version, GError **error)
     if (s->cmos_index > 0x7f || s->period > CRYSTAL_HZ || s->irq_coalesced > COALESCED_MAX ||
         s->offset < -NANOSECONDS_PER_SECOND || s->offset > NANOSECONDS_PER_SECOND ||
         s->base_rtc > MAX_SECONDS || s->last_update > INT64_MAX / 2) {
-        return error_set(error, "mc146818rtc: index 0x%x, period %u, offset %" G_GINT64_FORMAT
-                         " or time is out of range", s->cmos_index, s->period, s->offset);
+        error_set(error, "mc146818rtc: index 0x%x, period %u, offset %" G_GINT64_FORMAT
+                  " or time is out of range", s->cmos_index, s->period, s->offset);
+        /* A reset leaves the time alone; so nothing of this may stay. */
+        s->cmos_index = 0;
+        s->period = s->irq_coalesced = 0;
+        set_guest_seconds(s, 0, 0);
+        return false;
     }
     s->cmos_data[REG_D] = REG_D_VRT;
     return true;

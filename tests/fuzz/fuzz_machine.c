@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/fuzz/fuzz_machine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/event_loop.h"
+#include "base/log.h"
+#include "base/thread.h"
+#include "block/graph.h"
+#include "block/memory.h"
+#include "chardev/chardev.h"
+#include "target-x86/x86_cpu.h"
+#include "vm/accel.h"
+#include "vm/machine.h"
+
+/* ---- the input ---- */
+
+uint64_t fuzz_take(FuzzInput *in, unsigned bytes)
+{
+    uint64_t v = 0;
+
+    for (unsigned i = 0; i < bytes && in->len; i++, in->len--) {
+        v = v << 8 | *in->data++;
+    }
+    return v;
+}
+
+uint64_t fuzz_pick(FuzzInput *in, const FuzzWindow *list, unsigned n)
+{
+    const FuzzWindow *w = &list[fuzz_take(in, 1) % n];
+
+    return w->base + fuzz_take(in, w->len > UINT32_MAX ? 8 : w->len > 256 ? 3 : 1) % w->len;
+}
+
+void fuzz_out(FuzzInput *in, uint16_t port, uint32_t value, unsigned size)
+{
+    address_space_store(&in->vm->io, port, value, size);
+}
+
+uint32_t fuzz_in(FuzzInput *in, uint16_t port, unsigned size)
+{
+    return address_space_load(&in->vm->io, port, size);
+}
+
+/* ---- the machine ---- */
+
+static void ignore(Vm *vm)
+{
+}
+
+static void ignore_cause(Vm *vm, ShutdownCause cause)
+{
+}
+
+static void ignore_status(Vm *vm, int status)
+{
+}
+
+static void ignore_stop(Vm *vm, RunState state)
+{
+}
+
+static void ignore_reason(Vm *vm, const char *reason)
+{
+}
+
+static const VmHost host = {
+    .request_reset = ignore_cause, .request_shutdown = ignore_cause, .request_suspend = ignore,
+    .request_wakeup = ignore_reason, .guest_panicked = ignore, .guest_crashloaded = ignore,
+    .watchdog_expired = ignore, .request_exit = ignore_status, .request_stop = ignore_stop,
+};
+
+static void must(bool ok, GError *error)
+{
+    if (!ok) {
+        g_error("%s", error ? error->message : "no reason given");
+    }
+}
+
+static void add_disk(const char *name, size_t bytes)
+{
+    g_autoptr(NodeOpts) opts = node_opts_new();
+    g_autofree char *file = g_strdup_printf("x-memory:%s", name);
+    MemoryDisk *disk = memory_disk_new(name);
+    GError *error = NULL;
+
+    g_byte_array_set_size(disk->data, bytes);
+    memset(disk->data->data, 0x5a, bytes);
+    node_opts_set(opts, "driver", "raw");
+    node_opts_set(opts, "node-name", name);
+    must(node_open(file, opts, NODE_OPEN_RDWR, &error), error);
+}
+
+static void add_device(Vm *vm, const char *type, const char *id, const char *bus_name,
+                       const char *prop, const char *value)
+{
+    GError *error = NULL;
+    Device *dev = device_new(vm, type, &error);
+
+    must(dev, error);
+    dev->id = g_strdup(id);
+    must(!prop || object_set_text(OBJECT(dev), prop, value, &error), error);
+    must(device_realize(dev, bus_find(vm, bus_name, NULL), &error), error);
+}
+
+static Vm *make_vm(void)
+{
+    const MachineType *type;
+    GError *error = NULL;
+    char path[] = "/tmp/fuzz-pc-XXXXXX";
+    int fd = mkstemp(path);
+    Machine *m;
+    Vm *vm;
+
+    thread_set_main();
+    machine_lock_enter_main_loop();
+    x86_cpu_register_types();
+    vm = vm_new();
+    vm->host = &host;
+    type = machine_find("pc", &error);
+    must(type, error);
+    m = (Machine *)(void *)object_new(type->name, &error);
+    m->vm = vm;
+    m->ram_size = m->max_ram_size = 16 * MIB;
+    m->cpu_type = g_strdup(type->default_cpu);
+    must(fd >= 0 && ftruncate(fd, 64 * KIB) == 0, NULL);
+    close(fd);
+    m->firmware = g_strdup(path);
+    m->boot_splash_time = m->boot_reboot_timeout = -1;
+    m->smp = (CpuTopology){ 1, 1, 1, 1, 1, 1, 1 };
+    vm->machine = m;
+    object_add_child(vm->root, "machine", OBJECT(m));
+    vm->accel = (Accel *)(void *)object_new(accel_find("qtest", &error)->name, &error);
+    vm->accel->vm = vm;
+    clock_make_fake(vm->clock);
+    must(type->build(m, &error), error);
+    unlink(path);
+    add_disk("hd", 3 * MIB + 512);
+    add_disk("iso", 300 * KIB);
+    add_device(vm, "ide-hd", "hd", "ide.0", "drive", "hd");
+    add_device(vm, "ide-cd", "cd", "ide.1", "drive", "iso");
+    add_device(vm, "VGA", "vga", "pci.0", "romfile", "");
+    add_disk("fd", 1440 * KIB);
+    add_device(vm, "floppy", "fd", "floppy-bus.0", "drive", "fd");
+    must(chardev_new_legacy("null", "null", NULL, &error), error);
+    must(chardev_new_legacy("null2", "null", NULL, &error), error);
+    must(chardev_new_legacy("null3", "null", NULL, &error), error);
+    add_device(vm, "isa-serial", "serial", "isa.0", "chardev", "null");
+    add_device(vm, "isa-parallel", "parallel", "isa.0", "chardev", "null2");
+    add_device(vm, "isa-debugcon", "debugcon", "isa.0", "chardev", "null3");
+    add_device(vm, "pvpanic", "pvpanic", "isa.0", NULL, NULL);
+    add_device(vm, "ib700", "ib700", "isa.0", NULL, NULL);
+    machine_done(m);
+    clock_start(vm->clock);
+    vm->state = RUN_STATE_RUNNING;
+    return vm;
+}
+
+/* What a BIOS would have done: windows where the tables above look for them. */
+static void configure(Vm *vm)
+{
+    static const struct { uint32_t reg, value; } writes[] = {
+        { 0x80000920, FUZZ_BMDMA | 1 }, { 0x80000904, 7 },
+        { 0x80000b40, FUZZ_PM_BASE | 1 }, { 0x80000b80, 1 },
+        { 0x80001010, FUZZ_LFB }, { 0x80001018, FUZZ_VGA_MMIO }, { 0x80001004, 7 },
+    };
+
+    for (unsigned i = 0; i < ARRAY_LEN(writes); i++) {
+        address_space_store(&vm->io, 0xcf8, writes[i].reg, 4);
+        address_space_store(&vm->io, 0xcfc, writes[i].value, 4);
+    }
+}
+
+Vm *fuzz_machine(void)
+{
+    static Vm *vm;
+
+    vm = vm ?: make_vm();
+    vm_reset(vm);
+    configure(vm);
+    return vm;
+}
+
+/* ---- running ---- */
+
+static int run_random(unsigned seed, unsigned rounds, FuzzOne *one)
+{
+    g_autofree uint8_t *data = g_malloc(FUZZ_ROUND);
+
+    for (unsigned r = 0; r < rounds; r++) {
+        g_autoptr(GRand) rand = g_rand_new_with_seed(seed + r);
+
+        for (unsigned i = 0; i < FUZZ_ROUND; i++) {
+            data[i] = g_rand_int(rand);
+        }
+        if (getenv("FUZZ_VERBOSE")) {
+            fprintf(stderr, "seed %u\n", seed + r);
+        }
+        one(data, FUZZ_ROUND);
+    }
+    return 0;
+}
+
+int fuzz_main(int argc, char **argv, FuzzOne *one)
+{
+    if (argc == 4 && !strcmp(argv[1], "--seed")) {
+        return run_random(strtoul(argv[2], NULL, 10), strtoul(argv[3], NULL, 10), one);
+    }
+    for (int i = 1; i < argc; i++) {
+        g_autofree char *data = NULL;
+        gsize size;
+
+        if (!g_file_get_contents(argv[i], &data, &size, NULL)) {
+            return 1;
+        }
+        one((const uint8_t *)data, size);
+    }
+    return 0;
+}
