@@ -50,6 +50,7 @@ struct BlockNode {
     EventLoop *loop;
     NodeLimits limits;
     uint64_t length;
+    bool fixed_length;
     bool implicit;             /* a filter that the user did not name: query-block hides it */
     bool read_only, fua, force_share, no_flush, direct, discard_unmap, probed, encrypted;
     bool grows;                /* protocol: write behind the end extends */
@@ -77,6 +78,7 @@ struct NodeType {
     size_t state_size;
     bool is_protocol, is_filter, has_backing, has_variable_length, no_file;
     bool internal;             /* made by jobs only */
+    bool grows_with_file;      /* writes behind the end go there, unless fixed_length */
     bool own_length;           /* a filter that is not as long as what is below */
     bool zero_init;            /* a fresh image reads as zeroes */
     /* 0..100 how surely HEAD is ours. */
@@ -153,8 +155,8 @@ BlockChild *node_attach_child(BlockNode *node, BlockNode *child, const char *nam
 void node_detach_child(BlockNode *node, BlockChild *child);
 /* Is a drain on, anywhere? */
 bool graph_is_draining(void);
-/* Is it the child of another node? */
-bool graph_has_parent_node(const BlockNode *node);
+/* Fails when it is the child of another node: "... is used as backing hd of 'b'". */
+bool node_check_no_parent(const BlockNode *node, GError **error);
 /* Opens the backing file that the header names, where that was left out. */
 bool node_open_backing(BlockNode *node, GError **error);
 /* Recomputes what NODE needs from its children (after read_only or perm changed). */

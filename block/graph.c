@@ -306,14 +306,8 @@ bool node_del(const char *name, GError **error)
     if (!job_check_free(node, error)) {
         return false;
     }
-    if (graph_has_parent_node(node)) {
-        const BlockChild *edge = NULL;
-
-        for (unsigned i = 0; i < node->parents->len && (!edge || !edge->parent); i++) {
-            edge = node->parents->pdata[i];
-        }
-        return error_set(error, "Node '%s' is busy: node is used as '%s' of '%s'", name,
-                         edge->name, edge->parent->name);
+    if (!node_check_no_parent(node, error)) {
+        return false;
     }
     if (node->refs > 1) {
         return error_set(error, "Block device %s is in use", name);

@@ -205,14 +205,18 @@ BlockNode *node_chain_overlay(BlockNode *top, BlockNode *node)
     return NULL;
 }
 
-bool graph_has_parent_node(const BlockNode *node)
+bool node_check_no_parent(const BlockNode *node, GError **error)
 {
     for (unsigned i = 0; i < node->parents->len; i++) {
-        if (((const BlockChild *)node->parents->pdata[i])->parent) {
-            return true;
+        const BlockChild *edge = node->parents->pdata[i];
+
+        if (edge->parent) {
+            return error_set(error, "Node '%s' is busy: node is used as %s of '%s'", node->name,
+                             g_str_equal(edge->name, "backing") ? "backing hd" : edge->name,
+                             edge->parent->name);
         }
     }
-    return false;
+    return true;
 }
 
 /* ---- changing edges ---- */

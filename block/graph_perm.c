@@ -149,8 +149,9 @@ static void settle(BlockNode *node, bool commit)
         node->perm = node->next_perm;
         node->shared = node->next_shared;
         node->grows = (node->perm & BLK_PERM_RESIZE) &&
-                      (node->type->is_filter ? node->file && node->file->node->grows
-                                             : node->type->is_protocol && node->type->co_truncate);
+                      (node->type->is_filter || (node->type->grows_with_file && !node->fixed_length)
+                           ? node->file && node->file->node->grows
+                           : node->type->is_protocol && node->type->co_truncate);
     }
     for (unsigned i = 0; i < node->parents->len; i++) {
         BlockChild *edge = node->parents->pdata[i];

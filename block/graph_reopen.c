@@ -127,10 +127,10 @@ static bool is_changeable(const char *key)
             return true;
         }
     }
-    return g_str_has_prefix(key, "file.") || g_str_has_prefix(key, "backing.");
+    return false;
 }
 
-/* Of children that are no nodes of their own, given by options: they stay as they are. */
+/* Children that are no nodes of their own, given by options, stay as they are too. */
 static bool same_options(const BlockNode *node, const NodeOpts *a, const NodeOpts *b,
                          GError **error)
 {
@@ -142,7 +142,7 @@ static bool same_options(const BlockNode *node, const NodeOpts *a, const NodeOpt
         g_autofree char *value = node_opts_take(left, name);
 
         if (!is_changeable(name) && g_strcmp0(value, node_opts_get(b, name)) != 0 &&
-            !g_str_equal(name, "node-name") && !g_str_equal(name, "filename")) {
+            !g_str_equal(name, "node-name")) {
             return error_set(error, "Cannot change the option '%s' of node '%s'", name,
                              node->name);
         }

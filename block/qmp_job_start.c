@@ -319,8 +319,22 @@ static bool find_job_bitmap(BlockNode *node, const char *name, DirtyBitmap **bit
       .on_target_error = POLICY(args, on_target_error) }
 
 #define CHECK_BITMAP_MODE                                                                \
-    (!args->bitmap || args->sync != QAPI_MIRROR_SYNC_MODE_BITMAP || args->has_bitmap_mode || \
-     error_set(error, "must provide a valid bitmap mode for 'bitmap' sync mode"))
+    check_bitmap_mode(args->bitmap, args->sync, args->has_bitmap_mode, args->bitmap_mode, error)
+
+static bool check_bitmap_mode(const char *bitmap, QapiMirrorSyncMode sync, bool has_mode,
+                              QapiBitmapSyncMode mode, GError **error)
+{
+    if (!bitmap && has_mode) {
+        return error_set(error, "Cannot specify bitmap sync mode without a bitmap");
+    }
+    if (sync == QAPI_MIRROR_SYNC_MODE_INCREMENTAL) {
+        return !has_mode || mode == QAPI_BITMAP_SYNC_MODE_ON_SUCCESS ||
+               error_set(error, "Bitmap sync mode must be 'on-success' when using sync mode "
+                         "'incremental'");
+    }
+    return !bitmap || has_mode ||
+           error_set(error, "Bitmap sync mode must be given when providing a bitmap");
+}
 
 Job *qmp_backup_new(const QapiBlockdevBackup *args, JobTxn *txn, GError **error)
 {

@@ -43,10 +43,7 @@ bool qmp_block_resize(QmpCall *call, const QmpBlockResizeArgs *args, GError **er
     BlockChild *edge;
     bool ok;
 
-    if (!!args->device + !!args->node_name != 1) {
-        return error_set(error, "Need exactly one of 'device' and 'node-name'");
-    }
-    node = qmp_find_node(args->device, args->node_name, error);
+    node = qmp_find_node(args->device, args->node_name ? args->node_name : "", error);
     if (!node) {
         return false;
     }

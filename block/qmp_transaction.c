@@ -89,8 +89,8 @@ static bool put_overlay(Action *a, GError **error)
             return error_set(error, "The overlay is already in use");
         }
     }
-    if (graph_has_parent_node(node)) {
-        return error_set(error, "Node '%s' is busy: node is used as a backing image", node->name);
+    if (!node_check_no_parent(node, error)) {
+        return false;
     }
     /* Before it holds the only way to the data, it has to be there. */
     if (node_flush(a->overlay) < 0) {
@@ -148,7 +148,7 @@ static bool prepare_snapshot_sync(Action *a, GError **error)
     const QapiBlockdevSnapshotSync *args = a->args;
     const char *format = args->format ? args->format : "qcow2";
     bool existing = args->has_mode && args->mode == QAPI_NEW_IMAGE_MODE_EXISTING;
-    BlockNode *node = qmp_find_node(args->device, args->node_name, error);
+    BlockNode *node = qmp_find_node(args->device, args->node_name ? args->node_name : "", error);
 
     if (!node) {
         return false;
@@ -478,12 +478,9 @@ bool qmp_transaction(QmpCall *call, const QmpTransactionArgs *args, GError **err
         actions[i].type = action_types[action->type];
         actions[i].args = action_data(action);
         actions[i].txn = txn;
-        if (grouped && action->type != QAPI_TRANSACTION_ACTION_KIND_BLOCKDEV_BACKUP &&
-            action->type != QAPI_TRANSACTION_ACTION_KIND_DRIVE_BACKUP &&
-            action->type != QAPI_TRANSACTION_ACTION_KIND_ABORT &&
-            g_str_has_prefix(qapi_words_QapiTransactionActionKind[action->type],
-                             "blockdev-snapshot")) {
-            ok = error_set(error, "Action '%s' does not support transaction property "
+        if (grouped && action_types[action->type]->commit != commit_job &&
+            action->type != QAPI_TRANSACTION_ACTION_KIND_ABORT) {
+            ok = error_set(error, "Action '%s' does not support Transaction property "
                            "completion-mode = grouped",
                            qapi_words_QapiTransactionActionKind[action->type]);
         }
@@ -536,8 +533,8 @@ bool qmp_blockdev_snapshot_delete_internal_sync(
     s = find_snapshot(list, args->id, args->name);
     if (!s) {
         return error_set(error, "Snapshot with id '%s' and name '%s' does not exist on device "
-                         "'%s'", args->id ? args->id : "(null)",
-                         args->name ? args->name : "(null)", args->device);
+                         "'%s'", args->id ? args->id : "null",
+                         args->name ? args->name : "null", args->device);
     }
     info = g_new0(QapiSnapshotInfo, 1);
     info->id = g_strdup(s->id);

@@ -23,7 +23,7 @@ static bool raw_open(BlockNode *node, NodeOpts *opts, GError **error)
     BlockNode *file = node->file->node;
     uint64_t below = node_length(file);
 
-    raw->has_size = node_opts_get(opts, "size") != NULL;
+    raw->has_size = node->fixed_length = node_opts_get(opts, "size") != NULL;
     if (!node_opts_take_size(opts, "offset", &raw->offset, error) ||
         !node_opts_take_size(opts, "size", &raw->size, error)) {
         return false;
@@ -156,6 +156,7 @@ const NodeType node_type_raw = {
     .name = "raw",
     .state_size = sizeof(Raw),
     .zero_init = true,
+    .grows_with_file = true,
     .open = raw_open,
     .co_preadv = raw_co_preadv,
     .co_pwritev = raw_co_pwritev,

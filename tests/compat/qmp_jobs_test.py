@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Jobs, snapshots, bitmaps and transactions under QMP: ours and the installed QEMU's answers.
+
+One list of commands runs in both; what each answers must be the same, but for progress and times.
+Then the images that were made must compare equal and check clean.
+
+usage: qmp_jobs_test.py PROGRAM IMG [QEMU]       (TAP; skips without QEMU 7.2)
+"""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+VOLATILE = {'current-progress', 'total-progress', 'offset', 'len', 'busy', 'date-sec', 'date-nsec',
+            'vm-clock-sec', 'vm-clock-nsec'}
+
+
+class Qmp:
+    def __init__(self, program, folder):
+        self.p = subprocess.Popen(
+            [program, '-M', 'none', '-display', 'none', '-nodefaults', '-S', '-qmp', 'stdio',
+             '-drive', 'if=none,id=d0,driver=qcow2,node-name=b,file.driver=file,'
+             'file.filename=b.qcow2'],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            cwd=folder)
+        self.events = []
+        self.read()
+        self.run('qmp_capabilities')
+
+    def read(self):
+        while True:
+            line = self.p.stdout.readline()
+            if not line:
+                raise EOFError('the program has ended')
+            if line[0] == '{':
+                return json.loads(line)
+
+    def run(self, command, **args):
+        args = {k.replace('_', '-'): v for k, v in args.items()}
+        self.p.stdin.write(json.dumps({'execute': command, 'arguments': args}) + '\n')
+        self.p.stdin.flush()
+        while True:
+            message = self.read()
+            if 'event' not in message:
+                return message.get('return', message.get('error'))
+            self.events.append(message)
+
+    def wait(self, name, status=None):
+        def is_it(e):
+            return e['event'] == name and (not status or e['data']['status'] == status)
+        while not any(is_it(e) for e in self.events):
+            self.events.append(self.read())
+        self.events = []
+
+    def end(self):
+        self.p.kill()
+        self.p.wait()
+
+
+def file(name):
+    return {'driver': 'file', 'filename': name}
+
+
+def qcow2(name, **more):
+    return dict({'driver': 'qcow2', 'node-name': name, 'file': file(name + '.qcow2')}, **more)
+
+
+def action(kind, **data):
+    return {'type': kind, 'data': {k.replace('_', '-'): v for k, v in data.items()}}
+
+
+def steps(do, wait):
+    def gone():
+        wait('JOB_STATUS_CHANGE', 'null')
+
+    for command, key in (('job-pause', 'id'), ('job-cancel', 'id'), ('block-job-pause', 'device'),
+                         ('block-job-dismiss', 'id')):
+        do(command, **{key: 'nope'})
+    for args in ({'device': 'nope'}, {'device': 'b', 'job_id': '9'}, {'device': 'b', 'base': 'zz'},
+                 {'device': 'b', 'base_node': 'zz'}, {'device': 'b', 'speed': -1}):
+        do('block-stream', **dict({'job_id': 'j'}, **args))
+    do('blockdev-snapshot-sync', node_name='b', snapshot_file='s1.qcow2', snapshot_node_name='s1')
+    do('blockdev-snapshot-sync', node_name='s1', snapshot_file='s2.qcow2')
+    do('blockdev-snapshot-sync', node_name='s1', snapshot_file='s2.qcow2', snapshot_node_name='b')
+    do('blockdev-snapshot-sync', device='zz', snapshot_file='s2.qcow2')
+    for args in ({'name': 'p0', 'persistent': True}, {'name': 't0', 'granularity': 65536},
+                 {'name': 't0'}, {'name': 'x', 'granularity': 1000}):
+        do('block-dirty-bitmap-add', node='s1', **args)
+    do('block-dirty-bitmap-merge', node='s1', target='t0', bitmaps=['p0', {'node': 's1',
+                                                                          'name': 'no'}])
+    do('block_resize', node_name='s1', size=32 << 20)
+    do('block_resize', node_name='s1', size=16 << 20)
+    do('block_resize', size=1)
+    for _ in range(2):
+        do('blockdev-snapshot-internal-sync', device='s1', name='snap0')
+    for _ in range(2):
+        do('blockdev-snapshot-delete-internal-sync', device='s1', name='snap0')
+    do('drive-backup', device='s1', job_id='db', target='bk.qcow2', sync='top', format='qcow2')
+    gone()
+    do('drive-mirror', device='s1', job_id='dm', target='m1.qcow2', sync='top', format='qcow2',
+       node_name='m1')
+    wait('BLOCK_JOB_READY')
+    for command in ('job-finalize', 'job-dismiss', 'job-complete'):
+        do(command, id='dm')
+    gone()
+    for name in ('e', 'f', 'g'):
+        do('blockdev-add', **qcow2(name))
+    do('block-dirty-bitmap-add', node='e', name='i0')
+    do('transaction', actions=[
+        action('blockdev-snapshot-sync', node_name='e', snapshot_file='e1.qcow2',
+               snapshot_node_name='e1'),
+        action('block-dirty-bitmap-add', node='f', name='x'), action('abort')])
+    do('block-dirty-bitmap-clear', node='f', name='x')
+    do('transaction', actions=[action('block-dirty-bitmap-add', node='e', name='q')],
+       properties={'completion-mode': 'grouped'})
+    for args in ({'sync': 'incremental'}, {'sync': 'full', 'bitmap': 'i0'},
+                 {'sync': 'full', 'bitmap-mode': 'never'}, {'sync': 'bitmap', 'bitmap': 'no',
+                                                            'bitmap-mode': 'never'}):
+        do('blockdev-backup', device='e', target='f', job_id='b', **args)
+    do('transaction', actions=[action('blockdev-backup', device='e', target='f', sync='full',
+                                      job_id='tb', bitmap='i0', bitmap_mode='always',
+                                      auto_dismiss=False)],
+       properties={'completion-mode': 'grouped'})
+    wait('JOB_STATUS_CHANGE', 'concluded')
+    do('query-jobs')
+    do('block-job-dismiss', id='tb')
+    do('blockdev-mirror', device='e', job_id='m', target='e', sync='full')
+    do('blockdev-mirror', device='e', job_id='m', target='f', sync='incremental')
+    do('blockdev-mirror', device='e', job_id='m', target='f', sync='full', granularity=3)
+    do('blockdev-mirror', device='e', job_id='m', target='f', sync='full')
+    wait('BLOCK_JOB_READY')
+    do('query-block-jobs')
+    do('blockdev-del', node_name='e')
+    do('block-job-cancel', device='m')
+    gone()
+    do('blockdev-reopen', options=[qcow2('e', **{'read-only': True})])
+    do('blockdev-reopen', options=[qcow2('e', discard='unmap')])
+    do('blockdev-snapshot', node='e', overlay='zz')
+    do('blockdev-snapshot', node='e', overlay='g')
+    do('blockdev-del', node_name='e')
+    do('block-commit', device='m1', job_id='c', base_node='f')
+    do('block-commit', device='m1', job_id='c', auto_finalize=False)
+    wait('BLOCK_JOB_READY')
+    do('job-complete', id='c')
+    wait('BLOCK_JOB_PENDING')
+    do('job-finalize', id='c')
+    gone()
+    do('blockdev-create', job_id='cr', options={'driver': 'file', 'filename': 'n.img',
+                                                'size': 1 << 20})
+    wait('JOB_STATUS_CHANGE', 'concluded')
+    do('query-jobs')
+    do('job-dismiss', id='cr')
+
+
+def strip(value):
+    if isinstance(value, dict):
+        return {k: strip(v) for k, v in value.items() if k not in VOLATILE}
+    return [strip(v) for v in value] if isinstance(value, list) else value
+
+
+def answers(program, img, folder):
+    for name in ('a', 'e', 'f', 'g'):
+        subprocess.run([img, 'create', '-q', '-f', 'qcow2', name + '.qcow2', '16M'], cwd=folder,
+                       check=True)
+    subprocess.run([img, 'create', '-q', '-f', 'qcow2', '-b', 'a.qcow2', '-F', 'qcow2', 'b.qcow2'],
+                   cwd=folder, check=True)
+    q = Qmp(program, folder)
+    out = []
+    try:
+        steps(lambda command, **args: out.append((command, args, strip(q.run(command, **args)))),
+              q.wait)
+        q.run('quit')
+    finally:
+        q.end()
+    return out
+
+
+def main():
+    program, img = sys.argv[1], sys.argv[2]
+    qemu = sys.argv[3] if len(sys.argv) > 3 else '/usr/bin/qemu-system-x86_64'
+    if not shutil.which(qemu) or b'version 7.2' not in subprocess.run(
+            [qemu, '--version'], stdout=subprocess.PIPE, check=True).stdout:
+        print('1..0 # SKIP no QEMU 7.2')
+        return 0
+    img = os.path.abspath(img)
+    number = bad = 0
+    with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs:
+        mine = answers(os.path.abspath(program), img, ours)
+        for a, b in zip(mine, answers(qemu, img, theirs)):
+            number += 1
+            same = a[2] == b[2]
+            bad += not same
+            print('%sok %d - %s %s' % ('' if same else 'not ', number, a[0], json.dumps(a[1])[:70]))
+            if not same:
+                print('# ours:   %s\n# theirs: %s' % (json.dumps(a[2]), json.dumps(b[2])))
+        for name in sorted(n for n in os.listdir(ours) if n.endswith('.qcow2')):
+            number += 1
+            r = subprocess.run([img, 'check', os.path.join(ours, name)], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.STDOUT, check=False)
+            bad += r.returncode != 0
+            print('%sok %d - %s checks clean' % ('not ' if r.returncode else '', number, name))
+    print('1..%d' % number)
+    return 1 if bad else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
