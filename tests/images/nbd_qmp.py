@@ -212,6 +212,26 @@ def steps(program, folder):
     yield 'blockdev-add nowhere', q.cmd('blockdev-add', driver='nbd', server={
         'type': 'unix', 'path': '/nonexistent/s'}, **{'node-name': 'n1'})
     yield 'blockdev-del nbd', q.cmd('blockdev-del', **{'node-name': 'n0'})
+    # Jobs that write to a server.
+    for name in ('full.raw', 'mirror.raw'):
+        with open(os.path.join(folder, name), 'wb') as f:
+            f.write(b'old' * (1 << 19))
+            f.truncate(1 << 20)
+        job = 'blockdev-backup' if name == 'full.raw' else 'blockdev-mirror'
+        server = os.path.join(folder, name + '.s')
+        subprocess.run([RHEA_NBD, '--fork', '--pid-file', pid + name, '-f', 'raw', '-k', server, name],
+                       cwd=folder, check=True, timeout=60, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL)
+        yield f'target for {job}', q.cmd('blockdev-add', **{
+            'driver': 'nbd', 'node-name': 't0', 'server': {'type': 'unix', 'path': server}})
+        yield job, q.cmd(job, device='disk', target='t0', sync='full', **{'job-id': 'j0'})
+        if job == 'blockdev-mirror':
+            yield 'ready', q.event('BLOCK_JOB_READY')['device']
+            yield 'complete', q.cmd('block-job-cancel', device='j0')
+        yield f'{job} is done', 'error' in q.event('BLOCK_JOB_COMPLETED')
+        yield f'end of the target for {job}', q.cmd('blockdev-del', **{'node-name': 't0'})
+        with open(os.path.join(folder, name), 'rb') as f, open(disk, 'rb') as g:
+            yield f'{job} copied all', f.read() == g.read()
     yield 'object-del', q.cmd('object-del', id='tls1')
     yield 'exit with a server', q.end()
     with open(pid, encoding='ascii') as f:
@@ -227,7 +247,9 @@ EXPECT_ERROR = {
 }
 EXPECT = {
     'no exports': [], 'gone': [], 'written by a client': True, 'read by fd': True,
-    'read with TLS': True, 'socket is gone': False, 'event': {'id': 'e0'}, 'old event': {'id': 'disk'},
+    'read with TLS': True, 'ready': 'j0', 'blockdev-backup is done': False,
+    'blockdev-mirror is done': False, 'blockdev-backup copied all': True,
+    'blockdev-mirror copied all': True, 'socket is gone': False, 'event': {'id': 'e0'}, 'old event': {'id': 'disk'},
     'stop ends exports': {'id': 'x'}, 'dirty parts': [(128 * 1024, 64 * 1024)], 'the client lost it': 1, 'exit with a server': 0,
     'query': [{'id': 'e0', 'type': 'nbd', 'node-name': 'disk', 'shutting-down': False}],
     'old command, query': [{'id': 'disk', 'type': 'nbd', 'node-name': 'disk',
@@ -242,7 +264,7 @@ def collect(program):
             f.write('u:00112233445566778899aabbccddeeff\n')
         return list(steps(program, folder))
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)   # a server may be removing its socket
 
 
 def main():
