@@ -49,6 +49,11 @@ void hmp_info_mem(Monitor *mon, const Json *args);
 void hmp_info_tlb(Monitor *mon, const Json *args);
 /* Appends the instruction at VA; its length. */
 unsigned hmp_disassemble(struct Cpu *cpu, uint64_t va, const uint8_t *bytes, unsigned len, GString *out);
+/* hmp_export.c */
+void hmp_nbd_server_start(Monitor *mon, const Json *args);
+void hmp_nbd_server_add(Monitor *mon, const Json *args);
+void hmp_nbd_server_remove(Monitor *mon, const Json *args);
+void hmp_nbd_server_stop(Monitor *mon, const Json *args);
 /* hmp_tree.c */
 void hmp_info_qtree(Monitor *mon, const Json *args);
 void hmp_info_qom_tree(Monitor *mon, const Json *args);

@@ -22,6 +22,8 @@ QEMU = sys.argv[5] if len(sys.argv) > 5 else shutil.which('qemu-system-x86_64')
 
 
 class Qmp:
+    running = []
+
     def __init__(self, program, folder, *args):
         path = os.path.join(folder, 'qmp')
         with socket.socket(socket.AF_UNIX) as listener:
@@ -30,6 +32,7 @@ class Qmp:
             listener.settimeout(60)
             self.p = subprocess.Popen([program, '-M', 'none', '-S', '-display', 'none', '-qmp',
                                        'unix:' + path, *args], cwd=folder, stdin=subprocess.DEVNULL)
+            Qmp.running.append(self)
             self.conn, _ = listener.accept()
         os.unlink(path)
         self.conn.settimeout(60)
@@ -71,6 +74,7 @@ class Qmp:
     def end(self):
         self.conn.sendall(b'{"execute": "quit"}\n')
         self.p.wait(60)
+        Qmp.running.remove(self)
         self.f.close()
         self.conn.close()
         return self.p.returncode
@@ -90,13 +94,14 @@ def client(path, export, *commands, how=(), status=0):
 def steps(program, folder):
     """Yields (name, answer) of each."""
     disk, sock = os.path.join(folder, 'd.raw'), os.path.join(folder, 's')
-    for name in ('d.raw', 'ro.raw'):
+    for name in ('d.raw', 'ro.raw', 'drv.raw'):
         with open(os.path.join(folder, name), 'wb') as f:
             f.truncate(1 << 20)
     q = Qmp(program, folder,
             '-object', f'tls-creds-psk,id=tls0,endpoint=server,dir={folder}',
             '-blockdev', f'driver=file,node-name=f0,filename={disk}',
             '-blockdev', 'driver=raw,node-name=disk,file=f0',
+            '-drive', f'if=none,id=drv,format=raw,file={folder}/drv.raw',
             '-blockdev', f'driver=file,node-name=ro,read-only=on,filename={folder}/ro.raw')
     unix = {'type': 'unix', 'data': {'path': sock}}
     export = {'type': 'nbd', 'id': 'e0', 'node-name': 'disk'}
@@ -192,6 +197,21 @@ def steps(program, folder):
     q.event('BLOCK_EXPORT_DELETED')
     yield 'remove a bitmap', q.cmd('block-dirty-bitmap-remove', **bitmap)
 
+    def hmp(line):
+        return q.cmd('human-monitor-command', **{'command-line': line}).strip()
+
+    yield 'hmp bad address', bool(hmp('nbd_server_start nonsense'))
+    yield 'hmp -w alone', bool(hmp(f'nbd_server_start -w unix:{sock}'))
+    yield 'hmp start -a', hmp(f'nbd_server_start -a unix:{sock}')
+    yield 'hmp exports', [e['id'] for e in q.cmd('query-block-exports')]
+    yield 'hmp add', hmp('nbd_server_add -w disk named')
+    client(sock, 'named', 'read -P 7 0 64k')
+    yield 'hmp remove', hmp('nbd_server_remove -f named')
+    yield 'hmp remove again', bool(hmp('nbd_server_remove named'))
+    yield 'hmp stop', hmp('nbd_server_stop')
+    yield 'hmp stop again', bool(hmp('nbd_server_stop'))
+    q.events.clear()
+
     # The emulator as a client, of itself: the server runs while a node is being opened.
     yield 'more credentials', q.cmd('object-add', **{'qom-type': 'tls-creds-psk', 'id': 'tls1',
                                                      'endpoint': 'client', 'username': 'u',
@@ -247,7 +267,9 @@ EXPECT_ERROR = {
 }
 EXPECT = {
     'no exports': [], 'gone': [], 'written by a client': True, 'read by fd': True,
-    'read with TLS': True, 'ready': 'j0', 'blockdev-backup is done': False,
+    'read with TLS': True, 'hmp bad address': True, 'hmp -w alone': True, 'hmp start -a': '',
+    'hmp exports': ['drv'], 'hmp add': '', 'hmp remove': '', 'hmp remove again': True,
+    'hmp stop': '', 'hmp stop again': True, 'ready': 'j0', 'blockdev-backup is done': False,
     'blockdev-mirror is done': False, 'blockdev-backup copied all': True,
     'blockdev-mirror copied all': True, 'socket is gone': False, 'event': {'id': 'e0'}, 'old event': {'id': 'disk'},
     'stop ends exports': {'id': 'x'}, 'dirty parts': [(128 * 1024, 64 * 1024)], 'the client lost it': 1, 'exit with a server': 0,
@@ -264,6 +286,10 @@ def collect(program):
             f.write('u:00112233445566778899aabbccddeeff\n')
         return list(steps(program, folder))
     finally:
+        for q in Qmp.running:            # a step has failed
+            q.p.kill()
+            q.p.wait()
+        Qmp.running.clear()
         shutil.rmtree(folder, ignore_errors=True)   # a server may be removing its socket
 
 
