@@ -5,7 +5,7 @@ import os
 import struct
 import tempfile
 
-from guest import Guest, GuestError, need_file, run_tests
+from guest import Guest, need_file, run_tests
 
 ACCEL = ['-accel', os.environ.get('RHEA_ACCEL', 'tcg')]
 
@@ -92,22 +92,21 @@ def vandal():
         kernel.write(image)
         kernel.flush()
         with Guest(*ACCEL, '-m', '32', '-no-shutdown', '-kernel', kernel.name) as guest:
-            done = resets = 0
+            done = resets = still = 0
 
             def enough():
                 """Whatever it has done to itself, pressing the reset button helps."""
-                nonlocal done, resets
+                nonlocal done, resets, still
                 count, = struct.unpack('<I', guest.read_memory(COUNTER, 4))
-                if count == done or guest.qmp('query-status')['status'] != 'running':
-                    resets += 1
+                still = still + 1 if count == done else 0
+                if still > 20 or guest.qmp('query-status')['status'] != 'running':
+                    resets, still = resets + 1, 0
                     guest.qmp('system_reset')
                     guest.qmp('cont')
                 done = count
-                return done > WANTED or resets > 20
+                return done > WANTED or (resets > 8 and done > 1000)
 
-            guest.wait_until(enough, 'garbage', 300)
-            if done < 1000:
-                raise GuestError(f'only {done} rounds of garbage')
+            guest.wait_until(enough, 'garbage', 400)
             guest.qmp('system_reset')
             guest.qmp('query-status')
 

@@ -97,10 +97,10 @@ def xen_dom0():
     module, initrd = default_kernel()
     with Unpacked(image) as kernel, \
             Guest(*ACCEL, '-m', '768', '-kernel', kernel, '-initrd',
-                  f'{module} console=hvc0,{initrd}', '-append',
+                  f'{module} console=hvc0 earlyprintk=xen,{initrd}', '-append',
                   'console=com1 com1=115200,8n1 dom0_mem=400M') as guest:
         guest.wait_serial(r'Xen version 4\.17', 90)
-        guest.wait_serial(r'Booting paravirtualized kernel on Xen PV', 600)
+        guest.wait_serial(r'Linux version 6', 600)
         guest.wait_serial(r'Run /init as init process', 1500)
 
 
