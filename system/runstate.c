@@ -131,7 +131,7 @@ static void act_on_shutdown(System *sys, ShutdownCause cause)
         vm_stop(sys->vm, RUN_STATE_SHUTDOWN);
         return;
     }
-    sys->run.ending = true;     /* SHUTDOWN said it all: no STOP follows */
+    sys->run.ending = true;
     vm_stop(sys->vm, RUN_STATE_SHUTDOWN);
     end_loop(sys, cause == SHUTDOWN_CAUSE_GUEST_PANIC &&
                           sys->run.panic == QAPI_PANIC_ACTION_EXIT_FAILURE ? 1 : 0);
@@ -156,9 +156,8 @@ static void act_on_reset(System *sys, ShutdownCause cause)
     if (cause != SHUTDOWN_CAUSE_SUBSYSTEM_RESET) {
         qapi_event_reset(caused_by_guest(cause), (QapiShutdownCause)cause);
     }
-    if (sys->vm->state == RUN_STATE_SHUTDOWN || sys->vm->state == RUN_STATE_GUEST_PANICKED ||
-        sys->vm->state == RUN_STATE_INTERNAL_ERROR) {
-        vm_stop(sys->vm, RUN_STATE_PAUSED);
+    if (!was_running) {
+        vm_stop(sys->vm, RUN_STATE_PRELAUNCH);   /* whatever stopped it is over: ready for cont */
     }
 }
 
@@ -211,7 +210,9 @@ static void act_on_wakeup(System *sys)
 {
     if (sys->vm->state == RUN_STATE_SUSPENDED) {
         vm_reset(sys->vm);
+        sys->run.waking = true;
         vm_start(sys->vm);
+        sys->run.waking = false;
         qapi_event_wakeup();
     }
 }
@@ -268,9 +269,12 @@ static void act(void *opaque)
 
 static void state_changed(void *opaque, bool running, RunState state)
 {
-    if (running) {
+    const RunControl *r = &((System *)opaque)->run;
+
+    /* SUSPEND, WAKEUP and SHUTDOWN say it all. */
+    if (running && !r->waking) {
         qapi_event_resume();
-    } else if (!((System *)opaque)->run.ending) {
+    } else if (!running && !r->ending && state != RUN_STATE_SUSPENDED) {
         qapi_event_stop();
     }
 }

@@ -56,6 +56,7 @@ typedef struct RunControl {
     int signal, signal_pid;
     bool loop_ended;
     bool ending;                         /* for good: SHUTDOWN was told */
+    bool waking;                         /* WAKEUP is about to be told */
     QapiRebootAction reboot;
     QapiShutdownAction shutdown;
     QapiPanicAction panic;

@@ -14,6 +14,8 @@ TSC, NMIS = 0x7000, 0x7010
 TICK = bytes.fromhex('fa 31c0 8ed8 0f31 66a30070 6689160470 ebf3')
 # out 604h, 2000h (ACPI: S5); hlt
 OFF = bytes.fromhex('fa ba0406 b80020 ef f4 ebfd')
+# out 604h, 2400h (S3); hlt
+SLEEP = bytes.fromhex('fa ba0406 b80024 ef f4 ebfd')
 # ds = 0; [8] = 0000:handler; hlt for ever; handler: inc word [NMIS]; iret
 NMI = bytes.fromhex('fa 31c0 8ed8 c7060800247c c7060a000000 c70610700100 f4 ebfd')
 NMI_HANDLER = bytes.fromhex('ff061070 cf')
@@ -107,5 +109,23 @@ def nmi_button():
         guest.wait_number(NMIS, lambda v: v & 0xffff == 3)
 
 
+def reset_wakes_the_sleeping():
+    """A guest in S3 that is reset waits in "prelaunch" for cont, and sleeps again; SUSPEND comes
+    without STOP."""
+    with Floppy(sector(SLEEP)) as guest:
+        for _ in range(2):
+            guest.wait_event('SUSPEND')
+            if guest.qmp('query-status')['status'] != 'suspended':
+                raise GuestError(f'{guest.qmp("query-status")}')
+            guest.qmp('system_reset')
+            guest.wait_event('RESET')
+            if guest.qmp('query-status')['status'] != 'prelaunch':
+                raise GuestError(f'{guest.qmp("query-status")}')
+            if any(event['event'] == 'STOP' for event in guest.events):
+                raise GuestError(f'{guest.events}')
+            guest.qmp('cont')
+
+
 if __name__ == '__main__':
-    run_tests(tsc_stands_still_with_the_vm, poweroff_ends_without_stop, no_shutdown_stops, nmi_button)
+    run_tests(tsc_stands_still_with_the_vm, poweroff_ends_without_stop, no_shutdown_stops, nmi_button,
+              reset_wakes_the_sleeping)
