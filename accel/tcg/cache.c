@@ -125,6 +125,8 @@ Translator *translator_new(size_t code_bytes, X86CodeMap *map, GError **error)
     tr->cpus = g_ptr_array_new();
     tr->pages = g_hash_table_new_full(NULL, NULL, NULL, free_list);
     tr->code_map = map;
+    tr->opt = (TcgOptions){ .link = true, .jump_table = true, .return_stack = true,
+                            .dead_flags = true, .system = true };
     if (!tr->rw || !tr->rx || !tr->meta || !tr->order || !tr->hash) {
         error_set_errno(error, errno, "Cannot map a code cache of %zu bytes", tr->size);
         translator_free(tr);
@@ -142,8 +144,21 @@ static void unmap(void *p, size_t size)
     }
 }
 
+bool translator_open_perf_map(Translator *tr, GError **error)
+{
+    g_autofree char *path = g_strdup_printf("/tmp/perf-%d.map", getpid());
+
+    tr->perf_map = fopen(path, "we");
+    if (!tr->perf_map) {
+        return error_set_errno(error, errno, "Cannot create '%s' for perf", path);
+    }
+    setvbuf(tr->perf_map, NULL, _IOLBF, 0);
+    return true;
+}
+
 void translator_free(Translator *tr)
 {
+    g_clear_pointer(&tr->perf_map, fclose);
     code_map_detach_engine(tr->code_map, tr);
     unmap(tr->rw, tr->size);
     unmap(tr->rx, tr->size);
@@ -249,6 +264,10 @@ void tcg_block_insert(Translator *tr, TcgBlock *block)
     tr->order[tr->block_count] = block;
     atomic_fetch_add(&tr->block_count, 1);
     g_mutex_unlock(&tr->graph);
+    if (tr->perf_map) {
+        fprintf(tr->perf_map, "%" PRIxPTR " %x guest_%" PRIx64 "\n", (uintptr_t)block->code,
+                block->code_len, block->rip);
+    }
 }
 
 TcgBlock *tcg_block_at(Translator *tr, const uint8_t *pc, unsigned *index)
@@ -363,6 +382,9 @@ void tcg_link_to(Translator *tr, TcgLink *link, TcgBlock *block)
     const TcgBlock *from = link->from;
     const uint8_t *entry;
 
+    if (!tr->opt.link) {
+        return;
+    }
     g_mutex_lock(&tr->lock);
     g_mutex_lock(&tr->graph);
     if (!link->to && !from->dead && !block->dead &&

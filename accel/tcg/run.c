@@ -222,7 +222,8 @@ static const void *code_at_rip(X86Cpu *cpu, TcgBlock **found)
         return NULL;
     }
     /* An indirect jump that hits loses the flags: let such a block miss, so that it is seen. */
-    if (!block->flags_read || tcg_cpu(cpu)->tr->exact_flags) {
+    if (tcg_cpu(cpu)->tr->opt.jump_table &&
+        (!block->flags_read || tcg_cpu(cpu)->tr->exact_flags)) {
         slot->key = cpu->rip ^ cpu->tx.jump_tag;
         slot->code = block->code;
     }
@@ -495,6 +496,7 @@ bool tcg_attach_cpu(Translator *tr, X86Cpu *cpu, GError **error)
     g_mutex_lock(&tr->lock);
     g_mutex_lock(&tr->graph);
     g_ptr_array_add(tr->cpus, cpu);
+    tr->exact_flags |= !tr->opt.dead_flags;
     g_mutex_unlock(&tr->graph);
     g_mutex_unlock(&tr->lock);
     tc->thread = pthread_self();

@@ -17,9 +17,14 @@ typedef struct TcgAccel {
     Accel accel;
     Translator *tr;             /* NULL: interpreter only */
     bool translate;             /* x-translate */
+    bool perf_map;              /* x-perfmap */
+    int thread;                 /* index into thread_words */
+    uint32_t tb_size;           /* MiB of code */
+    TcgOptions opt;
 } TcgAccel;
 
-#define CODE_BYTES_DEFAULT (128u << 20)
+enum { THREAD_MULTI };
+static const char *const thread_words[] = { "multi", NULL };
 
 static bool tcg_init_vm(Accel *accel, Vm *vm, GError **error)
 {
@@ -29,8 +34,12 @@ static bool tcg_init_vm(Accel *accel, Vm *vm, GError **error)
     if (!s->translate || !translator_probe(NULL)) {
         return true;
     }
-    s->tr = translator_new(CODE_BYTES_DEFAULT, map, error);
-    return s->tr && tcg_signals_init(error);
+    s->tr = translator_new((size_t)s->tb_size << 20, map, error);
+    if (!s->tr || !tcg_signals_init(error)) {
+        return false;
+    }
+    s->tr->opt = s->opt;
+    return !s->perf_map || translator_open_perf_map(s->tr, error);
 }
 
 static bool tcg_cpu_init(Cpu *cpu, GError **error)
@@ -113,7 +122,24 @@ static void tcg_info(Accel *accel, GString *out)
 }
 
 static const PropDef tcg_props[] = {
-    PROP_BOOL("x-translate", TcgAccel, translate, true, .help = "translate to host code"),
+    PROP_ENUM("thread", TcgAccel, thread, thread_words, THREAD_MULTI,
+              .help = "multi: a host thread per vCPU"),
+    PROP_U32("tb-size", TcgAccel, tb_size, 128, .min = 2, .max = 1024,
+             .help = "code cache in MiB"),
+    PROP_BOOL("one-insn-per-tb", TcgAccel, opt.one_insn, false,
+              .help = "a block is one instruction"),
+    PROP_BOOL("x-translate", TcgAccel, translate, true,
+              .help = "off: the interpreter runs everything"),
+    PROP_BOOL("x-perfmap", TcgAccel, perf_map, false, .help = "write /tmp/perf-PID.map"),
+    PROP_BOOL("x-opt-link", TcgAccel, opt.link, true, .help = "blocks jump to each other"),
+    PROP_BOOL("x-opt-jump-table", TcgAccel, opt.jump_table, true,
+              .help = "indirect jumps find their target without C"),
+    PROP_BOOL("x-opt-return-stack", TcgAccel, opt.return_stack, true,
+              .help = "CALL and RET use the host's stack"),
+    PROP_BOOL("x-opt-dead-flags", TcgAccel, opt.dead_flags, true,
+              .help = "flags die at function boundaries"),
+    PROP_BOOL("x-opt-system", TcgAccel, opt.system, true,
+              .help = "CLI, STI, SWAPGS and kin without C"),
     PROP_END
 };
 

@@ -674,7 +674,7 @@ static const uint8_t *emit_call_insn(Translation *t, const Insn *insn)
     op = emit_here(e);
     emit_store_return(t, mem, next);
     tcg_move_stack(t, -(int)width);
-    if (t->tr->exact_flags) {
+    if (t->tr->exact_flags || !t->tr->opt.return_stack) {
         tcg_emit_exit(t, 0, branch_target(t, t->n));
         return op;
     }
@@ -698,6 +698,8 @@ static const uint8_t *emit_ret(Translation *t, const Insn *insn)
     tcg_move_stack(t, width + (is_imm(insn, 1) ? insn->imm : 0));
     if (t->live[t->n]) {
         emit_jmp(e, t->tr->stubs.again);
+    } else if (!t->tr->opt.return_stack) {
+        emit_jmp(e, t->tr->stubs.indirect);
     } else {
         emit8(e, 0xc3);
     }
@@ -752,6 +754,10 @@ static const uint8_t *emit_call_indirect(Translation *t, const Insn *insn)
     tcg_move_stack(t, -(int)width);
     if (t->tr->exact_flags) {
         emit_jmp(e, t->tr->stubs.lookup);
+        return op;
+    }
+    if (!t->tr->opt.return_stack) {
+        tcg_emit_jump_table(e, t->tr->stubs.lookup, false);
         return op;
     }
     miss = emit_here(&t->cold);
@@ -847,9 +853,9 @@ static unsigned settle_sti(Translation *t, unsigned count)
 /* Decode up to TCG_BLOCK_MAX instructions of the page.  0: not even one. */
 static unsigned decode_block(Translation *t, unsigned avail)
 {
-    unsigned n = 0, off = 0;
+    unsigned n = 0, off = 0, most = t->tr->opt.one_insn ? 1 : TCG_BLOCK_MAX;
 
-    while (n < TCG_BLOCK_MAX && off < avail) {
+    while (n < most && off < avail) {
         Insn *insn = &t->insns[n];
         DecodeResult result = insn_decode(insn, t->copy + off, avail - off, t->mode, t->cpu);
 

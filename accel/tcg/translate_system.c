@@ -156,7 +156,7 @@ static const SystemRow rows[] = {
 
 static const SystemRow *find_row(const Translation *t, const Insn *insn)
 {
-    if (insn == &t->insns[t->plain_sti] || (insn->sem == sem_pushf && insn->op_size != 8)) {
+    if (!t->tr->opt.system || insn == &t->insns[t->plain_sti] || (insn->sem == sem_pushf && insn->op_size != 8)) {
         return NULL;
     }
     for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {

@@ -25,6 +25,8 @@
 #ifndef ACCEL_TCG_TRANSLATOR_H
 #define ACCEL_TCG_TRANSLATOR_H
 
+#include <stdio.h>
+
 #include "accel/tcg/emit.h"
 #include "target-x86/code.h"
 #include "target-x86/insn.h"
@@ -99,6 +101,16 @@ typedef struct TcgStubs {
     const uint8_t *end;
 } TcgStubs;
 
+/* What may be switched off (-accel tcg,x-opt-NAME=off); results are the same, only slower. */
+typedef struct TcgOptions {
+    bool link;                  /* blocks jump to each other */
+    bool jump_table;            /* indirect jumps look up their target without C */
+    bool return_stack;          /* CALL and RET use the host's */
+    bool dead_flags;            /* flags die at function boundaries */
+    bool system;                /* translate_system.c */
+    bool one_insn;              /* a block is one instruction */
+} TcgOptions;
+
 typedef struct TcgCounters {
     uint64_t blocks, guest_bytes, guest_insns, host_bytes, cold_bytes;
     uint64_t retired, links, flushes, translate_ns;
@@ -122,6 +134,8 @@ typedef struct Translator {
     TcgBlock **hash;
     GHashTable *pages;          /* physical page -> GPtrArray of TcgBlock */
     TcgStubs stubs;
+    TcgOptions opt;             /* to be changed before the first CPU is attached */
+    FILE *perf_map;
     bool exact_flags;           /* the flags matter across RET and indirect jumps */
     TcgCounters counters;
 } Translator;
@@ -149,6 +163,8 @@ static inline TcgCpu *tcg_cpu(X86Cpu *cpu) { return cpu->engine; }
 
 Translator *translator_new(size_t code_bytes, X86CodeMap *map, GError **error);
 void translator_free(Translator *tr);
+/* From now on, blocks are listed in /tmp/perf-PID.map, where perf(1) looks for names. */
+bool translator_open_perf_map(Translator *tr, GError **error);
 /* Counters in words, for `info jit`. */
 void translator_info(const Translator *tr, GString *out);
 /* Whether this host can run translated code; the reason if not. */
