@@ -192,6 +192,45 @@ static void touch(PowerBench *b, uint64_t offset, uint64_t bytes)
     }
 }
 
+void power_touch_all(PowerBench *b)
+{
+    touch(b, 0, b->length);
+}
+
+static void set_length(PowerBench *b, uint64_t length)
+{
+    uint64_t old = b->length;
+
+    b->now = g_realloc(b->now, length);
+    b->durable = g_realloc(b->durable, length);
+    b->touched = g_renew(bool, b->touched, length / SECTOR);
+    if (length > old) {
+        memset(b->now + old, 0, length - old);
+        memset(b->durable + old, 0, length - old);
+        memset(b->touched + old / SECTOR, 0, (length - old) / SECTOR);
+    }
+    b->length = length;
+}
+
+void power_resize(PowerBench *b, uint64_t length)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_assert_cmpint(blk_flush(b->blk), ==, 0);
+    power_stable_now(b);
+    /* What is cut off may be gone at once; what is added is there in the end. */
+    if (length < b->length) {
+        set_length(b, length);
+    }
+    g_assert_true(node_truncate(b->node, length, "off", &error));
+    for (unsigned i = 0; i < 4; i++) {
+        power_cut(b, 0);
+    }
+    g_assert_cmpint(blk_flush(b->blk), ==, 0);
+    set_length(b, length);
+    power_stable_now(b);
+}
+
 void power_random_op(PowerBench *b)
 {
     uint64_t sectors = b->length / SECTOR, at, n;

@@ -56,6 +56,11 @@ void power_bench_reopen(PowerBench *b);
 void power_stable_now(PowerBench *b);
 void power_flush(PowerBench *b);
 
+/* Grows or shrinks the disk, with cuts on the way; it has been flushed afterwards. */
+void power_resize(PowerBench *b, uint64_t length);
+/* All of the disk has been changed at once: nothing is known until the next flush. */
+void power_touch_all(PowerBench *b);
+
 /* Writes, zeroes, discards, flushes (with cuts between the steps of a flush). */
 void power_random_op(PowerBench *b);
 void power_cut(PowerBench *b, int flags);
