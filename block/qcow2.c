@@ -193,7 +193,7 @@ static bool parse_features(Qcow2 *q, const uint8_t *h, GError **error)
     return true;
 }
 
-static void note_size(Qcow2 *q)
+void qcow2_note_sizes(Qcow2 *q)
 {
     q->cluster_size = 1u << q->cluster_bits;
     q->l2_entry_size = q->incompat & INCOMPAT_EXT_L2 ? 16 : 8;
@@ -227,7 +227,7 @@ static bool parse_header(Qcow2 *q, const uint8_t *h, GError **error)
     if ((q->incompat & INCOMPAT_EXT_L2) && q->cluster_bits < 14) {
         return error_set(error, "Extended L2 entries need clusters of at least 16384 bytes");
     }
-    note_size(q);
+    qcow2_note_sizes(q);
     if (be32_load(h + 32) > CRYPT_LUKS) {
         return error_set(error, "Unsupported encryption method %u", be32_load(h + 32));
     }
@@ -846,7 +846,7 @@ static bool write_skeleton(const CreateOpts *c, BlockNode *file, GError **error)
     q.autoclear = c->data_file_raw ? AUTOCLEAR_DATA_FILE_RAW : 0;
     q.compression = c->compression;
     q.data_file_name = c->data_file;
-    note_size(&q);
+    qcow2_note_sizes(&q);
     q.reftable_offset = c->cluster_size;
     q.reftable_entries = (uint32_t)(c->cluster_size / 8);
     q.snapshots = g_ptr_array_new();
@@ -1022,7 +1022,7 @@ static uint32_t qcow2_cluster_size(const BlockNode *node)
     return ((Qcow2 *)node->state)->cluster_size;
 }
 
-static bool qcow2_change_backing(BlockNode *node, const char *file, const char *format,
+bool qcow2_change_backing(BlockNode *node, const char *file, const char *format,
                                  GError **error)
 {
     Qcow2 *q = node->state;
@@ -1067,79 +1067,6 @@ static bool qcow2_make_empty(BlockNode *node, GError **error)
     return ret == 0 || error_set_errno(error, -ret, "Could not empty the image");
 }
 
-static bool qcow2_amend(BlockNode *node, NodeOpts *opts, GError **error)
-{
-    Qcow2 *q = node->state;
-    g_autofree char *compat = node_opts_take(opts, "compat");
-    g_autofree char *backing = node_opts_take(opts, "backing_file");
-    g_autofree char *format = node_opts_take(opts, "backing_fmt");
-    g_autoptr(NodeOpts) encrypt = node_opts_take_prefix(opts, "encrypt");
-    bool lazy = q->compat & COMPAT_LAZY_REFCOUNTS, raw = q->data_file_raw, force = false;
-    uint64_t size = node->length, bits = q->refcount_bits;
-    int version = q->version, ret = 0;
-
-    if (!node_opts_take_bool(opts, "lazy_refcounts", &lazy, error) ||
-        !node_opts_take_size(opts, "size", &size, error) ||
-        !node_opts_take_uint(opts, "refcount_bits", &bits, error) ||
-        !node_opts_take_bool(opts, "data_file_raw", &raw, error) ||
-        !node_opts_take_bool(opts, "force", &force, error)) {
-        return false;
-    }
-    if (!node_opts_empty(encrypt)) {
-        if (q->crypt.method != CRYPT_LUKS) {
-            return error_set(error, "Only LUKS encryption options can be amended for qcow2 with "
-                             "'encrypt.*'; the image has none");
-        }
-        if (!co_luks_amend(q->crypt.luks, encrypt, force, error)) {
-            return false;
-        }
-    }
-    if (!node_opts_empty(encrypt) || !node_opts_empty(opts)) {
-        const char *key = node_opts_any_key(opts);
-
-        return error_set(error, "Option '%s' cannot be amended",
-                         key ? key : node_opts_any_key(encrypt));
-    }
-    if (bits != q->refcount_bits) {
-        return error_set(error, "Changing the refcount width is not supported; convert the image "
-                         "instead");
-    }
-    if (raw != q->data_file_raw) {
-        return error_set(error, "data-file-raw cannot be changed on existing images");
-    }
-    if (compat) {
-        version = g_str_equal(compat, "0.10") || g_str_equal(compat, "v2") ? 2
-                  : g_str_equal(compat, "1.1") || g_str_equal(compat, "v3") ? 3 : 0;
-        if (!version) {
-            return error_set(error, "Unknown compatibility level '%s'", compat);
-        }
-    }
-    if (version == 2 && q->version == 3) {
-        return error_set(error, "Downgrading to compatibility level 0.10 is not supported; "
-                         "convert the image instead");
-    }
-    if (version == 2 && lazy) {
-        return error_set(error, "Lazy refcounts only supported with compatibility level 1.1 and "
-                         "above (use compat=1.1 or greater)");
-    }
-    co_mutex_lock(&q->lock);
-    q->version = version;
-    q->header_length = version >= 3 ? MAX(q->header_length, 104) : 72;
-    q->compat = lazy ? q->compat | COMPAT_LAZY_REFCOUNTS
-                     : q->compat & ~(uint64_t)COMPAT_LAZY_REFCOUNTS;
-    ret = co_header_write(q);
-    co_mutex_unlock(&q->lock);
-    if (ret < 0) {
-        return error_set_errno(error, -ret, "Could not update the qcow2 header");
-    }
-    if ((backing || format) &&
-        !qcow2_change_backing(node, backing ? backing : node->backing_file,
-                              format ? format : node->backing_format, error)) {
-        return false;
-    }
-    return size == node->length || co_node_truncate(node, size, true, "off", error);
-}
-
 const NodeType node_type_qcow2 = {
     .name = "qcow2", .state_size = sizeof(Qcow2), .has_backing = true, .zero_init = true,
     .probe = qcow2_probe, .open = qcow2_open, .close = qcow2_close,
@@ -1149,7 +1076,7 @@ const NodeType node_type_qcow2 = {
     .co_flush = qcow2_co_flush, .co_status = co_qcow2_status,
     .co_write_compressed = co_qcow2_write_compressed, .co_truncate = qcow2_truncate,
     .create = qcow2_create, .cluster_size = qcow2_cluster_size, .info = qcow2_info,
-    .check = qcow2_check, .change_backing = qcow2_change_backing, .amend = qcow2_amend,
+    .check = qcow2_check, .change_backing = qcow2_change_backing, .amend = qcow2_amend, .amend_help = qcow2_amend_help,
     .make_empty = qcow2_make_empty, .measure = qcow2_measure,
     .snapshot_create = qcow2_snapshot_create, .snapshot_apply = qcow2_snapshot_apply,
     .snapshot_delete = qcow2_snapshot_delete, .snapshot_list = qcow2_snapshot_list,

@@ -182,6 +182,9 @@ int co_qcow2_preallocate(Qcow2 *q, uint64_t start, uint64_t end);
 /* ---- qcow2_header.c ---- */
 
 int co_header_write(Qcow2 *q);
+/* What follows from cluster_bits, refcount_order and the features. */
+void qcow2_note_sizes(Qcow2 *q);
+bool qcow2_change_backing(BlockNode *node, const char *file, const char *format, GError **error);
 int co_set_incompat(Qcow2 *q, uint64_t bit, bool on);
 
 /* ---- qcow2_snapshot.c ---- */
@@ -232,5 +235,16 @@ uint64_t qcow2_bitmaps_measure(const BlockNode *source, uint64_t cluster);
 /* ---- qcow2_check.c ---- */
 
 bool qcow2_check(BlockNode *node, int fix, CheckResult *result, GError **error);
+/*
+ * A whole new refcount structure of 2^ORDER bits from cluster AT on, which must be behind all that
+ * is in use; VALUE tells the count of each cluster before it.  The header switches over.
+ */
+int co_refcounts_replace(Qcow2 *q, unsigned order, uint64_t at,
+                         uint64_t (*value)(void *opaque, uint64_t cluster), void *opaque);
+
+/* ---- qcow2_amend.c ---- */
+
+bool qcow2_amend(BlockNode *node, NodeOpts *opts, GError **error);
+extern const char qcow2_amend_help[];
 
 #endif

@@ -371,30 +371,21 @@ static int check_copied(Check *c)
     return ret;
 }
 
-/* A whole new refcount structure behind everything in use. */
-static int rebuild(Check *c)
+/* ---- a new structure ---- */
+
+int co_refcounts_replace(Qcow2 *q, unsigned order, uint64_t at,
+                         uint64_t (*value)(void *opaque, uint64_t cluster), void *opaque)
 {
-    Qcow2 *q = c->q;
-    uint64_t at = MAX(c->highest, c->clusters), blocks = 1, entries, table, total, per;
+    Qcow2 shape = *q;                  /* for its widths only */
+    uint64_t blocks = 1, entries, table, total, per;
     g_autofree uint8_t *block = g_malloc(q->cluster_size);
     g_autofree uint64_t *raw = NULL;
+    unsigned max = q->ref_cache.max;
     int ret = 0;
 
-    per = BIT64(q->rb_bits);
-    /* The old structure is not referenced any more. */
-    for (uint32_t i = 0; i < q->reftable_entries; i++) {
-        uint64_t old = (q->reftable[i] & REFTABLE_OFFSET_MASK) >> q->cluster_bits;
-
-        if (old && !(q->reftable[i] & (q->cluster_size - 1)) && old < c->clusters &&
-            c->refs[old]) {
-            c->refs[old]--;
-        }
-    }
-    for (uint64_t i = q->reftable_offset >> q->cluster_bits, n = 0;
-         n < div_round_up((uint64_t)q->reftable_entries * 8, q->cluster_size) && i < c->clusters;
-         i++, n++) {
-        c->refs[i] -= c->refs[i] > 0;
-    }
+    shape.refcount_order = order;
+    qcow2_note_sizes(&shape);
+    per = BIT64(shape.rb_bits);
     for (;;) {
         table = div_round_up((div_round_up(at + blocks, per) + 1) * 8, q->cluster_size);
         total = at + blocks + table;
@@ -411,20 +402,16 @@ static int rebuild(Check *c)
     for (uint64_t b = 0; b < blocks && ret == 0; b++) {
         memset(block, 0, q->cluster_size);
         for (uint64_t i = 0; i < per && b * per + i < total; i++) {
-            uint64_t cluster = b * per + i;
-            uint64_t value = cluster >= at ? 1 : cluster < c->clusters ? c->refs[cluster] : 0;
+            uint64_t cluster = b * per + i, count = cluster >= at ? 1 : value(opaque, cluster);
 
-            refcount_store(q, block, i, MIN(value, refcount_max(q)));
+            refcount_store(&shape, block, i, MIN(count, refcount_max(&shape)));
         }
         raw[b] = GUINT64_TO_BE((at + b) << q->cluster_bits);
         ret = co_node_pwrite(q->file, (at + b) << q->cluster_bits, block, q->cluster_size, 0);
     }
-    if (ret == 0) {
-        ret = co_node_pwrite(q->file, (at + blocks) << q->cluster_bits, raw, entries * 8, 0);
-    }
-    if (ret == 0) {
-        ret = co_node_flush(q->file);
-    }
+    ret = ret < 0 ? ret : co_node_pwrite(q->file, (at + blocks) << q->cluster_bits, raw,
+                                         entries * 8, 0);
+    ret = ret < 0 ? ret : co_node_flush(q->file);
     if (ret < 0) {
         return ret;
     }
@@ -435,12 +422,44 @@ static int rebuild(Check *c)
     q->reftable = g_steal_pointer(&raw);
     q->reftable_entries = (uint32_t)entries;
     q->reftable_offset = (at + blocks) << q->cluster_bits;
-    unsigned max = q->ref_cache.max;
+    q->refcount_order = order;
+    qcow2_note_sizes(q);
     slice_cache_clear(&q->ref_cache);
     slice_cache_init(&q->ref_cache, max);
     q->free_index = 0;
+    q->compressed_at = 0;
     ret = co_header_write(q);
-    return ret == 0 ? co_node_flush(q->file) : ret;
+    ret = ret < 0 ? ret : co_node_flush(q->file);
+    q->broken = q->broken || ret < 0;      /* which of the two is on disk? */
+    return ret;
+}
+
+static uint64_t counted(void *opaque, uint64_t cluster)
+{
+    const Check *c = opaque;
+
+    return cluster < c->clusters ? c->refs[cluster] : 0;
+}
+
+/* Behind everything in use; the old structure is not referenced any more. */
+static int rebuild(Check *c)
+{
+    Qcow2 *q = c->q;
+    uint64_t first = q->reftable_offset >> q->cluster_bits;
+    uint64_t table = div_round_up((uint64_t)q->reftable_entries * 8, q->cluster_size);
+
+    for (uint32_t i = 0; i < q->reftable_entries; i++) {
+        uint64_t old = (q->reftable[i] & REFTABLE_OFFSET_MASK) >> q->cluster_bits;
+
+        if (old && !(q->reftable[i] & (q->cluster_size - 1)) && old < c->clusters &&
+            c->refs[old]) {
+            c->refs[old]--;
+        }
+    }
+    for (uint64_t i = first; i < first + table && i < c->clusters; i++) {
+        c->refs[i] -= c->refs[i] > 0;
+    }
+    return co_refcounts_replace(q, q->refcount_order, MAX(c->highest, c->clusters), counted, c);
 }
 
 static int co_check(Check *c)

@@ -250,6 +250,20 @@ def case_bitmaps(maker, other, opts, src, size):
     assert len(bitmaps_of(RHEA, 'y.qcow2')) == 3
 
 
+def case_amend(opts, src, size):
+    """Every refcount width, version 2 and back, in an overlay with zero clusters."""
+    run(RHEA, 'convert', '-f', 'raw', '-O', 'qcow2', '-o', opts, src, 'base.qcow2')
+    run(RHEA, 'create', '-q', '-f', 'qcow2', '-o', opts, '-b', 'base.qcow2', '-F', 'qcow2',
+        'over.qcow2')
+    new = content('new.raw', size, 41)
+    run(RHEA, 'convert', '-n', '-f', 'raw', '-O', 'qcow2', new, 'over.qcow2')
+    for change in [f'refcount_bits={1 << i}' for i in (0, 6, 3, 1, 5, 2, 4)] + [
+            'compat=0.10', 'compat=1.1,refcount_bits=64,lazy_refcounts=on']:
+        run(RHEA, 'amend', '-f', 'qcow2', '-o', change, 'over.qcow2')
+        checked('over.qcow2')
+        same(new, 'over.qcow2')
+
+
 SECRET = ('--object', 'secret,id=s,data=open sesame')
 
 
@@ -293,6 +307,9 @@ def format_cases(src, size):
             (('rhea', RHEA, QEMU), ('qemu', QEMU, RHEA)),
             ('cluster_size=512', 'cluster_size=4k,refcount_bits=64', 'extended_l2=on',
              'cluster_size=64k')):
+        if who == 'rhea' and 'extended' not in opts:
+            base = opts.split(',')[0]
+            yield f'amend {base}', lambda: case_amend(base, src, size)
         yield f'{who} bitmaps {opts}', lambda: case_bitmaps(maker, other, opts, src, size)
     for (who, maker, other), fmt in itertools.product(
             (('rhea', RHEA, QEMU), ('qemu', QEMU, RHEA)), FORMATS):
