@@ -26,6 +26,18 @@ typedef struct CpuidTable {
     struct kvm_cpuid_entry2 entries[CPUID_MAX];
 } CpuidTable;
 
+/* IA32_ARCH_CAPABILITIES as KVM can show it; its upper half has no place in our words. */
+static uint32_t load_arch_capabilities(const KvmAccel *kvm)
+{
+    struct {
+        struct kvm_msrs head;
+        struct kvm_msr_entry entry;
+    } get = { { .nmsrs = 1 }, { .index = MSR_ARCH_CAPABILITIES } };
+
+    return ioctl(kvm->fd, KVM_CHECK_EXTENSION, KVM_CAP_GET_MSR_FEATURES) > 0 &&
+                   ioctl(kvm->fd, KVM_GET_MSRS, &get) == 1 ? (uint32_t)get.entry.data : 0;
+}
+
 bool kvm_cpuid_load(KvmAccel *kvm, GError **error)
 {
     CpuidTable *t = g_new0(CpuidTable, 1);
@@ -37,6 +49,7 @@ bool kvm_cpuid_load(KvmAccel *kvm, GError **error)
         return false;
     }
     kvm->supported = &t->head;
+    kvm->arch_capabilities = load_arch_capabilities(kvm);
     return true;
 }
 
@@ -120,6 +133,7 @@ void kvm_cpuid_features(const KvmAccel *kvm, uint32_t words[FEAT_WORDS])
     words[FEAT_8000_0001_ECX] &= ~BIT(2);                    /* no nested virtualization */
     words[FEAT_1_ECX] &= ~BIT(5);
     words[FEAT_D_1_EAX] &= BIT(0) | BIT(1) | BIT(2);
+    words[FEAT_ARCH_CAPABILITIES] = kvm->arch_capabilities;
     if (!same_layout(kvm, 5) || !same_layout(kvm, 6) || !same_layout(kvm, 7)) {
         words[FEAT_7_0_EBX] &= ~(AVX512_EBX | AVX512_EBX_VL);
         words[FEAT_7_0_ECX] &= ~AVX512_ECX;
@@ -206,6 +220,7 @@ bool kvm_cpuid_set(KvmCpu *v, GError **error)
         return error_set_errno(error, errno, "KVM refused the features of CPU %u",
                                v->cpu->index);
     }
+    kvm_set_arch_capabilities(v);
     allow_in_software(v->kvm, v->x86);
     return true;
 }

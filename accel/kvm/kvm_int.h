@@ -39,6 +39,7 @@ typedef struct KvmAccel {
     unsigned slot_max;
     bool user_msrs;             /* MSRs that KVM does not know exit to us */
     struct kvm_cpuid2 *supported;
+    uint32_t arch_capabilities; /* that KVM can show */
     GArray *slots;              /* KvmSlot; machine lock */
     /* Closed while slots are replaced: no vCPU is inside KVM_RUN then.  See kvm_gate_enter(). */
     int gate_closed;            /* atomic */
@@ -118,6 +119,8 @@ static inline bool kvm_has_apic(const KvmAccel *kvm)
 
 /* kvm_state.c */
 void kvm_state_init(KvmCpu *v);
+/* What the model promises of IA32_ARCH_CAPABILITIES; KVM's own default is all it can. */
+void kvm_set_arch_capabilities(KvmCpu *v);
 void kvm_state_fetch(KvmCpu *v);
 /* false: KVM refused, and the VM is stopped. */
 bool kvm_state_store(KvmCpu *v);

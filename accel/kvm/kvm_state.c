@@ -72,6 +72,15 @@ static bool msr_set(KvmCpu *v, uint32_t msr, uint64_t value)
     return ioctl(v->fd, KVM_SET_MSRS, &list) == 1;
 }
 
+void kvm_set_arch_capabilities(KvmCpu *v)
+{
+    uint32_t value = v->x86->features[FEAT_ARCH_CAPABILITIES];
+
+    if (x86_has(v->x86, X86_FEAT(7_0_EDX, 29)) && !msr_set(v, MSR_ARCH_CAPABILITIES, value)) {
+        log_unimp("KVM refused 0x%x for IA32_ARCH_CAPABILITIES of CPU %u\n", value, v->cpu->index);
+    }
+}
+
 static void fetch_msrs(KvmCpu *v)
 {
     MsrList list = { .head.nmsrs = v->msr_count };

@@ -398,6 +398,30 @@ static void test_slots_change_under_a_running_guest(void)
     rig_clear(&rig);
 }
 
+/* The guest reads what the model promises, no more. */
+static void test_arch_capabilities_are_the_models(void)
+{
+    /* ecx = 10ah; rdmsr; [DATA] = eax */
+    static const uint8_t code[] = { 0x66, 0xb9, 0x0a, 0x01, 0x00, 0x00, 0x0f, 0x32,
+                                    0x66, 0xa3, 0x00, 0x90 };
+    uint32_t words[FEAT_WORDS];
+    Rig rig;
+
+    if (!rig_init(&rig, "off")) {
+        return;
+    }
+    kvm_cpuid_features(rig.kvm, words);
+    if (!x86_has(rig.x86, X86_FEAT(7_0_EDX, 29))) {
+        g_test_skip("KVM has no IA32_ARCH_CAPABILITIES here");
+    } else {
+        g_assert_cmphex(rig.x86->features[FEAT_ARCH_CAPABILITIES], ==, words[FEAT_ARCH_CAPABILITIES]);
+        rig_load(&rig, code, sizeof(code));
+        rig_run(&rig);
+        g_assert_cmphex(le32_load(rig.bytes + DATA), ==, words[FEAT_ARCH_CAPABILITIES]);
+    }
+    rig_clear(&rig);
+}
+
 /* However long the VM stood still: the guest's TSC has not moved on by that. */
 static void test_tsc_stands_with_the_vm(void)
 {
@@ -439,6 +463,7 @@ int main(int argc, char **argv)
     g_test_add_func("/kvm/a-spinning-guest-stops", test_a_spinning_guest_stops);
     g_test_add_func("/kvm/dirty-log-names-the-page", test_dirty_log_names_the_page);
     g_test_add_func("/kvm/registers-survive-kvm", test_registers_survive_kvm);
+    g_test_add_func("/kvm/arch-capabilities", test_arch_capabilities_are_the_models);
     g_test_add_func("/kvm/slots-change", test_slots_change_under_a_running_guest);
     g_test_add_func("/kvm/tsc-stands-with-the-vm", test_tsc_stands_with_the_vm);
     return g_test_run();
