@@ -19,6 +19,11 @@ struct QmpSession {
     GQueue queue;                /* Request */
 };
 
+/* A command that waits runs the event loop, from which another must not start: answers would come
+ * out of order, and changes would happen in the middle of others. */
+static bool command_runs;
+static GPtrArray *held_back;         /* of QmpSession: to be woken when it has ended */
+
 typedef struct Request {
     Json *message;               /* NULL: malformed, see error */
     GError *error;
@@ -231,6 +236,9 @@ void qmp_session_free(QmpSession *session)
 {
     if (session) {
         qmp_session_close(session);
+        if (held_back) {
+            g_ptr_array_remove(held_back, session);
+        }
         g_free(session);
     }
 }
@@ -272,19 +280,48 @@ bool qmp_session_is_full(const QmpSession *session)
     return g_queue_get_length((GQueue *)&session->queue) >= limit;
 }
 
+static void hold_back(QmpSession *session)
+{
+    if (!held_back) {
+        held_back = g_ptr_array_new();
+    }
+    if (!g_ptr_array_find(held_back, session, NULL)) {
+        g_ptr_array_add(held_back, session);
+    }
+}
+
+static void wake_held_back(void)
+{
+    while (held_back && held_back->len) {
+        QmpSession *session = g_ptr_array_remove_index(held_back, 0);
+
+        if (session->host.wake) {
+            session->host.wake(session->host.opaque);
+        }
+    }
+}
+
 bool qmp_session_run_one(QmpSession *session)
 {
-    Request *r = g_queue_pop_head(&session->queue);
+    Request *r;
 
+    if (command_runs && !g_queue_is_empty(&session->queue)) {
+        hold_back(session);
+        return false;
+    }
+    r = g_queue_pop_head(&session->queue);
     if (!r) {
         return false;
     }
+    command_runs = true;
     if (r->error) {
         respond(session, NULL, NULL, r->error);
     } else {
         run_and_respond(session, r->message);
     }
+    command_runs = false;
     request_free(r);
+    wake_held_back();
     return true;
 }
 

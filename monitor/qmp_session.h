@@ -41,7 +41,8 @@ void qmp_session_open(QmpSession *session);
 void qmp_session_close(QmpSession *session);
 void qmp_session_feed(QmpSession *session, const char *data, size_t len);
 bool qmp_session_is_full(const QmpSession *session);
-/* Runs the oldest request; false when there was none. */
+/* Runs the oldest request; false when there was none, or while a command of any session runs:
+ * wake() follows when that has ended. */
 bool qmp_session_run_one(QmpSession *session);
 /* EVENT is a complete event message, borrowed. */
 void qmp_session_send_event(QmpSession *session, const Json *event);

@@ -9,6 +9,7 @@ typedef struct Fixture {
     GString *out;
     QmpSession *session;
     unsigned wakes;
+    bool nested_ran;
 } Fixture;
 
 static void take_output(void *opaque, const char *data, size_t len)
@@ -45,8 +46,19 @@ static bool call_missing(QmpCall *call, const void *arg, void *ret, GError **err
     return error_set_code(error, VM_ERROR_DEVICE_NOT_FOUND, "Device 'x' not found");
 }
 
+/* Waits for something, and so runs the event loop, from which the next request would start. */
+static bool call_loop(QmpCall *call, const void *arg, void *ret, GError **error)
+{
+    Fixture *f = call->system;
+
+    f->nested_ran |= qmp_session_run_one(f->session);
+    *(char **)ret = g_strdup("slow");
+    return true;
+}
+
 static const QapiCommand commands[] = {
     { "fast", call_fast, NULL, NULL, QAPI_ALLOW_OOB },
+    { "loop", call_loop, NULL, &qapi_type_str, 0 },
     { "missing", call_missing, NULL, NULL, 0 },
     { "name", call_name, NULL, &qapi_type_str, 0 },
     { "qmp_capabilities", call_capabilities, NULL, NULL, QAPI_OPEN_ARGS },
@@ -186,6 +198,17 @@ static void test_garbage(Fixture *f, const void *unused)
     talk(f, "{'execute':'name'}", "{\"return\": \"fred\"}");
 }
 
+static void test_one_command_at_a_time(Fixture *f, const void *unused)
+{
+    unsigned wakes;
+
+    negotiate(f);
+    wakes = f->wakes;
+    talk(f, "{'execute':'loop'}{'execute':'name'}", "{\"return\": \"slow\"}{\"return\": \"fred\"}");
+    g_assert_false(f->nested_ran);
+    g_assert_cmpuint(f->wakes, >, wakes + 2);        /* also once for the one held back */
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -198,5 +221,6 @@ int main(int argc, char **argv)
     ADD("events", test_events_wait_for_negotiation);
     ADD("reopen", test_reopen_forgets);
     ADD("garbage", test_garbage);
+    ADD("one-at-a-time", test_one_command_at_a_time);
     return g_test_run();
 }
