@@ -155,6 +155,10 @@ BlockChild *node_attach_child(BlockNode *node, BlockNode *child, const char *nam
 void node_detach_child(BlockNode *node, BlockChild *child);
 /* Is a drain on, anywhere? */
 bool graph_is_draining(void);
+/* Calls FN soon, from the main loop, but not while somebody waits for a drain: it may change the
+ * graph.  FN checks graph_is_waiting() itself, and comes back here, for a wait may have begun. */
+void graph_post(LoopFn *fn, void *opaque);
+bool graph_is_waiting(void);
 /* Fails when it is the child of another node: "... is used as backing hd of 'b'". */
 bool node_check_no_parent(const BlockNode *node, GError **error);
 /* Opens the backing file that the header names, where that was left out. */

@@ -91,6 +91,50 @@ static bool above_is_busy(const BlockNode *node)
     return false;
 }
 
+/*
+ * While we wait, the event loop runs; a job that has ended must not change the graph from there,
+ * under the feet of whoever drains.
+ */
+static unsigned waits;
+static GArray *deferred;
+
+typedef struct Deferred {
+    LoopFn *fn;
+    void *opaque;
+} Deferred;
+
+void graph_post(LoopFn *fn, void *opaque)
+{
+    Deferred d = { fn, opaque };
+
+    if (!waits) {
+        event_loop_post(event_loop_main(), fn, opaque);
+        return;
+    }
+    if (!deferred) {
+        deferred = g_array_new(false, false, sizeof(Deferred));
+    }
+    g_array_append_val(deferred, d);
+}
+
+bool graph_is_waiting(void)
+{
+    return waits > 0;
+}
+
+static void wait_ends(void)
+{
+    if (--waits || !deferred) {
+        return;
+    }
+    for (unsigned i = 0; i < deferred->len; i++) {
+        Deferred d = g_array_index(deferred, Deferred, i);
+
+        event_loop_post(event_loop_main(), d.fn, d.opaque);
+    }
+    g_array_set_size(deferred, 0);
+}
+
 void node_drained_begin(BlockNode *node)
 {
     node_ref(node);
@@ -98,7 +142,9 @@ void node_drained_begin(BlockNode *node)
     drains++;
     throttle_groups_kick();
     graph_sync_drain();
+    waits++;
     EVENT_LOOP_WAIT_WHILE(node->loop, above_is_busy(node));
+    wait_ends();
 }
 
 void node_drained_end(BlockNode *node)
@@ -141,7 +187,9 @@ void node_drain_all_begin(void)
     drains++;
     throttle_groups_kick();
     graph_sync_drain();
+    waits++;
     EVENT_LOOP_WAIT_WHILE(event_loop_main(), anything_busy());
+    wait_ends();
 }
 
 void node_drain_all_end(void)
@@ -236,11 +284,11 @@ static void forget_child(BlockNode *node, const BlockChild *edge)
 
 bool node_set_backing(BlockNode *node, BlockNode *backing, GError **error)
 {
-    BlockChild *old = node->backing, *edge = NULL;
+    BlockChild *old, *edge = NULL;
     BlockNode *both[2] = { node, backing };
     bool ok;
 
-    if (old && old->node == backing) {
+    if (node->backing && node->backing->node == backing) {
         return true;
     }
     if (backing && graph_reaches(backing, node)) {
@@ -248,6 +296,7 @@ bool node_set_backing(BlockNode *node, BlockNode *backing, GError **error)
                          backing->name, node->name);
     }
     node_drained_begin(node);
+    old = node->backing;
     if (old) {
         g_ptr_array_remove(node->children, old);
         g_ptr_array_remove(old->node->parents, old);

@@ -446,8 +446,11 @@ static void job_returned(void *opaque)
     Job *job = opaque;
     JobTxn *txn = job->txn;
 
+    if (graph_is_waiting()) {
+        graph_post(job_returned, job);
+        return;
+    }
     job->returned = true;
-    job->busy = false;
     if (job->ret == 0 && job->force_cancel) {
         job->ret = -ECANCELED;
     }
@@ -478,7 +481,8 @@ static void co_job_entry(void *opaque)
     co_job_pause_point(job);
     job->ret = job->type->co_run(job, &job->error);
     job->co = NULL;
-    event_loop_post(event_loop_main(), job_returned, job);
+    job->busy = false;
+    graph_post(job_returned, job);
 }
 
 void job_start(Job *job)
