@@ -126,7 +126,7 @@ Translator *translator_new(size_t code_bytes, X86CodeMap *map, GError **error)
     tr->pages = g_hash_table_new_full(NULL, NULL, NULL, free_list);
     tr->code_map = map;
     tr->opt = (TcgOptions){ .link = true, .jump_table = true, .return_stack = true,
-                            .dead_flags = true, .system = true };
+                            .dead_flags = true, .system = true, .trace = true };
     if (!tr->rw || !tr->rx || !tr->meta || !tr->order || !tr->hash) {
         error_set_errno(error, errno, "Cannot map a code cache of %zu bytes", tr->size);
         translator_free(tr);
@@ -221,9 +221,10 @@ TcgBlock *tcg_block_lookup(Translator *tr, uint64_t gpa, uint64_t rip, uint32_t 
     return block;
 }
 
-TcgBlock *tcg_block_alloc(Translator *tr, unsigned insns, unsigned bytes)
+TcgBlock *tcg_block_alloc(Translator *tr, unsigned insns, unsigned bytes, unsigned links)
 {
-    size_t fixed = sizeof(TcgBlock) + (insns + 1) * sizeof(TcgInsn);
+    size_t head = sizeof(TcgBlock) + (insns + 1) * sizeof(TcgInsn);
+    size_t fixed = head + links * sizeof(TcgLink);
     size_t size = align_up(fixed + bytes, 64);
     TcgBlock *block;
 
@@ -234,6 +235,7 @@ TcgBlock *tcg_block_alloc(Translator *tr, unsigned insns, unsigned bytes)
     block = (TcgBlock *)(tr->meta + tr->meta_used);
     tr->meta_used += size;
     memset(block, 0, sizeof(*block));
+    block->links = (TcgLink *)((uint8_t *)block + head);
     block->guest = (const uint8_t *)block + fixed;
     return block;
 }
@@ -358,8 +360,8 @@ static void kill_locked(Translator *tr, TcgBlock *block)
         emit_patch(link->field, rx, link->unlinked);
         unlink_from(tr, link);
     }
-    for (unsigned i = 0; i < 2; i++) {
-        TcgLink *link = &block->link[i];
+    for (unsigned i = 0; i < block->link_count; i++) {
+        TcgLink *link = &block->links[i];
 
         if (link->to) {
             emit_patch(link->field, rx, link->unlinked);

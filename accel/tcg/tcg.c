@@ -140,6 +140,8 @@ static const PropDef tcg_props[] = {
               .help = "flags die at function boundaries"),
     PROP_BOOL("x-opt-system", TcgAccel, opt.system, true,
               .help = "CLI, STI, SWAPGS and kin without C"),
+    PROP_BOOL("x-opt-trace", TcgAccel, opt.trace, true,
+              .help = "blocks go on behind conditional jumps that are not taken"),
     PROP_END
 };
 

@@ -16,6 +16,9 @@
 
 #include "target-x86/sem.h"
 
+/* Conditional jumps in a block. */
+#define SIDE_EXITS 4
+
 bool tcg_mode_is_translatable(uint32_t mode)
 {
     const uint32_t flat = MODE_PE | MODE_CS32 | MODE_SS32 | MODE_FLAT_CS | MODE_FLAT_SS;
@@ -45,10 +48,16 @@ static bool is_gpr(const Insn *insn, unsigned n) { return insn->op[n].kind == OP
 static bool is_imm(const Insn *insn, unsigned n) { return insn->op[n].kind == OPK_IMM; }
 static bool is_mem(const Insn *insn, unsigned n) { return insn->op[n].kind == OPK_MEM; }
 
+/* A conditional jump leaves in the middle. */
+static bool is_side_exit(const Translation *t, const Insn *insn)
+{
+    return insn->sem == sem_jcc && insn->op_size == (t->wide ? 8 : 4);
+}
+
 static bool ends_block(const Translation *t, const Insn *insn)
 {
     return insn->fault != FAULT_NONE ||
-           ((insn->def->attrs & A_END) && !tcg_system_goes_on(t, insn));
+           ((insn->def->attrs & A_END) && !tcg_system_goes_on(t, insn) && !is_side_exit(t, insn));
 }
 
 /* How it is translated. */
@@ -287,13 +296,19 @@ static unsigned flags_after_end(const Translation *t, Kind kind, unsigned n, uns
 static void find_live_flags(Translation *t, unsigned count)
 {
     Kind end = kind_of(t, &t->insns[count - 1], count - 1);
-    unsigned certain = flags_after_end(t, end, count - 1, 0);
+    unsigned certain = flags_after_end(t, end, count - 1, 0), side;
 
     t->live[count] = flags_after_end(t, end, count - 1, FX_ARITH);
     for (unsigned n = count; n-- > 0;) {
         const Insn *insn = &t->insns[n];
 
-        t->live[n] = (t->live[n + 1] & ~flags_killed(insn)) | flags_read(insn);
+        if (n + 1 < count && insn->fault == FAULT_NONE && is_side_exit(t, insn)) {
+            side = flags_at(t, branch_target(t, n), FX_ARITH);
+            certain |= flags_at(t, branch_target(t, n), 0);
+        } else {
+            side = 0;
+        }
+        t->live[n] = ((t->live[n + 1] | side) & ~flags_killed(insn)) | flags_read(insn);
         certain = (certain & ~flags_replaced(insn)) | flags_meant(insn);
     }
     t->block->flags_in = t->live[0];
@@ -565,9 +580,9 @@ static const uint8_t *emit_by_helper(Translation *t)
 
 /* ---- control flow ------------------------------------------------------------------------------------------ */
 
-static TcgLink *new_link(Translation *t, unsigned which, uint64_t target)
+static TcgLink *new_link(Translation *t, uint64_t target)
 {
-    TcgLink *link = &t->block->link[which];
+    TcgLink *link = &t->block->links[t->block->link_count++];
     uint64_t attrs = t->n < t->block->count ? t->insns[t->n].def->attrs : 0;
 
     *link = (TcgLink){ .target = target, .from = t->block, .flags = t->live[t->block->count],
@@ -579,9 +594,9 @@ static TcgLink *new_link(Translation *t, unsigned which, uint64_t target)
     return link;
 }
 
-void tcg_emit_exit(Translation *t, unsigned which, uint64_t target)
+void tcg_emit_exit(Translation *t, uint64_t target)
 {
-    TcgLink *link = new_link(t, which, target);
+    TcgLink *link = new_link(t, target);
 
     link->field = emit_jmp_aligned(&t->hot, link->unlinked);
 }
@@ -639,7 +654,7 @@ static void emit_return_site(Translation *t, uint64_t rip)
         emit_rr(e, 0, true, 0x3b, H_R13, H_R14);
     }
     emit_jcc(e, COND_NE, t->tr->stubs.indirect);
-    tcg_emit_exit(t, 1, rip);
+    tcg_emit_exit(t, rip);
 }
 
 /* Store the return address; the TLB check has been made. */
@@ -675,10 +690,10 @@ static const uint8_t *emit_call_insn(Translation *t, const Insn *insn)
     emit_store_return(t, mem, next);
     tcg_move_stack(t, -(int)width);
     if (t->tr->exact_flags || !t->tr->opt.return_stack) {
-        tcg_emit_exit(t, 0, branch_target(t, t->n));
+        tcg_emit_exit(t, branch_target(t, t->n));
         return op;
     }
-    link = new_link(t, 0, branch_target(t, t->n));
+    link = new_link(t, branch_target(t, t->n));
     link->field = emit_call_aligned(e, link->unlinked);
     emit_return_site(t, next);
     return op;
@@ -787,21 +802,21 @@ static const uint8_t *emit_loop(Translation *t, const Insn *insn)
     emit8(e, 0xe3);
     emit8(e, 0);
     zero = e->p - 1;
-    tcg_emit_exit(t, 0, jcxz ? tcg_next_rip(t, t->n) : branch_target(t, t->n));
+    tcg_emit_exit(t, jcxz ? tcg_next_rip(t, t->n) : branch_target(t, t->n));
     if (!e->full) {
         *zero = e->p - (zero + 1);
     }
-    tcg_emit_exit(t, 1, jcxz ? branch_target(t, t->n) : tcg_next_rip(t, t->n));
+    tcg_emit_exit(t, jcxz ? branch_target(t, t->n) : tcg_next_rip(t, t->n));
     return op;
 }
 
 static const uint8_t *emit_jcc_insn(Translation *t, const Insn *insn)
 {
-    TcgLink *link = new_link(t, 0, branch_target(t, t->n));
+    TcgLink *link = new_link(t, branch_target(t, t->n));
     const uint8_t *op = emit_here(&t->hot);
 
+    link->flags = t->live[t->n];
     link->field = emit_jcc_aligned(&t->hot, insn_cond(insn), link->unlinked);
-    tcg_emit_exit(t, 1, tcg_next_rip(t, t->n));
     return op;
 }
 
@@ -816,7 +831,7 @@ static const uint8_t *emit_insn(Translation *t, const Insn *insn, Kind kind)
     case KIND_POP: return emit_pop(t, insn);
     case KIND_LEAVE: return emit_leave(t, insn);
     case KIND_JMP:
-        tcg_emit_exit(t, 0, branch_target(t, t->n));
+        tcg_emit_exit(t, branch_target(t, t->n));
         return NULL;
     case KIND_JCC: return emit_jcc_insn(t, insn);
     case KIND_CALL: return emit_call_insn(t, insn);
@@ -842,7 +857,7 @@ static unsigned settle_sti(Translation *t, unsigned count)
 
         if (t->insns[n].fault == FAULT_NONE && t->insns[n].sem == sem_sti &&
             tcg_system_is_native(t, &t->insns[n]) &&
-            (n + 1 == count || (ends_block(t, next) && (next->fault != FAULT_NONE || next->sem != sem_jmp)))) {
+            (n + 1 == count || next->sem == sem_jcc || (ends_block(t, next) && (next->fault != FAULT_NONE || next->sem != sem_jmp)))) {
             t->plain_sti = n;
             return n + 1;
         }
@@ -853,7 +868,7 @@ static unsigned settle_sti(Translation *t, unsigned count)
 /* Decode up to TCG_BLOCK_MAX instructions of the page.  0: not even one. */
 static unsigned decode_block(Translation *t, unsigned avail)
 {
-    unsigned n = 0, off = 0, most = t->tr->opt.one_insn ? 1 : TCG_BLOCK_MAX;
+    unsigned n = 0, off = 0, exits = 0, most = t->tr->opt.one_insn ? 1 : TCG_BLOCK_MAX;
 
     while (n < most && off < avail) {
         Insn *insn = &t->insns[n];
@@ -868,6 +883,9 @@ static unsigned decode_block(Translation *t, unsigned avail)
         t->offset[n++] = off;
         off += insn->len;
         if (ends_block(t, insn)) {
+            break;
+        }
+        if (is_side_exit(t, insn) && (!t->tr->opt.trace || (int64_t)insn->imm < 0 || ++exits == SIDE_EXITS)) {
             break;
         }
     }
@@ -963,7 +981,7 @@ static void emit_block(Translation *t, unsigned count)
                                      .guest = t->offset[count],
                                      .flags = t->live[count] ? TI_FLAGS_IN : 0 };
     if (!ends_block(t, &t->insns[count - 1])) {
-        tcg_emit_exit(t, 0, tcg_next_rip(t, count - 1));
+        tcg_emit_exit(t, tcg_next_rip(t, count - 1));
     }
     block->code_len = emit_here(&t->hot) - block->code;
 }
@@ -972,7 +990,8 @@ static void emit_block(Translation *t, unsigned count)
 static TcgBlock *build(Translation *t, unsigned count, uint64_t rip, uint64_t gpa, uint64_t gpa2)
 {
     Translator *tr = t->tr;
-    TcgBlock *block = tcg_block_alloc(tr, count, t->offset[count]);
+    unsigned links = 2 + SIDE_EXITS;
+    TcgBlock *block = tcg_block_alloc(tr, count, t->offset[count], links);
 
     if (!block) {
         tr->flush_wanted = true;

@@ -45,7 +45,7 @@ const uint8_t *tcg_cold_helper(Translation *t);
 HostMem tcg_stack_operand(Translation *t, int disp, unsigned size, bool write);
 void tcg_move_stack(Translation *t, int bytes);
 /* The block ends here and goes on at TARGET. */
-void tcg_emit_exit(Translation *t, unsigned which, uint64_t target);
+void tcg_emit_exit(Translation *t, uint64_t target);
 
 /* ---- translate_system.c: privileged and flag instructions that need no C ---- */
 

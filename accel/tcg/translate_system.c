@@ -108,7 +108,7 @@ static const uint8_t *emit_smap(Translation *t, const Insn *insn)
     emit_rm(e, 0, true, 0xc7, 0, TX(jump_tag));
     emit32(e, ~0u);
     tcg_end_flags(t);
-    tcg_emit_exit(t, 0, tcg_next_rip(t, t->n));
+    tcg_emit_exit(t, tcg_next_rip(t, t->n));
     return op;
 }
 

@@ -80,7 +80,8 @@ struct TcgBlock {
     const uint8_t *lost;        /* leads back to tcg_helper_lookup() */
     TcgBlock *hash_next;
     TcgLink *incoming;
-    TcgLink link[2];
+    TcgLink *links;             /* its exits */
+    unsigned link_count;
     TcgInsn insns[];
 } __attribute__((aligned(64)));
 
@@ -108,6 +109,7 @@ typedef struct TcgOptions {
     bool return_stack;          /* CALL and RET use the host's */
     bool dead_flags;            /* flags die at function boundaries */
     bool system;                /* translate_system.c */
+    bool trace;                 /* a block goes on behind a conditional jump that is not taken */
     bool one_insn;              /* a block is one instruction */
 } TcgOptions;
 
@@ -174,8 +176,8 @@ TcgBlock *tcg_block_lookup(Translator *tr, uint64_t gpa, uint64_t rip, uint32_t 
 /* Make a finished block findable. */
 void tcg_block_insert(Translator *tr, TcgBlock *block);
 void tcg_block_kill(Translator *tr, TcgBlock *block);
-/* Room for a block of `insns`; NULL: the cache must be flushed.  Under `lock`. */
-TcgBlock *tcg_block_alloc(Translator *tr, unsigned insns, unsigned bytes);
+/* Room for a block of so much; NULL: the cache must be flushed.  Under `lock`. */
+TcgBlock *tcg_block_alloc(Translator *tr, unsigned insns, unsigned bytes, unsigned links);
 /* Where a running address belongs: the block and the index of the instruction; signal-safe. */
 TcgBlock *tcg_block_at(Translator *tr, const uint8_t *pc, unsigned *index);
 /* LINK goes to BLOCK from now on, if both are alive. */
