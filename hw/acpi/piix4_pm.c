@@ -3,13 +3,14 @@
  * Intel 82371AB (PIIX4) function 3: power management and SMBus host.
  * Spec: 82371AB data sheet (290562-001), chapter 7; register names are the sheet's.
  * Not modelled: device activity monitors, clock control, GPIO (plain storage).
- * Missing: SMBus slaves; every transaction ends with DEV_ERR, as on a board without memory SPDs.
+ * Missing: the SMBus host's interrupts, its slave side and process calls: a driver that polls works.
  * Locking: machine lock.
  */
 #include "hw/acpi/piix4_pm.h"
 
 #include "base/error.h"
 #include "hw/acpi/acpi_pm.h"
+#include "hw/i2c/smbus.h"
 #include "vm/vm.h"
 
 enum { REG_PMBASE = 0x40, REG_DEVACTB = 0x58, REG_PMREGMISC = 0x80, REG_SMBBA = 0x90,
@@ -19,7 +20,11 @@ enum { PM_IO_LEN = 64, SMB_IO_LEN = 64 };
 /* SMBus registers, offsets from SMBBA: 7.3 */
 enum { SMBHSTSTS = 0, SMBHSTCNT = 2, SMBHSTCMD = 3, SMBHSTADD = 4, SMBHSTDAT0 = 5,
        SMBHSTDAT1 = 6, SMBBLKDAT = 7 };
-enum { SMBHSTSTS_DEV_ERR = BIT(2), SMBHSTCNT_START = BIT(6) };
+enum { SMBHSTSTS_HOST_BUSY = BIT(0), SMBHSTSTS_INTER = BIT(1), SMBHSTSTS_DEV_ERR = BIT(2),
+       SMBHSTSTS_FAILED = BIT(4) };
+enum { SMBHSTCNT_KILL = BIT(1), SMBHSTCNT_PROTOCOL = 7 << 2, SMBHSTCNT_START = BIT(6) };
+enum { SMB_QUICK, SMB_BYTE, SMB_BYTE_DATA, SMB_WORD_DATA, SMB_BLOCK = 5 };
+enum { SPD_FIRST = 0x50, SPD_COUNT = 8 };
 
 /* The fields of QEMU's "pmsmb" section. */
 typedef struct SmbusHost {
@@ -29,6 +34,7 @@ typedef struct SmbusHost {
     uint8_t auxctl, blkdata;
     bool i2c_enable, op_done, in_i2c_block_read, start_transaction_on_status_read;
     MemoryRegion mr;
+    SmbusBus bus;
 } SmbusHost;
 
 typedef struct Piix4Pm {
@@ -75,13 +81,62 @@ static void apm_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
 
 /* ---- SMBus host: 7.3 ---- */
 
+/* The transaction that the registers describe; false: no acknowledge, or a protocol that is not there. */
+static bool smb_transact(SmbusHost *b)
+{
+    uint8_t address = b->addr >> 1, word[2] = { b->data0, b->data1 };
+    bool read = b->addr & 1, ok;
+    unsigned protocol = (b->ctl & SMBHSTCNT_PROTOCOL) >> 2, len = protocol == SMB_WORD_DATA ? 2 : 1;
+
+    switch (protocol) {
+    case SMB_QUICK:
+        return smbus_quick(&b->bus, address);
+    case SMB_BYTE:
+        return read ? smbus_receive_byte(&b->bus, address, &b->data0)
+                    : smbus_send_byte(&b->bus, address, b->cmd);
+    case SMB_BYTE_DATA:
+    case SMB_WORD_DATA:
+        if (!read) {
+            return smbus_write(&b->bus, address, b->cmd, word, len);
+        }
+        ok = smbus_read(&b->bus, address, b->cmd, word, len);
+        b->data0 = ok ? word[0] : b->data0;
+        b->data1 = ok ? word[1] : b->data1;
+        return ok;
+    case SMB_BLOCK:
+        b->index = 0;
+        if (!read) {
+            return smbus_block_write(&b->bus, address, b->cmd, b->data, b->data0);
+        }
+        ok = smbus_block_read(&b->bus, address, b->cmd, b->data, &len);
+        b->data0 = ok ? len : b->data0;
+        return ok;
+    default:
+        return false;
+    }
+}
+
+/* It is under way until its status is looked at: drivers want to see HOST_BUSY once. */
+static void smb_finish(SmbusHost *b)
+{
+    b->start_transaction_on_status_read = false;
+    b->stat &= ~SMBHSTSTS_HOST_BUSY;
+    b->stat |= smb_transact(b) ? SMBHSTSTS_INTER : SMBHSTSTS_DEV_ERR;
+}
+
 static uint64_t smb_read(void *opaque, uint64_t offset, unsigned size)
 {
     SmbusHost *b = opaque;
 
     switch (offset) {
-    case SMBHSTSTS:
-        return b->stat;
+    case SMBHSTSTS: {
+        uint8_t stat = b->stat;
+
+        if (b->start_transaction_on_status_read) {
+            smb_finish(b);
+        }
+        return stat;
+    }
     case SMBHSTCNT:
         b->index = 0;     /* 7.3.3: reading it rewinds the block buffer */
         return b->ctl & 0x1f;
@@ -110,12 +165,16 @@ static void smb_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
 
     switch (offset) {
     case SMBHSTSTS:
-        b->stat &= ~value;
+        b->stat &= ~value | SMBHSTSTS_HOST_BUSY;
         break;
     case SMBHSTCNT:
         b->ctl = value & ~SMBHSTCNT_START;
-        if (value & SMBHSTCNT_START) {
-            b->stat |= SMBHSTSTS_DEV_ERR;
+        if (value & SMBHSTCNT_KILL) {
+            b->start_transaction_on_status_read = false;
+            b->stat = (b->stat & ~SMBHSTSTS_HOST_BUSY) | SMBHSTSTS_FAILED;
+        } else if (value & SMBHSTCNT_START) {
+            b->start_transaction_on_status_read = true;
+            b->stat |= SMBHSTSTS_HOST_BUSY;
         }
         break;
     case SMBHSTCMD:
@@ -191,6 +250,7 @@ static void piix4_reset_enter(Device *dev)
         le32_store(c + REG_DEVACTB, DEVACTB_APMC_EN);
     }
     s->smb.stat = s->smb.ctl = s->smb.index = 0;
+    s->smb.start_transaction_on_status_read = false;
     s->apmc = s->apms = 0;
     acpi_pm_reset(&s->pm);
     update_windows(s);
@@ -220,6 +280,7 @@ static bool piix4_realize(Device *dev, GError **error)
     memory_region_init_io(&s->smb.mr, OBJECT(dev), "pm-smbus", &smb_ops, &s->smb, SMB_IO_LEN);
     memory_region_set_enabled(&s->smb.mr, false);
     memory_region_add(io, 0, &s->smb.mr);
+    smbus_bus_init(&s->smb.bus, dev, "i2c");
     memory_region_init_io(&s->apm_mr, OBJECT(dev), "apm-io", &apm_ops, s, 2);
     memory_region_add(io, PIIX4_SMI_COMMAND_PORT, &s->apm_mr);
     memory_region_add(io, PIIX4_GPE_BASE, &s->pm.gpe_mr);
@@ -390,5 +451,11 @@ PciDevice *piix4_pm_create(PciBus *bus, int devfn, bool smm, IrqPin sci, IrqPin 
         return NULL;
     }
     object_unref(OBJECT(dev));
+    /* Where memory modules have their SPDs: empty ones, as QEMU's. */
+    for (unsigned i = 0; i < SPD_COUNT; i++) {
+        if (!smbus_eeprom_new(&s->smb.bus, SPD_FIRST + i, error)) {
+            return NULL;
+        }
+    }
     return &s->pci;
 }

@@ -172,10 +172,36 @@ static void suspend_and_wake(Qtest *q)
     g_free(qtest_wait_event(q, "WAKEUP"));
 }
 
+/* clang-format off */
+#define SMB_START(addr, cmd, ctl)                                                            \
+    OUTB(SMB, 0x1e), OUTB(SMB + 4, addr), OUTB(SMB + 3, cmd), OUTB(SMB + 2, (ctl) | 0x40)
+#define SMB_ENDS(status)    INB(SMB, 0x01), INB(SMB, status)
+/* clang-format on */
+
 /* Nobody answers at address 10h. */
 static const QtestStep smbus_nobody[] = {
-    OUTB(SMB, 0x1e), OUTB(SMB + 4, 0x21), OUTB(SMB + 3, 0), OUTB(SMB + 2, 0x48), INB(SMB, 0x04),
-    OUTB(SMB, 0x04), INB(SMB, 0x00),
+    SMB_START(0x21, 0, 0x08), SMB_ENDS(0x04), OUTB(SMB, 0x04), INB(SMB, 0x00),
+    SMB_START(0x20, 0, 0x00), SMB_ENDS(0x04),
+};
+
+/* The SPD at 50h: byte, word and block, with an offset that moves on. */
+static const QtestStep smbus_eeprom[] = {
+    SMB_START(0xa0, 0, 0x00), SMB_ENDS(0x02),                                /* quick */
+    OUTB(SMB + 5, 0x5a), SMB_START(0xa0, 0x80, 0x08), SMB_ENDS(0x02),
+    OUTB(SMB + 5, 0x34), OUTB(SMB + 6, 0x12), SMB_START(0xa0, 0x81, 0x0c), SMB_ENDS(0x02),
+    OUTB(SMB + 5, 0), SMB_START(0xa1, 0x80, 0x08), SMB_ENDS(0x02), INB(SMB + 5, 0x5a),
+    SMB_START(0xa1, 0x81, 0x0c), SMB_ENDS(0x02), INB(SMB + 5, 0x34), INB(SMB + 6, 0x12),
+    SMB_START(0xa0, 0x80, 0x04), SMB_ENDS(0x02), SMB_START(0xa1, 0, 0x04), SMB_ENDS(0x02),
+    INB(SMB + 5, 0x5a), SMB_START(0xa1, 0, 0x04), SMB_ENDS(0x02), INB(SMB + 5, 0x34),
+    SMB_START(0xa1, 0xff, 0x08), SMB_ENDS(0x02), SMB_START(0xaf, 0x80, 0x08), SMB_ENDS(0x02),
+    INB(SMB + 5, 0x00),                          /* another module */
+};
+
+static const QtestStep smbus_block[] = {
+    INB_ANY(SMB + 2), OUTB(SMB + 7, 2), OUTB(SMB + 7, 0x11), OUTB(SMB + 7, 0x22), OUTB(SMB + 5, 3),
+    SMB_START(0xa2, 0x10, 0x14), SMB_ENDS(0x02), SMB_START(0xa3, 0x10, 0x14), SMB_ENDS(0x02),
+    INB(SMB + 5, 2), INB_ANY(SMB + 2), INB(SMB + 7, 0x11), INB(SMB + 7, 0x22),
+    SMB_START(0xa3, 0x10, 0x14), OUTB(SMB + 2, 0x02), INB(SMB, 0x10),        /* killed */
 };
 
 static const QtestCase cases[] = {
@@ -199,6 +225,8 @@ static const QtestCase cases[] = {
     { "pm/soft-off", "-no-shutdown", .run = soft_off },
     { "pm/suspend", .run = suspend_and_wake },
     { "pm/smbus-nobody", .steps = QTEST_STEPS(smbus_nobody) },
+    { "pm/smbus-eeprom", .steps = QTEST_STEPS(smbus_eeprom) },
+    { "pm/smbus-block", .steps = QTEST_STEPS(smbus_block) },
 };
 
 int main(int argc, char **argv)
