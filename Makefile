@@ -16,6 +16,7 @@ help:
 	@echo "make bench      speed, start-up time, memory: this machine, an installed QEMU, Rhea;"
 	@echo "                ARGS='--parts kernels -k fib' chooses, ARGS=--help explains"
 	@echo "make bench-nbd  NBD throughput: an installed QEMU, Rhea"
+	@echo "make bench-images  convert, check, map, info: an installed QEMU, Rhea"
 	@echo "make style      the checks of layers, headers and commit messages"
 	@echo "make install    install below the prefix of ./configure (DESTDIR is honoured)"
 	@echo "make clean      remove what was built"
@@ -48,6 +49,10 @@ bench-nbd: deps-check
 	@$(MAKE) --no-print-directory all
 	@python3 tests/bench/nbd.py --build $(BUILD) $(ARGS)
 
+bench-images: deps-check
+	@$(MAKE) --no-print-directory all
+	@python3 tests/bench/images.py --build $(BUILD) $(ARGS)
+
 style:
 	@python3 scripts/check_layers.py
 	@python3 scripts/check_headers.py $(BUILD)
@@ -59,4 +64,4 @@ install: all
 clean:
 	@if [ -f $(BUILD)/build.ninja ]; then ninja -C $(BUILD) clean; fi
 
-.PHONY: all help run check check-slow bench bench-nbd style install clean
+.PHONY: all help run check check-slow bench bench-nbd bench-images style install clean
