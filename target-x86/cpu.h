@@ -120,7 +120,7 @@ typedef struct X86TlbPhys {
 /* ---- what translated code keeps per CPU (accel/tcg/translator.h) -------------------------- */
 
 /*
- * An indirect jump looks up (guest address ^ jump_tag) here.  The tag's upper 16 bits stand for the
+ * An indirect jump looks up (guest address ^ jump_tag) here.  The tag is a random number for the
  * mode and for the TLB contents under which `code` was entered, so that a flush needs no sweep.
  */
 typedef struct X86Jump {

@@ -432,7 +432,7 @@ static void forget_code(X86Cpu *cpu)
 {
     TcgCpu *tc = tcg_cpu(cpu);
 
-    memset(cpu->tx.jumps, 0xff, sizeof(cpu->tx.jumps));
+    tcg_forget_jumps(cpu);
     memset(tc->decoded, 0, sizeof(tc->decoded));
     cpu->tx.return_stack = cpu->tx.return_stack_base;
 }

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -122,6 +123,17 @@ static unsigned class_of(const X86Cpu *cpu)
     return cpu->cpl == 3;
 }
 
+/* A number nobody can guess from others of the sequence: splitmix64's finalizer, one to one. */
+static uint64_t new_tag(TcgCpu *tc)
+{
+    uint64_t x = ++tc->next_tag;
+
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+    return x ^ x >> 31;
+}
+
+/* Any 64-bit number may be looked up, not only canonical addresses: hence tags as random as that. */
 static void update_tag(X86Cpu *cpu)
 {
     TcgCpu *tc = tcg_cpu(cpu);
@@ -130,16 +142,11 @@ static void update_tag(X86Cpu *cpu)
 
     if (tc->tags[slot].mode != cpu->mode || tc->tags[slot].generation != generation ||
         !tc->tags[slot].tag) {
-        if (++tc->next_tag == 0) {
-            memset(cpu->tx.jumps, 0xff, sizeof(cpu->tx.jumps));
-            memset(tc->tags, 0, sizeof(tc->tags));
-            tc->next_tag = 1;
-        }
         tc->tags[slot].mode = cpu->mode;
         tc->tags[slot].generation = generation;
-        tc->tags[slot].tag = tc->next_tag;
+        tc->tags[slot].tag = new_tag(tc);
     }
-    cpu->tx.jump_tag = (uint64_t)tc->tags[slot].tag << 48;
+    cpu->tx.jump_tag = tc->tags[slot].tag;
 }
 
 static uint64_t linear_rip(X86Cpu *cpu)
@@ -491,7 +498,10 @@ bool tcg_attach_cpu(Translator *tr, X86Cpu *cpu, GError **error)
     cpu->tx.host_mxcsr = 0x1f80;
     cpu->tx.live = 0;
     cpu->tx.upper_zero = 0;
-    memset(cpu->tx.jumps, 0xff, sizeof(cpu->tx.jumps));
+    if (getrandom(&tc->next_tag, sizeof(tc->next_tag), 0) != sizeof(tc->next_tag)) {
+        return error_set_errno(error, errno, "Cannot get random bytes");
+    }
+    tcg_forget_jumps(cpu);
     memset(cpu->tx.itlb, 0xff, sizeof(cpu->tx.itlb));
     g_mutex_lock(&tr->lock);
     g_mutex_lock(&tr->graph);

@@ -26,6 +26,7 @@
 #define ACCEL_TCG_TRANSLATOR_H
 
 #include <stdio.h>
+#include <string.h>
 
 #include "accel/tcg/emit.h"
 #include "target-x86/code.h"
@@ -152,8 +153,8 @@ typedef struct TcgCpu {
     _Atomic bool in_code;       /* between entry and exit of stubs.enter(), C helpers included */
     bool stepping;              /* single-stepping the host to an instruction boundary */
     bool interpret_one;         /* the instruction at rip faulted on the host */
-    uint16_t next_tag;
-    struct { uint32_t mode, generation; uint16_t tag; } tags[16];
+    uint64_t next_tag;          /* starts at random */
+    struct { uint32_t mode, generation; uint64_t tag; } tags[16];
     struct { uint32_t site; Insn insn; } decoded[256];
     stack_t old_stack;
     uint8_t *xsave;             /* 64-byte aligned room for the x87 state */
@@ -245,6 +246,13 @@ void tcg_emit_jump_table(Emitter *e, const uint8_t *miss, bool call);
 static inline X86Jump *tcg_jump_slot(X86Cpu *cpu, uint64_t rip)
 {
     return &cpu->tx.jumps[((uint32_t)rip * TCG_JUMP_HASH) >> 20];
+}
+
+/* No key matches: not even where the tag is ~0 (STAC, CLAC) and the address 0, which looks in slot 0. */
+static inline void tcg_forget_jumps(X86Cpu *cpu)
+{
+    memset(cpu->tx.jumps, 0xff, sizeof(cpu->tx.jumps));
+    cpu->tx.jumps[0].key = ~1ull;
 }
 
 /* ---- run.c: called from stubs; return where to go on, or NULL to leave ---------------------- */

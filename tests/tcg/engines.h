@@ -8,6 +8,7 @@
  *   ENGINES_NONE      a page that is not present, behind the plain ones
  *   ENGINES_READONLY  and one more plain page
  *   ENGINES_KERNEL    a page for CPL 0 to 2, then nothing
+ *   ENGINES_ALIAS     BENCH_BASE's first 2 MiB, code included, once more
  *   ENGINES_MMIO      not RAM: reads give a function of the address, accesses are counted
  *
  * Code goes to BENCH_CODE; the ENGINES_CODE_SIZE bytes from ENGINES_CODE, a page before it, are all
@@ -23,6 +24,7 @@
 #define ENGINES_NONE (BENCH_DATA + BENCH_DATA_SIZE)
 #define ENGINES_READONLY (BENCH_DATA + 0x5000)
 #define ENGINES_KERNEL (BENCH_DATA + 0x7000)
+#define ENGINES_ALIAS 0x40000000ull
 #define ENGINES_MMIO 0x30000000ull
 #define ENGINES_CODE (BENCH_CODE - 0x1000)
 #define ENGINES_CODE_SIZE 0x5000u
@@ -41,6 +43,7 @@ typedef struct Engines {
     X86Cpu *cpu;
     Translator *tr;
     uint64_t bus_log;
+    bool anywhere;              /* code may run outside ENGINES_CODE */
 } Engines;
 
 void engines_init(Engines *e, size_t code_bytes);

@@ -1,0 +1,488 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Programs of more than one instruction by both engines: random blocks with loops and calls, code that
+ * changes itself, one physical page at two addresses and one address with two physical pages,
+ * return addresses that do not match, flags that cross functions, jumps to what is no address.
+ *
+ * RHEA_INSN_SEED sets the seed of the random programs, RHEA_INSN_ROUNDS their number.
+ */
+#include <stdlib.h>
+
+#include "tests/insn/maker.h"
+#include "tests/tcg/engines.h"
+
+typedef struct Program {
+    Engines e;
+    uint8_t code[4096];
+    unsigned len;
+    EngineState *start, *interpreted, *translated;
+    unsigned failed;
+} Program;
+
+static bool program_init(Program *p)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!translator_probe(&error)) {
+        g_test_skip(error->message);
+        return false;
+    }
+    *p = (Program){ 0 };
+    engines_init(&p->e, 2 << 20);
+    p->start = g_aligned_alloc0(3, sizeof(EngineState), 64);
+    p->interpreted = p->start + 1;
+    p->translated = p->start + 2;
+    engines_mode(&p->e, 64, 3);
+    memset((void *)(uintptr_t)BENCH_DATA, 0, BENCH_DATA_SIZE);
+    memset(p->e.cpu->gpr, 0, sizeof(p->e.cpu->gpr));
+    p->e.cpu->gpr[R_RSP] = BENCH_DATA + 0x2000;
+    return true;
+}
+
+static void program_clear(Program *p)
+{
+    g_aligned_free(p->start);
+    engines_clear(&p->e);
+    g_assert_cmpuint(p->failed, ==, 0);
+}
+
+static void put(Program *p, const void *bytes, unsigned len)
+{
+    memcpy(p->code + p->len, bytes, len);
+    p->len += len;
+}
+
+#define PUT(p, ...) put(p, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }))
+
+static void put32(Program *p, uint32_t value) { put(p, &value, 4); }
+
+/* The program, at BENCH_CODE with the CPU as it is, by both; twice by the translator. */
+static void check(Program *p, const char *what, unsigned limit)
+{
+    engines_code(&p->e, BENCH_CODE, p->code, p->len);
+    p->e.cpu->rip = BENCH_CODE;
+    p->e.cpu->halted = false;
+    engines_save(&p->e, p->start);
+    engines_load(&p->e, p->start, true);
+    g_assert_true(engines_interpret(&p->e, limit));
+    engines_save(&p->e, p->interpreted);
+    for (unsigned i = 0; i < 3; i++) {
+        g_autoptr(GString) why = g_string_new(NULL);
+
+        engines_load(&p->e, p->start, i == 0);
+        engines_translate(&p->e);
+        engines_save(&p->e, p->translated);
+        engines_compare(p->interpreted, p->translated, ~(uint64_t)FLAG_AF, 0, why);
+        if (why->len && p->failed++ < 20) {
+            g_test_message("%s, run %u:%s", what, i, why->str);
+        }
+    }
+}
+
+/* ---- random programs ------------------------------------------------------------------------------ */
+
+/* Registers the programs compute with; RSI is the data's base, RCX counts, RSP is the stack. */
+static unsigned any_reg(GRand *rand)
+{
+    static const uint8_t regs[] = { R_RAX, R_RDX, R_RBX, R_RBP, R_RDI, R_R8, R_R9, R_R10, R_R11,
+                                    R_R12, R_R13, R_R14, R_R15 };
+
+    return regs[pick(rand, ARRAY_LEN(regs))];
+}
+
+static void put_rr(Program *p, unsigned opcode, unsigned reg, unsigned rm)
+{
+    PUT(p, 0x48 | (reg >> 3) << 2 | rm >> 3);
+    if (opcode > 255) {
+        PUT(p, 0x0f);
+    }
+    PUT(p, opcode, 0xc0 | (reg & 7) << 3 | (rm & 7));
+}
+
+/* opcode reg, [rsi + disp] */
+static void put_rm(Program *p, unsigned opcode, unsigned reg, unsigned disp)
+{
+    PUT(p, 0x48 | (reg >> 3) << 2, opcode, 0x86 | (reg & 7) << 3);
+    put32(p, disp);
+}
+
+static void put_simple(Program *p, GRand *rand)
+{
+    static const uint8_t alu[] = { 0x01, 0x11, 0x19, 0x21, 0x29, 0x31, 0x39, 0x85, 0x09 };
+    unsigned a = any_reg(rand), b = any_reg(rand), disp = pick(rand, 0xff0);
+
+    switch (pick(rand, 12)) {
+    case 0: case 1: put_rr(p, alu[pick(rand, ARRAY_LEN(alu))], a, b); break;
+    case 2: put_rm(p, 0x8b, a, disp); break;
+    case 3: put_rm(p, 0x89, a, disp); break;
+    case 4: put_rm(p, alu[pick(rand, ARRAY_LEN(alu))], a, disp); break;
+    case 5: put_rm(p, alu[pick(rand, 7)] | 2, a, disp); break;
+    case 6: put_rr(p, 0x140 | pick(rand, 16), a, b); break;             /* cmovcc */
+    case 7:                                                             /* push, pop */
+        PUT(p, 0x41 ^ !(a & 8), 0x50 | (a & 7), 0x41 ^ !(b & 8), 0x58 | (b & 7));
+        break;
+    case 8:                                                             /* setcc */
+        PUT(p, 0x40 | a >> 3, 0x0f, 0x90 | pick(rand, 16), 0xc0 | (a & 7));
+        break;
+    case 9:                                                             /* lea a, [b + a * 2 + 5] */
+        PUT(p, 0x48 | (a >> 3) << 2 | (a >> 3) << 1 | b >> 3, 0x8d, 0x44 | (a & 7) << 3,
+            0x40 | (a & 7) << 3 | (b & 7), 5);
+        break;
+    case 10: put_rr(p, 0x1af, a, b); put_rr(p, 0x85, a, a); break;      /* imul; test */
+    default:                                                            /* inc, dec */
+        PUT(p, 0x48 | a >> 3, 0xff, 0xc0 | pick(rand, 2) << 3 | (a & 7));
+        break;
+    }
+}
+
+/* Some instructions, now and then a branch over one. */
+static void put_run(Program *p, GRand *rand)
+{
+    unsigned n = 2 + pick(rand, 12);
+
+    while (n--) {
+        if (pick(rand, 4) == 0) {
+            unsigned at;
+
+            PUT(p, 0x70 | pick(rand, 16), 0);
+            at = p->len;
+            put_simple(p, rand);
+            p->code[at - 1] = p->len - at;
+        }
+        put_simple(p, rand);
+    }
+}
+
+/* call f; ...; loop; hlt; f: ...; ret.  Flags do not cross functions. */
+static void make_program(Program *p, GRand *rand)
+{
+    unsigned again, call, exit;
+
+    p->len = 0;
+    PUT(p, 0xb9);                       /* mov ecx, 1..4 */
+    put32(p, 1 + pick(rand, 4));
+    again = p->len;
+    put_run(p, rand);
+    PUT(p, 0xe8);
+    call = p->len;
+    put32(p, 0);
+    PUT(p, 0x48, 0x39, 0xd0);           /* cmp rax, rdx */
+    put_run(p, rand);
+    PUT(p, 0xff, 0xc9, 0x0f, 0x84);     /* dec ecx; jz exit; jmp again */
+    exit = p->len;
+    put32(p, 0);
+    PUT(p, 0xe9);
+    put32(p, again - (p->len + 4));
+    *(uint32_t *)(void *)(p->code + exit) = p->len - (exit + 4);
+    PUT(p, 0xf4);
+    *(uint32_t *)(void *)(p->code + call) = p->len - (call + 4);
+    PUT(p, 0x48, 0x85, 0xdb);           /* test rbx, rbx */
+    put_run(p, rand);
+    PUT(p, 0xc3);
+}
+
+static void test_random(void)
+{
+    const char *rounds = g_getenv("RHEA_INSN_ROUNDS"), *seed = g_getenv("RHEA_INSN_SEED");
+    unsigned n = rounds ? atoi(rounds) : 1500, s = seed ? atoi(seed) : 1;
+    g_autoptr(GRand) rand = g_rand_new_with_seed(s);
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        g_autofree char *what = g_strdup_printf("program %u of seed %u", i, s);
+
+        p.e.tr->exact_flags = i & 1;
+        for (unsigned r = 0; r < 16; r++) {
+            p.e.cpu->gpr[r] = interesting(rand);
+        }
+        engines_mode(&p.e, 64, i & 2 ? 3 : 0);
+        p.e.cpu->gpr[R_RSI] = BENCH_DATA;
+        p.e.cpu->gpr[R_RSP] = BENCH_DATA + 0x2000 + (i & 4 ? 0 : 0x20);
+        make_program(&p, rand);
+        check(&p, what, 4000);
+    }
+    program_clear(&p);
+}
+
+/* ---- code that changes ------------------------------------------------------------------------------- */
+
+/* A store into the instruction behind it: the new one counts at once. */
+static void test_store_ahead(void)
+{
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    PUT(&p, 0xb9, 5, 0, 0, 0);                                  /* mov ecx, 5 */
+    PUT(&p, 0x88, 0x0d, 1, 0, 0, 0);                            /* again: mov [rip + 1], cl */
+    PUT(&p, 0x05, 0, 0, 0, 0);                                  /* add eax, <cl> */
+    PUT(&p, 0x01, 0xc3, 0xff, 0xc9, 0x75, 0xef, 0xf4);          /* add ebx, eax; dec ecx; jnz; hlt */
+    check(&p, "store ahead", 100);
+    g_assert_cmpuint(p.e.cpu->gpr[R_RAX], ==, 15);
+    program_clear(&p);
+}
+
+/* Data beside code: the code is kept. */
+static void test_data_in_code_page(void)
+{
+    uint64_t blocks;
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    PUT(&p, 0xb9, 0xe8, 3, 0, 0);                               /* mov ecx, 1000 */
+    PUT(&p, 0x01, 0x0d, 0xf5, 0x0e, 0, 0);                      /* again: add [rip + 0xef5], ecx */
+    PUT(&p, 0xff, 0xc9, 0x75, 0xf6, 0xf4);
+    check(&p, "data in a code page", 10000);
+    blocks = p.e.tr->counters.blocks;
+    g_assert_cmpuint(blocks, <, 50);
+    program_clear(&p);
+}
+
+/* f is called, patched, and called again. */
+static void test_patched_function(void)
+{
+    static const uint8_t f[] = { 0xb8, 7, 0, 0, 0, 0xc3 };      /* mov eax, 7; ret */
+    static const uint32_t at[] = { BENCH_CODE, ENGINES_ALIAS + (BENCH_CODE - BENCH_BASE) };
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(at); i++) {
+        /* check() fills with HLT and plants p.code: the function goes in with it. */
+        memset(p.code, 0xf4, sizeof(p.code));
+        p.e.cpu->gpr[R_RBX] = 0;
+        p.e.cpu->gpr[R_RSP] = BENCH_DATA + 0x2000;
+        p.len = 0;
+        PUT(&p, 0xb9, 6, 0, 0, 0);                              /* mov ecx, 6 */
+        PUT(&p, 0xe8);                                          /* again: call f */
+        put32(&p, 0x800 - 10);
+        PUT(&p, 0x01, 0xc3);                                    /* add ebx, eax */
+        PUT(&p, 0x88, 0x0c, 0x25);                              /* mov [f + 1], cl */
+        put32(&p, at[i] + 0x801);
+        PUT(&p, 0xff, 0xc9, 0x75, 0xee, 0xf4);                  /* dec ecx; jnz again; hlt */
+        memcpy(p.code + 0x800, f, sizeof(f));
+        p.len = 0x806;
+        check(&p, i ? "function patched through an alias" : "patched function", 200);
+        g_assert_cmpuint(p.e.cpu->gpr[R_RBX], ==, 7 + 6 + 5 + 4 + 3 + 2);
+    }
+    program_clear(&p);
+}
+
+/* ---- one address, two pages ------------------------------------------------------------------------------ */
+
+#define TWIN_VA 0x40400000u
+#define TWIN_TABLES (BENCH_TABLES + 0x20000)
+#define TWIN_PAGES (BENCH_DATA + 0x100000)
+
+/* Two address spaces that differ in one page, with another function in each. */
+static void build_twins(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        uint8_t *tables = (uint8_t *)(uintptr_t)(TWIN_TABLES + i * 0x10000);
+        uint64_t base = TWIN_TABLES + i * 0x10000, *t = (uint64_t *)(void *)tables;
+        uint8_t *page = (uint8_t *)(uintptr_t)(TWIN_PAGES + i * 0x1000);
+        static const uint8_t f[] = { 0x83, 0xc0, 0, 0x6b, 0xdb, 3, 0x01, 0xc3, 0xc3 };
+
+        memcpy(tables, (void *)(uintptr_t)BENCH_TABLES, 0x6000);
+        t[0] = (base + 0x1000) | 7;
+        for (unsigned k = 0; k < 4; k++) {
+            t[512 + k] = (base + 0x2000 + k * 0x1000) | 7;
+        }
+        t[1024 + (TWIN_VA >> 21)] = (base + 0x7000) | 7;
+        memset(t + 0xe00, 0, 4096);
+        t[0xe00] = (TWIN_PAGES + i * 0x1000) | 7;
+        memcpy(page, f, sizeof(f));     /* add eax, i + 1; imul ebx, 3; add ebx, eax; ret */
+        page[2] = i + 1;
+    }
+}
+
+static void test_twins(void)
+{
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    build_twins();
+    engines_mode(&p.e, 64, 0);
+    p.e.anywhere = true;
+    p.e.cpu->gpr[R_RSI] = TWIN_TABLES;
+    p.e.cpu->gpr[R_RDI] = TWIN_TABLES + 0x10000;
+    PUT(&p, 0xb9, 40, 0, 0, 0);                                 /* mov ecx, 40 */
+    PUT(&p, 0x0f, 0x22, 0xde);                                  /* again: mov cr3, rsi */
+    PUT(&p, 0xe8);                                              /* call TWIN_VA */
+    put32(&p, TWIN_VA - (BENCH_CODE + p.len + 4));
+    PUT(&p, 0xe8);
+    put32(&p, TWIN_VA - (BENCH_CODE + p.len + 4));
+    PUT(&p, 0x48, 0x87, 0xf7);                                  /* xchg rsi, rdi */
+    PUT(&p, 0xff, 0xc9, 0x75, 0xec, 0xf4);                      /* dec ecx; jnz again; hlt */
+    check(&p, "twins by CR3", 2000);
+    program_clear(&p);
+}
+
+/* The same by INVLPG, with the call in the page that changes under its return address. */
+static void test_remapped(void)
+{
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    build_twins();
+    engines_mode(&p.e, 64, 0);
+    p.e.anywhere = true;
+    p.e.cpu->cr3 = TWIN_TABLES;
+    p.e.cpu->gpr[R_RSI] = TWIN_PAGES | 7;
+    p.e.cpu->gpr[R_RDI] = (TWIN_PAGES + 0x1000) | 7;
+    p.e.cpu->gpr[R_R8] = TWIN_TABLES + 0x7000;
+    p.e.cpu->gpr[R_RDX] = TWIN_VA;
+    PUT(&p, 0xb9, 40, 0, 0, 0);                                 /* mov ecx, 40 */
+    PUT(&p, 0x49, 0x89, 0x30);                                  /* again: mov [r8], rsi */
+    PUT(&p, 0x0f, 0x01, 0x3a);                                  /* invlpg [rdx] */
+    PUT(&p, 0xff, 0xd2);                                        /* call rdx */
+    PUT(&p, 0xe8);
+    put32(&p, TWIN_VA - (BENCH_CODE + p.len + 4));
+    PUT(&p, 0x48, 0x87, 0xf7);                                  /* xchg rsi, rdi */
+    PUT(&p, 0xff, 0xc9, 0x75, 0xec, 0xf4);
+    check(&p, "remapped", 2000);
+    program_clear(&p);
+}
+
+/* ---- calls and returns ------------------------------------------------------------------------------------- */
+
+/* Deeper than the host's return stack; the way back finds nothing there. */
+static void test_deep_recursion(void)
+{
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    PUT(&p, 0xb9, 0x60, 0xea, 0, 0);                            /* mov ecx, 60000 */
+    PUT(&p, 0xe8, 3, 0, 0, 0, 0x85, 0xc0, 0xf4);                /* call f; test eax, eax; hlt */
+    PUT(&p, 0xff, 0xc9, 0x74, 0x07);                            /* f: dec ecx; jz end */
+    PUT(&p, 0xe8, 0xf7, 0xff, 0xff, 0xff, 0x01, 0xc8);          /* call f; add eax, ecx */
+    PUT(&p, 0xff, 0xc0, 0xc3);                                  /* end: inc eax; ret */
+    p.e.cpu->gpr[R_RSP] = BENCH_BASE + BENCH_SIZE - 64;
+    check(&p, "deep recursion", 1000000);
+    g_assert_cmpuint(p.e.cpu->gpr[R_RAX], ==, 60000);
+    program_clear(&p);
+}
+
+/* f calls g, which returns to f's caller; and RET as a jump, POP of a return address. */
+static void test_odd_returns(void)
+{
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    PUT(&p, 0xb9, 50, 0, 0, 0);                                 /* mov ecx, 50 */
+    PUT(&p, 0xe8, 15, 0, 0, 0);                                 /* again: call f */
+    PUT(&p, 0x68);                                              /* push after */
+    put32(&p, BENCH_CODE + 17);
+    PUT(&p, 0xc3, 0xf4);                                        /* ret; hlt */
+    PUT(&p, 0xff, 0xc0, 0xff, 0xc9, 0x75, 0xee, 0xf4, 0xf4);    /* after: inc eax; dec ecx; jnz again */
+    PUT(&p, 0x8d, 0x5b, 3, 0xe8, 2, 0, 0, 0, 0xff, 0xc2);       /* f: lea ebx, [rbx + 3]; call g; inc edx */
+    PUT(&p, 0x48, 0x8d, 0x64, 0x24, 8, 0xc3);                   /* g: lea rsp, [rsp + 8]; ret */
+    check(&p, "odd returns", 2000);
+    g_assert_cmpuint(p.e.cpu->gpr[R_RAX], ==, 50);
+    g_assert_cmpuint(p.e.cpu->gpr[R_RDX], ==, 0);
+    program_clear(&p);
+}
+
+/* A function that answers in CF, as BIOS calls and old assembly do. */
+static void test_flags_across_functions(void)
+{
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    PUT(&p, 0xb9, 30, 0, 0, 0);                                 /* mov ecx, 30 */
+    PUT(&p, 0xe8, 9, 0, 0, 0);                                  /* again: call f */
+    PUT(&p, 0x11, 0xf0);                                        /* adc eax, esi */
+    PUT(&p, 0xff, 0xc9, 0x75, 0xf5, 0xf4, 0xf4, 0xf4);          /* dec ecx; jnz again; hlt */
+    PUT(&p, 0x0f, 0xba, 0xe1, 0, 0xc3);                         /* f: bt ecx, 0; ret */
+    check(&p, "flags across functions", 1000);
+    g_assert_cmpuint(p.e.cpu->gpr[R_RAX], ==, 15);
+    g_assert_true(p.e.tr->exact_flags);
+    program_clear(&p);
+}
+
+/* Numbers that are no addresses, near one where code of CPL 0 is known: none leads there. */
+static void test_not_canonical(void)
+{
+    static const uint8_t kernel[] = { 0xff, 0x06, 0xf4 };      /* inc dword [rsi]; hlt */
+    static const uint8_t user[] = { 0xff, 0xe0 };               /* jmp rax */
+    uint32_t *marker = (uint32_t *)(uintptr_t)BENCH_DATA;
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    engines_code(&p.e, BENCH_CODE, kernel, sizeof(kernel));
+    memcpy((void *)(uintptr_t)(BENCH_CODE + 0x800), user, sizeof(user));
+    for (unsigned i = 0; i < 0x10000; i += i < 256 ? 1 : 0x11) {
+        engines_mode(&p.e, 64, 0);
+        p.e.cpu->gpr[R_RSI] = BENCH_DATA;
+        *marker = 0;
+        p.e.cpu->rip = BENCH_CODE;
+        if (i == 0) {
+            engines_translate(&p.e);
+            g_assert_cmpuint(*marker, ==, 1);
+            continue;
+        }
+        engines_mode(&p.e, 64, 3);
+        p.e.cpu->rip = BENCH_CODE + 0x800;
+        p.e.cpu->gpr[R_RAX] = BENCH_CODE ^ (uint64_t)i << 48;
+        engines_translate(&p.e);
+        g_assert_cmpuint(*marker, ==, 0);
+        g_assert_cmpuint(p.e.cpu->faults[0].event.vector, ==, VEC_GP);
+    }
+    program_clear(&p);
+}
+
+/* Between STAC and the next visit to C no entry of the jump table counts; address 0 is none. */
+static void test_jump_to_0_after_stac(void)
+{
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    engines_mode(&p.e, 64, 0);
+    p.e.anywhere = true;
+    p.e.cpu->cr4 |= CR4_SMAP;
+    x86_update_mode(p.e.cpu);
+    PUT(&p, 0x0f, 0x01, 0xcb, 0xff, 0xe3);                      /* stac; jmp rbx */
+    for (unsigned i = 0; i < 4; i++) {
+        p.e.cpu->gpr[R_RBX] = i & 1 ? 0 : BENCH_CODE + 0x800;
+        check(&p, "jump after STAC", 100);
+    }
+    program_clear(&p);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/tcg/block/random", test_random);
+    g_test_add_func("/tcg/block/store-ahead", test_store_ahead);
+    g_test_add_func("/tcg/block/data-in-code-page", test_data_in_code_page);
+    g_test_add_func("/tcg/block/patched-function", test_patched_function);
+    g_test_add_func("/tcg/block/twins", test_twins);
+    g_test_add_func("/tcg/block/remapped", test_remapped);
+    g_test_add_func("/tcg/block/deep-recursion", test_deep_recursion);
+    g_test_add_func("/tcg/block/odd-returns", test_odd_returns);
+    g_test_add_func("/tcg/block/flags-across-functions", test_flags_across_functions);
+    g_test_add_func("/tcg/block/not-canonical", test_not_canonical);
+    g_test_add_func("/tcg/block/jump-to-0-after-stac", test_jump_to_0_after_stac);
+    return g_test_run();
+}
