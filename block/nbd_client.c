@@ -10,7 +10,8 @@
  * idle node runs anywhere, and it can move between loops.
  *
  * When the connection breaks, requests wait for another one for reconnect-delay seconds and are
- * then sent again; later ones fail, after an attempt of their own.
+ * then sent again; later ones fail, after an attempt of their own.  An attempt takes as long as the
+ * host's connect() does.
  *
  * Invariants:
  *  C1  n->link is a link that works, as far as we know, or NULL.
@@ -23,6 +24,8 @@
  *
  * Locking: the node's event loop.
  */
+#include "block/nbd_client.h"
+
 #include "block/nbd_link.h"
 #include "block/nbd_uri.h"
 #include "block/types.h"
@@ -61,6 +64,13 @@ typedef struct NbdNode {
     Exchange *receiving;              /* whose reply the reader is in the middle of */
     NbdInfo info;                     /* of the first connection; later ones must offer as much */
 } NbdNode;
+
+static gint given_up;                 /* for the process: see nbd_client_give_up() */
+
+void nbd_client_give_up(void)
+{
+    g_atomic_int_set(&given_up, 1);
+}
 
 /* ---- the link ---- */
 
@@ -146,7 +156,7 @@ static int co_connect(NbdNode *n)
     co_mutex_lock(&n->connecting);
     while (!n->link) {
         int64_t now = g_get_monotonic_time();
-        bool late = now >= deadline;
+        bool late = now >= deadline || g_atomic_int_get(&given_up);
 
         if (late && n->tried_us > n->lost_us && now - n->tried_us < G_USEC_PER_SEC) {
             break;                     /* somebody has just tried */

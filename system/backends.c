@@ -15,6 +15,7 @@
 #include "base/parse.h"
 #include "block/drive.h"
 #include "block/job.h"
+#include "block/nbd_client.h"
 #include "block/nbd_server.h"
 #include "chardev/chardev.h"
 #include "monitor/create.h"
@@ -451,6 +452,7 @@ void disconnect_backends(System *sys)
         g_free(c);
     }
     chardev_cleanup();
+    nbd_client_give_up();
     nbd_server_stop();
     blk_drain_all();
     job_cancel_all();

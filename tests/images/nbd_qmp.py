@@ -10,6 +10,7 @@ steps are made there and its answers have to be alike (texts of errors may diffe
 import array
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -279,6 +280,28 @@ EXPECT = {
 }
 
 
+def case_quit(folder):
+    """A request that waits for a lost server does not keep the emulator from ending."""
+    sock, pid = os.path.join(folder, 'lost'), os.path.join(folder, 'pid')
+    for name in ('a.raw', 'b.raw'):
+        with open(os.path.join(folder, name), 'wb') as f:
+            f.write(b'data' * (1 << 18))
+    subprocess.run([RHEA_NBD, '--fork', '--pid-file', pid, '-f', 'raw', '-k', sock, 'a.raw'],
+                   cwd=folder, check=True, timeout=60, stdin=subprocess.DEVNULL,
+                   stdout=subprocess.DEVNULL)
+    q = Qmp(RHEA, folder, '-blockdev', f'driver=file,node-name=b,filename={folder}/b.raw')
+    q.cmd('blockdev-add', driver='nbd', server={'type': 'unix', 'path': sock},
+          **{'node-name': 'a', 'reconnect-delay': 3600})
+    with open(pid, encoding='ascii') as f:
+        number = int(f.read())
+    fd = os.pidfd_open(number)
+    os.kill(number, signal.SIGKILL)
+    select.select([fd], [], [], 60)
+    os.close(fd)
+    assert q.cmd('blockdev-backup', device='a', target='b', sync='full', **{'job-id': 'j'}) == {}
+    return q.end()
+
+
 def collect(program):
     folder = tempfile.mkdtemp(prefix='rhea-nbd-qmp-')
     try:
@@ -302,6 +325,11 @@ def main():
         print(f"{'ok' if ok else 'not ok'} {n} - {name}", flush=True)
         if not ok:
             print(f'# {answer!r} instead of {want!r}', flush=True)
+    n += 1
+    with tempfile.TemporaryDirectory(prefix='rhea-nbd-qmp-') as folder:
+        ok = case_quit(folder) == 0
+    failed += not ok
+    print(f"{'ok' if ok else 'not ok'} {n} - quit while a request waits", flush=True)
     n += 1
     if not QEMU:
         print(f'ok {n} - the same in QEMU # SKIP it is not installed')

@@ -6,6 +6,7 @@
 #define TOOLS_RHEA_NBD_NBD_H
 
 #include "block/drive.h"
+#include "block/nbd_client.h"
 #include "block/nbd_proto.h"
 #include "block/nbd_server.h"
 

@@ -307,6 +307,7 @@ int nbd_serve(const NbdArgs *a)
         }
         EVENT_LOOP_WAIT_WHILE(event_loop_main(), !s.quit);
     }
+    nbd_client_give_up();
     nbd_server_stop();
     node_unref(node);
     if (status == 0 && a->pid_file) {

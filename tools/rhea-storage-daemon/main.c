@@ -18,6 +18,7 @@
 #include "base/thread.h"
 #include "block/drive.h"
 #include "block/job.h"
+#include "block/nbd_client.h"
 #include "block/nbd_server.h"
 #include "block/nbd_uri.h"
 #include "chardev/chardev.h"
@@ -257,6 +258,7 @@ static void close_nodes(void)
 
 static void shut_down(Daemon *d)
 {
+    nbd_client_give_up();
     block_export_close_all(NULL);
     nbd_server_stop();
     job_cancel_all();
