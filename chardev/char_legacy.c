@@ -89,8 +89,8 @@ static KeyVal *parse_udp(const char *text, GError **error)
 /* Kind and keys of TEXT (without mon:); NULL with an error. */
 static const char *parse_short(const char *text, bool mon, KeyVal **opts, GError **error)
 {
-    static const char *const bare[] = { "null", "pty", "stdio", "vc", "ringbuf", "memory", NULL };
-    static const char *const forms[] = { "null", "pty", "stdio", "vc", "ringbuf", "file:", "pipe:",
+    static const char *const bare[] = { "null", "pty", "stdio", "ringbuf", "memory", NULL };
+    static const char *const forms[] = { "null", "pty", "stdio", "ringbuf", "file:", "pipe:",
                                          "unix:", "tcp:", "telnet:", "udp:", "chardev:", "mon:",
                                          "none", NULL };
     const char *colon = strchr(text, ':');
@@ -127,6 +127,11 @@ static const char *parse_short(const char *text, bool mon, KeyVal **opts, GError
     if (strcmp(word, "udp") == 0) {
         *opts = parse_udp(rest, error);
         return *opts ? "udp" : NULL;
+    }
+    if (strcmp(word, "vc") == 0) {
+        error_set(error, "'vc' is a text console in the window, which has none yet: use stdio, pty, "
+                         "file:PATH or unix:PATH,server=on,wait=off");
+        return NULL;
     }
     close = suggest_closest(word, forms);
     all = g_strjoinv(", ", (char **)forms);

@@ -48,6 +48,7 @@ ROWS = {
     'chardev_path': (['-chardev', 'file,id=a,path=/nonexistent/x'], r'/nonexistent/x.*No such file'),
     'chardev_id': (['-chardev', 'null'], r"'id'|\bid\b"),
     'chardev_in_use': (['-chardev', 'null,id=c', '-mon', 'c', '-mon', 'c'], r"'c'"),
+    'serial_vc': (['-serial', 'vc'], r"'vc' is a text console.*use stdio"),
     'serial': (['-serial', 'foo'], r"'foo' is no character device.*known: .*stdio"),
     'boot_key': (['-boot', 'ordr=c'], r"did you mean 'order'"),
     'boot_drive': (['-boot', 'order=z'], r"boot device 'z'"),
