@@ -178,7 +178,8 @@ def image(build):
         commands.append(rsa_command())
     for name in set(os.listdir(data)) - c.written:
         os.unlink(os.path.join(data, name))
-    return guests.Image(build, 'programs', '\n'.join(commands) + '\n', sorted(c.files.items()), RAM_MIB)
+    return guests.Image(build, 'programs', '\n'.join(commands) + '\n', sorted(c.files.items()), RAM_MIB,
+                        cpu_time=True)
 
 
 def speed_command(name, options, field):

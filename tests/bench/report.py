@@ -181,7 +181,9 @@ def document(table, machine, facts, command):
     parts += ['', '## By class', '', *markdown(class_lines(table)), '',
               'The aim is a slowdown against native of at most, and a speed against QEMU of at least, '
               'the given figures; nothing fails when it is missed.', '',
-              '## By kernel', '', 'Per unit of work (`bench -l` names it); programs as a whole.', '',
+              '## By kernel', '',
+              'Per unit of work (`bench -l` names it). Programs as a whole, in processor time of this machine; '
+              '`openssl` counts by itself. The boot: the guest\'s clock, ours, processor time.', '',
               *markdown(kernel_lines(table)), '', '## Memory, start, translation', '',
               *markdown([['', 'QEMU', 'Rhea'], *facts]), '',
               '## Results that differ from the machine\'s', '',
