@@ -240,6 +240,10 @@ static bool format_open(BlockNode *node, const char *filename, NodeOpts *opts,
     const char *format = driver;
     int flags = node->flags & (NODE_OPEN_INLINE_IO | NODE_OPEN_RDWR | NODE_OPEN_NO_IO);
 
+    /* First: the file below inherits it. */
+    if (!take_cache(node, opts, error)) {
+        return false;
+    }
     if (!node->type->no_file) {
         node->file = open_file_child(node, filename, opts, flags, error);
         if (!node->file) {
@@ -266,7 +270,7 @@ static bool format_open(BlockNode *node, const char *filename, NodeOpts *opts,
         node->type = node_type_find(format);
         node->probed = true;
     }
-    if (!take_cache(node, opts, error) || !node_refresh_perms(node, error)) {
+    if (!node_refresh_perms(node, error)) {
         return false;
     }
     node->state = g_malloc0(MAX(node->type->state_size, 1));

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/thread.h"
+#include "block/driver.h"
 
 static char *folder;
 
@@ -169,6 +170,26 @@ static void test_direct_io_read_modify_write(void)
     node_unref(node);
 }
 
+static void test_cache_mode_reaches_the_file(void)
+{
+    g_autofree char *path = make_file("cache.img", 65536);
+    g_autoptr(NodeOpts) opts = node_opts_new();
+    g_autoptr(GError) error = NULL;
+    BlockNode *node;
+
+    node_opts_set(opts, "driver", "raw");
+    node_opts_set(opts, "cache.no-flush", "on");
+    node_opts_set(opts, "cache.direct", "on");
+    node = node_open(path, opts, NODE_OPEN_RDWR, &error);
+    if (!node) {
+        g_test_skip("the filesystem here has no O_DIRECT");
+        return;
+    }
+    g_assert_true(node_file(node)->direct);
+    g_assert_true(node_file(node)->no_flush);
+    node_unref(node);
+}
+
 /* Many requests in flight on the host: they may not mix up each other's clusters. */
 static void parallel_qcow2(const char *aio)
 {
@@ -266,6 +287,7 @@ int main(int argc, char **argv)
     g_test_add_func("/block/graph/medium-change", test_medium_change);
     g_test_add_func("/block/graph/json-window", test_json_filename_and_window);
     g_test_add_func("/block/graph/direct", test_direct_io_read_modify_write);
+    g_test_add_func("/block/graph/cache-mode", test_cache_mode_reaches_the_file);
     g_test_add_func("/block/graph/parallel-threads", test_parallel_threads);
     g_test_add_func("/block/graph/parallel-io-uring", test_parallel_io_uring);
     ret = g_test_run();
