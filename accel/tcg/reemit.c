@@ -89,6 +89,10 @@ bool tcg_can_reemit(const Insn *insn)
         (a & (A_FLAGS_IN_SYS | A_CPL0 | A_UD)) || insn->sem == sem_cld || insn->sem == sem_std) {
         return false;
     }
+    /* Do CPUs read two bytes or four for MOVSXD with a 16-bit operand?  Not to be relied upon. */
+    if (insn->map == MAP_1BYTE && insn->opcode == 0x63 && insn->op_size == 2) {
+        return false;
+    }
     return operands_are_plain(insn) && !is_bit_string(insn) && !(a & A_NOMEM && a & A_UMIP);
 }
 
