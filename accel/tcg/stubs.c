@@ -247,7 +247,7 @@ static const uint8_t *emit_helper(Emitter *e, bool flags, const void *fn, const 
     return start;
 }
 
-void tcg_emit_jump_table(Emitter *e, const uint8_t *miss, bool call)
+HostMem tcg_emit_jump_probe(Emitter *e, const uint8_t *miss)
 {
     const size_t jumps = offsetof(X86Cpu, tx.jumps);
 
@@ -260,8 +260,12 @@ void tcg_emit_jump_table(Emitter *e, const uint8_t *miss, bool call)
     emit_alu_imm(e, false, 4, H_R15, ((1 << X86_JUMP_BITS) - 1) << 4);
     emit_rm(e, 0, true, 0x3b, H_R14, HOST_GS_INDEX(H_R15, jumps));
     emit_jcc(e, CC_NZ_, miss);
-    emit_rm(e, 0, false, 0xff, call ? 2 : 4,
-            HOST_GS_INDEX(H_R15, jumps + offsetof(X86Jump, code)));
+    return HOST_GS_INDEX(H_R15, jumps + offsetof(X86Jump, code));
+}
+
+void tcg_emit_jump_table(Emitter *e, const uint8_t *miss, bool call)
+{
+    emit_rm(e, 0, false, 0xff, call ? 2 : 4, tcg_emit_jump_probe(e, miss));
 }
 
 static void emit_lookups(TcgStubs *s, Emitter *e, const uint8_t *spill, const uint8_t *go)

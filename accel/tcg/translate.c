@@ -284,8 +284,10 @@ static unsigned flags_after_end(const Translation *t, Kind kind, unsigned n, uns
     case KIND_JMP: return flags_at(t, branch_target(t, n), unknown);
     case KIND_JCC: case KIND_LOOP:
         return flags_at(t, branch_target(t, n), unknown) | flags_at(t, tcg_next_rip(t, n), unknown);
-    case KIND_RET: case KIND_JMP_IND:
+    case KIND_RET:
         return exact || hands_out_flags(t, n) ? FX_ARITH : 0;
+    case KIND_JMP_IND:          /* a switch: gcc reads flags from before it in the cases */
+        return exact ? FX_ARITH : unknown;
     case KIND_CALL: case KIND_CALL_IND:
         return exact ? FX_ARITH : 0;
     default:
@@ -745,7 +747,10 @@ static const uint8_t *emit_jmp_indirect(Translation *t, const Insn *insn)
     emit_indirect_target(t, insn);
     op = emit_here(&t->hot);
     if (t->live[t->n]) {
-        emit_jmp(&t->hot, t->tr->stubs.again);
+        HostMem code = tcg_emit_jump_probe(&t->hot, t->tr->stubs.again);
+
+        tcg_load_flags(&t->hot);
+        emit_rm(&t->hot, 0, false, 0xff, 4, code);
     } else {
         tcg_emit_jump_table(&t->hot, t->tr->stubs.lookup, false);
     }

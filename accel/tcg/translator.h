@@ -242,6 +242,8 @@ void tcg_emit_stubs(Translator *tr, Emitter *e);
 /* Jump (or call) to guest address R13 through the CPU's table; MISS: where to go when it is not there. */
 #define TCG_JUMP_HASH 0x9e3779b1u
 void tcg_emit_jump_table(Emitter *e, const uint8_t *miss, bool call);
+/* The same without the jump: where the code's address is. */
+HostMem tcg_emit_jump_probe(Emitter *e, const uint8_t *miss);
 
 static inline X86Jump *tcg_jump_slot(X86Cpu *cpu, uint64_t rip)
 {
