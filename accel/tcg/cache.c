@@ -36,6 +36,9 @@ static void *map_or_null(size_t size, int prot, int fd)
 
 bool translator_probe(GError **error)
 {
+#ifdef __SANITIZE_THREAD__
+    return error_set(error, "The thread sanitizer holds signals back, which kicks rely on");
+#endif
     __builtin_cpu_init();
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi2")) {
         return error_set(error, "The host processor lacks AVX2 or BMI2, which translated code "
