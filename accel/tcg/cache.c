@@ -394,8 +394,9 @@ void tcg_link_to(Translator *tr, TcgLink *link, TcgBlock *block)
     g_mutex_lock(&tr->graph);
     if (!link->to && !from->dead && !block->dead &&
         !((link->function ? block->flags_read : block->flags_in) & ~link->flags)) {
-        entry = (from->needs & block->needs) == block->needs ? block->code_live
-                                                             : block->code_direct;
+        /* A function that has come back may have left the vector registers to C. */
+        entry = !link->function && (from->needs & block->needs) == block->needs
+                    ? block->code_live : block->code_direct;
         if (link->crosses) {
             entry = tcg_emit_page_check(tr, link, block, entry);
         }
