@@ -223,7 +223,7 @@ static void compare(Fuzz *f, uint64_t mask, const uint8_t *data, size_t size)
         for (size_t i = 0; i < size; i++) {
             fprintf(stderr, "%02x ", data[i]);
         }
-        g_error("translated code differs:%s", why->str);
+        g_error("after %u comparisons translated code differs:%s", compared, why->str);
     }
     compared++;
 }
