@@ -174,7 +174,7 @@ def document(table, machine, facts, command):
              'Written by `make bench` (`tests/bench/bench.py --write`); do not edit. The same program, kernel and '
              'initrd run natively, under the installed QEMU with `-accel tcg,thread=multi -cpu max` and under Rhea '
              'with `-accel tcg -cpu max`, two virtual CPUs, the three of them in turn. A time is the best of '
-             f'{machine["rounds"]} rounds. Trust ratios to about a quarter: machines, neighbours and the luck of '
+             f'{machine["rounds"]} round(s). Trust ratios to about a quarter: machines, neighbours and the luck of '
              'code alignment differ.', '',
              '| | |', '| --- | --- |']
     parts += [f'| {name} | {value} |' for name, value in machine.items()]
