@@ -13,37 +13,60 @@ import re
 import subprocess
 import sys
 
-OK = re.compile(r'^(not )?ok\b(.*)$', re.M)
+OK = re.compile(r'(not )?ok\b(.*)$')
+TELLING = re.compile(r'\bERROR:|^Bail out!|Sanitizer:|runtime error:|[Aa]ssertion|Error\b|\berror:')
+REASON_LINES = 3
+
+
+def shorten(lines):
+    """The first lines of a report, as one."""
+    told = [line.strip() for line in lines if line.strip()]
+    return ' | '.join(told[:REASON_LINES])[:400]
 
 
 def count_tap(text):
-    """(passed, failed, skipped) and the names of failed cases of a TAP output."""
+    """(passed, failed, skipped) and what failed and why, of a TAP output."""
     passed = failed = skipped = 0
-    names = []
-    for bad, rest in OK.findall(text):
-        if re.search(r'#\s*skip', rest, re.I):
+    failures = []               # (name, lines of the comment behind it)
+    comment = []
+    for line in text.splitlines():
+        case = OK.match(line)
+        if not case:
+            if line.startswith('#'):
+                comment.append(line[1:])
+            continue
+        comment = []
+        if re.search(r'#\s*skip', case[2], re.I):
             skipped += 1
-        elif bad:
+        elif case[1]:
             failed += 1
-            names.append(rest.strip())
+            failures.append((case[2].strip(), comment))
         else:
             passed += 1
-    return passed, failed, skipped, names
+    return passed, failed, skipped, [': '.join(filter(None, (name, shorten(lines))))
+                                     for name, lines in failures]
+
+
+def last_words(entry):
+    """Why a program that does not tell by TAP, or died between two cases, failed."""
+    lines = [line for key in ('stdout', 'stderr') for line in (entry.get(key) or '').splitlines()
+             if line.strip() and not OK.match(line)]
+    told = [line for line in lines if TELLING.search(line)]
+    return f'{entry["result"]}: {shorten(told or lines[-REASON_LINES:])}'.rstrip(': ')
 
 
 def count_result(entry):
     """The same for one line of meson's log."""
     result = entry['result']
-    stdout = entry.get('stdout') or ''
-    passed, failed, skipped, names = count_tap(stdout)
+    passed, failed, skipped, failures = count_tap(entry.get('stdout') or '')
     if passed + failed + skipped == 0:
         return ((0, 0, 1, []) if result == 'SKIP' else
                 (1, 0, 0, []) if result in ('OK', 'EXPECTEDFAIL') else
-                (0, 1, 0, [result]))
+                (0, 1, 0, [last_words(entry)]))
     if result in ('FAIL', 'ERROR', 'TIMEOUT', 'INTERRUPT') and failed == 0:
         failed += 1             # it died between two cases
-        names.append(result)
-    return passed, failed, skipped, names
+        failures.append(last_words(entry))
+    return passed, failed, skipped, failures
 
 
 def main():

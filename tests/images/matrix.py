@@ -267,17 +267,26 @@ def case_amend(opts, src, size):
 SECRET = ('--object', 'secret,id=s,data=open sesame')
 
 
-def case_crypt(maker, fmt, opts, src):
-    """Encrypted by the one, read by both.  Deriving keys on a busy host may fail in qemu-img."""
-    key, name = ('key-secret', 'x.luks') if fmt == 'luks' else ('encrypt.key-secret', 'x.qcow2')
+class Skip(Exception):
+    """The case cannot be run here; not a failure."""
+
+
+def convert_encrypted(maker, *args):
+    """qemu-img measures processor time to choose the work of a key; on some hosts it cannot."""
     for attempt in range(5):
         try:
-            run(maker, 'convert', *SECRET, '-f', 'raw', '-O', fmt, '-o', f'{key}=s,{opts}', src,
-                name)
-            break
+            return run(maker, 'convert', *SECRET, *args)
         except AssertionError as e:
-            if 'CPU usage' not in str(e) or attempt == 4:
+            if maker != QEMU or 'CPU usage' not in str(e):
                 raise
+            reason = str(e).splitlines()[-1]
+    raise Skip(reason)
+
+
+def case_crypt(maker, fmt, opts, src):
+    """Encrypted by the one, read by both."""
+    key, name = ('key-secret', 'x.luks') if fmt == 'luks' else ('encrypt.key-secret', 'x.qcow2')
+    convert_encrypted(maker, '-f', 'raw', '-O', fmt, '-o', f'{key}=s,{opts}', src, name)
     for tool in (QEMU, RHEA):
         run(tool, 'compare', *SECRET, '--image-opts', f'driver=raw,file.filename={src}',
             f'driver={fmt},{key}=s,file.filename={name}')
@@ -364,6 +373,8 @@ def main():
             try:
                 fn()
                 print(f'ok {n} - {name}', flush=True)
+            except Skip as e:
+                print(f'ok {n} - {name} # SKIP {e}', flush=True)
             except (AssertionError, subprocess.TimeoutExpired) as e:
                 failed += 1
                 print(f'not ok {n} - {name}', flush=True)
