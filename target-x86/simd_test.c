@@ -578,6 +578,10 @@ static void test_gather_fault_is_restartable(void)
     g_assert_cmphex(cpu->zmm[3].u32[2], ==, 0xffffffff);
     g_assert_cmpint(RUN(0xc4, 0xe2, 0x61, 0x90, 0x0c, 0x8b), ==, VEC_UD);       /* index = dst */
     g_assert_cmpint(RUN(0xc4, 0xe2, 0x71, 0x90, 0x0c, 0x93), ==, VEC_UD);       /* mask = dst */
+    g_assert_cmpint(RUN(0xc4, 0xe2, 0x69, 0x90, 0x0c, 0x93), ==, VEC_UD);       /* mask = index */
+    g_assert_cmpint(RUN(0xc4, 0xe2, 0x71, 0x90, 0x0c, 0x8b), ==, VEC_UD);       /* all three */
+    g_assert_cmpint(RUN(0xc4, 0x22, 0x61, 0x91, 0x0c, 0x8b), ==, VEC_UD);       /* xmm9 twice */
+    g_assert_cmpint(RUN(0xc4, 0xe2, 0xf5, 0x92, 0x0c, 0x93), ==, VEC_UD);       /* vgatherdpd */
 }
 
 static void set_cr0(uint64_t set, uint64_t clear)
