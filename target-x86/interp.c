@@ -10,7 +10,6 @@
  * between reading and marking is noticed; (2) a dead block is never entered, and one that dies while it
  * runs is left after the storing instruction (cpu->stop); (3) blocks are freed by the owner only, between
  * blocks.
- * Missing: #AC alignment checks.
  * Locking: `lock` guards pages[]; it nests inside the code map's lock.
  */
 #include "base/log.h"

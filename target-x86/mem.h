@@ -55,20 +55,26 @@ void x86_phys_write(X86Cpu *cpu, uint64_t gpa, uint64_t value, unsigned size);
 
 /*
  * segment.c.  Offset to linear address with every check of SDM3A 5.3 (limit, type, null,
- * canonical): raises #GP(0), or #SS(0) for SEG_SS.  x86_linear() below is the inline part.
+ * canonical): raises #GP(0), or #SS(0) for SEG_SS; then, where it is switched on, the alignment
+ * that SDM3A 6.15 (#AC) wants of data of this size.  x86_linear() below is the inline part.
  */
 uint64_t x86_linear_checked(X86Cpu *cpu, unsigned seg, uint64_t off, unsigned size, X86Access access);
+/* For the few accesses that need no alignment, or whose misalignment is #GP. */
+uint64_t x86_linear_unaligned(X86Cpu *cpu, unsigned seg, uint64_t off, unsigned size,
+                              X86Access access);
+/* Under MODE_ALIGN: raise what is due for misaligned data of `size` bytes at a linear address. */
+void x86_check_alignment(X86Cpu *cpu, uint64_t va, unsigned size, X86Access access);
 
 static inline uint64_t x86_linear(X86Cpu *cpu, unsigned seg, uint64_t off, unsigned size,
                                   X86Access access)
 {
-    if (G_LIKELY(cpu->mode & MODE_CS64)) {
+    if (G_LIKELY((cpu->mode & (MODE_CS64 | MODE_ALIGN)) == MODE_CS64)) {
         uint64_t va = seg >= SEG_FS && seg != SEG_FLAT ? off + cpu->segs[seg].base : off;
 
         if (G_LIKELY((uint64_t)(((int64_t)va >> 47) + 1) <= 1)) {
             return va;          /* a page crossing over the edge is caught by the refill */
         }
-    } else if (G_LIKELY(seg == SEG_FLAT)) {
+    } else if (G_LIKELY(seg == SEG_FLAT && !(cpu->mode & MODE_ALIGN))) {
         return (uint32_t)off;
     }
     return x86_linear_checked(cpu, seg, off, size, access);
@@ -148,6 +154,12 @@ static inline uint64_t insn_offset(const X86Cpu *cpu, const Insn *insn)
 static inline uint64_t insn_linear(X86Cpu *cpu, const Insn *insn, unsigned size, X86Access access)
 {
     return x86_linear(cpu, insn->seg, insn_offset(cpu, insn), size, access);
+}
+
+static inline uint64_t insn_linear_unaligned(X86Cpu *cpu, const Insn *insn, unsigned size,
+                                             X86Access access)
+{
+    return x86_linear_unaligned(cpu, insn->seg, insn_offset(cpu, insn), size, access);
 }
 
 X86_DEFINE_ACCESS(8)

@@ -42,7 +42,7 @@ static uint64_t element_address(X86Cpu *cpu, const Insn *insn, unsigned seg, uin
     uint64_t off = base + offset;
 
     off = insn->addr_size == 8 ? off : insn->addr_size == 4 ? (uint32_t)off : (uint16_t)off;
-    return x86_linear(cpu, seg, off, size, access);
+    return x86_linear_unaligned(cpu, seg, off, size, access);    /* no #AC for any mask */
 }
 
 static void masked_load(X86Cpu *cpu, const Insn *insn, unsigned size)

@@ -233,8 +233,12 @@ static void *location(X86Cpu *cpu, const Insn *insn, unsigned n)
 static uint64_t memory_operand(X86Cpu *cpu, const Insn *insn, const HostPlan *p, unsigned size,
                                X86Access access)
 {
-    uint64_t va = insn_linear(cpu, insn, size, access);
+    uint64_t va;
 
+    if (!p->align) {
+        return insn_linear(cpu, insn, size, access);
+    }
+    va = insn_linear_unaligned(cpu, insn, size, access);
     if (G_UNLIKELY(va & p->align)) {
         cpu_raise(cpu, VEC_GP, 0);
     }

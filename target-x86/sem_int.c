@@ -498,7 +498,7 @@ void sem_cmpxchg8b(X86Cpu *cpu, const Insn *insn)
 
 void sem_cmpxchg16b(X86Cpu *cpu, const Insn *insn)
 {
-    uint64_t va = insn_linear(cpu, insn, 16, X86_WRITE);
+    uint64_t va = insn_linear_unaligned(cpu, insn, 16, X86_WRITE);
     uint64_t low = cpu->gpr[R_RAX], high = cpu->gpr[R_RDX];
     unsigned __int128 *p;
     bool equal;

@@ -22,11 +22,13 @@ static void clear_above(const Insn *insn, X86Vec *dst, unsigned size)
 
 static uint64_t operand_address(X86Cpu *cpu, const Insn *insn, unsigned size, X86Access access)
 {
-    uint64_t va = insn_linear(cpu, insn, size, access);
-    uint64_t attrs = insn->def->attrs;
+    uint64_t attrs = insn->def->attrs, va;
 
-    if (G_UNLIKELY(va & (size - 1)) &&
-        ((attrs & A_ALIGN) || ((attrs & A_LEGALIGN) && !insn->vex))) {
+    if (!(attrs & A_ALIGN) && (!(attrs & A_LEGALIGN) || insn->vex)) {
+        return insn_linear(cpu, insn, size, access);
+    }
+    va = insn_linear_unaligned(cpu, insn, size, access);
+    if (G_UNLIKELY(va & (size - 1))) {
         cpu_raise(cpu, VEC_GP, 0);
     }
     return va;

@@ -531,6 +531,54 @@ static void test_control_register_checks(void)
     }
 }
 
+/* ---- alignment ---- */
+
+/* mov eax, [80001h]: a fault where CR0.AM, EFLAGS.AC and CPL 3 come together, behind #PF. */
+static void test_alignment_check(void)
+{
+    static const struct { unsigned cpl; uint64_t am, ac, pte; int vector; } rows[] = {
+        { 3, CR0_AM, FLAG_AC, 0x80007, VEC_AC },
+        { 3, CR0_AM, FLAG_AC, 0, VEC_PF },
+        { 3, CR0_AM, 0, 0x80007, VEC_GP },          /* that of HLT */
+        { 3, 0, FLAG_AC, 0x80007, VEC_GP },
+        { 0, CR0_AM, FLAG_AC, 0x80007, -1 },
+    };
+
+    for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+        g_autoptr(X86Bench) b = long_bench(rows[i].cpl);
+        X86Cpu *cpu = b->cpu;
+
+        put64(b, PT + 8 * 0x80, rows[i].pte);
+        x86_load_cr(cpu, cpu->cr0 | rows[i].am, PML4, CR4_PAE, cpu->efer);
+        cpu->gpr[R_RBX] = rows[i].ac;
+        /* push rbx; popf; mov eax, [80001h]; hlt */
+        x86_bench_code(b, rows[i].cpl ? CODE3 : CODE,
+                       "\x53\x9d\x8b\x04\x25\x01\x00\x08\x00\xf4", 10);
+        g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+        g_assert_cmpint(cpu->fault_count ? cpu->previous.vector : -1, ==, rows[i].vector);
+        if (rows[i].vector == VEC_AC) {
+            g_assert_cmphex(get64(b, STACK0 - 48), ==, 0);      /* an error code of 0 */
+            g_assert_cmphex(get64(b, STACK0 - 40), ==, CODE3 + 2);
+        }
+    }
+}
+
+/* A misaligned stack in ring 3: the frame of the handler goes to the aligned one of ring 0. */
+static void test_alignment_of_stack(void)
+{
+    g_autoptr(X86Bench) b = protected_bench(3);
+    X86Cpu *cpu = b->cpu;
+
+    x86_load_cr(cpu, cpu->cr0 | CR0_AM, 0, 0, 0);
+    cpu->eflags |= FLAG_AC;
+    x86_update_mode(cpu);
+    CODE_AT(b, CODE3, "\x66\x50\x50");                   /* push ax; push eax */
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+    g_assert_cmpint(cpu->previous.vector, ==, VEC_AC);
+    g_assert_cmphex(get32(b, STACK0 - 20), ==, CODE3 + 2);
+    g_assert_cmphex(get32(b, STACK0 - 8), ==, STACK3 - 2);
+}
+
 /* ---- MSRs, SMM ---- */
 
 static void test_msr_rules(void)
@@ -761,6 +809,8 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/system/long/watch", test_data_breakpoint_traps_after);
     g_test_add_func("/x86/system/debug/step-in-rep", test_single_step_stops_in_rep);
     g_test_add_func("/x86/system/long/cr-checks", test_control_register_checks);
+    g_test_add_func("/x86/system/align/data", test_alignment_check);
+    g_test_add_func("/x86/system/align/stack", test_alignment_of_stack);
     g_test_add_func("/x86/system/msr", test_msr_rules);
     g_test_add_func("/x86/system/smm/64", test_smm_64);
     g_test_add_func("/x86/system/smm/32", test_smm_32);

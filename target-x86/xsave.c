@@ -178,7 +178,7 @@ static uint64_t components_in_use(X86Cpu *cpu)
 static uint64_t image_address(X86Cpu *cpu, const Insn *insn, unsigned len, unsigned align,
                               X86Access access)
 {
-    uint64_t va = insn_linear(cpu, insn, len, access);
+    uint64_t va = insn_linear_unaligned(cpu, insn, len, access);
 
     if (va & (align - 1)) {
         cpu_raise(cpu, VEC_GP, 0);

@@ -4,6 +4,8 @@
  * by this machine's CPU: registers, flags (undefined ones masked by the row), memory, x87 and
  * vector state, and the exception raised must be equal.
  *
+ * The same again at CPL 3 with alignment checks on (CR0.AM, which Linux sets, and EFLAGS.AC).
+ *
  * RHEA_INSN_ROUNDS=n sets the number of tries per row, RHEA_INSN_SEED the seed, RHEA_INSN_ROW
  * a mnemonic to run alone.  Rows whose feature this machine lacks are counted as skipped.
  */
@@ -24,7 +26,8 @@ typedef struct Fixture {
     GRand *rand;
     InsnState *host;
     uint8_t *data, data_before[BENCH_DATA_SIZE], data_guest[BENCH_DATA_SIZE];
-    unsigned tried, failed, skipped_rows;
+    bool align;                 /* alignment checks on */
+    unsigned tried, failed, skipped_rows, checked;
 } Fixture;
 
 /* ---- the host's side ----------------------------------------------------------------------- */
@@ -38,6 +41,7 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 {
     const ucontext_t *uc = context;
 
+    __asm__ volatile("pushq $2\n\tpopfq" : : : "cc");    /* no alignment checks in here */
     if (!on_host) {
         previous[sig].sa_sigaction(sig, info, context);
         return;
@@ -180,10 +184,14 @@ static void plant(const uint8_t *bytes, unsigned len)
 {
     uint8_t *code = (uint8_t *)(uintptr_t)BENCH_CODE;
     uint64_t back = (uint64_t)(uintptr_t)host_return;
+    uint32_t far = 256 - (len + 5);
 
     memcpy(code, bytes, len);
-    memcpy(code + len, "\xff\x25\x00\x00\x00\x00", 6);      /* jmp *0(%rip) */
-    memcpy(code + len + 6, &back, 8);
+    /* The address is read with alignment checks on: jmp +256; there: jmp *2(%rip) */
+    code[len] = 0xe9;
+    memcpy(code + len + 1, &far, 4);
+    memcpy(code + 256, "\xff\x25\x02\x00\x00\x00", 6);
+    memcpy(code + 264, &back, 8);
 }
 
 static void try_row(Fixture *f, const InsnDef *def)
@@ -207,6 +215,7 @@ static void try_row(Fixture *f, const InsnDef *def)
     if (!insn_aim(f->host, &insn, f->rand)) {
         return;
     }
+    f->host->flags |= f->align ? FLAG_AC : 0;
     memcpy(f->data_before, f->data, BENCH_DATA_SIZE);
     plant(m.bytes, insn.len);
     interp_flush(f->cpu);
@@ -217,6 +226,7 @@ static void try_row(Fixture *f, const InsnDef *def)
     f->host->target = BENCH_CODE;
     host = run_on_host();
     f->tried++;
+    f->checked += host == VEC_AC;
     if (guest != host) {
         g_string_printf(why, " exception %d host %d", guest, host);
     } else if (host == -1) {
@@ -243,21 +253,33 @@ static bool row_is_testable(const InsnDef *def)
            !g_str_has_suffix(def->name, "ldmxcsr");
 }
 
-static void test_rows_against_host(void)
+/* How much MASKMOVDQU, FXSAVE and kin and MOVSXD r16 access depends on the processor. */
+static bool alignment_is_defined(const InsnDef *def)
+{
+    static const char *const varies[] = { "maskmov", "vmaskmovdqu", "fxsave", "fxrstor", "xsave", "xrstor",
+                                         "movsxd" };
+
+    for (unsigned i = 0; i < ARRAY_LEN(varies); i++) {
+        if (g_str_has_prefix(def->name, varies[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void run_rows(bool align)
 {
     const char *rounds = g_getenv("RHEA_INSN_ROUNDS"), *seed = g_getenv("RHEA_INSN_SEED");
     const char *only = g_getenv("RHEA_INSN_ROW");
     unsigned n = rounds ? atoi(rounds) : 20;
-    Fixture f = { .cpu = bench_cpu_new() };
+    Fixture f = { .cpu = bench_cpu_new(), .align = align };
     g_autoptr(GError) error = NULL;
 
-    if (!__builtin_cpu_supports("avx")) {
-        g_test_skip("this host has no AVX");
-        bench_cpu_free(f.cpu);
-        return;
-    }
     if (!host_op_init(&error)) {
         g_error("%s", error->message);
+    }
+    if (align) {
+        x86_write_cr0(f.cpu, f.cpu->cr0 | CR0_AM);
     }
     f.rand = g_rand_new_with_seed(seed ? atoi(seed) : 1);
     f.host = (InsnState *)(uintptr_t)HOST_STATE;
@@ -266,7 +288,8 @@ static void test_rows_against_host(void)
     for (unsigned i = 0; i < insn_row_count; i++) {
         const InsnDef *def = &insn_rows[i];
 
-        if (!row_is_testable(def) || (only && !g_str_equal(only, def->name))) {
+        if (!row_is_testable(def) || (only && !g_str_equal(only, def->name)) ||
+            (align && !alignment_is_defined(def))) {
             continue;
         }
         if (!host_has(def->feature)) {
@@ -277,17 +300,37 @@ static void test_rows_against_host(void)
             try_row(&f, def);
         }
     }
-    g_test_message("%u tries, %u differences, %u rows skipped for lack of the feature", f.tried,
-                   f.failed, f.skipped_rows);
+    g_test_message("%u tries, %u differences, %u rows skipped for lack of the feature, %u #AC",
+                   f.tried, f.failed, f.skipped_rows, f.checked);
     g_assert_cmpuint(f.tried, >, 0);
     g_assert_cmpuint(f.failed, ==, 0);
+    g_assert_true(!align || only || f.checked);
     g_rand_free(f.rand);
     bench_cpu_free(f.cpu);
+}
+
+static void test_rows_against_host(void)
+{
+    if (__builtin_cpu_supports("avx")) {
+        run_rows(false);
+    } else {
+        g_test_skip("this host has no AVX");
+    }
+}
+
+static void test_alignment_against_host(void)
+{
+    if (__builtin_cpu_supports("avx") && __builtin_cpu_is("amd")) {
+        run_rows(true);
+    } else {
+        g_test_skip("alignment checks of vectors are compared with AMD processors only");
+    }
 }
 
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/insn/host", test_rows_against_host);
+    g_test_add_func("/insn/host/alignment", test_alignment_against_host);
     return g_test_run();
 }

@@ -69,7 +69,8 @@ host_return:
         mov STACK, %rsp
         pushfq
         popq FLAGS
-        cld
+        pushq $2                        /* no DF, no AC in C */
+        popfq
         .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
         vmovdqu %ymm\n, YMM(\n)
         .endr
