@@ -147,6 +147,7 @@ static bool take_vex(Decoder *d, bool three)
     unsigned b1, b2, select;
 
     if (insn->prefixes & (INSN_66 | INSN_F2 | INSN_F3 | INSN_LOCK | INSN_REX)) {
+        take(d, d->mode & MODE_CS64 ? 1 : 2);
         return false;
     }
     d->pos++;
@@ -585,6 +586,7 @@ DecodeResult insn_decode(Insn *insn, const uint8_t *bytes, unsigned avail, uint3
     /* Outside 64-bit mode C4, C5 and 62 are LES, LDS and BOUND unless a register form follows. */
     vex_possible = (mode & MODE_CS64) || (d.pos + 1 < d.limit && bytes[d.pos + 1] >= 0xc0);
     if (lead == 0x62 && vex_possible) {
+        take(&d, d.mode & MODE_CS64 ? 1 : 2);
         return finish(&d, DECODE_INVALID);
     }
     if ((lead == 0xc4 || lead == 0xc5) && vex_possible) {

@@ -277,7 +277,7 @@ static inline unsigned insn_cond(const Insn *i) { return i->opcode & 15; }
 
 typedef enum DecodeResult {
     DECODE_OK,                  /* valid; insn->fault says what mode or CPUID make of it */
-    DECODE_INVALID,             /* #UD; insn->len is what was looked at */
+    DECODE_INVALID,             /* #UD; insn->len is what was looked at: never 0 */
     DECODE_TRUNCATED,           /* needs more than the `avail` bytes given */
     DECODE_TOO_LONG,            /* more than 15 bytes: #GP(0) */
 } DecodeResult;

@@ -470,6 +470,40 @@ static void test_jump_to_0_after_stac(void)
     program_clear(&p);
 }
 
+/* What raised #UD is patched: the store is seen, whatever the decoder made of the old bytes. */
+static void test_patched_invalid(void)
+{
+    static const struct { uint8_t bytes[4], looked_at; } invalid[] = {
+        { { 0x62, 0xf1, 0x7c, 0x48 }, 1 },      /* EVEX, which there is none of */
+        { { 0x66, 0xc5, 0xf8, 0x77 }, 2 },      /* VEX behind a prefix */
+        { { 0x40, 0xc4, 0xe1, 0x78 }, 2 },
+        { { 0x0f, 0x0b, 0x90, 0x90 }, 2 },      /* UD2 */
+        { { 0xc4, 0xff, 0x90, 0x90 }, 2 },      /* no such map */
+    };
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(invalid); i++) {
+        Insn insn;
+
+        insn_decode(&insn, invalid[i].bytes, 4, p.e.cpu->mode, p.e.cpu);
+        g_assert_cmpuint(insn.len, >=, invalid[i].looked_at);
+        engines_mode(&p.e, 64, 3);
+        p.len = 0;
+        put(&p, invalid[i].bytes, 4);
+        check(&p, "invalid instruction", 100);
+        g_assert_cmpuint(p.e.cpu->faults[0].event.vector, ==, VEC_UD);
+        engines_mode(&p.e, 64, 3);
+        p.len = 0;
+        PUT(&p, 0xb8, i + 1, 0, 0, 0, 0xf4);                    /* mov eax, i + 1; hlt */
+        check(&p, "patched invalid instruction", 100);
+        g_assert_cmpuint(p.e.cpu->gpr[R_RAX], ==, i + 1);
+    }
+    program_clear(&p);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -484,5 +518,6 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/block/flags-across-functions", test_flags_across_functions);
     g_test_add_func("/tcg/block/not-canonical", test_not_canonical);
     g_test_add_func("/tcg/block/jump-to-0-after-stac", test_jump_to_0_after_stac);
+    g_test_add_func("/tcg/block/patched-invalid", test_patched_invalid);
     return g_test_run();
 }
