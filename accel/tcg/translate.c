@@ -18,6 +18,8 @@
 
 /* Conditional jumps in a block. */
 #define SIDE_EXITS 4
+/* Instructions of a successor that are searched for what becomes of the flags. */
+#define LOOK_AHEAD 16
 
 bool tcg_mode_is_translatable(uint32_t mode)
 {
@@ -182,7 +184,13 @@ static unsigned needs_of(const Insn *insn)
 
 /* ---- flags ---------------------------------------------------------------------------------------- */
 
-static unsigned flags_read(const Insn *insn) { return insn->def ? insn->def->effects & FX_ARITH : 0; }
+static unsigned flags_read(const Insn *insn)
+{
+    if (!insn->def || (insn->sem == sem_sysret && insn->op_size == 8)) {
+        return 0;               /* in long mode it takes all of them from R11 */
+    }
+    return insn->def->effects & FX_ARITH;
+}
 
 /* Written whatever the operands; a shift by a constant other than 0 always writes. */
 static unsigned flags_killed(const Insn *insn)
@@ -211,6 +219,17 @@ static unsigned flags_replaced(const Insn *insn)
     return flags_killed(insn) | (insn->def ? insn->def->effects >> 16 & FX_ARITH : 0);
 }
 
+/* Ends a block, but the next instruction comes next, with the same flags. */
+static bool goes_straight_on(const Insn *insn)
+{
+    SemFn *s = insn->sem;
+
+    if (insn->fault != FAULT_NONE) {
+        return false;
+    }
+    return s == sem_swapgs || s == sem_sti || s == sem_stac || s == sem_clac;
+}
+
 /*
  * Flags that code at guest address RIP reads: looked up in the instructions there as far as they
  * lie in the same page; what cannot be known is UNKNOWN.  Functions neither take nor return
@@ -226,7 +245,7 @@ static unsigned flags_at(const Translation *t, uint64_t rip, unsigned unknown)
     if (page_off < 0 || page_off >= 4096 || t->block->gpa2) {
         return unknown;
     }
-    for (unsigned i = 0; i < 8 && page_off < 4096; i++) {
+    for (unsigned i = 0; i < LOOK_AHEAD && page_off < 4096; i++) {
         Insn insn;
 
         if (insn_decode(&insn, page + page_off, 4096 - page_off, t->mode, t->cpu) != DECODE_OK ||
@@ -234,7 +253,7 @@ static unsigned flags_at(const Translation *t, uint64_t rip, unsigned unknown)
             break;
         }
         read |= (unknown ? flags_read(&insn) : flags_meant(&insn)) & live;
-        if (insn.def->attrs & A_END) {
+        if ((insn.def->attrs & A_END) && !goes_straight_on(&insn)) {
             bool function = insn.def->attrs & (A_RET | A_CALL);
 
             if (insn.sem == sem_jmp) {
@@ -244,6 +263,7 @@ static unsigned flags_at(const Translation *t, uint64_t rip, unsigned unknown)
                 }
                 continue;
             }
+            live &= ~flags_killed(&insn);
             return function && !t->tr->exact_flags ? read : (live & unknown) | read;
         }
         live &= unknown ? ~flags_killed(&insn) : ~flags_replaced(&insn);
@@ -290,8 +310,10 @@ static unsigned flags_after_end(const Translation *t, Kind kind, unsigned n, uns
         return exact ? FX_ARITH : unknown;
     case KIND_CALL: case KIND_CALL_IND:
         return exact ? FX_ARITH : 0;
+    /* Not less than flags_at() says of this block to those before it: they would be made again and again. */
     default:
-        return ends_block(t, &t->insns[n]) ? unknown : flags_at(t, tcg_next_rip(t, n), unknown);
+        return ends_block(t, &t->insns[n]) && !goes_straight_on(&t->insns[n])
+                   ? unknown : flags_at(t, tcg_next_rip(t, n), unknown);
     }
 }
 
