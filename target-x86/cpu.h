@@ -146,6 +146,7 @@ typedef struct X86Translated {
     uint8_t kicked;             /* leave instead of going on at `resume` */
     uint8_t kernel_not_global;  /* some entry of class 0 below is from a page without G */
     uint32_t host_mxcsr;
+    int32_t pauses;             /* PAUSEs until C looks whether the guest only spins */
     uint32_t generation[2];     /* of the entries for CPL 0-2 and CPL 3 */
     /* Code pages by virtual page: virtual page << 28 | physical page, for CPL 0-2 and CPL 3. */
     uint64_t itlb[2][1 << X86_ITLB_BITS];

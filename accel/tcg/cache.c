@@ -126,10 +126,12 @@ Translator *translator_new(size_t code_bytes, X86CodeMap *map, GError **error)
     g_mutex_init(&tr->graph);
     g_cond_init(&tr->gate);
     tr->cpus = g_ptr_array_new();
+    tr->host_cpus = g_get_num_processors();
     tr->pages = g_hash_table_new_full(NULL, NULL, NULL, free_list);
     tr->code_map = map;
     tr->opt = (TcgOptions){ .link = true, .jump_table = true, .return_stack = true,
-                            .dead_flags = true, .system = true, .trace = true };
+                            .dead_flags = true, .system = true, .trace = true,
+                            .spin_yield = true, .halt_poll = true };
     if (!tr->rw || !tr->rx || !tr->meta || !tr->order || !tr->hash) {
         error_set_errno(error, errno, "Cannot map a code cache of %zu bytes", tr->size);
         translator_free(tr);
@@ -198,6 +200,9 @@ void translator_info(const Translator *tr, GString *out)
                            c->guest_insns, ratio(c->translate_ns, c->guest_insns));
     g_string_append_printf(out, "links made          %" PRIu64 "\nflags across calls  %s\n",
                            c->links, tr->exact_flags ? "kept" : "not kept");
+    g_string_append_printf(out, "halts               %" PRIu64 " (%" PRIu64 " ended while polling)\n"
+                           "spins               %" PRIu64 " yields, %" PRIu64 " naps\n",
+                           c->halts, c->polled, c->yields, c->naps);
     g_string_append_printf(out, "\nStatistics:\nTB flush count      %" PRIu64
                            "\nTB invalidate count %" PRIu64 "\n", c->flushes, c->retired);
 }

@@ -9,9 +9,11 @@
 #include "accel/tcg/translator.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -21,6 +23,15 @@
 
 #define RETURN_STACK_BYTES (256u << 10)
 #define XSAVE_BYTES 1024
+
+/* So many PAUSEs within that time are a spin; more than so many rounds of it are worth a nap. */
+#define SPIN_PAUSES 400
+#define SPIN_ROUND_NS 100000
+#define SPIN_YIELDS 2
+#define SPIN_NAP_NS 20000
+/* HLT looks for work that long before the thread sleeps: at first, and at most. */
+#define POLL_FIRST_NS 10000
+#define POLL_MOST_NS 100000
 
 /* ---- x87 and vector state ------------------------------------------------------------------------ */
 
@@ -281,6 +292,43 @@ static void run_sem(X86Cpu *cpu, const Insn *insn)
     }
 }
 
+static uint64_t now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * 1000000000ull + ts.tv_nsec;
+}
+
+/*
+ * PAUSEs that follow one another closely are a spin: most likely for a virtual CPU that has no host
+ * processor now.  First let others run here; then leave the processor, so that it may come here.
+ */
+static void pause_in_c(X86Cpu *cpu)
+{
+    static const struct timespec nap = { .tv_nsec = SPIN_NAP_NS };
+    TcgCpu *tc = tcg_cpu(cpu);
+    uint64_t now;
+
+    if (--cpu->tx.pauses > 0) {
+        return;
+    }
+    cpu->tx.pauses = SPIN_PAUSES;
+    now = now_ns();
+    tc->spin_rounds = now - tc->spin_checked_ns < SPIN_ROUND_NS ? tc->spin_rounds + 1 : 0;
+    if (tc->spin_rounds && tc->tr->opt.spin_yield) {
+        if (tc->spin_rounds <= SPIN_YIELDS) {
+            sched_yield();
+            atomic_fetch_add(&tc->tr->counters.yields, 1);
+        } else {
+            clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+            atomic_fetch_add(&tc->tr->counters.naps, 1);
+        }
+        now = now_ns();
+    }
+    tc->spin_checked_ns = now;
+}
+
 const void *tcg_helper_insn(X86Cpu *cpu, uint32_t site)
 {
     TcgCpu *tc = tcg_cpu(cpu);
@@ -299,7 +347,11 @@ const void *tcg_helper_insn(X86Cpu *cpu, uint32_t site)
     if (touches_x87(insn)) {
         x87_save(cpu);
     }
-    run_sem(cpu, insn);
+    if (insn->sem == sem_pause) {
+        pause_in_c(cpu);
+    } else {
+        run_sem(cpu, insn);
+    }
     if (touches_upper(insn)) {
         cpu->tx.upper_zero = false;
     }
@@ -439,6 +491,50 @@ static X86Exit run_loop(X86Cpu *cpu)
     }
 }
 
+/* ---- HLT ---------------------------------------------------------------------------------------------------- */
+
+static bool may_go_on(const X86Cpu *cpu)
+{
+    return (atomic_load(&cpu->requests) & X86_REQ_EXIT) || x86_has_work(cpu);
+}
+
+/* A sleep that was over soon asks for looking longer the next time; a long one for not looking at all. */
+static void learn_from_sleep(TcgCpu *tc, uint64_t now)
+{
+    uint64_t slept = now - tc->halted_ns;
+
+    tc->halted_ns = 0;
+    if (slept > POLL_MOST_NS) {
+        tc->poll_ns = 0;
+    } else {
+        tc->poll_ns = MIN(MAX(tc->poll_ns * 2, POLL_FIRST_NS), POLL_MOST_NS);
+    }
+}
+
+bool tcg_halt_poll(X86Cpu *cpu)
+{
+    TcgCpu *tc = tcg_cpu(cpu);
+    uint64_t begin, now;
+
+    if (!tc || !tc->tr->opt.halt_poll || tc->tr->cpus->len > tc->tr->host_cpus) {
+        return false;
+    }
+    begin = now = now_ns();
+    atomic_fetch_add(&tc->tr->counters.halts, 1);
+    while (now - begin < tc->poll_ns) {
+        for (unsigned i = 0; i < 16; i++) {
+            if (may_go_on(cpu)) {
+                atomic_fetch_add(&tc->tr->counters.polled, 1);
+                return true;
+            }
+            __builtin_ia32_pause();
+        }
+        now = now_ns();
+    }
+    tc->halted_ns = now;
+    return false;
+}
+
 X86Exit tcg_run(X86Cpu *cpu)
 {
     sigjmp_buf here, *outer = cpu->unwind;
@@ -449,6 +545,9 @@ X86Exit tcg_run(X86Cpu *cpu)
         return interp_run(cpu);
     }
     tcg_enter_gate(tc->tr);
+    if (tc->halted_ns) {
+        learn_from_sleep(tc, now_ns());
+    }
     cpu->unwind = &here;
     switch (sigsetjmp(here, 0)) {
     case UNWIND_EVENT:

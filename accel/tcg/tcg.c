@@ -87,10 +87,14 @@ static void report_triple_fault(Cpu *cpu)
 static void tcg_cpu_run(Cpu *cpu)
 {
     X86CpuDevice *s = x86_cpu_device(cpu);
+    X86Exit exit;
 
     __atomic_store_n(&cpu->exit_request, 0, __ATOMIC_SEQ_CST);
     __atomic_store_n(&cpu->halted, 0, __ATOMIC_SEQ_CST);
-    switch (tcg_run(s->x86)) {
+    do {
+        exit = tcg_run(s->x86);
+    } while (exit == X86_EXIT_HALT && tcg_halt_poll(s->x86));
+    switch (exit) {
     case X86_EXIT_HALT:
         __atomic_store_n(&cpu->halted, 1, __ATOMIC_SEQ_CST);
         break;
@@ -140,6 +144,10 @@ static const PropDef tcg_props[] = {
               .help = "flags die at function boundaries"),
     PROP_BOOL("x-opt-system", TcgAccel, opt.system, true,
               .help = "CLI, STI, SWAPGS and kin without C"),
+    PROP_BOOL("x-opt-spin-yield", TcgAccel, opt.spin_yield, true,
+              .help = "a vCPU that spins lets others have the processor"),
+    PROP_BOOL("x-opt-halt-poll", TcgAccel, opt.halt_poll, true,
+              .help = "a vCPU that halts looks for work before it sleeps"),
     PROP_BOOL("x-opt-trace", TcgAccel, opt.trace, true,
               .help = "blocks go on behind conditional jumps that are not taken"),
     PROP_END

@@ -12,7 +12,7 @@
 #define CPU(field) HOST_GS(offsetof(X86Cpu, field))
 
 /* Condition codes of Jcc. */
-enum { COND_E = 4, COND_NE = 5, COND_A = 7 };
+enum { COND_E = 4, COND_NE = 5, COND_A = 7, COND_S = 8 };
 
 typedef struct Translation {
     Translator *tr;

@@ -2,7 +2,7 @@
 /*
  * Privileged instructions and those on system flags that kernels run all the time, without C.
  * Privilege and CPUID have been checked by the decoder for the block's mode.
- * Spec: SDM2 CLI, STI, STAC, CLAC, SWAPGS, RDFSBASE, PUSHF.
+ * Spec: SDM2 CLI, STI, STAC, CLAC, SWAPGS, RDFSBASE, PUSHF, PAUSE.
  * Locking: translate_int.h.
  */
 #include "accel/tcg/translate_int.h"
@@ -12,7 +12,7 @@
 #define GS_BASE CPU(segs[SEG_GS].base)
 #define FS_BASE CPU(segs[SEG_FS].base)
 
-enum { GROUP_OR = 1, GROUP_AND = 4 };
+enum { GROUP_OR = 1, GROUP_AND = 4, GROUP_SUB = 5 };
 
 /* or/and dword gs:[...], imm32; RFLAGS are lost. */
 static void flag_word(Emitter *e, unsigned op, HostMem mem, uint32_t imm)
@@ -134,6 +134,22 @@ static const uint8_t *emit_pushf(Translation *t, const Insn *insn)
     return op;
 }
 
+/* C has a look now and then: it may be another virtual CPU that this one waits for, and that is not running. */
+static const uint8_t *emit_pause(Translation *t, const Insn *insn)
+{
+    Emitter *e = &t->hot;
+    const uint8_t *op;
+
+    tcg_begin_flags(t);
+    emit_bytes(e, "\xf3\x90", 2);
+    emit_rm(e, 0, false, 0x83, GROUP_SUB, TX(pauses));
+    emit8(e, 1);
+    emit_jcc(e, COND_S, tcg_cold_helper(t));
+    op = emit_here(e);
+    tcg_end_flags(t);
+    return op;
+}
+
 typedef struct SystemRow {
     SemFn *sem;
     const uint8_t *(*emit)(Translation *t, const Insn *insn);
@@ -151,6 +167,7 @@ static const SystemRow rows[] = {
     { sem_stac,     emit_smap,      MODE_CS64,            false },
     { sem_clac,     emit_smap,      MODE_CS64,            false },
     { sem_pushf,    emit_pushf,     MODE_CS64,            false },
+    { sem_pause,    emit_pause,     0,                    true },
 };
 /* clang-format on */
 

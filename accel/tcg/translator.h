@@ -110,6 +110,8 @@ typedef struct TcgOptions {
     bool return_stack;          /* CALL and RET use the host's */
     bool dead_flags;            /* flags die at function boundaries */
     bool system;                /* translate_system.c */
+    bool spin_yield;            /* a CPU that spins on PAUSE lets others have the host's */
+    bool halt_poll;             /* a CPU that halts looks a moment for what wakes it */
     bool trace;                 /* a block goes on behind a conditional jump that is not taken */
     bool one_insn;              /* a block is one instruction */
 } TcgOptions;
@@ -117,6 +119,7 @@ typedef struct TcgOptions {
 typedef struct TcgCounters {
     uint64_t blocks, guest_bytes, guest_insns, host_bytes, cold_bytes;
     uint64_t retired, links, flushes, translate_ns;
+    _Atomic uint64_t halts, polled, yields, naps;
 } TcgCounters;
 
 typedef struct Translator {
@@ -126,6 +129,7 @@ typedef struct Translator {
     bool flush_wanted, flushing;
     X86CodeMap *code_map;
     GPtrArray *cpus;            /* X86Cpu */
+    unsigned host_cpus;
     uint8_t *rw, *rx;           /* the code cache, twice */
     size_t size;
     uint8_t *hot, *hot_start, *hot_end, *cold, *cold_start, *cold_end;     /* writable alias */
@@ -153,6 +157,10 @@ typedef struct TcgCpu {
     _Atomic bool in_code;       /* between entry and exit of stubs.enter(), C helpers included */
     bool stepping;              /* single-stepping the host to an instruction boundary */
     bool interpret_one;         /* the instruction at rip faulted on the host */
+    uint64_t spin_checked_ns;   /* when PAUSE was last looked at */
+    unsigned spin_rounds;       /* how often in a row it was a spin */
+    uint64_t poll_ns;           /* how long to look before the thread sleeps in HLT */
+    uint64_t halted_ns;         /* when that was in vain; 0: it was not */
     uint64_t next_tag;          /* starts at random */
     struct { uint32_t mode, generation; uint64_t tag; } tags[16];
     struct { uint32_t site; Insn insn; } decoded[256];
@@ -269,6 +277,8 @@ bool tcg_attach_cpu(Translator *tr, X86Cpu *cpu, GError **error);
 void tcg_detach_cpu(X86Cpu *cpu);
 /* As interp_run(). */
 X86Exit tcg_run(X86Cpu *cpu);
+/* The CPU has halted: look for what wakes it as long as that has paid lately.  True: go on. */
+bool tcg_halt_poll(X86Cpu *cpu);
 /* From any thread: leave translated code soon.  The reason is in cpu->requests. */
 void tcg_kick(X86Cpu *cpu);
 /* Is there a reason to leave translated code at the next instruction boundary? */
