@@ -185,6 +185,7 @@ void x86_update_mode(X86Cpu *cpu)
     mode |= cpu->smm ? MODE_SMM : 0;
     mode |= has_code_breakpoint(cpu) ? MODE_DEBUG : 0;
     cpu->mode = mode;
+    cpu->sign_shift = lma && (cpu->cr4 & CR4_LA57) ? 56 : 47;
     cpu->lin_mask = cs64 ? ~0ull : 0xffffffff;
     cpu->mmu_idx = cpu->cpl == 3 ? X86_MMU_USER
                  : mode & MODE_SMAP_AC ? X86_MMU_KERNEL_AC : X86_MMU_KERNEL;

@@ -267,6 +267,7 @@ struct X86Cpu {
     uint32_t stop;              /* own thread: leave the block after this instruction */
     uint32_t tlb_gen;           /* counts TLB invalidations: translations cached elsewhere are stale */
     uint64_t lin_mask;          /* derived: width of linear addresses */
+    uint8_t sign_shift;         /* derived: a canonical address >> this is 0 or -1 */
     X86Seg segs[SEG_COUNT + 1]; /* segs[SEG_FLAT] stays base 0, no limit */
     const Insn *insn;           /* being executed by the interpreter, for diagnostics */
     uint64_t block_rip;         /* interpreter: rip of the current block's first byte */
@@ -381,6 +382,17 @@ static inline bool x86_is_64(const X86Cpu *cpu) { return cpu->mode & MODE_CS64; 
 static inline bool x86_is_protected(const X86Cpu *cpu)
 {
     return (cpu->mode & (MODE_PE | MODE_VM86)) == MODE_PE;
+}
+
+/* May the paging mode translate this address of 64-bit code?  [SDM1 3.3.7.1] */
+static inline bool x86_is_canonical(const X86Cpu *cpu, uint64_t va)
+{
+    return (uint64_t)(((int64_t)va >> cpu->sign_shift) + 1) <= 1;
+}
+/* The same for what registers hold for later (bases, MSRs): by what CPUID promises, not the mode. */
+static inline bool x86_base_is_canonical(const X86Cpu *cpu, uint64_t va)
+{
+    return (uint64_t)(((int64_t)va >> (cpu->virt_bits - 1)) + 1) <= 1;
 }
 
 #endif

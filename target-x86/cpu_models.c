@@ -524,7 +524,7 @@ bool x86_cpu_model_finish(X86Cpu *cpu, const char *accel, const uint32_t *suppor
     if (!x86_has(cpu, X86_FEAT(7_0_EDX, 29))) {
         cpu->features[FEAT_ARCH_CAPABILITIES] = 0;
     }
-    cpu->virt_bits = 48;
+    cpu->virt_bits = x86_has(cpu, X86_FEAT(7_0_ECX, 16)) ? 57 : 48;
     if (t->host_phys_bits) {
         cpu->phys_bits = host_phys_bits();
     } else if (!cpu->phys_bits) {

@@ -12,13 +12,11 @@
  * blocks.
  * Locking: `lock` guards pages[]; it nests inside the code map's lock.
  */
-#include "base/log.h"
 #include "target-x86/interp.h"
 
 #include "base/log.h"
 #include "target-x86/bus.h"
 #include "target-x86/code.h"
-#include "target-x86/debug.h"
 #include "target-x86/debug.h"
 #include "target-x86/interp_int.h"
 
@@ -214,7 +212,7 @@ static void prepare(X86Cpu *cpu, Insn *insn, unsigned off, uint64_t rip)
     if (insn->def->attrs & A_BRANCH) {
         insn->disp = (next + insn->imm) & cpu->lin_mask;
         if ((uint64_t)((insn->disp >> 47) + 1) > 1) {
-            fast = NULL;        /* raises #GP */
+            fast = NULL;        /* raises #GP, unless paging has 5 levels */
         }
     }
     insn->run = fast ? fast : interp_run_sem;
@@ -247,7 +245,7 @@ static bool within_cs(const X86Cpu *cpu, uint64_t rip, unsigned len)
 static uint64_t linear_rip(X86Cpu *cpu, uint64_t rip)
 {
     if (cpu->mode & MODE_CS64) {
-        if ((uint64_t)(((int64_t)rip >> 47) + 1) > 1) {
+        if (!x86_is_canonical(cpu, rip)) {
             cpu_raise(cpu, VEC_GP, 0);
         }
         return rip;

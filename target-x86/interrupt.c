@@ -194,7 +194,7 @@ static void deliver_protected(X86Cpu *cpu, const X86Event *e, uint64_t return_ri
         } else {
             sp = cpu->gpr[R_RSP];
         }
-        if (!x86_is_canonical(sp)) {
+        if (!x86_is_canonical(cpu, sp)) {
             cpu_raise(cpu, VEC_SS, ext);
         }
         if (switches) {

@@ -72,7 +72,8 @@ static inline uint64_t x86_linear(X86Cpu *cpu, unsigned seg, uint64_t off, unsig
         uint64_t va = seg >= SEG_FS && seg != SEG_FLAT ? off + cpu->segs[seg].base : off;
 
         if (G_LIKELY((uint64_t)(((int64_t)va >> 47) + 1) <= 1)) {
-            return va;          /* a page crossing over the edge is caught by the refill */
+            return va;          /* a page crossing over the edge is caught by the refill,
+                                 * upper addresses of 5-level paging are found out of line */
         }
     } else if (G_LIKELY(seg == SEG_FLAT && !(cpu->mode & MODE_ALIGN))) {
         return (uint32_t)off;

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Page walks and the contents of the software TLB.  Spec: [SDM3A 4], Intel SDM 325384-077.
- * 32-bit paging with PSE-36, PAE, 4-level; NX, SMEP, SMAP, protection keys of user pages, WP,
+ * 32-bit paging with PSE-36, PAE, 4 and 5 levels; NX, SMEP, SMAP, protection keys of user pages, WP,
  * global pages, reserved bits, A/D updates by compare-exchange on the entry.
- * Missing: 5-level paging (CR4.LA57 is a reserved bit), supervisor keys, paging-structure caches:
- * each refill walks from CR3.
+ * Missing: supervisor keys, paging-structure caches: each refill walks from CR3.
  * One TLB set per privilege context holds one 4 KiB page; larger mappings are cached in pieces.
  * The TLB is not tagged with a PCID: every CR3 load drops what is not global, as the architecture
  * permits even with the no-flush bit.
@@ -39,7 +38,7 @@ typedef struct Level {
 } Level;
 
 static const Level levels_long[] = {
-    { "PML4E", 39, 9 }, { "PDPTE", 30, 9 }, { "PDE", 21, 9 }, { "PTE", 12, 9 },
+    { "PML5E", 48, 9 }, { "PML4E", 39, 9 }, { "PDPTE", 30, 9 }, { "PDE", 21, 9 }, { "PTE", 12, 9 },
 };
 static const Level levels_32bit[] = { { "PDE", 22, 10 }, { "PTE", 12, 10 } };
 
@@ -128,7 +127,7 @@ static uint64_t reserved_bits(const X86Cpu *cpu, const Level *level, uint64_t en
     if (!(cpu->efer & EFER_LMA)) {
         rsvd |= 0x7ff0000000000000ull;
     }
-    if (level->shift == 39 || (level->shift == 30 && !x86_has(cpu, X86_FEAT(8000_0001_EDX, 26)))) {
+    if (level->shift >= 39 || (level->shift == 30 && !x86_has(cpu, X86_FEAT(8000_0001_EDX, 26)))) {
         rsvd |= PTE_PS;
     } else if (large) {
         rsvd |= (BIT64(level->shift) - 1) & ~0x1fffull;
@@ -182,8 +181,10 @@ again:
         size = 4;
         table = cpu->cr3 & 0xfffff000;
     } else if (cpu->efer & EFER_LMA) {
-        level = levels_long;
-        levels = 4;
+        bool five = cpu->cr4 & CR4_LA57;
+
+        level = five ? levels_long : levels_long + 1;
+        levels = five ? 5 : 4;
         size = 8;
         table = cpu->cr3 & 0x000ffffffffff000ull;
     } else {
@@ -196,7 +197,7 @@ again:
         if (!(pdpte & PTE_P)) {
             return false;
         }
-        level = levels_long + 2;
+        level = levels_long + 3;
         levels = 2;
         size = 8;
         table = pdpte & 0x000ffffffffff000ull;
@@ -206,7 +207,7 @@ again:
         uint64_t at = (table + index * size) & cpu->a20_mask;
         uint64_t entry = entry_read(cpu, at, size);
         bool leaf = level->shift == 12 ||
-                    ((entry & PTE_PS) && level->shift != 39 &&
+                    ((entry & PTE_PS) && level->shift < 39 &&
                      (paging_is_pae(cpu) || (cpu->cr4 & CR4_PSE)));
 
         say(why, "%s at 0x%" PRIx64 " = 0x%" PRIx64, level->name, at, entry);
@@ -330,7 +331,7 @@ const X86TlbPhys *x86_mmu_fill(X86Cpu *cpu, uint64_t va, X86Access access, X86Mm
     X86Phys phys;
     Walk w;
 
-    if ((cpu->efer & EFER_LMA) && (uint64_t)(((int64_t)va >> 47) + 1) > 1) {
+    if ((cpu->efer & EFER_LMA) && !x86_is_canonical(cpu, va)) {
         cpu_raise(cpu, VEC_GP, 0);
     }
     for (unsigned round = 0;; round++) {
@@ -399,7 +400,7 @@ bool x86_mmu_peek(X86Cpu *cpu, uint64_t va, uint64_t *gpa)
 {
     Walk w;
 
-    if ((cpu->efer & EFER_LMA) && (uint64_t)(((int64_t)va >> 47) + 1) > 1) {
+    if ((cpu->efer & EFER_LMA) && !x86_is_canonical(cpu, va)) {
         return false;
     }
     if (!walk(cpu, va, false, &w, NULL)) {
@@ -417,7 +418,7 @@ void x86_mmu_explain(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx, 
 
     say(out, "%s %s of 0x%" PRIx64 ", CR3 = 0x%" PRIx64 "\n",
         idx == X86_MMU_USER ? "user" : "supervisor", names[access], va, cpu->cr3);
-    if ((cpu->efer & EFER_LMA) && (uint64_t)(((int64_t)va >> 47) + 1) > 1) {
+    if ((cpu->efer & EFER_LMA) && !x86_is_canonical(cpu, va)) {
         say(out, "address is not canonical\n");
         return;
     }
@@ -660,7 +661,7 @@ static uint64_t cr4_known(const X86Cpu *cpu)
         { CR4_UMIP, X86_FEAT(7_0_ECX, 2) }, { CR4_FSGSBASE, X86_FEAT_FSGSBASE },
         { CR4_PCIDE, X86_FEAT(1_ECX, 17) }, { CR4_OSXSAVE, X86_FEAT_XSAVE },
         { CR4_SMEP, X86_FEAT(7_0_EBX, 7) }, { CR4_SMAP, X86_FEAT_SMAP },
-        { CR4_PKE, X86_FEAT_PKU },
+        { CR4_PKE, X86_FEAT_PKU }, { CR4_LA57, X86_FEAT(7_0_ECX, 16) },
     };
     uint64_t known = 0;
 
@@ -677,7 +678,7 @@ void x86_write_cr4(X86Cpu *cpu, uint64_t value)
     if (value & ~cr4_known(cpu)) {
         cpu_raise(cpu, VEC_GP, 0);
     }
-    if ((cpu->efer & EFER_LMA) && !(value & CR4_PAE)) {
+    if ((cpu->efer & EFER_LMA) && (!(value & CR4_PAE) || (changed & CR4_LA57))) {
         cpu_raise(cpu, VEC_GP, 0);
     }
     if ((changed & value & CR4_PCIDE) && (!(cpu->efer & EFER_LMA) || (cpu->cr3 & 0xfff))) {
@@ -687,7 +688,8 @@ void x86_write_cr4(X86Cpu *cpu, uint64_t value)
         load_pdptes_or_gp(cpu, cpu->cr0, cpu->cr3, value);
     }
     cpu->cr4 = value;
-    if (changed & (CR4_PAE | CR4_PSE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PKE | CR4_PCIDE)) {
+    if (changed & (CR4_PAE | CR4_PSE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PKE | CR4_PCIDE |
+                   CR4_LA57)) {
         x86_tlb_flush(cpu, true);
     }
     x86_update_mode(cpu);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Address translation: page walks, permission checks and the software TLB's refill (mmu.c).
- * Spec: SDM3A chapter 4.  Not modelled: 5-level paging.  All on the vCPU's thread.
+ * Spec: SDM3A chapter 4.  All on the vCPU's thread.
  *
  * Division of labour: mem.h has the inline fast path over cpu->tlb; mem.c has the slow path
  * (page crossing, MMIO, code pages, dirty logging) and calls x86_mmu_fill().  mmu.c knows page

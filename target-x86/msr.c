@@ -363,7 +363,7 @@ bool x86_msr_write(X86Cpu *cpu, uint32_t msr, uint64_t value)
 {
     const MsrRow *row = find(cpu, msr);
 
-    if (!row || (row->canonical && !x86_is_canonical(value))) {
+    if (!row || (row->canonical && !x86_base_is_canonical(cpu, value))) {
         return false;
     }
     if (row->write) {

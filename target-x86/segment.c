@@ -38,7 +38,7 @@ uint64_t x86_linear_unaligned(X86Cpu *cpu, unsigned seg, uint64_t off, unsigned 
     if (cpu->mode & MODE_CS64) {
         uint64_t va = seg >= SEG_FS && seg != SEG_FLAT ? off + cpu->segs[seg].base : off;
 
-        if (!x86_is_canonical(va)) {
+        if (!x86_is_canonical(cpu, va)) {
             segment_violation(cpu, seg);
         }
         return va;
@@ -103,7 +103,7 @@ uint64_t x86_linear_checked(X86Cpu *cpu, unsigned seg, uint64_t off, unsigned si
 
 void x86_check_rip(X86Cpu *cpu, const X86Seg *cs, uint64_t rip, unsigned ext)
 {
-    if (x86_seg_is_64(cpu, cs) ? !x86_is_canonical(rip) : rip > cs->limit) {
+    if (x86_seg_is_64(cpu, cs) ? !x86_is_canonical(cpu, rip) : rip > cs->limit) {
         cpu_raise(cpu, VEC_GP, ext);
     }
 }
@@ -294,7 +294,7 @@ static uint64_t stack_linear(X86Cpu *cpu, const X86Stack *s, uint64_t sp, unsign
 {
     uint64_t va = s->is64 ? sp : (uint32_t)(s->ss.base + sp);
 
-    if (s->is64 ? !x86_is_canonical(sp) : !limit_holds(&s->ss, (uint32_t)sp, size)) {
+    if (s->is64 ? !x86_is_canonical(cpu, sp) : !limit_holds(&s->ss, (uint32_t)sp, size)) {
         cpu_raise(cpu, VEC_SS, s->code);
     }
     if (s->idx == X86_MMU_USER && (cpu->mode & MODE_ALIGN)) {
@@ -518,7 +518,7 @@ static X86Table table_load(X86Cpu *cpu, const Insn *insn)
 
     if (cpu->mode & MODE_CS64) {
         t.base = x86_load64(cpu, insn->seg, (off + 2) & mask);
-        if (!x86_is_canonical(t.base)) {
+        if (!x86_base_is_canonical(cpu, t.base)) {
             cpu_raise(cpu, VEC_GP, 0);
         }
     } else {
@@ -583,7 +583,7 @@ void sem_lldt(X86Cpu *cpu, const Insn *insn)
     ldt = desc_segment(sel, &d);
     if (cpu->efer & EFER_LMA) {
         ldt.base |= (uint64_t)x86_desc_base_high(cpu, sel, &d, VEC_GP) << 32;
-        if (!x86_is_canonical(ldt.base)) {
+        if (!x86_base_is_canonical(cpu, ldt.base)) {
             cpu_raise(cpu, VEC_GP, sel_code(sel, 0));
         }
     }
@@ -614,7 +614,7 @@ void sem_ltr(X86Cpu *cpu, const Insn *insn)
     tr = desc_segment(sel, &d);
     if (cpu->efer & EFER_LMA) {
         tr.base |= (uint64_t)x86_desc_base_high(cpu, sel, &d, VEC_GP) << 32;
-        if (!x86_is_canonical(tr.base)) {
+        if (!x86_base_is_canonical(cpu, tr.base)) {
             cpu_raise(cpu, VEC_GP, sel_code(sel, 0));
         }
     }

@@ -73,10 +73,6 @@ static inline bool x86_seg_is_64(const X86Cpu *cpu, const X86Seg *cs)
 {
     return (cpu->efer & EFER_LMA) && (cs->flags & DESC_L);
 }
-static inline bool x86_is_canonical(uint64_t va)
-{
-    return (uint64_t)(((int64_t)va >> 47) + 1) <= 1;
-}
 
 /* ---- stacks other than the current one ------------------------------------------------------ */
 

@@ -8,7 +8,7 @@
 uint64_t x86_branch_target(X86Cpu *cpu, uint64_t target, unsigned op_size)
 {
     if (cpu->mode & MODE_CS64) {
-        if ((uint64_t)(((int64_t)target >> 47) + 1) > 1) {
+        if (!x86_is_canonical(cpu, target)) {
             cpu_raise(cpu, VEC_GP, 0);
         }
         return target;

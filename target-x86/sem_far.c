@@ -603,7 +603,7 @@ void sem_sysexit(X86Cpu *cpu, const Insn *insn)
         cpu_raise(cpu, VEC_GP, 0);
     }
     if (to64) {
-        if (!x86_is_canonical(rip) || !x86_is_canonical(rsp)) {
+        if (!x86_is_canonical(cpu, rip) || !x86_is_canonical(cpu, rsp)) {
             cpu_raise(cpu, VEC_GP, 0);
         }
     } else {
@@ -647,7 +647,7 @@ void sem_sysret(X86Cpu *cpu, const Insn *insn)
     if (!(cpu->efer & EFER_SCE)) {
         cpu_raise(cpu, VEC_UD, 0);
     }
-    if (to64 && !x86_is_canonical(rip)) {
+    if (to64 && !x86_is_canonical(cpu, rip)) {
         cpu_raise(cpu, VEC_GP, 0);
     }
     if (cpu->efer & EFER_LMA) {

@@ -160,7 +160,7 @@ void sem_invlpg(X86Cpu *cpu, const Insn *insn)
 
     if (cpu->mode & MODE_CS64) {
         va = insn->seg >= SEG_FS && insn->seg < SEG_COUNT ? off + cpu->segs[insn->seg].base : off;
-        if (!x86_is_canonical(va)) {
+        if (!x86_is_canonical(cpu, va)) {
             return;             /* a no-op, not a fault */
         }
     } else {
@@ -178,7 +178,7 @@ void sem_invpcid(X86Cpu *cpu, const Insn *insn)
     }
     pcid = x86_ld64(cpu, x86_linear(cpu, insn->seg, off, 16, X86_READ));
     va = x86_ld64(cpu, x86_linear(cpu, insn->seg, off + 8, 8, X86_READ));
-    if (kind > 3 || (kind < 2 && (pcid >> 12)) || (kind == 0 && !x86_is_canonical(va)) ||
+    if (kind > 3 || pcid >> 12 || (kind == 0 && !x86_is_canonical(cpu, va)) ||
         (kind < 2 && pcid && !(cpu->cr4 & CR4_PCIDE))) {
         cpu_raise(cpu, VEC_GP, 0);
     }
@@ -546,7 +546,7 @@ static void write_base(X86Cpu *cpu, const Insn *insn, unsigned seg)
 {
     uint64_t value = insn_read(cpu, insn, 1);
 
-    if (!x86_is_canonical(value)) {
+    if (!x86_base_is_canonical(cpu, value)) {
         cpu_raise(cpu, VEC_GP, 0);
     }
     cpu->segs[seg].base = value;

@@ -9,6 +9,7 @@
 enum {
     GDT = 0x1000, IDT = 0x2000, TSS = 0x3000, CODE = 0x10000, CODE3 = 0x11000, HANDLER = 0x12000,
     STACK0 = 0x20000, STACK3 = 0x21000, PML4 = 0x30000, PDPT = 0x31000, PD = 0x32000, PT = 0x33000,
+    PML5 = 0x34000,
 };
 enum { SEL_CODE = 0x08, SEL_DATA = 0x10, SEL_CODE3 = 0x1b, SEL_DATA3 = 0x23, SEL_TSS = 0x28,
        SEL_CODE64 = 0x38 };
@@ -415,6 +416,124 @@ static void test_global_pages_survive_cr3(void)
     g_assert_cmphex(cpu->tlb[X86_MMU_KERNEL][x86_tlb_index(0x80000)].tag_r, !=, 0x80000);
 }
 
+/* The same tables below a fifth level, whose entries 0 and 1 are alike: 2^48 is 0 again. */
+static X86Bench *la57_bench(void)
+{
+    X86Bench *b = long_bench(0);
+
+    put64(b, PML5, PML4 | 7);
+    put64(b, PML5 + 8, PML4 | 7);
+    x86_load_cr(b->cpu, b->cpu->cr0, PML5, CR4_PAE | CR4_LA57 | CR4_PCIDE, b->cpu->efer);
+    return b;
+}
+
+static void test_five_levels(void)
+{
+    g_autoptr(X86Bench) b = la57_bench();
+    X86Cpu *cpu = b->cpu;
+    uint64_t gpa;
+
+    put64(b, 0x80008, 0x1234);
+    cpu->gpr[R_RBX] = BIT64(48) + 0x80000;
+    /* mov rax, [rbx+8]; jmp rcx -> inc rax; push rax; hlt */
+    CODE_AT(b, CODE, "\x48\x8b\x43\x08\xff\xe1");
+    CODE_AT(b, CODE + 0x40, "\x48\xff\xc0\x50\xf4");
+    cpu->gpr[R_RCX] = BIT64(48) + CODE + 0x40;
+    cpu->gpr[R_RSP] = BIT64(48) + STACK0;
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+    g_assert_cmphex(cpu->rip, ==, BIT64(48) + CODE + 0x45);
+    g_assert_cmphex(get64(b, STACK0 - 8), ==, 0x1235);
+    g_assert_true(x86_mmu_peek(cpu, BIT64(48) + 0x80000, &gpa));
+    g_assert_cmphex(gpa, ==, 0x80000);
+    g_assert_false(x86_mmu_peek(cpu, BIT64(49), &gpa));
+    g_assert_false(x86_mmu_peek(cpu, BIT64(56), &gpa));     /* not canonical */
+}
+
+static void test_five_level_faults(void)
+{
+    static const struct { uint64_t va, pml5e; int vector; uint32_t code; } rows[] = {
+        { BIT64(49), 0, VEC_PF, 0 },
+        { BIT64(48), 0, VEC_PF, 0 },
+        { BIT64(48), PML4 | 0x87, VEC_PF, PF_P | PF_RSVD },
+        { BIT64(56), PML4 | 7, VEC_GP, 0 },
+        { ~0ull << 56 | 0x1000, PML4 | 7, VEC_PF, 0 },
+    };
+
+    for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+        g_autoptr(X86Bench) b = la57_bench();
+
+        put64(b, PML5 + 8, rows[i].pml5e);
+        b->cpu->gpr[R_RBX] = rows[i].va;
+        CODE_AT(b, CODE, "\x8b\x03");                     /* mov eax, [rbx] */
+        g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+        g_assert_cmpint(b->cpu->previous.vector, ==, rows[i].vector);
+        g_assert_cmphex(get64(b, STACK0 - 48), ==, rows[i].code);
+    }
+}
+
+/* The width is chosen before long mode; without it the upper addresses are #GP. */
+static void test_la57_switch(void)
+{
+    static const struct { uint64_t va; bool five, toggle; } rows[] = {
+        { 0x1000, true, true }, { 0x1000, false, true }, { BIT64(48), false, false },
+    };
+
+    for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+        g_autoptr(X86Bench) b = rows[i].five ? la57_bench() : long_bench(0);
+        X86Cpu *cpu = b->cpu;
+
+        cpu->gpr[R_RAX] = cpu->cr4 ^ CR4_LA57;
+        cpu->gpr[R_RBX] = rows[i].va;
+        /* mov cr4, rax, or mov eax, [rbx] */
+        x86_bench_code(b, CODE, rows[i].toggle ? "\x0f\x22\xe0\xf4" : "\x8b\x03\xf4\xf4", 4);
+        g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+        g_assert_cmpint(cpu->previous.vector, ==, VEC_GP);
+        g_assert_cmphex(get64(b, STACK0 - 40), ==, CODE);
+    }
+}
+
+/* INVPCID, a row per way to be wrong, with the descriptor { pcid, address } at 80000h. */
+static void test_invpcid_checks(void)
+{
+    static const struct { uint64_t kind, pcid, va; bool pcide, good; } rows[] = {
+        { 0, 5, 0x80000, true, true }, { 1, 5, 0, true, true }, { 2, 0, 0, true, true },
+        { 3, 0, 0, true, true }, { 4, 0, 0, true, false }, { 0, 0x1000, 0, true, false },
+        { 3, 0x1000, 0, true, false }, { 0, 5, 0, false, false }, { 1, 5, 0, false, false },
+        { 0, 0, 0, false, true }, { 2, 5, 0, false, true },
+        { 0, 0, BIT64(48), true, false }, { 1, 0, BIT64(48), true, true },
+    };
+
+    for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+        g_autoptr(X86Bench) b = long_bench(0);
+        X86Cpu *cpu = b->cpu;
+
+        x86_load_cr(cpu, cpu->cr0, PML4, CR4_PAE | CR4_PGE | (rows[i].pcide ? CR4_PCIDE : 0),
+                    cpu->efer);
+        put64(b, 0x80000, rows[i].pcid);
+        put64(b, 0x80008, rows[i].va);
+        cpu->gpr[R_RAX] = rows[i].kind;
+        cpu->gpr[R_RBX] = 0x80000;
+        CODE_AT(b, CODE, "\x66\x0f\x38\x82\x03\xf4");       /* invpcid rax, [rbx]; hlt */
+        g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+        g_assert_cmpint(cpu->fault_count ? cpu->previous.vector : -1, ==,
+                        rows[i].good ? -1 : VEC_GP);
+    }
+}
+
+/* CR3 with bit 63: the PCID changes, and bit 63 is no part of the register. */
+static void test_cr3_with_pcid(void)
+{
+    g_autoptr(X86Bench) b = long_bench(0);
+    X86Cpu *cpu = b->cpu;
+
+    x86_load_cr(cpu, cpu->cr0, PML4, CR4_PAE | CR4_PCIDE, cpu->efer);
+    cpu->gpr[R_RAX] = BIT64(63) | PML4 | 7;
+    CODE_AT(b, CODE, "\x0f\x22\xd8\x0f\x20\xd9\xf4");      /* mov cr3, rax; mov rcx, cr3; hlt */
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+    g_assert_cmphex(cpu->gpr[R_RCX], ==, PML4 | 7);
+    g_assert_cmpuint(cpu->fault_count, ==, 0);
+}
+
 /* Linux's error pointers: the last page must miss an empty TLB as any other. */
 static void test_last_page_faults(void)
 {
@@ -587,7 +706,7 @@ static void test_msr_rules(void)
     uint64_t v;
 
     g_assert_true(x86_msr_write(b->cpu, MSR_LSTAR, 0xffff800000000000ull));
-    g_assert_false(x86_msr_write(b->cpu, MSR_LSTAR, 0x0000800000000000ull));
+    g_assert_false(x86_msr_write(b->cpu, MSR_LSTAR, 0x0100000000000000ull));
     g_assert_false(x86_msr_write(b->cpu, MSR_PAT, 2));
     g_assert_false(x86_msr_write(b->cpu, MSR_EFER, BIT64(40)));
     g_assert_false(x86_msr_read(b->cpu, 0x12345, &v));
@@ -802,6 +921,11 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/system/paging/dirty-later", test_write_after_read_sets_dirty);
     g_test_add_func("/x86/system/paging/invlpg", test_invlpg_and_stale_entries);
     g_test_add_func("/x86/system/paging/global", test_global_pages_survive_cr3);
+    g_test_add_func("/x86/system/paging/la57/walk", test_five_levels);
+    g_test_add_func("/x86/system/paging/la57/faults", test_five_level_faults);
+    g_test_add_func("/x86/system/paging/la57/switch", test_la57_switch);
+    g_test_add_func("/x86/system/paging/invpcid", test_invpcid_checks);
+    g_test_add_func("/x86/system/paging/pcid", test_cr3_with_pcid);
     g_test_add_func("/x86/system/paging/last-page", test_last_page_faults);
     g_test_add_func("/x86/system/long/syscall", test_syscall_and_sysret);
     g_test_add_func("/x86/system/long/ist", test_ist_and_aligned_frame);

@@ -343,7 +343,7 @@ static bool check_addresses(const WireCpu *w, GError **error)
     };
 
     for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
-        if (!x86_is_canonical(rows[i].va)) {
+        if (!x86_base_is_canonical(w->dev->x86, rows[i].va)) {
             return bad(w, error, rows[i].name, rows[i].va);
         }
     }

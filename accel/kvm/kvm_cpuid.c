@@ -129,7 +129,7 @@ void kvm_cpuid_features(const KvmAccel *kvm, uint32_t words[FEAT_WORDS])
             words[FEAT_1_ECX] |= BIT(24);                    /* KVM lists it nowhere else */
         }
     }
-    words[FEAT_7_0_ECX] &= ~(BIT(4) | BIT(16));              /* OSPKE; LA57 is not modelled */
+    words[FEAT_7_0_ECX] &= ~BIT(4);                          /* OSPKE */
     words[FEAT_8000_0001_ECX] &= ~BIT(2);                    /* no nested virtualization */
     words[FEAT_1_ECX] &= ~BIT(5);
     words[FEAT_D_1_EAX] &= BIT(0) | BIT(1) | BIT(2);

@@ -165,17 +165,23 @@ static uint64_t linear_rip(X86Cpu *cpu)
     if (!(cpu->mode & MODE_CS64)) {
         return (uint32_t)cpu->rip;
     }
-    if ((uint64_t)(((int64_t)cpu->rip >> 47) + 1) > 1) {
+    if (!x86_is_canonical(cpu, cpu->rip)) {
         cpu_raise(cpu, VEC_GP, 0);
     }
     return cpu->rip;
+}
+
+/* Addresses that only 5-level paging has: `itlb` has no room for them. */
+static bool is_far_up(uint64_t va)
+{
+    return (uint64_t)(((int64_t)va >> 47) + 1) > 1;
 }
 
 static void note_code_page(X86Cpu *cpu, uint64_t va, uint64_t gpa)
 {
     unsigned class = class_of(cpu), idx = class ? X86_MMU_USER : X86_MMU_KERNEL;
 
-    if (gpa >> 40) {
+    if (gpa >> 40 || is_far_up(va)) {
         return;
     }
     cpu->tx.itlb[class][x86_itlb_index(va)] = (va << 16 >> 28) << 28 | gpa >> 12;
@@ -196,6 +202,9 @@ static TcgBlock *find(X86Cpu *cpu)
         return NULL;
     }
     va = linear_rip(cpu);
+    if (is_far_up(va)) {
+        return NULL;
+    }
     gpa = x86_fetch_page(cpu, va, &host);
     if (!host) {
         return NULL;
