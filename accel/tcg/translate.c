@@ -18,8 +18,6 @@
 
 /* Conditional jumps in a block. */
 #define SIDE_EXITS 4
-/* Instructions of a successor that are searched for what becomes of the flags. */
-#define LOOK_AHEAD 16
 
 bool tcg_mode_is_translatable(uint32_t mode)
 {
@@ -46,34 +44,19 @@ static bool stack_is_native(const Translation *t, const Insn *insn)
     return insn->op_size == (t->wide ? 8 : 4);
 }
 
-static bool is_gpr(const Insn *insn, unsigned n) { return insn->op[n].kind == OPK_GPR; }
-static bool is_imm(const Insn *insn, unsigned n) { return insn->op[n].kind == OPK_IMM; }
-static bool is_mem(const Insn *insn, unsigned n) { return insn->op[n].kind == OPK_MEM; }
-
 /* A conditional jump leaves in the middle. */
-static bool is_side_exit(const Translation *t, const Insn *insn)
+bool tcg_is_side_exit(const Translation *t, const Insn *insn)
 {
     return insn->sem == sem_jcc && insn->op_size == (t->wide ? 8 : 4);
 }
 
-static bool ends_block(const Translation *t, const Insn *insn)
+bool tcg_ends_block(const Translation *t, const Insn *insn)
 {
     return insn->fault != FAULT_NONE ||
-           ((insn->def->attrs & A_END) && !tcg_system_goes_on(t, insn) && !is_side_exit(t, insn));
+           ((insn->def->attrs & A_END) && !tcg_system_goes_on(t, insn) && !tcg_is_side_exit(t, insn));
 }
 
-/* How it is translated. */
-typedef enum Kind {
-    KIND_HELPER,                /* by its semantic function */
-    KIND_SYSTEM,                /* translate_system.c */
-    KIND_COPY,                  /* re-emitted, no memory */
-    KIND_MEMORY,                /* re-emitted, one memory operand */
-    KIND_NOTHING,
-    KIND_LEA, KIND_PUSH, KIND_POP, KIND_LEAVE,
-    KIND_JMP, KIND_JCC, KIND_CALL, KIND_RET, KIND_JMP_IND, KIND_CALL_IND, KIND_LOOP,
-} Kind;
-
-static Kind kind_of_stack(const Translation *t, const Insn *insn)
+static TcgKind kind_of_stack(const Translation *t, const Insn *insn)
 {
     if (!stack_is_native(t, insn)) {
         return KIND_HELPER;
@@ -103,12 +86,12 @@ uint64_t tcg_next_rip(const Translation *t, unsigned n)
     return (t->block->rip + t->offset[n + 1]) & rip_mask(t);
 }
 
-static uint64_t branch_target(const Translation *t, unsigned n)
+uint64_t tcg_branch_target(const Translation *t, unsigned n)
 {
     return (tcg_next_rip(t, n) + t->insns[n].imm) & rip_mask(t);
 }
 
-static Kind kind_of_control(const Translation *t, const Insn *insn, unsigned n)
+static TcgKind kind_of_control(const Translation *t, const Insn *insn, unsigned n)
 {
     SemFn *s = insn->sem;
 
@@ -116,7 +99,7 @@ static Kind kind_of_control(const Translation *t, const Insn *insn, unsigned n)
         return KIND_HELPER;
     }
     if (s == sem_jmp || s == sem_jcc || s == sem_call || s == sem_loop || s == sem_jcxz) {
-        if (!target_is_canonical(t, branch_target(t, n))) {
+        if (!target_is_canonical(t, tcg_branch_target(t, n))) {
             return KIND_HELPER;
         }
         if (s == sem_loop || s == sem_jcxz) {
@@ -134,7 +117,7 @@ static Kind kind_of_control(const Translation *t, const Insn *insn, unsigned n)
     return KIND_HELPER;
 }
 
-static Kind kind_of(const Translation *t, const Insn *insn, unsigned n)
+static TcgKind kind_of(const Translation *t, const Insn *insn, unsigned n)
 {
     uint64_t a = insn->def ? insn->def->attrs : 0;
 
@@ -182,180 +165,7 @@ static unsigned needs_of(const Insn *insn)
            (a & (A_X87 | A_MMX | A_WAIT) ? LIVE_X87 : 0);
 }
 
-/* ---- flags ---------------------------------------------------------------------------------------- */
-
-static unsigned flags_read(const Insn *insn)
-{
-    if (!insn->def || (insn->sem == sem_sysret && insn->op_size == 8)) {
-        return 0;               /* in long mode it takes all of them from R11 */
-    }
-    return insn->def->effects & FX_ARITH;
-}
-
-/* Written whatever the operands; a shift by a constant other than 0 always writes. */
-static unsigned flags_killed(const Insn *insn)
-{
-    unsigned killed, width_mask = insn->op_size == 8 ? 63 : 31;
-
-    if (!insn->def || insn->fault != FAULT_NONE) {
-        return 0;
-    }
-    killed = insn->def->effects >> 8;
-    if ((insn->sem == sem_shl || insn->sem == sem_shr || insn->sem == sem_sar) &&
-        is_imm(insn, 2) && (insn->imm & width_mask)) {
-        killed |= insn->def->effects >> 16;
-    }
-    return killed & FX_ARITH;
-}
-
-/* As a compiler means it: not those only kept, as by PUSHF, SYSCALL (in R11), or a shift by 0. */
-static unsigned flags_meant(const Insn *insn)
-{
-    return insn->sem == sem_pushf || insn->sem == sem_syscall ? 0 : flags_read(insn);
-}
-
-static unsigned flags_replaced(const Insn *insn)
-{
-    return flags_killed(insn) | (insn->def ? insn->def->effects >> 16 & FX_ARITH : 0);
-}
-
-/* Ends a block, but the next instruction comes next, with the same flags. */
-static bool goes_straight_on(const Insn *insn)
-{
-    SemFn *s = insn->sem;
-
-    if (insn->fault != FAULT_NONE) {
-        return false;
-    }
-    return s == sem_swapgs || s == sem_sti || s == sem_stac || s == sem_clac;
-}
-
-/*
- * Flags that code at guest address RIP reads: looked up in the instructions there as far as they
- * lie in the same page; what cannot be known is UNKNOWN.  Functions neither take nor return
- * flags unless `exact_flags`.
- */
-static unsigned flags_at(const Translation *t, uint64_t rip, unsigned unknown)
-{
-    uint64_t off = rip - t->block->rip;
-    unsigned live = FX_ARITH, read = 0;
-    int64_t page_off = (int64_t)off + (t->block->gpa & 4095);
-    const uint8_t *page = t->bytes - (t->block->gpa & 4095);
-
-    if (page_off < 0 || page_off >= 4096 || t->block->gpa2) {
-        return unknown;
-    }
-    for (unsigned i = 0; i < LOOK_AHEAD && page_off < 4096; i++) {
-        Insn insn;
-
-        if (insn_decode(&insn, page + page_off, 4096 - page_off, t->mode, t->cpu) != DECODE_OK ||
-            insn.fault != FAULT_NONE) {
-            break;
-        }
-        read |= (unknown ? flags_read(&insn) : flags_meant(&insn)) & live;
-        if ((insn.def->attrs & A_END) && !goes_straight_on(&insn)) {
-            bool function = insn.def->attrs & (A_RET | A_CALL);
-
-            if (insn.sem == sem_jmp) {
-                page_off += insn.len + (int64_t)insn.imm;
-                if (page_off < 0) {
-                    break;
-                }
-                continue;
-            }
-            live &= ~flags_killed(&insn);
-            return function && !t->tr->exact_flags ? read : (live & unknown) | read;
-        }
-        live &= unknown ? ~flags_killed(&insn) : ~flags_replaced(&insn);
-        if (!live) {
-            return read;
-        }
-        page_off += insn.len;
-    }
-    return (live & unknown) | read;
-}
-
-/*
- * Does a function hand flags to its caller?  A compiler leaves no comparison unused: one that nobody
- * has read when the block ends in RET or an indirect jump is a result.
- */
-static bool hands_out_flags(const Translation *t, unsigned n)
-{
-    while (n-- > 0) {
-        const Insn *insn = &t->insns[n];
-        SemFn *s = insn->sem;
-
-        if (insn->fault != FAULT_NONE || flags_meant(insn)) {
-            return false;
-        }
-        if (flags_replaced(insn)) {
-            return s == sem_cmp || s == sem_test || s == sem_stc || s == sem_clc || s == sem_cmc ||
-                   s == sem_bt || s == sem_sahf;
-        }
-    }
-    return false;
-}
-
-static unsigned flags_after_end(const Translation *t, Kind kind, unsigned n, unsigned unknown)
-{
-    bool exact = t->tr->exact_flags;
-
-    switch (kind) {
-    case KIND_JMP: return flags_at(t, branch_target(t, n), unknown);
-    case KIND_JCC: case KIND_LOOP:
-        return flags_at(t, branch_target(t, n), unknown) | flags_at(t, tcg_next_rip(t, n), unknown);
-    case KIND_RET:
-        return exact || hands_out_flags(t, n) ? FX_ARITH : 0;
-    case KIND_JMP_IND:          /* a switch: gcc reads flags from before it in the cases */
-        return exact ? FX_ARITH : unknown;
-    case KIND_CALL: case KIND_CALL_IND:
-        return exact ? FX_ARITH : 0;
-    /* Not less than flags_at() says of this block to those before it: they would be made again and again. */
-    default:
-        return ends_block(t, &t->insns[n]) && !goes_straight_on(&t->insns[n])
-                   ? unknown : flags_at(t, tcg_next_rip(t, n), unknown);
-    }
-}
-
-static void find_live_flags(Translation *t, unsigned count)
-{
-    Kind end = kind_of(t, &t->insns[count - 1], count - 1);
-    unsigned certain = flags_after_end(t, end, count - 1, 0), side;
-
-    t->live[count] = flags_after_end(t, end, count - 1, FX_ARITH);
-    for (unsigned n = count; n-- > 0;) {
-        const Insn *insn = &t->insns[n];
-
-        if (n + 1 < count && insn->fault == FAULT_NONE && is_side_exit(t, insn)) {
-            side = flags_at(t, branch_target(t, n), FX_ARITH);
-            certain |= flags_at(t, branch_target(t, n), 0);
-        } else {
-            side = 0;
-        }
-        t->live[n] = ((t->live[n + 1] | side) & ~flags_killed(insn)) | flags_read(insn);
-        certain = (certain & ~flags_replaced(insn)) | flags_meant(insn);
-    }
-    t->block->flags_in = t->live[0];
-    t->block->flags_read = certain;
-}
-
-void tcg_save_flags(Emitter *e)
-{
-    emit_mov(e, H_R13, H_RAX);
-    emit_bytes(e, "\x9f\x0f\x90\xc0", 4);               /* lahf; seto al */
-    emit_rm(e, 0x66, false, 0x89, H_RAX, CPU(cc));
-    emit_mov(e, H_RAX, H_R13);
-}
-
-void tcg_load_flags(Emitter *e)
-{
-    emit_mov(e, H_R13, H_RAX);
-    emit_rm(e, 0, false, 0x0fb7, H_RAX, CPU(cc));
-    emit_bytes(e, "\x04\x7f\x9e", 3);                   /* add al, 127; sahf */
-    emit_mov(e, H_RAX, H_R13);
-}
-
-/* ---- memory ------------------------------------------------------------------------------------------ */
+/* ---- instructions -------------------------------------------------------------------------------------- */
 
 static uint32_t site_of(const Translation *t)
 {
@@ -369,77 +179,6 @@ const uint8_t *tcg_cold_helper(Translation *t)
     emit_mov_imm(&t->cold, H_R14, site_of(t));
     emit_jmp(&t->cold, t->tr->stubs.insn);
     return at;
-}
-
-/* A guest register as a source: its host register, or loaded into SCRATCH. */
-static unsigned source(Translation *t, unsigned reg, unsigned scratch)
-{
-    if (tcg_host_reg[reg] != H_NONE) {
-        return tcg_host_reg[reg];
-    }
-    emit_load(&t->hot, scratch, tcg_gpr_slot(reg));
-    return scratch;
-}
-
-/* base + index << scale + disp into DST, truncated to the address size; no segment base, no flags. */
-static void emit_offset(Translation *t, const Insn *insn, unsigned dst)
-{
-    bool wide = insn->addr_size == 8;
-    HostMem mem = { H_NONE, H_NONE, 0, false, insn->disp };
-
-    if (insn->base == R_RIP || (insn->base == R_ZERO && insn->index == R_ZERO)) {
-        uint64_t at = insn->disp + (insn->base == R_RIP ? tcg_next_rip(t, t->n) : 0);
-
-        emit_mov_imm(&t->hot, dst, wide ? at : (uint32_t)at);
-        return;
-    }
-    if (insn->base != R_ZERO) {
-        mem.base = source(t, insn->base, H_R14);
-    }
-    if (insn->index != R_ZERO) {
-        mem.index = source(t, insn->index, H_R15);
-        mem.scale = insn->scale;
-    }
-    emit_rm(&t->hot, 0, wide, 0x8d, dst, mem);
-}
-
-/* The linear address of the memory operand into R14. */
-static void emit_address(Translation *t, const Insn *insn)
-{
-    emit_offset(t, insn, H_R14);
-    if (t->wide && (insn->seg == SEG_FS || insn->seg == SEG_GS)) {
-        emit_rm(&t->hot, 0, true, 0x03, H_R14,
-                HOST_GS(offsetof(X86Cpu, segs) + insn->seg * sizeof(X86Seg) +
-                        offsetof(X86Seg, base)));
-    }
-}
-
-/* R14 = linear address: afterwards [r14 + r15] is the datum, or the instruction runs in C. */
-static HostMem emit_tlb(Translation *t, unsigned size, bool write)
-{
-    Emitter *e = &t->hot;
-    size_t tlb = offsetof(X86Cpu, tlb) + t->cpu->mmu_idx * sizeof(t->cpu->tlb[0]);
-    size_t tag = write ? offsetof(X86TlbEntry, tag_w) : offsetof(X86TlbEntry, tag_r);
-
-    emit_bytes(e, "\xc4\x43\xfb\xf0\xfe", 5);           /* rorx r15, r14, 7 */
-    emit8(e, 12 - 5);
-    emit_alu_imm(e, false, 4, H_R15, (X86_TLB_SIZE - 1) << 5);
-    emit_rm(e, 0, true, 0x33, H_R14, HOST_GS_INDEX(H_R15, tlb + tag));
-    emit_alu_imm(e, true, 7, H_R14, 4096 - size);
-    emit_jcc(e, COND_A, tcg_cold_helper(t));
-    emit_load(e, H_R15, HOST_GS_INDEX(H_R15, tlb + offsetof(X86TlbEntry, host)));
-    return HOST_AT(H_R14, H_R15);
-}
-
-HostMem tcg_stack_operand(Translation *t, int disp, unsigned size, bool write)
-{
-    emit_rm(&t->hot, 0, t->wide, 0x8d, H_R14, HOST_DISP(H_R12, disp));
-    return emit_tlb(t, size, write);
-}
-
-void tcg_move_stack(Translation *t, int bytes)
-{
-    emit_rm(&t->hot, 0, t->wide, 0x8d, H_R12, HOST_DISP(H_R12, bytes));
 }
 
 static bool writes_memory(const Insn *insn)
@@ -460,30 +199,12 @@ static unsigned memory_size(const Insn *insn)
     return 0;
 }
 
-/* ---- instructions -------------------------------------------------------------------------------------- */
-
-void tcg_begin_flags(Translation *t)
-{
-    if (t->live[t->n]) {
-        tcg_save_flags(&t->hot);
-        t->block->insns[t->n].flags |= TI_SAVES_FLAGS;
-    }
-}
-
-void tcg_end_flags(Translation *t)
-{
-    if (t->live[t->n]) {
-        tcg_load_flags(&t->hot);
-    }
-}
-
 static const uint8_t *emit_memory(Translation *t, const Insn *insn)
 {
     HostMem mem;
 
     tcg_begin_flags(t);
-    emit_address(t, insn);
-    mem = emit_tlb(t, memory_size(insn), writes_memory(insn));
+    mem = tcg_memory_operand(t, insn, memory_size(insn), writes_memory(insn));
     tcg_end_flags(t);
     return tcg_reemit(&t->hot, insn, &mem);
 }
@@ -496,7 +217,7 @@ static const uint8_t *emit_lea(Translation *t, const Insn *insn)
     const uint8_t *op;
 
     if (insn->op_size == 2) {
-        emit_offset(t, insn, H_R14);
+        tcg_emit_offset(t, insn, H_R14);
         op = emit_here(e);
         if (slot) {
             emit_rm(e, 0x66, false, 0x89, H_R14, tcg_gpr_slot(insn->op[0].reg));
@@ -505,7 +226,7 @@ static const uint8_t *emit_lea(Translation *t, const Insn *insn)
         }
         return op;
     }
-    emit_offset(t, insn, slot || insn->addr_size != insn->op_size ? H_R14 : dst);
+    tcg_emit_offset(t, insn, slot || insn->addr_size != insn->op_size ? H_R14 : dst);
     if (!slot && insn->addr_size == insn->op_size) {
         return NULL;            /* one instruction, or loads of scratch registers before it */
     }
@@ -532,13 +253,12 @@ static const uint8_t *emit_push(Translation *t, const Insn *insn)
 
     tcg_begin_flags(t);
     if (is_mem(insn, 1)) {
-        emit_address(t, insn);
-        mem = emit_tlb(t, width, false);
+        mem = tcg_memory_operand(t, insn, width, false);
         emit_rm(e, 0, t->wide, 0x8b, H_R13, mem);
     }
     mem = tcg_stack_operand(t, -(int)width, width, true);
     if (is_gpr(insn, 1)) {
-        reg = source(t, insn->op[1].reg, H_R13);
+        reg = tcg_source(t, insn->op[1].reg, H_R13);
     }
     op = emit_here(e);
     if (is_imm(insn, 1)) {
@@ -583,8 +303,7 @@ static const uint8_t *emit_leave(Translation *t, const Insn *insn)
     HostMem mem;
 
     tcg_begin_flags(t);
-    emit_rr(e, 0, t->wide, 0x8b, H_R14, H_RBP);
-    mem = emit_tlb(t, stack_width(t), false);
+    mem = tcg_frame_operand(t, stack_width(t));
     tcg_end_flags(t);
     emit_rm(e, 0, t->wide, 0x8b, H_R13, mem);
     op = emit_here(e);
@@ -714,10 +433,10 @@ static const uint8_t *emit_call_insn(Translation *t, const Insn *insn)
     emit_store_return(t, mem, next);
     tcg_move_stack(t, -(int)width);
     if (t->tr->exact_flags || !t->tr->opt.return_stack) {
-        tcg_emit_exit(t, branch_target(t, t->n));
+        tcg_emit_exit(t, tcg_branch_target(t, t->n));
         return op;
     }
-    link = new_link(t, branch_target(t, t->n));
+    link = new_link(t, tcg_branch_target(t, t->n));
     link->field = emit_call_aligned(e, link->unlinked);
     emit_return_site(t, next);
     return op;
@@ -749,10 +468,8 @@ static const uint8_t *emit_ret(Translation *t, const Insn *insn)
 static void emit_indirect_target(Translation *t, const Insn *insn)
 {
     if (is_mem(insn, 1)) {
-        HostMem mem;
+        HostMem mem = tcg_memory_operand(t, insn, stack_width(t), false);
 
-        emit_address(t, insn);
-        mem = emit_tlb(t, stack_width(t), false);
         emit_rm(&t->hot, 0, t->wide, 0x8b, H_R13, mem);
     } else if (tcg_host_reg[insn->op[1].reg] == H_NONE) {
         emit_rm(&t->hot, 0, t->wide, 0x8b, H_R13, tcg_gpr_slot(insn->op[1].reg));
@@ -829,17 +546,17 @@ static const uint8_t *emit_loop(Translation *t, const Insn *insn)
     emit8(e, 0xe3);
     emit8(e, 0);
     zero = e->p - 1;
-    tcg_emit_exit(t, jcxz ? tcg_next_rip(t, t->n) : branch_target(t, t->n));
+    tcg_emit_exit(t, jcxz ? tcg_next_rip(t, t->n) : tcg_branch_target(t, t->n));
     if (!e->full) {
         *zero = e->p - (zero + 1);
     }
-    tcg_emit_exit(t, jcxz ? branch_target(t, t->n) : tcg_next_rip(t, t->n));
+    tcg_emit_exit(t, jcxz ? tcg_branch_target(t, t->n) : tcg_next_rip(t, t->n));
     return op;
 }
 
 static const uint8_t *emit_jcc_insn(Translation *t, const Insn *insn)
 {
-    TcgLink *link = new_link(t, branch_target(t, t->n));
+    TcgLink *link = new_link(t, tcg_branch_target(t, t->n));
     const uint8_t *op = emit_here(&t->hot);
 
     link->flags = t->live[t->n];
@@ -847,7 +564,7 @@ static const uint8_t *emit_jcc_insn(Translation *t, const Insn *insn)
     return op;
 }
 
-static const uint8_t *emit_insn(Translation *t, const Insn *insn, Kind kind)
+static const uint8_t *emit_insn(Translation *t, const Insn *insn, TcgKind kind)
 {
     switch (kind) {
     case KIND_COPY: return tcg_reemit(&t->hot, insn, NULL);
@@ -858,7 +575,7 @@ static const uint8_t *emit_insn(Translation *t, const Insn *insn, Kind kind)
     case KIND_POP: return emit_pop(t, insn);
     case KIND_LEAVE: return emit_leave(t, insn);
     case KIND_JMP:
-        tcg_emit_exit(t, branch_target(t, t->n));
+        tcg_emit_exit(t, tcg_branch_target(t, t->n));
         return NULL;
     case KIND_JCC: return emit_jcc_insn(t, insn);
     case KIND_CALL: return emit_call_insn(t, insn);
@@ -884,7 +601,7 @@ static unsigned settle_sti(Translation *t, unsigned count)
 
         if (t->insns[n].fault == FAULT_NONE && t->insns[n].sem == sem_sti &&
             tcg_system_is_native(t, &t->insns[n]) &&
-            (n + 1 == count || next->sem == sem_jcc || (ends_block(t, next) && (next->fault != FAULT_NONE || next->sem != sem_jmp)))) {
+            (n + 1 == count || next->sem == sem_jcc || (tcg_ends_block(t, next) && (next->fault != FAULT_NONE || next->sem != sem_jmp)))) {
             t->plain_sti = n;
             return n + 1;
         }
@@ -909,10 +626,10 @@ static unsigned decode_block(Translation *t, unsigned avail)
         }
         t->offset[n++] = off;
         off += insn->len;
-        if (ends_block(t, insn)) {
+        if (tcg_ends_block(t, insn)) {
             break;
         }
-        if (is_side_exit(t, insn) && (!t->tr->opt.trace || (int64_t)insn->imm < 0 || ++exits == SIDE_EXITS)) {
+        if (tcg_is_side_exit(t, insn) && (!t->tr->opt.trace || (int64_t)insn->imm < 0 || ++exits == SIDE_EXITS)) {
             break;
         }
     }
@@ -994,10 +711,10 @@ static void emit_block(Translation *t, unsigned count)
         if (after_sti) {
             record->flags |= TI_SHADOW;
             if (insn->sem == sem_jmp) {
-                tcg_emit_shadow_end(t, branch_target(t, n), t->live[n]);
+                tcg_emit_shadow_end(t, tcg_branch_target(t, n), t->live[n]);
             }
         }
-        op = emit_insn(t, insn, kind_of(t, insn, n));
+        op = emit_insn(t, insn, t->kind[n]);
         record->op = op ? MIN(op - start, 255) : 0;
         if (after_sti && insn->sem != sem_jmp) {
             tcg_emit_shadow_end(t, tcg_next_rip(t, n), t->live[n + 1]);
@@ -1007,7 +724,7 @@ static void emit_block(Translation *t, unsigned count)
     block->insns[count] = (TcgInsn){ .host = emit_here(&t->hot) - block->code,
                                      .guest = t->offset[count],
                                      .flags = t->live[count] ? TI_FLAGS_IN : 0 };
-    if (!ends_block(t, &t->insns[count - 1])) {
+    if (!tcg_ends_block(t, &t->insns[count - 1])) {
         tcg_emit_exit(t, tcg_next_rip(t, count - 1));
     }
     block->code_len = emit_here(&t->hot) - block->code;
@@ -1036,8 +753,9 @@ static TcgBlock *build(Translation *t, unsigned count, uint64_t rip, uint64_t gp
     memcpy((uint8_t *)block->guest, t->copy, block->bytes);
     for (unsigned n = 0; n < count; n++) {
         block->needs |= needs_of(&t->insns[n]);
+        t->kind[n] = kind_of(t, &t->insns[n], n);
     }
-    find_live_flags(t, count);
+    tcg_find_live_flags(t, count);
     emit_block(t, count);
     if (t->hot.full || t->cold.full) {
         tr->flush_wanted = true;

@@ -14,6 +14,17 @@
 /* Condition codes of Jcc. */
 enum { COND_E = 4, COND_NE = 5, COND_A = 7, COND_S = 8 };
 
+/* How an instruction is translated. */
+typedef enum TcgKind {
+    KIND_HELPER,                /* by its semantic function */
+    KIND_SYSTEM,                /* translate_system.c */
+    KIND_COPY,                  /* re-emitted, no memory */
+    KIND_MEMORY,                /* re-emitted, one memory operand */
+    KIND_NOTHING,
+    KIND_LEA, KIND_PUSH, KIND_POP, KIND_LEAVE,
+    KIND_JMP, KIND_JCC, KIND_CALL, KIND_RET, KIND_JMP_IND, KIND_CALL_IND, KIND_LOOP,
+} TcgKind;
+
 typedef struct Translation {
     Translator *tr;
     X86Cpu *cpu;
@@ -24,28 +35,54 @@ typedef struct Translation {
     unsigned n;                 /* the instruction being emitted */
     Insn insns[TCG_BLOCK_MAX + 1];
     unsigned plain_sti;         /* this one ends the block; TCG_BLOCK_MAX: none */
+    TcgKind kind[TCG_BLOCK_MAX];
     uint16_t offset[TCG_BLOCK_MAX + 1];
     uint8_t live[TCG_BLOCK_MAX + 1];    /* FX_* before each instruction */
     const uint8_t *bytes;       /* of the page from the block's start, changing under us */
     uint8_t copy[TCG_BLOCK_MAX * INSN_MAX_LEN + INSN_MAX_LEN];  /* what is translated */
 } Translation;
 
-/* Address of the instruction after number N. */
-uint64_t tcg_next_rip(const Translation *t, unsigned n);
+static inline bool is_gpr(const Insn *insn, unsigned n) { return insn->op[n].kind == OPK_GPR; }
+static inline bool is_imm(const Insn *insn, unsigned n) { return insn->op[n].kind == OPK_IMM; }
+static inline bool is_mem(const Insn *insn, unsigned n) { return insn->op[n].kind == OPK_MEM; }
 
+/* ---- translate.c ---- */
+
+/* Address of the instruction after number N; where N jumps to. */
+uint64_t tcg_next_rip(const Translation *t, unsigned n);
+uint64_t tcg_branch_target(const Translation *t, unsigned n);
+/* A conditional jump, which leaves in the middle of a block. */
+bool tcg_is_side_exit(const Translation *t, const Insn *insn);
+bool tcg_ends_block(const Translation *t, const Insn *insn);
+/* Out of line: the current instruction in C. */
+const uint8_t *tcg_cold_helper(Translation *t);
+/* The block ends here and goes on at TARGET. */
+void tcg_emit_exit(Translation *t, uint64_t target);
+
+/* ---- translate_flags.c ---- */
+
+/* Fill in live[], and what the block takes from before it. */
+void tcg_find_live_flags(Translation *t, unsigned count);
 /* RFLAGS to cpu->cc and back; R13 is lost. */
 void tcg_save_flags(Emitter *e);
 void tcg_load_flags(Emitter *e);
 /* Around code of the current instruction that changes RFLAGS: nothing when they are dead. */
 void tcg_begin_flags(Translation *t);
 void tcg_end_flags(Translation *t);
-/* Out of line: the current instruction in C. */
-const uint8_t *tcg_cold_helper(Translation *t);
-/* R14 = RSP + disp; [result] is that many bytes of the stack, checked; RSP itself moves later. */
+
+/* ---- translate_memory.c ---- */
+
+/* A guest register as a source: its host register, or loaded into SCRATCH. */
+unsigned tcg_source(Translation *t, unsigned reg, unsigned scratch);
+/* The offset of the memory operand into DST, which may be R14; R15 is lost; flags are kept. */
+void tcg_emit_offset(Translation *t, const Insn *insn, unsigned dst);
+/* The memory operand, SIZE bytes, checked; R14 and R15 are taken until it has been used. */
+HostMem tcg_memory_operand(Translation *t, const Insn *insn, unsigned size, bool write);
+/* The same for SIZE bytes of the stack at [RSP + disp]; RSP itself moves later. */
 HostMem tcg_stack_operand(Translation *t, int disp, unsigned size, bool write);
+/* The same for [RBP]. */
+HostMem tcg_frame_operand(Translation *t, unsigned size);
 void tcg_move_stack(Translation *t, int bytes);
-/* The block ends here and goes on at TARGET. */
-void tcg_emit_exit(Translation *t, uint64_t target);
 
 /* ---- translate_system.c: privileged and flag instructions that need no C ---- */
 

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which flags are live where, and moving them out of the way.  docs/devel/translator.md; ENGINE 3.3.
+ * Locking: Translator.lock while emitting.
+ */
+#include "accel/tcg/translate_int.h"
+
+#include "target-x86/sem.h"
+
+/* Instructions of a successor that are searched for what becomes of the flags. */
+#define LOOK_AHEAD 16
+
+static unsigned flags_read(const Insn *insn)
+{
+    if (!insn->def || (insn->sem == sem_sysret && insn->op_size == 8)) {
+        return 0;               /* in long mode it takes all of them from R11 */
+    }
+    return insn->def->effects & FX_ARITH;
+}
+
+/* Written whatever the operands; a shift by a constant other than 0 always writes. */
+static unsigned flags_killed(const Insn *insn)
+{
+    unsigned killed, width_mask = insn->op_size == 8 ? 63 : 31;
+
+    if (!insn->def || insn->fault != FAULT_NONE) {
+        return 0;
+    }
+    killed = insn->def->effects >> 8;
+    if ((insn->sem == sem_shl || insn->sem == sem_shr || insn->sem == sem_sar) &&
+        is_imm(insn, 2) && (insn->imm & width_mask)) {
+        killed |= insn->def->effects >> 16;
+    }
+    return killed & FX_ARITH;
+}
+
+/* As a compiler means it: not those only kept, as by PUSHF, SYSCALL (in R11), or a shift by 0. */
+static unsigned flags_meant(const Insn *insn)
+{
+    return insn->sem == sem_pushf || insn->sem == sem_syscall ? 0 : flags_read(insn);
+}
+
+static unsigned flags_replaced(const Insn *insn)
+{
+    return flags_killed(insn) | (insn->def ? insn->def->effects >> 16 & FX_ARITH : 0);
+}
+
+/* Ends a block, but the next instruction comes next, with the same flags. */
+static bool goes_straight_on(const Insn *insn)
+{
+    SemFn *s = insn->sem;
+
+    if (insn->fault != FAULT_NONE) {
+        return false;
+    }
+    return s == sem_swapgs || s == sem_sti || s == sem_stac || s == sem_clac;
+}
+
+/*
+ * Flags that code at guest address RIP reads: looked up in the instructions there as far as they
+ * lie in the same page; what cannot be known is UNKNOWN.  Functions neither take nor return
+ * flags unless `exact_flags`.
+ */
+static unsigned flags_at(const Translation *t, uint64_t rip, unsigned unknown)
+{
+    uint64_t off = rip - t->block->rip;
+    unsigned live = FX_ARITH, read = 0;
+    int64_t page_off = (int64_t)off + (t->block->gpa & 4095);
+    const uint8_t *page = t->bytes - (t->block->gpa & 4095);
+
+    if (page_off < 0 || page_off >= 4096 || t->block->gpa2) {
+        return unknown;
+    }
+    for (unsigned i = 0; i < LOOK_AHEAD && page_off < 4096; i++) {
+        Insn insn;
+
+        if (insn_decode(&insn, page + page_off, 4096 - page_off, t->mode, t->cpu) != DECODE_OK ||
+            insn.fault != FAULT_NONE) {
+            break;
+        }
+        read |= (unknown ? flags_read(&insn) : flags_meant(&insn)) & live;
+        if ((insn.def->attrs & A_END) && !goes_straight_on(&insn)) {
+            bool function = insn.def->attrs & (A_RET | A_CALL);
+
+            if (insn.sem == sem_jmp) {
+                page_off += insn.len + (int64_t)insn.imm;
+                if (page_off < 0) {
+                    break;
+                }
+                continue;
+            }
+            live &= ~flags_killed(&insn);
+            return function && !t->tr->exact_flags ? read : (live & unknown) | read;
+        }
+        live &= unknown ? ~flags_killed(&insn) : ~flags_replaced(&insn);
+        if (!live) {
+            return read;
+        }
+        page_off += insn.len;
+    }
+    return (live & unknown) | read;
+}
+
+/*
+ * Does a function hand flags to its caller?  A compiler leaves no comparison unused: one that nobody
+ * has read when the block ends in RET or an indirect jump is a result.
+ */
+static bool hands_out_flags(const Translation *t, unsigned n)
+{
+    while (n-- > 0) {
+        const Insn *insn = &t->insns[n];
+        SemFn *s = insn->sem;
+
+        if (insn->fault != FAULT_NONE || flags_meant(insn)) {
+            return false;
+        }
+        if (flags_replaced(insn)) {
+            return s == sem_cmp || s == sem_test || s == sem_stc || s == sem_clc || s == sem_cmc ||
+                   s == sem_bt || s == sem_sahf;
+        }
+    }
+    return false;
+}
+
+static unsigned flags_after_end(const Translation *t, TcgKind kind, unsigned n, unsigned unknown)
+{
+    bool exact = t->tr->exact_flags;
+
+    switch (kind) {
+    case KIND_JMP: return flags_at(t, tcg_branch_target(t, n), unknown);
+    case KIND_JCC: case KIND_LOOP:
+        return flags_at(t, tcg_branch_target(t, n), unknown) | flags_at(t, tcg_next_rip(t, n), unknown);
+    case KIND_RET:
+        return exact || hands_out_flags(t, n) ? FX_ARITH : 0;
+    case KIND_JMP_IND:          /* a switch: gcc reads flags from before it in the cases */
+        return exact ? FX_ARITH : unknown;
+    case KIND_CALL: case KIND_CALL_IND:
+        return exact ? FX_ARITH : 0;
+    /* Not less than flags_at() says of this block to those before it: they would be made again and again. */
+    default:
+        return tcg_ends_block(t, &t->insns[n]) && !goes_straight_on(&t->insns[n])
+                   ? unknown : flags_at(t, tcg_next_rip(t, n), unknown);
+    }
+}
+
+void tcg_find_live_flags(Translation *t, unsigned count)
+{
+    TcgKind end = t->kind[count - 1];
+    unsigned certain = flags_after_end(t, end, count - 1, 0), side;
+
+    t->live[count] = flags_after_end(t, end, count - 1, FX_ARITH);
+    for (unsigned n = count; n-- > 0;) {
+        const Insn *insn = &t->insns[n];
+
+        if (n + 1 < count && insn->fault == FAULT_NONE && tcg_is_side_exit(t, insn)) {
+            side = flags_at(t, tcg_branch_target(t, n), FX_ARITH);
+            certain |= flags_at(t, tcg_branch_target(t, n), 0);
+        } else {
+            side = 0;
+        }
+        t->live[n] = ((t->live[n + 1] | side) & ~flags_killed(insn)) | flags_read(insn);
+        certain = (certain & ~flags_replaced(insn)) | flags_meant(insn);
+    }
+    t->block->flags_in = t->live[0];
+    t->block->flags_read = certain;
+}
+
+void tcg_save_flags(Emitter *e)
+{
+    emit_mov(e, H_R13, H_RAX);
+    emit_bytes(e, "\x9f\x0f\x90\xc0", 4);               /* lahf; seto al */
+    emit_rm(e, 0x66, false, 0x89, H_RAX, CPU(cc));
+    emit_mov(e, H_RAX, H_R13);
+}
+
+void tcg_load_flags(Emitter *e)
+{
+    emit_mov(e, H_R13, H_RAX);
+    emit_rm(e, 0, false, 0x0fb7, H_RAX, CPU(cc));
+    emit_bytes(e, "\x04\x7f\x9e", 3);                   /* add al, 127; sahf */
+    emit_mov(e, H_RAX, H_R13);
+}
+
+void tcg_begin_flags(Translation *t)
+{
+    if (t->live[t->n]) {
+        tcg_save_flags(&t->hot);
+        t->block->insns[t->n].flags |= TI_SAVES_FLAGS;
+    }
+}
+
+void tcg_end_flags(Translation *t)
+{
+    if (t->live[t->n]) {
+        tcg_load_flags(&t->hot);
+    }
+}
