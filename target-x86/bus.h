@@ -14,6 +14,7 @@ typedef struct X86Phys {
     uint8_t *host;              /* of the page's first byte, NULL: MMIO */
     bool writable;              /* host may be written (false: ROM, or `mmio` decides) */
     bool log_writes;            /* dirty logging is on: report each store by dirty() */
+    uint64_t more;              /* from here on so many bytes are alike and one in host memory; 0: unknown */
 } X86Phys;
 
 struct X86Bus {

@@ -274,7 +274,9 @@ struct X86Cpu {
 
     X86TlbEntry tlb[X86_MMU_COUNT][X86_TLB_SIZE] __attribute__((aligned(64)));
     X86TlbPhys tlb_phys[X86_MMU_COUNT][X86_TLB_SIZE];
-    uint64_t tlb_used[X86_MMU_COUNT][X86_TLB_SIZE / 64];    /* sets a flush has to look at */
+    uint64_t tlb_used[X86_MMU_COUNT][X86_TLB_SIZE / 64];    /* sets with pages that are not global */
+    uint64_t tlb_global[X86_MMU_COUNT][X86_TLB_SIZE / 64];  /* sets with global pages */
+    struct { uint64_t start, len; uint8_t *host; } ram[3];  /* plain memory: mmu.c */
     uint64_t debug_hits;        /* DR6 bits of the instruction being executed: debug.h */
     uint64_t mmu_leaf;          /* gpa of the entry that ended the latest walk */
     bool tlb_large[2];          /* large mappings cached in the lower, upper half since a flush */

@@ -54,11 +54,32 @@ static bool paging_is_pae(const X86Cpu *cpu)
     return cpu->cr4 & CR4_PAE;
 }
 
+/* bus->map(), with a memory for where plain RAM lies: below 1 MiB, below 4 GiB, above. */
+static void phys_map(X86Cpu *cpu, uint64_t page, X86Phys *out)
+{
+    unsigned part = page >> 32 ? 2 : page >> 20 ? 1 : 0;
+    uint64_t off = page - cpu->ram[part].start;
+
+    /* What is remembered goes with the TLB; a flush that is due may be about that. */
+    if (off < cpu->ram[part].len &&
+        !(atomic_load_explicit(&cpu->requests, memory_order_relaxed) & X86_REQ_TLB_FLUSH)) {
+        *out = (X86Phys){ .host = cpu->ram[part].host + off, .writable = true };
+        return;
+    }
+    *out = (X86Phys){ 0 };
+    cpu->bus->map(cpu->bus_opaque, page, out);
+    if (out->host && out->writable && !out->log_writes) {
+        cpu->ram[part].start = page;
+        cpu->ram[part].len = out->more;
+        cpu->ram[part].host = out->host;
+    }
+}
+
 static uint64_t entry_read(X86Cpu *cpu, uint64_t gpa, unsigned size)
 {
     X86Phys phys;
 
-    cpu->bus->map(cpu->bus_opaque, gpa & ~0xfffull, &phys);
+    phys_map(cpu, gpa & ~0xfffull, &phys);
     if (!phys.host) {
         return cpu->bus->mmio_read(cpu->bus_opaque, gpa, size);
     }
@@ -73,7 +94,7 @@ static bool entry_set(X86Cpu *cpu, uint64_t gpa, unsigned size, uint64_t seen, u
     X86Phys phys;
     bool same;
 
-    cpu->bus->map(cpu->bus_opaque, gpa & ~0xfffull, &phys);
+    phys_map(cpu, gpa & ~0xfffull, &phys);
     if (!phys.host) {
         cpu->bus->mmio_write(cpu->bus_opaque, gpa, seen | bits, size);
         return true;
@@ -135,17 +156,12 @@ static uint64_t reserved_bits(const X86Cpu *cpu, const Level *level, uint64_t en
     return rsvd;
 }
 
-static void say(GString *why, const char *format, ...) G_GNUC_PRINTF(2, 3);
-static void say(GString *why, const char *format, ...)
-{
-    va_list ap;
-
-    if (why) {
-        va_start(ap, format);
-        g_string_append_vprintf(why, format, ap);
-        va_end(ap);
-    }
-}
+#define say(why, ...) \
+    do { \
+        if (G_UNLIKELY(why)) { \
+            g_string_append_printf(why, __VA_ARGS__); \
+        } \
+    } while (0)
 
 static uint32_t access_code(const X86Cpu *cpu, X86Access access, X86MmuIdx idx)
 {
@@ -328,6 +344,7 @@ const X86TlbPhys *x86_mmu_fill(X86Cpu *cpu, uint64_t va, X86Access access, X86Mm
     X86TlbEntry *e = &cpu->tlb[idx][set];
     X86TlbPhys *p = &cpu->tlb_phys[idx][set];
     uint32_t perm = 0, denied;
+    uint64_t bit;
     X86Phys phys;
     Walk w;
 
@@ -348,7 +365,7 @@ const X86TlbPhys *x86_mmu_fill(X86Cpu *cpu, uint64_t va, X86Access access, X86Mm
             break;
         }
     }
-    cpu->bus->map(cpu->bus_opaque, w.gpa & ~0xfffull, &phys);
+    phys_map(cpu, w.gpa & ~0xfffull, &phys);
     for (unsigned a = X86_READ; a <= X86_EXEC; a++) {
         /* A page whose D bit is clear, or that is logged, takes the slow path for its first write. */
         if (a == access || (!rights_check(cpu, &w, a, idx) &&
@@ -372,7 +389,10 @@ const X86TlbPhys *x86_mmu_fill(X86Cpu *cpu, uint64_t va, X86Access access, X86Mm
               (w.shift > 12 ? X86_PAGE_LARGE : 0);
     p->va = page;
     e->host = phys.host;
-    cpu->tlb_used[idx][set / 64] |= BIT64(set % 64);
+    bit = BIT64(set % 64);
+    cpu->tlb_used[idx][set / 64] &= ~bit;
+    cpu->tlb_global[idx][set / 64] &= ~bit;
+    *(p->attr & X86_PAGE_GLOBAL ? &cpu->tlb_global[idx][set / 64] : &cpu->tlb_used[idx][set / 64]) |= bit;
     if (w.shift > 12) {
         cpu->tlb_large[va >> 63] = true;
     }
@@ -465,6 +485,18 @@ static void code_page_forget(X86Cpu *cpu, uint64_t va, bool large)
     }
 }
 
+static void drop_all(X86Cpu *cpu, uint64_t sets[X86_MMU_COUNT][X86_TLB_SIZE / 64])
+{
+    for (unsigned idx = 0; idx < X86_MMU_COUNT; idx++) {
+        for (unsigned word = 0; word < X86_TLB_SIZE / 64; word++) {
+            for (uint64_t used = sets[idx][word]; used; used &= used - 1) {
+                entry_drop(cpu, idx, word * 64 + __builtin_ctzll(used));
+            }
+            sets[idx][word] = 0;
+        }
+    }
+}
+
 void x86_tlb_flush(X86Cpu *cpu, bool globals_too)
 {
     cpu->tlb_gen++;
@@ -473,25 +505,11 @@ void x86_tlb_flush(X86Cpu *cpu, bool globals_too)
         code_pages_forget(cpu, 0);
         cpu->tx.kernel_not_global = false;
     }
-    for (unsigned idx = 0; idx < X86_MMU_COUNT; idx++) {
-        for (unsigned word = 0; word < X86_TLB_SIZE / 64; word++) {
-            uint64_t used = cpu->tlb_used[idx][word], keep = 0;
-
-            for (; used; used &= used - 1) {
-                unsigned bit = __builtin_ctzll(used);
-                unsigned set = word * 64 + bit;
-
-                if (!globals_too && (cpu->tlb_phys[idx][set].attr & X86_PAGE_GLOBAL)) {
-                    keep |= BIT64(bit);
-                } else {
-                    entry_drop(cpu, idx, set);
-                }
-            }
-            cpu->tlb_used[idx][word] = keep;
-        }
-    }
+    drop_all(cpu, cpu->tlb_used);
     if (globals_too) {
+        drop_all(cpu, cpu->tlb_global);
         cpu->tlb_large[0] = cpu->tlb_large[1] = false;
+        memset(cpu->ram, 0, sizeof(cpu->ram));
     }
 }
 
@@ -501,7 +519,9 @@ static void tlb_foreach(X86Cpu *cpu, void (*fn)(X86Cpu *cpu, unsigned idx, unsig
 {
     for (unsigned idx = 0; idx < X86_MMU_COUNT; idx++) {
         for (unsigned word = 0; word < X86_TLB_SIZE / 64; word++) {
-            for (uint64_t used = cpu->tlb_used[idx][word]; used; used &= used - 1) {
+            uint64_t used = cpu->tlb_used[idx][word] | cpu->tlb_global[idx][word];
+
+            for (; used; used &= used - 1) {
                 fn(cpu, idx, word * 64 + __builtin_ctzll(used), arg);
             }
         }

@@ -29,6 +29,7 @@ static void bus_map(void *opaque, uint64_t gpa, X86Phys *out)
     if (t.host && t.len >= GUEST_PAGE_SIZE) {
         out->host = t.host;
         out->writable = !t.readonly;
+        out->more = t.len;
         out->log_writes = t.mr->dirty_clients & (BIT(DIRTY_VGA) | BIT(DIRTY_MIGRATION));
     }
 }
