@@ -139,6 +139,7 @@ typedef struct X86Translated {
     uint64_t resume;            /* where C lets translated code go on */
     uint64_t jump_tag;
     uint64_t scratch;           /* of one guest instruction */
+    uint64_t miss_off, miss_set;        /* an access that missed the TLB: address ^ tag, set * 32 */
     struct X86Cpu *self;
     uint8_t live;               /* LIVE_*: guest state that is in host registers now */
     uint8_t want;               /* LIVE_*: what has to be there before `resume` */

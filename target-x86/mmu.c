@@ -337,34 +337,39 @@ static void entry_drop(X86Cpu *cpu, unsigned idx, unsigned set)
     cpu->tlb_phys[idx][set].va = X86_TLB_POISON;
 }
 
-const X86TlbPhys *x86_mmu_fill(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx)
+/* The walk for one access: A and D are set.  False: page fault, *code is its error code. */
+static bool find_page(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx, Walk *w, uint32_t *code)
+{
+    for (unsigned round = 0;; round++) {
+        *code = access_code(cpu, access, idx);
+        if (!walk(cpu, va, true, w, NULL)) {
+            *code |= w->code;
+            return false;
+        }
+        if (rights_check(cpu, w, access, idx)) {
+            *code |= rights_check(cpu, w, access, idx);
+            return false;
+        }
+        if (access != X86_WRITE || !w->leaf || (w->leaf & PTE_D) ||
+            entry_set(cpu, cpu->mmu_leaf, paging_is_pae(cpu) ? 8 : 4, w->leaf, PTE_D) ||
+            round == 8) {
+            return true;
+        }
+    }
+}
+
+/* What the walk has found becomes the entry. */
+static const X86TlbPhys *enter_page(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx, const Walk *found)
 {
     unsigned set = x86_tlb_index(va);
     uint64_t page = va & ~0xfffull;
     X86TlbEntry *e = &cpu->tlb[idx][set];
     X86TlbPhys *p = &cpu->tlb_phys[idx][set];
-    uint32_t perm = 0, denied;
+    const Walk w = *found;
+    uint32_t perm = 0;
     uint64_t bit;
     X86Phys phys;
-    Walk w;
 
-    if ((cpu->efer & EFER_LMA) && !x86_is_canonical(cpu, va)) {
-        cpu_raise(cpu, VEC_GP, 0);
-    }
-    for (unsigned round = 0;; round++) {
-        if (!walk(cpu, va, true, &w, NULL)) {
-            cpu_raise_page_fault(cpu, va, w.code | access_code(cpu, access, idx));
-        }
-        denied = rights_check(cpu, &w, access, idx);
-        if (denied) {
-            cpu_raise_page_fault(cpu, va, denied | access_code(cpu, access, idx));
-        }
-        if (access != X86_WRITE || !w.leaf || (w.leaf & PTE_D) ||
-            entry_set(cpu, cpu->mmu_leaf, paging_is_pae(cpu) ? 8 : 4, w.leaf, PTE_D) ||
-            round == 8) {
-            break;
-        }
-    }
     phys_map(cpu, w.gpa & ~0xfffull, &phys);
     for (unsigned a = X86_READ; a <= X86_EXEC; a++) {
         /* A page whose D bit is clear, or that is logged, takes the slow path for its first write. */
@@ -414,6 +419,33 @@ const X86TlbPhys *x86_mmu_fill(X86Cpu *cpu, uint64_t va, X86Access access, X86Mm
         __atomic_store_n(&e->tag_x, page, __ATOMIC_RELAXED);
     }
     return p;
+}
+
+const X86TlbPhys *x86_mmu_fill(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx)
+{
+    uint32_t code;
+    Walk w;
+
+    if ((cpu->efer & EFER_LMA) && !x86_is_canonical(cpu, va)) {
+        cpu_raise(cpu, VEC_GP, 0);
+    }
+    if (!find_page(cpu, va, access, idx, &w, &code)) {
+        cpu_raise_page_fault(cpu, va, code);
+    }
+    return enter_page(cpu, va, access, idx, &w);
+}
+
+bool x86_mmu_try_fill(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx)
+{
+    uint32_t code;
+    Walk w;
+
+    if (((cpu->efer & EFER_LMA) && !x86_is_canonical(cpu, va)) ||
+        !find_page(cpu, va, access, idx, &w, &code)) {
+        return false;
+    }
+    enter_page(cpu, va, access, idx, &w);
+    return true;
 }
 
 bool x86_mmu_peek(X86Cpu *cpu, uint64_t va, uint64_t *gpa)

@@ -37,6 +37,9 @@ static inline unsigned x86_tlb_index(uint64_t va)
  */
 const X86TlbPhys *x86_mmu_fill(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx);
 
+/* The same, but a fault is not raised: false. */
+bool x86_mmu_try_fill(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx);
+
 /* The same without faulting or side effects (debugger): false when not mapped. */
 bool x86_mmu_peek(X86Cpu *cpu, uint64_t va, uint64_t *gpa);
 /* Appends the walk in words, a line per level ("PDE at 0x1000 = 0x0: not present"). */

@@ -131,7 +131,7 @@ Translator *translator_new(size_t code_bytes, X86CodeMap *map, GError **error)
     tr->code_map = map;
     tr->opt = (TcgOptions){ .link = true, .jump_table = true, .return_stack = true,
                             .dead_flags = true, .system = true, .trace = true,
-                            .spin_yield = true, .halt_poll = true };
+                            .refill = true, .spin_yield = true, .halt_poll = true };
     if (!tr->rw || !tr->rx || !tr->meta || !tr->order || !tr->hash) {
         error_set_errno(error, errno, "Cannot map a code cache of %zu bytes", tr->size);
         translator_free(tr);
@@ -187,6 +187,7 @@ void translator_info(const Translator *tr, GString *out)
 {
     const TcgCounters *c = &tr->counters;
     size_t hot = tr->hot - tr->hot_start, cold = tr->cold - tr->cold_start;
+    uint64_t misses = 0, refills = 0;
 
     g_string_append_printf(out, "Translation buffer state:\n"
                            "gen code size       %zu/%zu\nTB count            %u\n",
@@ -200,6 +201,12 @@ void translator_info(const Translator *tr, GString *out)
                            c->guest_insns, ratio(c->translate_ns, c->guest_insns));
     g_string_append_printf(out, "links made          %" PRIu64 "\nflags across calls  %s\n",
                            c->links, tr->exact_flags ? "kept" : "not kept");
+    for (unsigned i = 0; i < tr->cpus->len; i++) {
+        misses += tcg_cpu(g_ptr_array_index(tr->cpus, i))->misses;
+        refills += tcg_cpu(g_ptr_array_index(tr->cpus, i))->refills;
+    }
+    g_string_append_printf(out, "TLB misses          %" PRIu64 " (%" PRIu64 " refilled in place)\n",
+                           misses, refills);
     g_string_append_printf(out, "halts               %" PRIu64 " (%" PRIu64 " ended while polling)\n"
                            "spins               %" PRIu64 " yields, %" PRIu64 " naps\n",
                            c->halts, c->polled, c->yields, c->naps);

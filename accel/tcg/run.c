@@ -373,6 +373,71 @@ const void *tcg_helper_insn(X86Cpu *cpu, uint32_t site)
     return go_on(cpu);
 }
 
+/*
+ * The address that missed; false: another thread has poisoned the tag since.  It can only have
+ * become X86_TLB_POISON_TAG, which belongs to a page of another set.
+ */
+static bool missed_address(const X86Cpu *cpu, bool write, uint64_t *va)
+{
+    unsigned set = cpu->tx.miss_set / sizeof(X86TlbEntry);
+    const X86TlbEntry *e = &cpu->tlb[cpu->mmu_idx][set];
+
+    *va = cpu->tx.miss_off ^ __atomic_load_n(write ? &e->tag_w : &e->tag_r, __ATOMIC_RELAXED);
+    return x86_tlb_index(*va) == set;
+}
+
+/*
+ * Find the page and let the instruction start again, unless that would miss once more: two pages,
+ * MMIO, a page with code or under watch.  Faults are left to C too: others may come before them.
+ */
+static bool refill(X86Cpu *cpu, bool write)
+{
+    X86Access access = write ? X86_WRITE : X86_READ;
+    const X86TlbPhys *p;
+    X86TlbEntry *e;
+    uint64_t va;
+
+    if (!missed_address(cpu, write, &va)) {
+        return false;
+    }
+    p = &cpu->tlb_phys[cpu->mmu_idx][x86_tlb_index(va)];
+    e = &cpu->tlb[cpu->mmu_idx][x86_tlb_index(va)];
+    if (p->va == (va & ~4095ull) && (p->perm & BIT(access))) {
+        return false;           /* it is there: something else is in the way */
+    }
+    return x86_mmu_try_fill(cpu, va, access, cpu->mmu_idx) &&
+           (va ^ (write ? e->tag_w : e->tag_r)) < 4096;
+}
+
+static const void *miss(X86Cpu *cpu, uint32_t site, bool write)
+{
+    TcgCpu *tc = tcg_cpu(cpu);
+    const TcgBlock *block = tcg_named(tc->tr, site & ~(TCG_BLOCK_MAX - 1));
+    const TcgInsn *insn = &block->insns[site % TCG_BLOCK_MAX];
+
+    tc->misses++;
+    if (insn->flags & TI_SHADOW) {      /* not to be left here */
+        return tcg_helper_insn(cpu, site);
+    }
+    cpu->rip = (block->rip + insn->guest) & cpu->lin_mask;      /* for a kick on the way back */
+    if (!refill(cpu, write)) {
+        return tcg_helper_insn(cpu, site);
+    }
+    tc->refills++;
+    prepare_state(cpu, block->needs);
+    return block->code + insn->host;
+}
+
+const void *tcg_helper_miss_read(X86Cpu *cpu, uint32_t site)
+{
+    return miss(cpu, site, false);
+}
+
+const void *tcg_helper_miss_write(X86Cpu *cpu, uint32_t site)
+{
+    return miss(cpu, site, true);
+}
+
 /* A function boundary that flags do cross: from now on they are kept everywhere. */
 static void flags_cross_functions(X86Cpu *cpu)
 {

@@ -144,6 +144,8 @@ static const PropDef tcg_props[] = {
               .help = "flags die at function boundaries"),
     PROP_BOOL("x-opt-system", TcgAccel, opt.system, true,
               .help = "CLI, STI, SWAPGS and kin without C"),
+    PROP_BOOL("x-opt-refill", TcgAccel, opt.refill, true,
+              .help = "after a TLB miss an instruction starts again, not in C"),
     PROP_BOOL("x-opt-spin-yield", TcgAccel, opt.spin_yield, true,
               .help = "a vCPU that spins lets others have the processor"),
     PROP_BOOL("x-opt-halt-poll", TcgAccel, opt.halt_poll, true,

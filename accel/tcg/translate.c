@@ -783,7 +783,7 @@ TcgBlock *tcg_translate(Translator *tr, X86Cpu *cpu, uint64_t rip, uint64_t va, 
                         const uint8_t *host)
 {
     Translation t = { .tr = tr, .cpu = cpu, .mode = cpu->mode, .wide = cpu->mode & MODE_CS64,
-                      .bytes = host, .plain_sti = TCG_BLOCK_MAX };
+                      .bytes = host, .plain_sti = TCG_BLOCK_MAX, .missing = TCG_BLOCK_MAX };
     unsigned in_page = MIN(4096 - (gpa & 4095), TCG_BLOCK_MAX * INSN_MAX_LEN), count;
     uint64_t gpa2 = 0, started = now_ns();
     TcgBlock *block;

@@ -36,6 +36,7 @@ typedef struct Translation {
     Insn insns[TCG_BLOCK_MAX + 1];
     unsigned plain_sti;         /* this one ends the block; TCG_BLOCK_MAX: none */
     TcgKind kind[TCG_BLOCK_MAX];
+    unsigned missing;           /* the latest with an access that starts it again after a TLB miss */
     uint16_t offset[TCG_BLOCK_MAX + 1];
     uint8_t live[TCG_BLOCK_MAX + 1];    /* FX_* before each instruction */
     const uint8_t *bytes;       /* of the page from the block's start, changing under us */

@@ -50,6 +50,21 @@ static void emit_address(Translation *t, const Insn *insn)
     }
 }
 
+/* Out of line: the page of this access is to be found; R14 = address ^ tag, R15 = the entry. */
+static const uint8_t *cold_miss(Translation *t, bool write)
+{
+    const uint8_t *at = emit_here(&t->cold);
+
+    /* Two pages of one set would take each other's place for ever. */
+    if (!t->tr->opt.refill || t->missing == t->n) {
+        return tcg_cold_helper(t);
+    }
+    t->missing = t->n;
+    emit_mov_imm(&t->cold, H_R13, tcg_name(t->tr, t->block) | t->n);
+    emit_jmp(&t->cold, t->tr->stubs.miss[write]);
+    return at;
+}
+
 /* R14 = linear address: afterwards [r14 + r15] is the datum, or the instruction runs in C. */
 static HostMem emit_tlb(Translation *t, unsigned size, bool write)
 {
@@ -62,7 +77,7 @@ static HostMem emit_tlb(Translation *t, unsigned size, bool write)
     emit_alu_imm(e, false, 4, H_R15, (X86_TLB_SIZE - 1) << 5);
     emit_rm(e, 0, true, 0x33, H_R14, HOST_GS_INDEX(H_R15, tlb + tag));
     emit_alu_imm(e, true, 7, H_R14, 4096 - size);
-    emit_jcc(e, COND_A, tcg_cold_helper(t));
+    emit_jcc(e, COND_A, cold_miss(t, write));
     emit_load(e, H_R15, HOST_GS_INDEX(H_R15, tlb + offsetof(X86TlbEntry, host)));
     return HOST_AT(H_R14, H_R15);
 }

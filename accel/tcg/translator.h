@@ -92,6 +92,8 @@ typedef struct TcgStubs {
     const uint8_t *leave;       /* flags in RFLAGS: save all, return from enter() */
     const uint8_t *insn;        /* r14d = site: run it in C; flags are in cpu->cc or dead */
     const uint8_t *insn_flags;  /* the same, flags in RFLAGS */
+    /* Read, write: no such page in the TLB; r13d = site, r14 = address ^ tag, r15 = set * 32; flags as for insn. */
+    const uint8_t *miss[2];
     const uint8_t *link;        /* r14d = link: tcg_helper_link() */
     const uint8_t *lookup;      /* r13 = target, flags dead or in cpu->cc: tcg_helper_lookup() */
     const uint8_t *again;       /* the same for a block that cannot be entered: tcg_helper_again() */
@@ -110,6 +112,7 @@ typedef struct TcgOptions {
     bool return_stack;          /* CALL and RET use the host's */
     bool dead_flags;            /* flags die at function boundaries */
     bool system;                /* translate_system.c */
+    bool refill;                /* an instruction that misses the TLB starts again, not in C */
     bool spin_yield;            /* a CPU that spins on PAUSE lets others have the host's */
     bool halt_poll;             /* a CPU that halts looks a moment for what wakes it */
     bool trace;                 /* a block goes on behind a conditional jump that is not taken */
@@ -160,6 +163,7 @@ typedef struct TcgCpu {
     uint64_t spin_checked_ns;   /* when PAUSE was last looked at */
     unsigned spin_rounds;       /* how often in a row it was a spin */
     uint64_t poll_ns;           /* how long to look before the thread sleeps in HLT */
+    uint64_t misses, refills;   /* of the TLB in translated code; those that needed no more than a page */
     uint64_t halted_ns;         /* when that was in vain; 0: it was not */
     uint64_t next_tag;          /* starts at random */
     struct { uint32_t mode, generation; uint64_t tag; } tags[16];
@@ -268,6 +272,8 @@ static inline void tcg_forget_jumps(X86Cpu *cpu)
 /* ---- run.c: called from stubs; return where to go on, or NULL to leave ---------------------- */
 
 const void *tcg_helper_insn(X86Cpu *cpu, uint32_t site);
+const void *tcg_helper_miss_read(X86Cpu *cpu, uint32_t site);
+const void *tcg_helper_miss_write(X86Cpu *cpu, uint32_t site);
 const void *tcg_helper_link(X86Cpu *cpu, uint32_t link);
 const void *tcg_helper_lookup(X86Cpu *cpu);
 const void *tcg_helper_again(X86Cpu *cpu);
