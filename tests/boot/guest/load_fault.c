@@ -42,7 +42,7 @@ __asm__(
     "fault_read:  add 8(%rdx), %rbx\n fault_read_end: jmp 2f\n"
     "13:\n"
     "fault_write: xadd %rbp, -8(%rdx)\n fault_write_end: jmp 2f\n"
-    "14: mov $0x800000000000, %rsi\n"
+    "14: mov $0x4000000000000000, %rsi\n"
     "fault_far:   mov (%rsi), %r8\n fault_far_end: jmp 2f\n"
     "15:\n"
     "             int3\n fault_int3: fault_int3_end: jmp 2f\n"
