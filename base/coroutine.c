@@ -51,10 +51,27 @@ struct Coroutine {
     void *tsan_fiber;
 };
 
-static __thread Coroutine leader;
-static __thread Coroutine *current; /* NULL means the leader */
-static __thread Coroutine *pool;
-static __thread unsigned pool_len;
+/* What a thread has. */
+typedef struct CoThread {
+    Coroutine leader;
+    Coroutine *current;   /* NULL means the leader */
+    Coroutine *pool;
+    unsigned pool_len;
+} CoThread;
+
+/*
+ * A coroutine may go on in another thread than it began in (a parked loop's callback that the
+ * parker ran), in the middle of a function.  So nobody keeps the address of a thread's data
+ * across a switch: the call hides it from the compiler.
+ */
+static __attribute__((noinline)) CoThread *co_thread(void)
+{
+    static __thread CoThread self;
+    CoThread *address = &self;
+
+    __asm__ volatile("" : "+r"(address));
+    return address;
+}
 
 static void pool_drain(void *unused);
 static GPrivate pool_cleaner = G_PRIVATE_INIT(pool_drain);
@@ -86,6 +103,13 @@ __asm__(".text\n"
         "    ret\n"
         ".size co_switch, . - co_switch\n");
 
+static void set_current(Coroutine *co)
+{
+    CoThread *t = co_thread();
+
+    t->current = co == &t->leader ? NULL : co;
+}
+
 static void switch_to(Coroutine *from, Coroutine *to, bool from_ends)
 {
 #if CO_ASAN
@@ -104,19 +128,22 @@ static void switch_to(Coroutine *from, Coroutine *to, bool from_ends)
 /* The first thing on a new stack. */
 static void co_entry(void)
 {
-    Coroutine *self = current;
+    Coroutine *self = co_thread()->current;
 
 #if CO_ASAN
+    Coroutine *leader = &co_thread()->leader;
+
     /* Tells the bounds of the leader's stack, for the way back. */
-    if (self->caller == &leader) {
-        __sanitizer_finish_switch_fiber(NULL, (const void **)&leader.stack, &leader.stack_bytes);
+    if (self->caller == leader) {
+        __sanitizer_finish_switch_fiber(NULL, (const void **)&leader->stack,
+                                        &leader->stack_bytes);
     } else {
         __sanitizer_finish_switch_fiber(NULL, NULL, NULL);
     }
 #endif
     self->fn(self->opaque);
     self->done = true;
-    current = self->caller == &leader ? NULL : self->caller;
+    set_current(self->caller);
     switch_to(self, self->caller, true);
     g_assert_not_reached();
 }
@@ -134,23 +161,26 @@ static void coroutine_destroy(Coroutine *co)
 
 static void pool_drain(void *unused)
 {
-    while (pool) {
-        Coroutine *co = pool;
+    CoThread *t = co_thread();
 
-        pool = co->next_free;
+    while (t->pool) {
+        Coroutine *co = t->pool;
+
+        t->pool = co->next_free;
         coroutine_destroy(co);
     }
-    pool_len = 0;
+    t->pool_len = 0;
 }
 
 static Coroutine *coroutine_alloc(void)
 {
-    Coroutine *co = pool;
+    CoThread *t = co_thread();
+    Coroutine *co = t->pool;
     char *map;
 
     if (co) {
-        pool = co->next_free;
-        pool_len--;
+        t->pool = co->next_free;
+        t->pool_len--;
         return co;
     }
     map = mmap(NULL, STACK_BYTES + GUARD_BYTES, PROT_READ | PROT_WRITE,
@@ -169,14 +199,16 @@ static Coroutine *coroutine_alloc(void)
 
 static void coroutine_recycle(Coroutine *co)
 {
-    if (pool_len >= POOL_MAX) {
+    CoThread *t = co_thread();
+
+    if (t->pool_len >= POOL_MAX) {
         coroutine_destroy(co);
         return;
     }
-    co->next_free = pool;
-    pool = co;
-    pool_len++;
-    g_private_set(&pool_cleaner, &leader);
+    co->next_free = t->pool;
+    t->pool = co;
+    t->pool_len++;
+    g_private_set(&pool_cleaner, t);
 }
 
 Coroutine *coroutine_new(CoroutineFn *fn, void *opaque)
@@ -205,19 +237,20 @@ Coroutine *coroutine_new(CoroutineFn *fn, void *opaque)
 
 void coroutine_enter(Coroutine *co)
 {
-    Coroutine *from = current ? current : &leader;
+    CoThread *t = co_thread();
+    Coroutine *from = t->current ? t->current : &t->leader;
 
     g_assert(!co->caller); /* not running already */
     if (!co->home) {
         co->home = event_loop_current();
     }
 #if CO_TSAN
-    if (!current) {
-        leader.tsan_fiber = __tsan_get_current_fiber();
+    if (!t->current) {
+        t->leader.tsan_fiber = __tsan_get_current_fiber();
     }
 #endif
     co->caller = from;
-    current = co;
+    t->current = co;
     switch_to(from, co, false);
     if (co->done) {
         coroutine_recycle(co);
@@ -226,13 +259,13 @@ void coroutine_enter(Coroutine *co)
 
 void co_yield(void)
 {
-    Coroutine *self = current;
+    Coroutine *self = co_thread()->current;
     Coroutine *caller;
 
     g_assert(self); /* only a coroutine can yield */
     caller = self->caller;
     self->caller = NULL;
-    current = caller == &leader ? NULL : caller;
+    set_current(caller);
     switch_to(self, caller, false);
 }
 
@@ -253,7 +286,7 @@ void coroutine_wake(Coroutine *co)
 
 Coroutine *coroutine_self(void)
 {
-    return current;
+    return co_thread()->current;
 }
 
 EventLoop *coroutine_home(Coroutine *co)
@@ -261,15 +294,21 @@ EventLoop *coroutine_home(Coroutine *co)
     return co->home;
 }
 
+void coroutine_set_home(Coroutine *co, EventLoop *loop)
+{
+    g_assert(!co->caller);
+    co->home = loop;
+}
+
 void co_pause(void)
 {
-    coroutine_wake(current);
+    coroutine_wake(coroutine_self());
     co_yield();
 }
 
 void co_sleep_ms(int64_t ms)
 {
-    LoopDelay *delay = loop_delay_new(current->home, ms, enter_posted, current);
+    LoopDelay *delay = loop_delay_new(coroutine_self()->home, ms, enter_posted, coroutine_self());
 
     co_yield();
     loop_delay_free(delay);
@@ -277,8 +316,8 @@ void co_sleep_ms(int64_t ms)
 
 static void co_wait_fd(int fd, bool writable)
 {
-    FdWatch *w = fd_watch_new(current->home, fd, writable ? NULL : enter_posted,
-                              writable ? enter_posted : NULL, current);
+    FdWatch *w = fd_watch_new(coroutine_self()->home, fd, writable ? NULL : enter_posted,
+                              writable ? enter_posted : NULL, coroutine_self());
 
     co_yield();
     fd_watch_free(w);
@@ -313,7 +352,7 @@ void coroutine_run_sync(EventLoop *loop, CoroutineFn *fn, void *opaque)
     SyncRun run = { fn, opaque, false };
     Coroutine *co;
 
-    if (current && current->home == loop) {
+    if (coroutine_self() && coroutine_self()->home == loop) {
         fn(opaque);
         return;
     }
@@ -343,7 +382,7 @@ bool co_queue_empty(const CoQueue *q)
 
 void co_queue_wait(CoQueue *q, struct CoMutex *mutex)
 {
-    CoWaiter w = { current, NULL };
+    CoWaiter w = { coroutine_self(), NULL };
 
     *q->tail = &w;
     q->tail = &w.next;
@@ -397,19 +436,19 @@ void co_mutex_init(CoMutex *m)
 void co_mutex_lock(CoMutex *m)
 {
     if (m->locked) {
-        g_assert(m->holder != current); /* not recursive */
+        g_assert(m->holder != coroutine_self()); /* not recursive */
         co_queue_wait(&m->waiters, NULL); /* unlock hands it over */
         return;
     }
     m->locked = true;
-    m->holder = current;
+    m->holder = coroutine_self();
 }
 
 void co_mutex_unlock(CoMutex *m)
 {
     Coroutine *next = co_queue_pop(&m->waiters);
 
-    g_assert(m->locked && m->holder == current);
+    g_assert(m->locked && m->holder == coroutine_self());
     m->holder = next;
     m->locked = next != NULL;
     if (next) {

@@ -4,8 +4,9 @@
  *
  * Code that waits (block layer, migration, socket protocols) is written straight through and
  * yields where it would block.  A coroutine belongs to the event loop of the thread that
- * first enters it, its home; it only ever runs there.  Functions that must run inside one begin
- * with co_.
+ * first enters it, its home; it only ever runs there, or in a thread that has parked that loop or holds
+ * the machine lock.  So code in coroutines keeps no address of thread-local data over a yield.
+ * Functions that must run inside one begin with co_.
  *
  *     static void co_copy(void *opaque) { ... co_node_read(...); ... }
  *     coroutine_start(co_copy, job);               // runs until its first yield
@@ -39,6 +40,8 @@ void coroutine_wake(Coroutine *co);
 /* NULL outside any coroutine. */
 Coroutine *coroutine_self(void);
 EventLoop *coroutine_home(Coroutine *co);
+/* CO, which sleeps and is not about to be woken, goes on on LOOP; that of neither loop runs. */
+void coroutine_set_home(Coroutine *co, EventLoop *loop);
 
 /* Back to whoever entered; returns when entered again. */
 void co_yield(void);
