@@ -40,6 +40,13 @@ struct EventLoop {
     int wake_fd;
     bool sleeping;
     bool quit;
+    int users;
+    /* Turns and parking: under turn_lock, but that parks is also looked at without. */
+    Mutex turn_lock;
+    Cond turned;
+    unsigned turns, turn_waiters, parks;
+    bool running, parked;
+    int parked_by;     /* thread id */
 };
 
 static __thread EventLoop *current_loop;
@@ -54,6 +61,8 @@ EventLoop *event_loop_new(const char *name)
     loop->name = g_strdup(name);
     loop->context = g_main_context_new();
     loop->hooks = g_ptr_array_new();
+    mutex_init(&loop->turn_lock, "loop turn", LOCK_RANK_LEAF);
+    cond_init(&loop->turned);
     loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (loop->wake_fd < 0) {
         g_error("cannot make an eventfd for loop '%s': %s", name, g_strerror(errno));
@@ -110,6 +119,8 @@ void event_loop_unref(EventLoop *loop)
         }
     }
     close(loop->wake_fd);
+    cond_clear(&loop->turned);
+    mutex_clear(&loop->turn_lock);
     g_main_context_unref(loop->context);
     g_ptr_array_unref(loop->hooks);
     g_free(loop->name);
@@ -300,6 +311,28 @@ static int64_t hooks_sleep_ns(EventLoop *loop)
     return shortest;
 }
 
+static void hooks_before_sleep(EventLoop *loop)
+{
+    for (unsigned i = 0; i < loop->hooks->len; i++) {
+        const LoopHooks *h = g_ptr_array_index(loop->hooks, i);
+
+        if (h->before_sleep) {
+            h->before_sleep(h->opaque);
+        }
+    }
+}
+
+static void hooks_after_sleep(EventLoop *loop)
+{
+    for (unsigned i = loop->hooks->len; i > 0; i--) {
+        const LoopHooks *h = g_ptr_array_index(loop->hooks, i - 1);
+
+        if (h->after_sleep) {
+            h->after_sleep(h->opaque);
+        }
+    }
+}
+
 /* Waits until a descriptor is ready or TIMEOUT_NS have passed (negative: for ever). */
 static void loop_sleep(EventLoop *loop, GPollFD *fds, unsigned n, int64_t timeout_ns)
 {
@@ -309,12 +342,8 @@ static void loop_sleep(EventLoop *loop, GPollFD *fds, unsigned n, int64_t timeou
     ssize_t done G_GNUC_UNUSED;
 
     G_STATIC_ASSERT(sizeof(GPollFD) == sizeof(struct pollfd));
-    for (unsigned i = 0; may_block && i < loop->hooks->len; i++) {
-        const LoopHooks *h = g_ptr_array_index(loop->hooks, i);
-
-        if (h->before_sleep) {
-            h->before_sleep(h->opaque);
-        }
+    if (may_block) {
+        hooks_before_sleep(loop);
     }
     if (ppoll((struct pollfd *)fds, n, timeout_ns < 0 ? NULL : &ts, NULL) < 0) {
         for (unsigned i = 0; i < n; i++) {
@@ -323,12 +352,8 @@ static void loop_sleep(EventLoop *loop, GPollFD *fds, unsigned n, int64_t timeou
     }
     __atomic_store_n(&loop->sleeping, false, __ATOMIC_SEQ_CST);
     done = read(loop->wake_fd, &count, sizeof(count));
-    for (unsigned i = loop->hooks->len; may_block && i > 0; i--) {
-        const LoopHooks *h = g_ptr_array_index(loop->hooks, i - 1);
-
-        if (h->after_sleep) {
-            h->after_sleep(h->opaque);
-        }
+    if (may_block) {
+        hooks_after_sleep(loop);
     }
 }
 
@@ -369,7 +394,8 @@ static bool run_context(EventLoop *loop, bool may_block)
     }
     __atomic_store_n(&loop->sleeping, true, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&loop->pushed, __ATOMIC_SEQ_CST) ||
-        __atomic_load_n(&loop->quit, __ATOMIC_SEQ_CST)) {
+        __atomic_load_n(&loop->quit, __ATOMIC_SEQ_CST) ||
+        __atomic_load_n(&loop->parks, __ATOMIC_SEQ_CST)) {
         timeout_ns = 0;
     }
     fds[n] = (GPollFD){ .fd = loop->wake_fd, .events = G_IO_IN };
@@ -381,22 +407,135 @@ static bool run_context(EventLoop *loop, bool may_block)
     return false;
 }
 
+/* Another thread runs LOOP. */
+static bool wait_for_turn(EventLoop *loop)
+{
+    unsigned seen;
+
+    mutex_lock(&loop->turn_lock);
+    seen = loop->turns;
+    loop->turn_waiters++;
+    hooks_before_sleep(loop);
+    while (loop->turns == seen) {
+        cond_wait(&loop->turned, &loop->turn_lock);
+    }
+    loop->turn_waiters--;
+    mutex_unlock(&loop->turn_lock);
+    hooks_after_sleep(loop);
+    return true;
+}
+
+static void end_turn(EventLoop *loop)
+{
+    mutex_lock(&loop->turn_lock);
+    loop->turns++;
+    if (loop->turn_waiters) {
+        cond_broadcast(&loop->turned);
+    }
+    mutex_unlock(&loop->turn_lock);
+}
+
 bool event_loop_iterate(EventLoop *loop, bool may_block)
 {
     EventLoop *before = current_loop;
-    bool progress, acquired;
+    bool progress;
 
+    if (!g_main_context_acquire(loop->context)) {
+        return may_block && wait_for_turn(loop);
+    }
     current_loop = loop;
-    acquired = g_main_context_acquire(loop->context);
-    g_assert(acquired); /* a loop is run by one thread */
     progress = run_bhs(loop);
     progress |= run_context(loop, may_block && !progress);
     progress |= run_bhs(loop);
     progress |= run_hooks(loop);
     g_main_context_release(loop->context);
     current_loop = before;
+    end_turn(loop);
     return progress;
 }
+
+/* -------- parking -------- */
+
+/* Runs in the loop's own thread, between two turns. */
+static void stay_parked(EventLoop *loop)
+{
+    mutex_lock(&loop->turn_lock);
+    while (loop->parks) {
+        loop->parked = true;
+        cond_broadcast(&loop->turned);
+        cond_wait(&loop->turned, &loop->turn_lock);
+    }
+    loop->parked = false;
+    mutex_unlock(&loop->turn_lock);
+}
+
+static void set_running(EventLoop *loop, bool running)
+{
+    if (running) {
+        stay_parked(loop);
+    }
+    mutex_lock(&loop->turn_lock);
+    loop->running = running;
+    cond_broadcast(&loop->turned);
+    mutex_unlock(&loop->turn_lock);
+}
+
+void event_loop_park(EventLoop *loop)
+{
+    EventLoop *mine = event_loop_current();
+    bool slept = false;
+
+    g_assert(mine != loop);
+    mutex_lock(&loop->turn_lock);
+    __atomic_store_n(&loop->parks, loop->parks + 1, __ATOMIC_SEQ_CST);
+    event_loop_wake(loop);
+    if (loop->running && !loop->parked) {
+        slept = true;
+        hooks_before_sleep(mine);
+    }
+    while (loop->running && !loop->parked) {
+        cond_wait(&loop->turned, &loop->turn_lock);
+    }
+    loop->parked_by = thread_self_tid();
+    mutex_unlock(&loop->turn_lock);
+    if (slept) {
+        hooks_after_sleep(mine);
+    }
+}
+
+void event_loop_unpark(EventLoop *loop)
+{
+    mutex_lock(&loop->turn_lock);
+    g_assert(loop->parks > 0);
+    __atomic_store_n(&loop->parks, loop->parks - 1, __ATOMIC_SEQ_CST);
+    if (!loop->parks) {
+        loop->parked_by = 0;
+        cond_broadcast(&loop->turned);
+    }
+    mutex_unlock(&loop->turn_lock);
+}
+
+static bool is_parked_by_us(EventLoop *loop)
+{
+    bool ours;
+
+    mutex_lock(&loop->turn_lock);
+    ours = loop->parks && loop->parked_by == thread_self_tid();
+    mutex_unlock(&loop->turn_lock);
+    return ours;
+}
+
+void event_loop_add_user(EventLoop *loop, int count)
+{
+    __atomic_add_fetch(&loop->users, count, __ATOMIC_RELAXED);
+}
+
+int event_loop_users(const EventLoop *loop)
+{
+    return __atomic_load_n(&loop->users, __ATOMIC_RELAXED);
+}
+
+/* -------- running -------- */
 
 void event_loop_run(EventLoop *loop)
 {
@@ -404,9 +543,14 @@ void event_loop_run(EventLoop *loop)
 
     current_loop = loop;
     g_main_context_push_thread_default(loop->context);
+    set_running(loop, true);
     while (!__atomic_load_n(&loop->quit, __ATOMIC_SEQ_CST)) {
+        if (__atomic_load_n(&loop->parks, __ATOMIC_SEQ_CST)) {
+            stay_parked(loop);
+        }
         event_loop_iterate(loop, true);
     }
+    set_running(loop, false);
     __atomic_store_n(&loop->quit, false, __ATOMIC_SEQ_CST);
     g_main_context_pop_thread_default(loop->context);
     current_loop = before;
@@ -445,6 +589,14 @@ void event_loop_call_wait(EventLoop *loop, LoopFn *fn, void *opaque)
 
     if (event_loop_is_current(loop)) {
         fn(opaque);
+        return;
+    }
+    if (is_parked_by_us(loop)) {
+        EventLoop *before = current_loop;
+
+        current_loop = loop;
+        fn(opaque);
+        current_loop = before;
         return;
     }
     mutex_init(&call.lock, "waited call", LOCK_RANK_LEAF);

@@ -50,7 +50,9 @@ GMainContext *event_loop_context(EventLoop *loop);
 
 /*
  * Runs what is ready; with MAY_BLOCK waits until something is.  Returns whether anything ran.
- * May be nested: a callback may iterate its own loop to wait for something.
+ * May be nested: a callback may iterate its own loop to wait for something.  In a thread other than
+ * the one that runs LOOP (a vCPU that holds the machine lock) it waits, with the lock released by
+ * the loop's hooks, until that one has been round once.
  */
 bool event_loop_iterate(EventLoop *loop, bool may_block);
 /* Iterates until event_loop_quit(). */
@@ -136,8 +138,20 @@ void iothread_free(IoThread *iothread);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(IoThread, iothread_free)
 
 /*
+ * Parking: exclusive access to all that LOOP's callbacks touch.  event_loop_park() returns when the
+ * thread that runs LOOP is between two callbacks, where it stays until event_loop_unpark(); the two
+ * nest.  Callers are the main loop, or hold the machine lock, which is released while they wait:
+ * so a callback on LOOP may take that lock.  A loop that no thread runs is parked at once.
+ */
+void event_loop_park(EventLoop *loop);
+void event_loop_unpark(EventLoop *loop);
+/* Those who need LOOP's thread to stay: an iothread with users is not deleted. */
+void event_loop_add_user(EventLoop *loop, int count);
+int event_loop_users(const EventLoop *loop);
+
+/*
  * [any but LOOP's own sleeping callers] Runs fn(opaque) in LOOP and waits for it; calls it
- * directly if LOOP is this thread's.  The waiting thread's own loop is not run meanwhile.
+ * directly if LOOP is this thread's, or parked by it.  The waiting thread's own loop is not run meanwhile.
  */
 void event_loop_call_wait(EventLoop *loop, LoopFn *fn, void *opaque);
 

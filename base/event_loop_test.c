@@ -228,6 +228,106 @@ static void quit_loop(void *opaque)
     event_loop_quit(opaque);
 }
 
+/* Plain counts on purpose: the thread sanitizer sees whether parking orders the accesses. */
+typedef struct Counter {
+    EventLoop *there;
+    uint64_t n;
+    bool stop;
+} Counter;
+
+static void count_on(void *opaque)
+{
+    Counter *c = opaque;
+
+    c->n++;
+    if (!c->stop) {
+        event_loop_post(c->there, count_on, c);
+    }
+}
+
+static void test_parking_excludes(void)
+{
+    g_autoptr(IoThread) t = iothread_new("io0");
+    Counter c = { iothread_loop(t), 0, false };
+    int tid = 0;
+
+    event_loop_post(c.there, count_on, &c);
+    for (unsigned i = 0; i < 200; i++) {
+        uint64_t n;
+
+        event_loop_park(c.there);
+        event_loop_park(c.there);
+        n = c.n;
+        event_loop_unpark(c.there);
+        event_loop_call_wait(c.there, note_thread, &tid);
+        g_assert_cmpint(tid, ==, thread_self_tid());
+        g_assert_cmpuint(c.n, ==, n);
+        c.n = n + 1000;
+        c.stop = i == 199;
+        event_loop_unpark(c.there);
+    }
+    event_loop_call_wait(c.there, note_thread, &tid);
+    g_assert_cmpint(tid, ==, iothread_tid(t));
+    g_assert_cmpuint(c.n, >=, 200 * 1000);
+}
+
+/* A vCPU waits for a request while the main thread runs the main loop; the lock stands for that of
+ * the machine. */
+typedef struct Foreign {
+    EventLoop *loop;
+    Mutex lock;
+    bool done;
+} Foreign;
+
+static void foreign_unlock(void *opaque)
+{
+    mutex_unlock(&((Foreign *)opaque)->lock);
+}
+
+static void foreign_lock(void *opaque)
+{
+    mutex_lock(&((Foreign *)opaque)->lock);
+}
+
+static void foreign_done(void *opaque)
+{
+    ((Foreign *)opaque)->done = true;
+}
+
+static void *foreign_body(void *opaque)
+{
+    Foreign *f = opaque;
+
+    mutex_lock(&f->lock);
+    event_loop_post(f->loop, foreign_done, f);
+    EVENT_LOOP_WAIT_WHILE(f->loop, !f->done);
+    event_loop_post(f->loop, quit_loop, f->loop);
+    mutex_unlock(&f->lock);
+    return NULL;
+}
+
+static void test_another_thread_waits(void)
+{
+    g_autoptr(EventLoop) loop = event_loop_new("t");
+    Foreign f = { .loop = loop };
+    LoopHooks hooks = { NULL, foreign_unlock, foreign_lock, NULL, &f };
+
+    mutex_init(&f.lock, "test", LOCK_RANK_MACHINE);
+    for (unsigned i = 0; i < 200; i++) {
+        Thread *other;
+
+        f.done = false;
+        mutex_lock(&f.lock);
+        event_loop_add_hooks(loop, &hooks);
+        other = thread_new("other", foreign_body, &f);
+        event_loop_run(loop);
+        mutex_unlock(&f.lock);
+        thread_join(other);
+        event_loop_remove_hooks(loop, &hooks);
+    }
+    mutex_clear(&f.lock);
+}
+
 static void test_delay_and_quit(void)
 {
     g_autoptr(EventLoop) loop = event_loop_new("t");
@@ -248,6 +348,8 @@ int main(int argc, char **argv)
     g_test_add_func("/loop/hooks", test_hooks_surround_the_sleep);
     g_test_add_func("/loop/iothread", test_iothread_runs_calls);
     g_test_add_func("/loop/ping-pong", test_no_wake_up_is_lost);
+    g_test_add_func("/loop/park", test_parking_excludes);
+    g_test_add_func("/loop/other-thread", test_another_thread_waits);
     g_test_add_func("/loop/delay", test_delay_and_quit);
     return g_test_run();
 }
