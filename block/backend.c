@@ -41,7 +41,28 @@ static bool root_drained_busy(void *opaque)
     return ((BlockBackend *)opaque)->in_flight > 0;
 }
 
+static bool root_may_move(void *opaque, EventLoop *loop)
+{
+    BlockBackend *blk = opaque;
+
+    return !blk->device || loop == blk->wanted ||
+           (blk->ops && blk->ops->may_move && blk->ops->may_move(blk->device));
+}
+
+static void root_moved(void *opaque, EventLoop *loop)
+{
+    ((BlockBackend *)opaque)->loop = loop;
+}
+
+static EventLoop *root_wants_loop(void *opaque)
+{
+    return ((BlockBackend *)opaque)->wanted;
+}
+
 static const ChildHooks root_hooks = {
+    .may_move = root_may_move,
+    .moved = root_moved,
+    .wants_loop = root_wants_loop,
     .drained_busy = root_drained_busy,
     .resized = root_resized,
     .drained_begin = root_drained_begin,
@@ -160,27 +181,13 @@ EventLoop *blk_loop(const BlockBackend *blk)
     return blk->loop;
 }
 
-static void move_nodes(BlockNode *node, EventLoop *loop)
-{
-    node->loop = loop;
-    for (unsigned i = 0; i < node->children->len; i++) {
-        move_nodes(((BlockChild *)node->children->pdata[i])->node, loop);
-    }
-}
-
 bool blk_set_loop(BlockBackend *blk, EventLoop *loop, GError **error)
 {
-    if (blk->root) {
-        if (blk->root->node->parents->len > 1) {
-            return error_set(error, "Cannot move '%s' to another iothread: it has other users",
-                             blk->root->node->name);
-        }
-        blk_drained_begin(blk);
-        move_nodes(blk->root->node, loop);
-        blk->loop = loop;
-        blk_drained_end(blk);
+    GRAPH_HOLD();
+    if (blk->root && !graph_move(blk->root->node, loop, blk->root, error)) {
+        return false;
     }
-    blk->loop = loop;
+    blk->loop = blk->wanted = loop;
     return true;
 }
 
@@ -214,8 +221,12 @@ bool blk_insert_node(BlockBackend *blk, BlockNode *node, bool writable, GError *
     uint32_t shared = shared_for(blk);
     BlockChild *root;
 
+    GRAPH_HOLD();
     if (node->force_share) {
         shared = BLK_PERM_ALL;
+    }
+    if (blk->wanted && !graph_move(node, blk->wanted, NULL, error)) {
+        return false;
     }
     root = node_attach_root(node, what, perm_for(writable), shared, &root_hooks, blk, error);
     if (!root) {
@@ -231,6 +242,7 @@ bool blk_insert_node(BlockBackend *blk, BlockNode *node, bool writable, GError *
 void blk_remove_node(BlockBackend *blk)
 {
     if (blk->root) {
+        GRAPH_HOLD();
         blk_drain(blk);
         node_detach_root(g_steal_pointer(&blk->root));
         blk->writable = false;
@@ -298,9 +310,11 @@ BlockBackend *blk_attach(const char *drive, const BlkAttachConf *conf, const Blk
                          void *opaque, GError **error)
 {
     g_autoptr(BlockBackend) blk = NULL;
+    EventLoop *loop = conf->loop ? conf->loop : conf->any_loop ? NULL : event_loop_main();
     BlockNode *node;
     bool writable;
 
+    GRAPH_HOLD();
     if (drive && (blk = blk_by_name(drive)) != NULL) {
         blk_ref(blk);
         if (blk->device) {
@@ -317,12 +331,17 @@ BlockBackend *blk_attach(const char *drive, const BlkAttachConf *conf, const Blk
         }
         blk = blk_new(NULL);
         blk->share_rw = conf->share_rw;
+        blk->wanted = loop;
+        blk->loop = loop ? loop : event_loop_main();
         if (node && !blk_insert_node(blk, node, false, error)) {
             return NULL;
         }
     }
     if (!blk->root && !conf->removable) {
         error_set(error, "Device needs media, but drive is empty");
+        return NULL;
+    }
+    if (loop && !blk_set_loop(blk, loop, error)) {
         return NULL;
     }
     writable = blk->root && !conf->read_only && !blk->root->node->read_only;
@@ -349,9 +368,16 @@ void blk_detach(BlockBackend *blk)
     if (!blk) {
         return;
     }
+    GRAPH_HOLD();
     blk_drain(blk);
     blk->device = NULL;
     blk->ops = NULL;
+    blk->wanted = NULL;
+    if (blk->root) {
+        graph_settle(blk->root->node);
+    } else {
+        blk->loop = event_loop_main();
+    }
     g_clear_pointer(&blk->device_name, g_free);
     blk_unref(blk);
 }
@@ -496,6 +522,33 @@ BlkErrorPolicy blk_on_error(const BlockBackend *blk, bool is_read)
     return is_read ? blk->on_read_error : blk->on_write_error;
 }
 
+static void tell_error(BlockBackend *blk, bool is_read, BlkErrorAction action, int error)
+{
+    if (action == BLK_ERROR_STOP && hooks.stop_vm) {
+        hooks.stop_vm(hooks.opaque);
+    }
+    if (hooks.io_error) {
+        hooks.io_error(blk, is_read, action, error, hooks.opaque);
+    }
+}
+
+typedef struct ErrorNews {
+    BlockBackend *blk;
+    bool is_read;
+    BlkErrorAction action;
+    int error;
+} ErrorNews;
+
+static void tell_error_posted(void *opaque)
+{
+    ErrorNews *news = opaque;
+
+    GRAPH_HOLD();
+    tell_error(news->blk, news->is_read, news->action, news->error);
+    blk_unref(news->blk);
+    g_free(news);
+}
+
 BlkErrorAction blk_handle_error(BlockBackend *blk, bool is_read, int error)
 {
     BlkErrorPolicy policy = blk_on_error(blk, is_read);
@@ -514,12 +567,14 @@ BlkErrorAction blk_handle_error(BlockBackend *blk, bool is_read, int error)
         if (!blk->iostatus) {
             blk->iostatus = error == ENOSPC ? 2 : 1;
         }
-        if (hooks.stop_vm) {
-            hooks.stop_vm(hooks.opaque);
-        }
     }
-    if (hooks.io_error) {
-        hooks.io_error(blk, is_read, action, error, hooks.opaque);
+    if (event_loop_current() == event_loop_main()) {
+        tell_error(blk, is_read, action, error);
+    } else {
+        ErrorNews news = { blk_ref(blk), is_read, action, error };
+
+        /* The reference keeps the backend; a detach takes it away from its device only. */
+        event_loop_post(event_loop_main(), tell_error_posted, g_memdup2(&news, sizeof(news)));
     }
     return action;
 }
@@ -551,6 +606,7 @@ bool blk_set_limits(BlockBackend *blk, const char *name, const Throttle *limits,
         group = group ? throttle_group_ref(group) : throttle_group_new(name, limits);
         throttle_group_set(group, limits);
     }
+    GRAPH_HOLD();
     blk_drained_begin(blk);
     throttle_group_unref(blk->throttle);
     blk->throttle = group;
@@ -620,6 +676,7 @@ void blk_guess_geometry(BlockBackend *blk, BlkGeometry *geometry, BlkTranslation
 
 void blk_drain_all(void)
 {
+    GRAPH_HOLD();
     for (unsigned i = 0; all_backends && i < all_backends->len; i++) {
         blk_drain(all_backends->pdata[i]);
     }
@@ -628,6 +685,7 @@ void blk_drain_all(void)
 
 bool blk_flush_all(GError **error)
 {
+    GRAPH_HOLD();
     return node_flush_all(error);
 }
 
@@ -649,6 +707,7 @@ Json *blk_query(BlockBackend *blk)
 {
     Json *info = json_new_dict();
 
+    GRAPH_HOLD();
     json_set(info, "device", json_new_string(blk->name));
     if (blk->device_name) {
         json_set(info, "qdev", json_new_string(blk->device_name));
@@ -721,6 +780,7 @@ static Json *query_node_stats(BlockBackend *blk, BlockNode *node)
 
 Json *blk_query_stats(BlockBackend *blk, bool query_nodes)
 {
+    GRAPH_HOLD();
     Json *dict = query_node_stats(query_nodes ? NULL : blk, blk_node(blk));
 
     if (!query_nodes) {

@@ -21,10 +21,29 @@
  * -EIO, one without a medium with -ENOMEDIUM, a write to a read-only one with -EPERM; nothing
  * asserts on values that come from a guest.
  *
- * Threads: calls on one backend are made on the event loop that it belongs to (the main loop
- * unless blk_set_loop() moved it).  Those marked [main] are for the main loop only, those prefixed
- * co_ for coroutines.  Completion callbacks run on the backend's loop, never from within the
- * call that started the request.  Buffers and the iovec array stay valid until then.
+ * Threads: calls on one backend are made on the event loop that it belongs to, the main loop
+ * unless the device asked for another (BlkAttachConf.loop).  Those marked [main] are for the main
+ * loop only, those prefixed co_ for coroutines.  Completion callbacks run on the backend's loop,
+ * never from within the call that started the request.  Buffers and the iovec array stay valid
+ * until then.
+ *
+ * Iothreads.  A device with an iothread= attaches with conf.loop, and holds the object as long:
+ *
+ *     conf.loop = iothread_object_loop(s->iothread);
+ *     s->blk = blk_attach(s->drive, &conf, &ops, s, error);              // main loop
+ *     notifier_attach(s->kick, conf.loop, kicked, s);                    // runs on the iothread
+ *     ...
+ *     static void kicked(void *opaque)  { ... blk_aio_preadv(s->blk, ..., read_done, s); }
+ *     static void stop(void *opaque)    { ... notifier_attach(s->kick, NULL, NULL, NULL); }
+ *     event_loop_call_wait(conf.loop, stop, s); blk_drain(s->blk);       // reset; main loop
+ *
+ * The graph below moves to that loop, or the attach fails and names who cannot.  Everything that
+ * is marked [main], and each QMP command of the block layer, parks the iothread while it works
+ * (event_loop_park()), so what the iothread touches needs no lock; while such a call waits, the
+ * iothread runs.  Hooks of BlkDeviceOps run so too: they may touch what the device's callbacks on the
+ * iothread touch.  A callback on the iothread may take the machine lock, but must not wait for
+ * the main loop in another way.  blk_handle_error() may be called there: stopping the VM and the
+ * events are left to the main loop.
  */
 #ifndef BLOCK_BACKEND_H
 #define BLOCK_BACKEND_H
@@ -55,7 +74,8 @@ enum {
 
 /* ---- attaching a device ---- */
 
-/* Hooks of the attached device; all run on the main loop and all are optional. */
+/* Hooks of the attached device; all run on the main loop, with the iothread of the backend parked,
+ * and all are optional. */
 typedef struct BlkDeviceOps {
     /* The medium was taken out or put in by the user. */
     void (*medium_changed)(void *opaque, bool loaded);
@@ -68,6 +88,8 @@ typedef struct BlkDeviceOps {
     /* Between the two, start no request. */
     void (*drained_begin)(void *opaque);
     void (*drained_end)(void *opaque);
+    /* Another user wants the nodes on another loop: may the backend follow?  NULL: no. */
+    bool (*may_move)(void *opaque);
 } BlkDeviceOps;
 
 typedef struct BlkAttachConf {
@@ -76,6 +98,8 @@ typedef struct BlkAttachConf {
     bool read_only;              /* the device never writes (a CD drive) */
     bool writable_required;      /* refuse a read-only medium */
     bool share_rw;               /* share-rw=on: others may write too */
+    EventLoop *loop;             /* where its requests run; NULL: the main loop */
+    bool any_loop;               /* or wherever the node is, and goes */
 } BlkAttachConf;
 
 /* DRIVE is the name of a backend or of a node; with DRIVE == NULL an empty, anonymous seat for a
@@ -193,7 +217,8 @@ bool blk_flush_all(GError **error);                   /* [main] */
 unsigned blk_in_flight(const BlockBackend *blk);
 
 EventLoop *blk_loop(const BlockBackend *blk);
-/* Moves the backend and its nodes; drained.  [main] */
+/* Moves the backend, its nodes and whoever else uses them (jobs, idle exports); drained.  Fails when
+ * one of those cannot: a device of another loop, an export with clients.  [main] */
 bool blk_set_loop(BlockBackend *blk, EventLoop *loop, GError **error);
 
 /* ---- error policy: werror=, rerror= ---- */

@@ -13,6 +13,7 @@ struct BlockBackend {
     unsigned refs;
     char *name, *device_name;
     EventLoop *loop;
+    EventLoop *wanted;            /* that the device asked for; NULL: none */
     BlockChild *root;
     void *device;
     const BlkDeviceOps *ops;

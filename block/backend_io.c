@@ -51,6 +51,7 @@ static int co_request(BlkRequest *r)
 
     while (blk->quiesced) {
         blk->in_flight -= r->counted;     /* who drains does not wait for what is held back */
+        graph_wait_kick();
         co_queue_wait(&blk->held, NULL);
         blk->in_flight += r->counted;
     }
@@ -84,6 +85,7 @@ static int co_request(BlkRequest *r)
         node_unref(node);
     }
     blk->in_flight--;
+    graph_wait_kick();
     if (r->kind == REQ_STATUS) {
         return ret;                   /* no I/O of the user's: not counted */
     }
@@ -120,18 +122,20 @@ void blk_quiesce_end(BlockBackend *blk)
 
 void blk_drained_begin(BlockBackend *blk)
 {
+    GRAPH_HOLD();
     blk_quiesce_begin(blk);
-    EVENT_LOOP_WAIT_WHILE(blk->loop, blk->in_flight > 0);
+    GRAPH_WAIT_WHILE(blk->in_flight > 0);
 }
 
 void blk_drained_end(BlockBackend *blk)
 {
+    GRAPH_HOLD();
     blk_quiesce_end(blk);
 }
 
 void blk_drain(BlockBackend *blk)
 {
-    EVENT_LOOP_WAIT_WHILE(blk->loop, blk->in_flight > 0);
+    GRAPH_WAIT_WHILE(blk->in_flight > 0);
 }
 
 unsigned blk_in_flight(const BlockBackend *blk)
@@ -156,6 +160,7 @@ static void request_report(void *opaque)
     r->finished = true;
     r->blk->in_flight--;
     r->done(r->opaque, r->ret);
+    graph_wait_kick();
     request_unref(r);
 }
 
@@ -172,7 +177,17 @@ static void co_request_entry(void *opaque)
     }
 }
 
-static BlkRequest *aio(BlockBackend *blk, BlkRequest request, BlkDone *done, void *opaque)
+static void start_posted(void *opaque)
+{
+    BlkRequest *r = opaque;
+
+    coroutine_start(co_request_entry, r);
+    r->started = true;
+    request_unref(r);
+}
+
+static BlkRequest *start(BlockBackend *blk, BlkRequest request, BlkDone *done, void *opaque,
+                         bool is_here)
 {
     BlkRequest *r = g_memdup2(&request, sizeof(request));
 
@@ -182,10 +197,23 @@ static BlkRequest *aio(BlockBackend *blk, BlkRequest request, BlkDone *done, voi
     r->refs = 2;
     r->counted = 1;
     blk->in_flight++;                 /* until DONE has run, so that a drain waits for it */
-    coroutine_start(co_request_entry, r);
-    r->started = true;
-    r->refs--;
+    if (is_here) {
+        coroutine_start(co_request_entry, r);
+        r->started = true;
+        r->refs--;
+    } else {
+        event_loop_post(blk->loop, start_posted, r);
+    }
     return r;
+}
+
+static BlkRequest *aio(BlockBackend *blk, BlkRequest request, BlkDone *done, void *opaque)
+{
+    if (blk->loop != event_loop_current()) {
+        GRAPH_HOLD();                  /* the main loop starts it: when a drain ends, or a retry */
+        return start(blk, request, done, opaque, false);
+    }
+    return start(blk, request, done, opaque, true);
 }
 
 static BlkRequest make(ReqKind kind, uint64_t offset, uint64_t bytes, int flags)
@@ -239,11 +267,10 @@ void blk_aio_cancel(BlkRequest *req)
 
 void blk_aio_cancel_sync(BlkRequest *req)
 {
-    EventLoop *loop = req->blk->loop;
-
+    GRAPH_HOLD();
     req->cancelled = true;
     req->refs++;
-    EVENT_LOOP_WAIT_WHILE(loop, !req->finished);
+    GRAPH_WAIT_WHILE(!req->finished);
     request_unref(req);
 }
 
@@ -315,7 +342,7 @@ static void co_sync_entry(void *opaque)
 static int sync_run(BlockBackend *blk, BlkRequest r)
 {
     r.blk = blk;
-    coroutine_run_sync(blk->loop, co_sync_entry, &r);
+    graph_run_on(blk->loop, co_sync_entry, &r);
     return r.ret;
 }
 
@@ -350,6 +377,7 @@ int blk_write_zeroes(BlockBackend *blk, uint64_t offset, uint64_t bytes, int fla
 
 bool blk_truncate(BlockBackend *blk, uint64_t length, const char *prealloc, GError **error)
 {
+    GRAPH_HOLD();
     if (!blk->root) {
         return error_set(error, "Device '%s' has no medium", blk->name);
     }

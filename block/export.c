@@ -103,7 +103,7 @@ void block_export_close_all(const char *type)
     for (unsigned i = 0; i < chosen->len; i++) {
         block_export_shut_down(chosen->pdata[i]);
     }
-    EVENT_LOOP_WAIT_WHILE(event_loop_main(), any_of(type));
+    GRAPH_WAIT_WHILE(any_of(type));
 }
 
 Json *block_export_query(void)
@@ -147,6 +147,48 @@ static bool id_is_valid(const char *id)
            strspn(id, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "-._") == strlen(id);
 }
 
+static BlockIoThreadFinder *find_iothread;
+static void *find_opaque;
+
+void block_export_set_iothread_finder(BlockIoThreadFinder *finder, void *opaque)
+{
+    find_iothread = finder;
+    find_opaque = opaque;
+}
+
+static bool may_move(void *opaque)
+{
+    return ((BlockExport *)opaque)->refs <= 1;         /* no clients */
+}
+
+static const BlkDeviceOps export_ops = { .may_move = may_move };
+
+/* Without "fixed-iothread" the iothread is a wish. */
+static bool attach(BlockExport *exp, const char *node, BlkAttachConf *conf, NodeOpts *opts,
+                   GError **error)
+{
+    g_autofree char *iothread = node_opts_take(opts, "iothread");
+    bool fixed = false;
+
+    if (!node_opts_take_bool(opts, "fixed-iothread", &fixed, error)) {
+        return false;
+    }
+    conf->any_loop = true;
+    if (iothread) {
+        conf->loop = find_iothread ? find_iothread(iothread, find_opaque) : NULL;
+        if (!conf->loop) {
+            return error_set(error, "iothread \"%s\" not found", iothread);
+        }
+        exp->blk = blk_attach(node, conf, &export_ops, exp, fixed ? error : NULL);
+        if (exp->blk || fixed) {
+            return exp->blk != NULL;
+        }
+        conf->loop = NULL;
+    }
+    exp->blk = blk_attach(node, conf, &export_ops, exp, error);
+    return exp->blk != NULL;
+}
+
 static bool export_fill(BlockExport *exp, NodeOpts *opts, GError **error)
 {
     g_autofree char *node = node_opts_take(opts, "node-name");
@@ -165,8 +207,7 @@ static bool export_fill(BlockExport *exp, NodeOpts *opts, GError **error)
         return error_set(error, "Cannot export read-only node '%s' as writable", node);
     }
     conf.read_only = !exp->writable;
-    exp->blk = blk_attach(node, &conf, NULL, exp, error);
-    if (!exp->blk) {
+    if (!attach(exp, node, &conf, opts, error)) {
         return false;
     }
     blk_set_write_cache(exp->blk, !writethrough);

@@ -10,7 +10,8 @@
  * An export holds a backend of its own on the node and lives until it was asked to go and its last
  * client has left; then BLOCK_EXPORT_DELETED tells.
  *
- * Thread rule: main loop.  Requests of clients run on the loop of the node.
+ * Thread rule: main loop.  Requests of clients run on the loop of the node; "iothread" names that,
+ * and an export follows its node to another while it has no clients.
  */
 #ifndef BLOCK_EXPORT_H
 #define BLOCK_EXPORT_H
@@ -39,6 +40,10 @@ struct ExportType {
 };
 
 bool block_export_add(NodeOpts *opts, GError **error);
+/* What "iothread" in OPTS means: set once at start-up by whoever has such objects.  The export holds
+ * the thread by the user it adds to its loop. */
+typedef EventLoop *BlockIoThreadFinder(const char *id, void *opaque);
+void block_export_set_iothread_finder(BlockIoThreadFinder *finder, void *opaque);
 BlockExport *block_export_find(const char *id);
 BlockExport *block_export_next(BlockExport *exp);  /* NULL: first */
 /* Not HARD: fails when it has clients. */

@@ -175,9 +175,13 @@ BlockChild *node_attach_child(BlockNode *node, BlockNode *child, const char *nam
     BlockChild *edge;
     BlockNode *both[2] = { node, child };
 
+    GRAPH_HOLD();
     if (graph_reaches(child, node)) {
         error_set(error, "Making '%s' a child of '%s' would create a cycle", child->name,
                   node->name);
+        return NULL;
+    }
+    if (!graph_join(node, child, error)) {
         return NULL;
     }
     edge = graph_edge_new(child, node, name);
@@ -194,8 +198,12 @@ BlockChild *node_attach_child(BlockNode *node, BlockNode *child, const char *nam
 void node_detach_child(BlockNode *node, BlockChild *child)
 {
     if (child) {
+        BlockNode *below = node_ref(child->node);
+
         g_ptr_array_remove(node->children, child);
         graph_edge_free(child);
+        graph_settle(below);
+        node_unref(below);
     }
 }
 
@@ -254,7 +262,8 @@ void node_unref(BlockNode *node)
         return;
     }
     node->refs = 1;                 /* hooks below may take and drop references */
-    coroutine_run_sync(event_loop_current(), co_node_free, node);
+    graph_run(node, co_node_free, node);
+    graph_node_set_loop(node, NULL);
     g_ptr_array_remove(graph_nodes, node);
     g_ptr_array_unref(node->children);
     g_ptr_array_unref(node->parents);

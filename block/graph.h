@@ -146,6 +146,54 @@ bool node_reopen(NodeOpts *const *opts, unsigned count, GError **error);
 /* A filter that nobody uses any more lets go of what is below. */
 void node_drop_children(BlockNode *node);
 
+/*
+ * ---- nodes on iothreads ----
+ *
+ * All nodes that are connected belong to one loop, node->loop; joining graphs of two loops moves one
+ * of them, or fails.  Requests run there.  What runs on the main loop and touches nodes, backends
+ * or jobs does it between graph_hold() and graph_release(), which park the iothreads that serve
+ * nodes (nothing, when there are none); every QMP handler, and every [main] function that reads
+ * what requests change, begins with
+ *
+ *     GRAPH_HOLD();                       // until the end of the block
+ *
+ * GRAPH_WAIT_WHILE() is the only way to wait inside: the iothreads run meanwhile.  Code that needs
+ * a coroutine on a node goes through graph_run(), which drains the graph and runs it on the main loop
+ * when the node is an iothread's.
+ *
+ * Invariants:
+ *  L1  a request's coroutine has its node's loop as its home, or the whole graph is drained.
+ *  L2  node->loop changes drained and held only.
+ */
+int graph_hold(void);
+void graph_release(const int *held);
+#define GRAPH_HOLD()                                                                     \
+    int graph_held_ __attribute__((cleanup(graph_release), unused)) = graph_hold()
+int graph_wait_begin(void);
+void graph_wait_turn(void);
+void graph_wait_end(int held);
+#define GRAPH_WAIT_WHILE(condition)                                                      \
+    do {                                                                                 \
+        int graph_waits_ = graph_wait_begin();                                           \
+                                                                                         \
+        while (condition) {                                                              \
+            graph_wait_turn();                                                           \
+        }                                                                                \
+        graph_wait_end(graph_waits_);                                                    \
+    } while (0)
+/* [any] Something that a GRAPH_WAIT_WHILE() may look at has changed. */
+void graph_wait_kick(void);
+/* Runs FN as a coroutine that may use NODE (NULL: any node), and waits for it. */
+void graph_run(BlockNode *node, CoroutineFn *fn, void *opaque);
+/* Runs FN as a coroutine of LOOP, beside its other requests, and waits for it. */
+void graph_run_on(EventLoop *loop, CoroutineFn *fn, void *opaque);
+/* Moves NODE and all that is connected with it; BY is the root that asks (NULL: none). */
+bool graph_move(BlockNode *node, EventLoop *loop, const BlockChild *by, GError **error);
+/* Brings two graphs to one loop, before an edge joins them. */
+bool graph_join(BlockNode *a, BlockNode *b, GError **error);
+/* Home to the main loop, where nobody keeps NODE on its iothread. */
+void graph_settle(BlockNode *node);
+
 /* Waits until no request is in flight in the node or on its way to it, and keeps new ones out. */
 void node_drained_begin(BlockNode *node);
 void node_drained_end(BlockNode *node);
@@ -163,6 +211,11 @@ typedef struct ChildHooks {
     void (*drained_end)(void *opaque);
     bool (*drained_busy)(void *opaque);
     bool stays;                       /* the edge means this very node: never replaced */
+    /* The nodes go to another loop: may they, as far as this root goes (NULL: no)?  They have. */
+    bool (*may_move)(void *opaque, EventLoop *loop);
+    void (*moved)(void *opaque, EventLoop *loop);
+    /* The loop that this root was told to use, which keeps the nodes there; NULL: any. */
+    EventLoop *(*wants_loop)(void *opaque);
 } ChildHooks;
 /* An edge from something that is no node (a backend, a job). */
 BlockChild *node_attach_root(BlockNode *node, const char *name, uint32_t perm, uint32_t shared,

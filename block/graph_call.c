@@ -85,7 +85,11 @@ static bool run_call(Call *c)
     if (c->node && !c->type) {
         c->type = c->node->type;
     }
-    coroutine_run_sync(event_loop_current(), co_call, c);
+    if (c->kind == CALL_CREATE) {
+        graph_run_on(event_loop_current(), co_call, c);    /* touches no node that is in use */
+    } else {
+        graph_run(c->node, co_call, c);
+    }
     return c->ok;
 }
 

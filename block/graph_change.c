@@ -14,11 +14,16 @@
 /* ---- draining ---- */
 
 static unsigned all_quiesced;          /* who drains the whole graph */
-static unsigned drains;                /* of whatever, that are on */
+static unsigned drains;                /* of whatever, that are on; requests look at it, too */
+
+static void count_drain(bool begins)
+{
+    __atomic_add_fetch(&drains, begins ? 1u : -1u, __ATOMIC_SEQ_CST);
+}
 
 bool graph_is_draining(void)
 {
-    return drains > 0;
+    return __atomic_load_n(&drains, __ATOMIC_SEQ_CST) > 0;
 }
 
 static bool below_is_quiesced(const BlockNode *node)
@@ -137,21 +142,23 @@ static void wait_ends(void)
 
 void node_drained_begin(BlockNode *node)
 {
+    GRAPH_HOLD();
     node_ref(node);
     node->quiesced++;
-    drains++;
+    count_drain(true);
     throttle_groups_kick();
     graph_sync_drain();
     waits++;
-    EVENT_LOOP_WAIT_WHILE(node->loop, above_is_busy(node));
+    GRAPH_WAIT_WHILE(above_is_busy(node));
     wait_ends();
 }
 
 void node_drained_end(BlockNode *node)
 {
+    GRAPH_HOLD();
     g_assert(node->quiesced > 0);
     node->quiesced--;
-    drains--;
+    count_drain(false);
     graph_sync_drain();
     node_unref(node);
 }
@@ -168,7 +175,7 @@ static bool any_in_flight(void)
 
 void node_drain_all(void)
 {
-    EVENT_LOOP_WAIT_WHILE(event_loop_current(), any_in_flight());
+    GRAPH_WAIT_WHILE(any_in_flight());
 }
 
 static bool anything_busy(void)
@@ -183,20 +190,22 @@ static bool anything_busy(void)
 
 void node_drain_all_begin(void)
 {
+    GRAPH_HOLD();
     all_quiesced++;
-    drains++;
+    count_drain(true);
     throttle_groups_kick();
     graph_sync_drain();
     waits++;
-    EVENT_LOOP_WAIT_WHILE(event_loop_main(), anything_busy());
+    GRAPH_WAIT_WHILE(anything_busy());
     wait_ends();
 }
 
 void node_drain_all_end(void)
 {
+    GRAPH_HOLD();
     g_assert(all_quiesced > 0);
     all_quiesced--;
-    drains--;
+    count_drain(false);
     graph_sync_drain();
 }
 
@@ -285,7 +294,7 @@ static void forget_child(BlockNode *node, const BlockChild *edge)
 bool node_set_backing(BlockNode *node, BlockNode *backing, GError **error)
 {
     BlockChild *old, *edge = NULL;
-    BlockNode *both[2] = { node, backing };
+    BlockNode *below, *both[2] = { node, backing };
     bool ok;
 
     if (node->backing && node->backing->node == backing) {
@@ -295,8 +304,13 @@ bool node_set_backing(BlockNode *node, BlockNode *backing, GError **error)
         return error_set(error, "Making '%s' a backing file of '%s' would create a cycle",
                          backing->name, node->name);
     }
+    GRAPH_HOLD();
+    if (backing && !graph_join(node, backing, error)) {
+        return false;
+    }
     node_drained_begin(node);
     old = node->backing;
+    below = old ? node_ref(old->node) : NULL;
     if (old) {
         g_ptr_array_remove(node->children, old);
         g_ptr_array_remove(old->node->parents, old);
@@ -324,6 +338,10 @@ bool node_set_backing(BlockNode *node, BlockNode *backing, GError **error)
     }
     graph_sync_drain();
     node_drained_end(node);
+    if (below) {
+        graph_settle(below);
+        node_unref(below);
+    }
     return ok;
 }
 
@@ -336,6 +354,10 @@ bool node_change_child(BlockChild *edge, BlockNode *to, GError **error)
     if (graph_reaches(to, parent)) {
         return error_set(error, "Making '%s' a child of '%s' would create a cycle", to->name,
                          parent->name);
+    }
+    GRAPH_HOLD();
+    if (!graph_join(parent, to, error)) {
+        return false;
     }
     node_ref(from);
     node_drained_begin(parent);
@@ -369,6 +391,10 @@ bool node_replace(BlockNode *from, BlockNode *to, GError **error)
     if (from == to) {
         return true;
     }
+    GRAPH_HOLD();
+    if (!graph_join(from, to, error)) {
+        return false;
+    }
     node_ref(from);
     node_ref(to);
     node_drained_begin(from);
@@ -399,6 +425,7 @@ bool node_replace(BlockNode *from, BlockNode *to, GError **error)
     graph_sync_drain();
     node_drained_end(to);
     node_drained_end(from);
+    graph_settle(from);
     node_unref(to);
     node_unref(from);
     return ok;
@@ -410,6 +437,7 @@ BlockNode *node_insert_filter(BlockNode *node, NodeOpts *opts, GError **error)
     BlockNode *filter;
     bool ok;
 
+    GRAPH_HOLD();
     node_opts_set(copy, "file", node->name);
     node_opts_default(copy, "read-only", node->read_only ? "on" : "off");
     node_opts_default(copy, "cache.direct", node->direct ? "on" : "off");

@@ -32,6 +32,9 @@ bool graph_reaches(const BlockNode *from, const BlockNode *to);
 bool graph_refresh(BlockNode *const *nodes, unsigned count, GError **error);
 bool graph_refresh_one(BlockNode *node, GError **error);
 
+/* NULL: the node goes away. */
+void graph_node_set_loop(BlockNode *node, EventLoop *loop);
+
 /* Tells the roots whose subtree has come under, or out of, a drain. */
 void graph_sync_drain(void);
 

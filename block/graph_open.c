@@ -210,7 +210,7 @@ bool node_open_backing(BlockNode *node, GError **error)
 {
     OpenBacking o = { node, error, false };
 
-    coroutine_run_sync(node->loop, co_open_backing, &o);
+    graph_run(node, co_open_backing, &o);
     return o.ok;
 }
 

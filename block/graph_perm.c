@@ -204,8 +204,10 @@ static bool edge_set_perm(BlockChild *edge, uint32_t perm, uint32_t shared, GErr
 BlockChild *node_attach_root(BlockNode *node, const char *name, uint32_t perm, uint32_t shared,
                              const ChildHooks *hooks, void *opaque, GError **error)
 {
-    BlockChild *edge = graph_edge_new(node, NULL, name);
+    BlockChild *edge;
 
+    GRAPH_HOLD();
+    edge = graph_edge_new(node, NULL, name);
     edge->hooks = hooks;
     edge->opaque = opaque;
     if (!edge_set_perm(edge, perm, shared, error)) {
@@ -224,9 +226,14 @@ bool node_root_set_perm(BlockChild *child, uint32_t perm, uint32_t shared, GErro
 void node_detach_root(BlockChild *child)
 {
     if (child) {
+        BlockNode *node = node_ref(child->node);
+
+        GRAPH_HOLD();
         if (child->quiesced && child->hooks && child->hooks->drained_end) {
             child->hooks->drained_end(child->opaque);
         }
         graph_edge_free(child);
+        graph_settle(node);
+        node_unref(node);
     }
 }

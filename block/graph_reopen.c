@@ -25,7 +25,7 @@ static bool reopen_type(BlockNode *node, bool read_only, GError **error)
     Reopen r = { node, read_only, true, error };
 
     if (node->type->reopen) {
-        coroutine_run_sync(node->loop, co_reopen, &r);
+        graph_run(node, co_reopen, &r);
     }
     return r.ok;
 }

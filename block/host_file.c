@@ -172,7 +172,7 @@ static int co_op(FileOp *op)
 static Uring *ring_of(BlockNode *node)
 {
     HostFile *f = node->state;
-    Uring *ring = f->use_uring ? uring_of_loop(node->loop, NULL) : NULL;
+    Uring *ring = f->use_uring ? uring_of_loop(event_loop_current(), NULL) : NULL;
 
     f->use_uring = ring != NULL;
     return ring;

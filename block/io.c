@@ -106,6 +106,7 @@ static void request_begin(BlockNode *node)
 static void request_end(BlockNode *node)
 {
     node->in_flight--;
+    graph_wait_kick();
 }
 
 static void track_begin(BlockNode *node, TrackedWrite *w, uint64_t start, uint64_t end)
@@ -797,7 +798,7 @@ static void co_sync_entry(void *opaque)
 
 static int sync_io(SyncIo io)
 {
-    coroutine_run_sync(io.node->loop, co_sync_entry, &io);
+    graph_run(io.node, co_sync_entry, &io);
     return io.ret;
 }
 

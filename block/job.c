@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Jobs: their states, and the loop they run in.  What they do is in job_*.c.
- * Locking: main loop only.
+ * Locking: main loop with iothreads parked, but what a co_run() calls, which is on the job's loop.
  */
 #include "block/job.h"
 
@@ -101,14 +101,10 @@ void *job_new(const JobType *type, const JobCommon *common, GError **error)
         error_set(error, "Job ID '%s' already in use", id);
         return NULL;
     }
-    if (common->node && common->node->loop != event_loop_main()) {
-        error_set(error, "Node '%s' is served by an iothread, where jobs cannot run",
-                  common->node->name);
-        return NULL;
-    }
     job = g_malloc0(type->size);
     job->type = type;
     job->refs = 1;
+    job->loop = event_loop_main();
     job->id = g_strdup(id);
     job->speed = common->speed;
     job->manual_finalize = common->manual_finalize;
@@ -212,7 +208,27 @@ static bool node_drain_waits(void *opaque)
     return (job->busy && !job->draining) || job->ops;
 }
 
+/* Drained, the coroutine sits in a pause point (J3), or has not begun, or has ended. */
+static bool node_may_move(void *opaque, EventLoop *loop)
+{
+    Job *job = opaque;
+
+    return !job->busy && !job->draining;
+}
+
+static void node_moved(void *opaque, EventLoop *loop)
+{
+    Job *job = opaque;
+
+    job->loop = loop;
+    if (job->co) {
+        coroutine_set_home(job->co, loop);
+    }
+}
+
 static const ChildHooks use_hooks = {
+    .may_move = node_may_move,
+    .moved = node_moved,
     .drained_begin = node_drain_begins,
     .drained_end = node_drain_ends,
     .drained_busy = node_drain_waits,
@@ -239,7 +255,15 @@ BlockChild *job_use_node(Job *job, BlockNode *node, const char *role, uint32_t p
 {
     JobUse use = { .node = node, .claimed = flags & JOB_CLAIM };
 
-    if ((use.claimed && !job_check_free(node, error))) {
+    GRAPH_HOLD();
+    if (use.claimed && !job_check_free(node, error)) {
+        return NULL;
+    }
+    /* The first node says where; filters and targets were opened on the main loop. */
+    if (!job->uses->len && !job->started) {
+        job->loop = node->loop;
+    }
+    if (!graph_move(node, job->loop, NULL, error)) {
         return NULL;
     }
     use.edge = node_attach_root(node, role, perm, shared, &use_hooks, job, error);
@@ -251,6 +275,7 @@ BlockChild *job_use_node(Job *job, BlockNode *node, const char *role, uint32_t p
 
 void job_release_node(Job *job, BlockNode *node)
 {
+    GRAPH_HOLD();
     for (unsigned i = job->uses->len; i-- > 0;) {
         JobUse use = g_array_index(job->uses, JobUse, i);
 
@@ -446,6 +471,7 @@ static void job_returned(void *opaque)
     Job *job = opaque;
     JobTxn *txn = job->txn;
 
+    GRAPH_HOLD();
     if (graph_is_waiting()) {
         graph_post(job_returned, job);
         return;
@@ -482,7 +508,13 @@ static void co_job_entry(void *opaque)
     job->ret = job->type->co_run(job, &job->error);
     job->co = NULL;
     job->busy = false;
-    graph_post(job_returned, job);
+    graph_wait_kick();
+    event_loop_post(event_loop_main(), job_returned, job);
+}
+
+static void start_posted(void *opaque)
+{
+    coroutine_start(co_job_entry, opaque);
 }
 
 void job_start(Job *job)
@@ -490,7 +522,11 @@ void job_start(Job *job)
     job_ref(job);                      /* until job_returned() */
     job->started = job->busy = true;
     set_status(job, QAPI_JOB_STATUS_RUNNING);
-    coroutine_start(co_job_entry, job);
+    if (job->loop == event_loop_current()) {
+        coroutine_start(co_job_entry, job);
+    } else {
+        event_loop_post(job->loop, start_posted, job);
+    }
 }
 
 void job_discard(Job *job)
@@ -516,6 +552,7 @@ void job_kick(Job *job)
 {
     if (job->waiting) {
         job->waiting = false;
+        job->busy = true;
         coroutine_wake(job->co);
     }
 }
@@ -525,12 +562,12 @@ static void co_wait_raw(Job *job, int64_t ns)
     g_autoptr(LoopDelay) delay = NULL;
 
     if (ns >= 0) {
-        delay = loop_delay_new(event_loop_main(), (ns + 999999) / 1000000, waited, job);
+        delay = loop_delay_new(job->loop, (ns + 999999) / 1000000, waited, job);
     }
     job->waiting = true;
     job->busy = false;
+    graph_wait_kick();
     co_yield();
-    job->busy = true;
 }
 
 void co_job_pause_point(Job *job)
@@ -649,6 +686,7 @@ void job_op_end(Job *job)
     job->ops--;
     job_kick(job);
     job_unref(job);
+    graph_wait_kick();
 }
 
 QapiBlockErrorAction job_on_error(Job *job, QapiBlockdevOnError policy, bool is_read, int err)
@@ -790,11 +828,12 @@ void job_cancel_all(void)
 {
     Job *job;
 
+    GRAPH_HOLD();
     for (job = job_next(NULL); job; job = job_next(NULL)) {
         if (job->status == QAPI_JOB_STATUS_CONCLUDED) {
             gone(job);
         } else if (job->force_cancel || !job_cancel(job, true, NULL)) {
-            event_loop_iterate(event_loop_main(), true);
+            graph_wait_turn();
         }
     }
 }

@@ -41,7 +41,8 @@
  *      point, and job->ops is 0.
  *  J4  a node that a job claims is not claimed by another (job_use_node() with JOB_CLAIM).
  *
- * Thread rule: main loop; nodes that an iothread serves are refused.
+ * Thread rule: main loop; co_run() runs on the loop of the job's nodes, which the job follows when
+ * they move.  So co_run() changes no graph; what must be done to that, it posts to the main loop.
  */
 #ifndef BLOCK_JOB_H
 #define BLOCK_JOB_H
@@ -91,8 +92,8 @@ struct Job {
     unsigned refs;
     char *id;
     QapiJobStatus status;
+    EventLoop *loop;
     Coroutine *co;
-    LoopDelay *delay;
     bool started, busy, waiting;       /* waiting: in a sleep that job_kick() ends */
     bool user_paused, cancelled, force_cancel, returned, draining;
     bool manual_finalize, manual_dismiss, completing;

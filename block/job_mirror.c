@@ -48,14 +48,27 @@ static void update_total(Mirror *m)
     job_progress_total(&m->job, m->job.done + left);
 }
 
+static void begin_drain(void *opaque)
+{
+    Mirror *m = opaque;
+
+    GRAPH_HOLD();
+    m->job.draining = true;
+    node_drained_begin(m->filter);
+    m->drained = true;
+    job_kick(&m->job);
+}
+
 /* Nobody writes to the source any more: what is left is copied, and stays the same. */
 static int co_mirror_finish(Mirror *m)
 {
     int ret;
 
-    m->job.draining = true;
-    node_drained_begin(m->filter);
-    m->drained = true;
+    event_loop_post(event_loop_main(), begin_drain, m);
+    while (!m->drained) {
+        m->job.waiting = true;         /* still busy: no pause point */
+        co_yield();
+    }
     update_total(m);
     ret = co_copier_pass(&m->copier, &m->job, false);
     if (ret == 0) {

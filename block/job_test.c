@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Jobs on disks that a guest writes to meanwhile: what is read afterwards, which images hold it,
- * and which states a job goes through.
+ * and which states a job goes through.  Everything once on the main loop, and once with the
+ * disk, its guest and the jobs on an iothread while the main loop gives commands.
  */
 #include "block/job.h"
 
@@ -16,12 +17,26 @@ enum { LENGTH = 4 << 20, SLOT = 16384, SLOTS = LENGTH / SLOT };
 
 static char *folder;
 static GString *events;
+static IoThread *iothread;                     /* NULL: all on the main loop */
 
+static void append_event(void *opaque)
+{
+    g_autofree char *word = opaque;
+
+    g_string_append_printf(events, "%s ", word);
+}
+
+/* As the monitor does: what comes from elsewhere is posted to the main loop. */
 static void on_event(void *opaque, const char *name, Json *data)
 {
     const char *status = json_get_string(json_lookup(data, "status"));
+    char *word = g_strdup(status ? status : name);
 
-    g_string_append_printf(events, "%s ", status ? status : name);
+    if (event_loop_current() == event_loop_main()) {
+        append_event(word);
+    } else {
+        event_loop_post(event_loop_main(), append_event, word);
+    }
     json_unref(data);
 }
 
@@ -111,8 +126,14 @@ static Bench *bench_new(void)
     make_image("top", "mid");
     fill("top", b->shadow, 5, 3);
     b->top = open_image("top", "top");
-    b->blk = blk_new("disk0");
-    g_assert_true(blk_insert_node(b->blk, b->top, true, &error));
+    if (iothread) {
+        BlkAttachConf conf = { .device_name = "disk0", .loop = iothread_loop(iothread) };
+
+        b->blk = blk_attach("top", &conf, NULL, b, &error);
+    } else {
+        b->blk = blk_new("disk0");
+        blk_insert_node(b->blk, b->top, true, &error);
+    }
     g_assert_no_error(error);
     g_string_truncate(events, 0);
     return b;
@@ -178,8 +199,10 @@ static void guest_next(Bench *b, unsigned i)
     blk_aio_pwritev(b->blk, at, &b->iov[i], 1, 0, write_done, w);
 }
 
-static void guest_start(Bench *b)
+static void guest_begin(void *opaque)
 {
+    Bench *b = opaque;
+
     b->running = true;
     for (unsigned i = 0; i < 8; i++) {
         b->slots[i] = -1;
@@ -189,10 +212,15 @@ static void guest_start(Bench *b)
     }
 }
 
+static void guest_start(Bench *b)
+{
+    event_loop_call_wait(blk_loop(b->blk), guest_begin, b);
+}
+
 static void guest_stop(Bench *b)
 {
     b->running = false;
-    EVENT_LOOP_WAIT_WHILE(event_loop_main(), b->pending > 0);
+    GRAPH_WAIT_WHILE(b->pending > 0);
 }
 
 static void expect(BlockNode *node, const uint8_t *shadow)
@@ -219,7 +247,12 @@ static void expect_clean(BlockNode *node)
 
 static void bench_free(Bench *b)
 {
-    blk_unref(b->blk);
+    if (iothread) {
+        blk_detach(b->blk);
+        g_assert_cmpint(event_loop_users(iothread_loop(iothread)), ==, 0);
+    } else {
+        blk_unref(b->blk);
+    }
     node_unref(b->top);
     node_unref(b->target);
     g_assert_null(job_next(NULL));
@@ -239,18 +272,31 @@ static Job *the_job(void)
 
 static void wait_for(QapiJobStatus status)
 {
-    EVENT_LOOP_WAIT_WHILE(event_loop_main(), the_job()->status != status);
+    GRAPH_WAIT_WHILE(the_job()->status != status);
 }
 
 static void wait_gone(void)
 {
-    EVENT_LOOP_WAIT_WHILE(event_loop_main(), job_next(NULL) != NULL);
+    GRAPH_WAIT_WHILE(job_next(NULL) != NULL);
 }
 
+static void tick(void *opaque)
+{
+    *(bool *)opaque = true;
+    graph_wait_kick();
+}
+
+/* The guest's loop, and ours, go round N times. */
 static void spin(unsigned n)
 {
     while (n--) {
-        event_loop_iterate(event_loop_main(), true);
+        bool ticked = !iothread;
+
+        if (iothread) {
+            event_loop_post(iothread_loop(iothread), tick, &ticked);
+        }
+        GRAPH_WAIT_WHILE(!ticked);
+        event_loop_iterate(event_loop_main(), !iothread);
     }
 }
 
@@ -509,9 +555,9 @@ static void test_transaction_fails_as_one(void)
     job_txn_unref(txn);
     job_start(a);
     job_start(c);
-    EVENT_LOOP_WAIT_WHILE(event_loop_main(), a->status != QAPI_JOB_STATUS_WAITING);
+    GRAPH_WAIT_WHILE(a->status != QAPI_JOB_STATUS_WAITING);
     g_assert_true(job_cancel(c, true, &error));
-    EVENT_LOOP_WAIT_WHILE(event_loop_main(), a->status != QAPI_JOB_STATUS_CONCLUDED ||
+    GRAPH_WAIT_WHILE(a->status != QAPI_JOB_STATUS_CONCLUDED ||
                           c->status != QAPI_JOB_STATUS_CONCLUDED);
     g_assert_cmpint(a->ret, ==, -ECANCELED);
     g_assert_true(job_dismiss(a, &error) && job_dismiss(c, &error));
@@ -532,6 +578,41 @@ static void test_shutdown_cancels(void)
     bench_free(b);
 }
 
+typedef struct Case {
+    const char *name;
+    void (*fn)(void);
+} Case;
+
+static const Case cases[] = {
+    { "stream", test_stream_all },
+    { "stream-base", test_stream_to_base },
+    { "commit", test_commit_below },
+    { "commit-active", test_commit_active },
+    { "mirror-pivot", test_mirror_pivot },
+    { "mirror-blocking", test_mirror_write_blocking },
+    { "mirror-moment", test_mirror_copy_of_a_moment },
+    { "backup", test_backup_is_of_its_moment },
+    { "incremental", test_incremental_backups },
+    { "cancel", test_cancel_leaves_the_disk },
+    { "transaction", test_transaction_fails_as_one },
+    { "shutdown", test_shutdown_cancels },
+};
+
+static void run_case(const void *data)
+{
+    const Case *c = data;
+
+    GRAPH_HOLD();
+    c->fn();
+}
+
+static void run_case_on_iothread(const void *data)
+{
+    iothread = iothread_new("io0");
+    run_case(data);
+    g_clear_pointer(&iothread, iothread_free);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -541,18 +622,13 @@ int main(int argc, char **argv)
     folder = g_dir_make_tmp("rhea-job-XXXXXX", NULL);
     events = g_string_new(NULL);
     qapi_set_event_sink(on_event, NULL);
-    g_test_add_func("/block/job/stream", test_stream_all);
-    g_test_add_func("/block/job/stream-base", test_stream_to_base);
-    g_test_add_func("/block/job/commit", test_commit_below);
-    g_test_add_func("/block/job/commit-active", test_commit_active);
-    g_test_add_func("/block/job/mirror-pivot", test_mirror_pivot);
-    g_test_add_func("/block/job/mirror-blocking", test_mirror_write_blocking);
-    g_test_add_func("/block/job/mirror-moment", test_mirror_copy_of_a_moment);
-    g_test_add_func("/block/job/backup", test_backup_is_of_its_moment);
-    g_test_add_func("/block/job/incremental", test_incremental_backups);
-    g_test_add_func("/block/job/cancel", test_cancel_leaves_the_disk);
-    g_test_add_func("/block/job/transaction", test_transaction_fails_as_one);
-    g_test_add_func("/block/job/shutdown", test_shutdown_cancels);
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        g_autofree char *here = g_strdup_printf("/block/job/%s", cases[i].name);
+        g_autofree char *there = g_strdup_printf("/block/job/iothread/%s", cases[i].name);
+
+        g_test_add_data_func(here, &cases[i], run_case);
+        g_test_add_data_func(there, &cases[i], run_case_on_iothread);
+    }
     ret = g_test_run();
     g_autofree char *command = g_strdup_printf("rm -r '%s'", folder);
     return system(command) == 0 ? ret : 1;

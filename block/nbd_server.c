@@ -196,7 +196,7 @@ void nbd_server_stop(void)
         co_stream_shutdown(((NbdClient *)server->clients->pdata[i])->stream);
     }
     block_export_close_all("nbd");
-    EVENT_LOOP_WAIT_WHILE(event_loop_main(), server->clients->len > 0);
+    GRAPH_WAIT_WHILE(server->clients->len > 0);
     tls_creds_unref(server->conf.creds);
     g_array_unref(server->listeners);
     g_ptr_array_unref(server->watches);

@@ -44,11 +44,12 @@ static void bench_start_in(Bench *b, bool writable, IoThread *thread)
     g_assert_no_error(error);
     b->thread = thread;
     if (thread) {
-        BlkAttachConf mover = { .read_only = true, .share_rw = true };
+        BlkAttachConf mover = { .read_only = true, .share_rw = true,
+                                .loop = iothread_loop(thread) };
 
         b->mover = blk_attach("disk", &mover, NULL, NULL, &error);
         g_assert_no_error(error);
-        g_assert_true(blk_set_loop(b->mover, iothread_loop(thread), &error));
+        g_assert_true(blk_loop(b->mover) == iothread_loop(thread));
     }
     g_assert_true(nbd_server_start(&conf, NULL, &error));
     node_opts_set(exp, "type", "nbd");
@@ -90,7 +91,6 @@ static void bench_stop(Bench *b)
     bench_hang_up(b);
     nbd_server_stop();
     if (b->thread) {
-        g_assert_true(blk_set_loop(b->mover, event_loop_main(), NULL));
         blk_detach(b->mover);
         iothread_free(b->thread);
     }

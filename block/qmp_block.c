@@ -7,6 +7,7 @@
 
 bool qmp_query_block(QmpCall *call, Json **ret, GError **error)
 {
+    GRAPH_HOLD();
     *ret = json_new_list();
     for (BlockBackend *blk = blk_next(NULL); blk; blk = blk_next(blk)) {
         if (*blk_name(blk) || blk_device_name(blk)) {
@@ -19,6 +20,7 @@ bool qmp_query_block(QmpCall *call, Json **ret, GError **error)
 bool qmp_query_blockstats(QmpCall *call, const QmpQueryBlockstatsArgs *args, Json **ret,
                           GError **error)
 {
+    GRAPH_HOLD();
     bool nodes = args->has_query_nodes && args->query_nodes;
 
     *ret = json_new_list();
@@ -43,6 +45,7 @@ static BlockBackend *removable(const char *device, const char *id, GError **erro
 
 bool qmp_eject(QmpCall *call, const QmpEjectArgs *args, GError **error)
 {
+    GRAPH_HOLD();
     BlockBackend *blk = removable(args->device, args->id, error);
 
     return blk && blk_eject(blk, args->has_force && args->force, error);
@@ -50,6 +53,7 @@ bool qmp_eject(QmpCall *call, const QmpEjectArgs *args, GError **error)
 
 bool qmp_blockdev_open_tray(QmpCall *call, const QmpBlockdevOpenTrayArgs *args, GError **error)
 {
+    GRAPH_HOLD();
     BlockBackend *blk = removable(args->device, args->id, error);
 
     return blk && blk_open_tray(blk, args->has_force && args->force, error);
@@ -57,6 +61,7 @@ bool qmp_blockdev_open_tray(QmpCall *call, const QmpBlockdevOpenTrayArgs *args, 
 
 bool qmp_blockdev_close_tray(QmpCall *call, const QmpBlockdevCloseTrayArgs *args, GError **error)
 {
+    GRAPH_HOLD();
     BlockBackend *blk = removable(args->device, args->id, error);
 
     return blk && blk_close_tray(blk, error);
@@ -65,6 +70,7 @@ bool qmp_blockdev_close_tray(QmpCall *call, const QmpBlockdevCloseTrayArgs *args
 bool qmp_blockdev_remove_medium(QmpCall *call, const QmpBlockdevRemoveMediumArgs *args,
                                 GError **error)
 {
+    GRAPH_HOLD();
     BlockBackend *blk = removable(NULL, args->id, error);
 
     if (!blk) {
@@ -80,6 +86,7 @@ bool qmp_blockdev_remove_medium(QmpCall *call, const QmpBlockdevRemoveMediumArgs
 bool qmp_blockdev_insert_medium(QmpCall *call, const QmpBlockdevInsertMediumArgs *args,
                                 GError **error)
 {
+    GRAPH_HOLD();
     BlockBackend *blk = removable(NULL, args->id, error);
     BlockNode *node = blk ? node_by_name(args->node_name) : NULL;
 
@@ -98,6 +105,7 @@ bool qmp_blockdev_insert_medium(QmpCall *call, const QmpBlockdevInsertMediumArgs
 bool qmp_blockdev_change_medium(QmpCall *call, const QmpBlockdevChangeMediumArgs *args,
                                 GError **error)
 {
+    GRAPH_HOLD();
     BlockBackend *blk = removable(args->device, args->id, error);
 
     return blk && blk_change_medium(blk, args->filename, args->format,
@@ -110,6 +118,7 @@ bool qmp_blockdev_change_medium(QmpCall *call, const QmpBlockdevChangeMediumArgs
 
 bool qmp_blockdev_add(QmpCall *call, const Json *args, GError **error)
 {
+    GRAPH_HOLD();
     g_autoptr(NodeOpts) opts = node_opts_new();
 
     return node_opts_add_json(opts, args, error) &&
@@ -118,5 +127,6 @@ bool qmp_blockdev_add(QmpCall *call, const Json *args, GError **error)
 
 bool qmp_blockdev_del(QmpCall *call, const QmpBlockdevDelArgs *args, GError **error)
 {
+    GRAPH_HOLD();
     return node_del(args->node_name, error);
 }

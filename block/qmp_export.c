@@ -7,6 +7,7 @@
 
 bool qmp_nbd_server_start(QmpCall *call, const Json *args, GError **error)
 {
+    GRAPH_HOLD();
     g_autoptr(SocketAddress) address = socket_address_from_json(json_lookup(args, "addr"), error);
     const char *tls = json_lookup_string(args, "tls-creds");
     NbdServerConf conf = { .max_clients = NBD_CLIENTS_DEFAULT };
@@ -29,6 +30,7 @@ bool qmp_nbd_server_start(QmpCall *call, const Json *args, GError **error)
 
 bool qmp_nbd_server_stop(QmpCall *call, GError **error)
 {
+    GRAPH_HOLD();
     if (!nbd_server_is_running()) {
         return error_set(error, "NBD server not running");
     }
@@ -51,6 +53,7 @@ static BlockNode *find_node(const char *device, GError **error)
 
 bool qmp_nbd_server_add(QmpCall *call, const QmpNbdServerAddArgs *args, GError **error)
 {
+    GRAPH_HOLD();
     g_autoptr(NodeOpts) opts = node_opts_new();
     const char *name = args->name ? args->name : args->device;
     BlockNode *node = find_node(args->device, error);
@@ -82,6 +85,7 @@ bool qmp_nbd_server_add(QmpCall *call, const QmpNbdServerAddArgs *args, GError *
 
 bool qmp_nbd_server_remove(QmpCall *call, const QmpNbdServerRemoveArgs *args, GError **error)
 {
+    GRAPH_HOLD();
     BlockExport *exp = nbd_export_find(args->name);
 
     if (!exp) {
@@ -93,6 +97,7 @@ bool qmp_nbd_server_remove(QmpCall *call, const QmpNbdServerRemoveArgs *args, GE
 
 bool qmp_block_export_add(QmpCall *call, const Json *args, GError **error)
 {
+    GRAPH_HOLD();
     g_autoptr(NodeOpts) opts = node_opts_new();
 
     return node_opts_add_json(opts, args, error) && block_export_add(opts, error);
@@ -100,12 +105,14 @@ bool qmp_block_export_add(QmpCall *call, const Json *args, GError **error)
 
 bool qmp_block_export_del(QmpCall *call, const QmpBlockExportDelArgs *args, GError **error)
 {
+    GRAPH_HOLD();
     return block_export_del(args->id, args->has_mode &&
                                           args->mode == QAPI_BLOCK_EXPORT_REMOVE_MODE_HARD, error);
 }
 
 bool qmp_query_block_exports(QmpCall *call, Json **ret, GError **error)
 {
+    GRAPH_HOLD();
     *ret = block_export_query();
     return true;
 }

@@ -43,6 +43,7 @@ VERB(block_job_finalize,  BlockJobFinalize, find_block_job, id,     job_finalize
 
 bool qmp_block_job_cancel(QmpCall *call, const QmpBlockJobCancelArgs *args, GError **error)
 {
+    GRAPH_HOLD();
     Job *job = find_block_job(args->device, error);
     bool force = args->has_force && args->force;
 
@@ -55,6 +56,7 @@ bool qmp_block_job_cancel(QmpCall *call, const QmpBlockJobCancelArgs *args, GErr
 
 bool qmp_query_jobs(QmpCall *call, GPtrArray **ret, GError **error)
 {
+    GRAPH_HOLD();
     *ret = qapi_list_new(&qapi_type_QapiJobInfo);
     for (Job *job = job_next(NULL); job; job = job_next(job)) {
         QapiJobInfo *info = g_new0(QapiJobInfo, 1);
@@ -72,6 +74,7 @@ bool qmp_query_jobs(QmpCall *call, GPtrArray **ret, GError **error)
 
 bool qmp_query_block_jobs(QmpCall *call, GPtrArray **ret, GError **error)
 {
+    GRAPH_HOLD();
     *ret = qapi_list_new(&qapi_type_QapiBlockJobInfo);
     for (Job *job = job_next(NULL); job; job = job_next(job)) {
         QapiBlockJobInfo *info;

@@ -147,6 +147,7 @@ static bool stream_base(const QmpBlockStreamArgs *args, BlockNode *top, BlockNod
 
 bool qmp_block_stream(QmpCall *call, const QmpBlockStreamArgs *args, GError **error)
 {
+    GRAPH_HOLD();
     BlockNode *top = qmp_find_node(args->device, NULL, error), *base;
     JobCommon common;
 
@@ -209,6 +210,7 @@ static bool commit_nodes(const QmpBlockCommitArgs *args, BlockNode *active, Bloc
 
 bool qmp_block_commit(QmpCall *call, const QmpBlockCommitArgs *args, GError **error)
 {
+    GRAPH_HOLD();
     BlockNode *active = qmp_find_root(args->device, error), *top = NULL, *base = NULL;
     JobCommon common;
 
@@ -236,6 +238,7 @@ bool qmp_block_commit(QmpCall *call, const QmpBlockCommitArgs *args, GError **er
 
 bool qmp_blockdev_mirror(QmpCall *call, const QmpBlockdevMirrorArgs *args, GError **error)
 {
+    GRAPH_HOLD();
     BlockNode *source = qmp_find_root(args->device, error);
     BlockNode *target = source ? qmp_find_node(NULL, args->target, error) : NULL;
     JobCommon common;
@@ -261,6 +264,7 @@ bool qmp_blockdev_mirror(QmpCall *call, const QmpBlockdevMirrorArgs *args, GErro
 
 bool qmp_drive_mirror(QmpCall *call, const QapiDriveMirror *args, GError **error)
 {
+    GRAPH_HOLD();
     BlockNode *source = qmp_find_root(args->device, error);
     bool existing = args->has_mode && args->mode == QAPI_NEW_IMAGE_MODE_EXISTING;
     g_autoptr(BlockNode) target = NULL;
@@ -384,6 +388,7 @@ Job *qmp_drive_backup_new(const QapiDriveBackup *args, JobTxn *txn, GError **err
 
 bool qmp_blockdev_backup(QmpCall *call, const QapiBlockdevBackup *args, GError **error)
 {
+    GRAPH_HOLD();
     Job *job = qmp_backup_new(args, NULL, error);
 
     if (job) {
@@ -394,6 +399,7 @@ bool qmp_blockdev_backup(QmpCall *call, const QapiBlockdevBackup *args, GError *
 
 bool qmp_drive_backup(QmpCall *call, const QapiDriveBackup *args, GError **error)
 {
+    GRAPH_HOLD();
     Job *job = qmp_drive_backup_new(args, NULL, error);
 
     if (job) {
@@ -406,6 +412,7 @@ bool qmp_drive_backup(QmpCall *call, const QapiDriveBackup *args, GError **error
 
 bool qmp_blockdev_create(QmpCall *call, const Json *args, GError **error)
 {
+    GRAPH_HOLD();
     g_autoptr(NodeOpts) opts = node_opts_new();
     g_autofree char *driver = NULL;
     JobCommon common = { .id = json_get_string(json_lookup(args, "job-id")) };

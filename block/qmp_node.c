@@ -6,6 +6,7 @@
 
 bool qmp_change_backing_file(QmpCall *call, const QmpChangeBackingFileArgs *args, GError **error)
 {
+    GRAPH_HOLD();
     BlockNode *top = qmp_find_root(args->device, error);
     BlockNode *image = top ? qmp_find_node(NULL, args->image_node_name, error) : NULL;
     bool read_only, ok;
@@ -39,6 +40,7 @@ bool qmp_change_backing_file(QmpCall *call, const QmpChangeBackingFileArgs *args
 
 bool qmp_block_resize(QmpCall *call, const QmpBlockResizeArgs *args, GError **error)
 {
+    GRAPH_HOLD();
     BlockNode *node;
     BlockChild *edge;
     bool ok;
@@ -67,6 +69,7 @@ bool qmp_block_resize(QmpCall *call, const QmpBlockResizeArgs *args, GError **er
 bool qmp_query_named_block_nodes(QmpCall *call, const QmpQueryNamedBlockNodesArgs *args,
                                  Json **ret, GError **error)
 {
+    GRAPH_HOLD();
     bool flat = args->has_flat && args->flat;
 
     *ret = json_new_list();
@@ -78,6 +81,7 @@ bool qmp_query_named_block_nodes(QmpCall *call, const QmpQueryNamedBlockNodesArg
 
 bool qmp_block_set_io_throttle(QmpCall *call, const Json *args, GError **error)
 {
+    GRAPH_HOLD();
     BlockBackend *blk = blk_find(json_get_string(json_lookup(args, "device")),
                                  json_get_string(json_lookup(args, "id")), error);
     g_autoptr(NodeOpts) opts = node_opts_new();
@@ -119,6 +123,7 @@ DirtyBitmap *qmp_find_bitmap(const char *node_name, const char *name, BlockNode 
 
 bool qmp_merge_bitmaps(DirtyBitmap *to, const char *node, GPtrArray *sources, GError **error)
 {
+    GRAPH_HOLD();
     DirtyBitmap *sum = dirty_bitmap_new(to->length, to->granularity);
     bool ok = sum || error_set(error, "Not enough memory to merge bitmaps");
 
@@ -139,6 +144,7 @@ bool qmp_merge_bitmaps(DirtyBitmap *to, const char *node, GPtrArray *sources, GE
 bool qmp_x_debug_block_dirty_bitmap_sha256(QmpCall *call, const QapiBlockDirtyBitmap *args,
                                            QapiBlockDirtyBitmapSha256 **ret, GError **error)
 {
+    GRAPH_HOLD();
     DirtyBitmap *bitmap = qmp_find_bitmap(args->node, args->name, NULL, error);
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
     uint64_t words;
@@ -157,6 +163,7 @@ bool qmp_x_debug_block_dirty_bitmap_sha256(QmpCall *call, const QapiBlockDirtyBi
 
 bool qmp_blockdev_reopen(QmpCall *call, const Json *args, GError **error)
 {
+    GRAPH_HOLD();
     const Json *list = json_lookup(args, "options");
     g_autoptr(GPtrArray) all = g_ptr_array_new_with_free_func((GDestroyNotify)node_opts_free);
 

@@ -466,6 +466,7 @@ static const void *action_data(const QapiTransactionAction *action)
 
 bool qmp_transaction(QmpCall *call, const QmpTransactionArgs *args, GError **error)
 {
+    GRAPH_HOLD();
     bool grouped = args->properties && args->properties->has_completion_mode &&
                    args->properties->completion_mode == QAPI_ACTION_COMPLETION_MODE_GROUPED;
     g_autofree Action *actions = g_new0(Action, args->actions->len);
@@ -513,6 +514,7 @@ bool qmp_blockdev_snapshot_delete_internal_sync(
     QmpCall *call, const QmpBlockdevSnapshotDeleteInternalSyncArgs *args, QapiSnapshotInfo **ret,
     GError **error)
 {
+    GRAPH_HOLD();
     BlockNode *node = qmp_find_root(args->device, error);
     g_autoptr(GPtrArray) list = NULL;
     SnapshotInfo *s;

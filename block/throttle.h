@@ -16,7 +16,7 @@
  *
  * Nobody waits while some part of the graph is drained: a drain must not take longer than the
  * requests themselves.
- * Thread rule: the main loop.
+ * Thread rule: the main loop; co_throttle() on any, for members of a group may be on several.
  */
 #ifndef BLOCK_THROTTLE_H
 #define BLOCK_THROTTLE_H

@@ -1,23 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Throttle groups: limits shared by who joins, and the lines of requests that wait.
- * Locking: main loop.
+ * Locking: main loop; what requests touch is under the group's lock, for they come from any loop.
  */
 #include "block/driver.h"
 #include "block/throttle.h"
 
-/* The head of a line sleeps. */
-typedef struct Nap {
+#include "base/thread.h"
+
+/* A request in line: the head waits for its time, the others for their turn. */
+typedef struct Waiter {
+    ThrottleGroup *group;
     Coroutine *co;
-    bool over;
-} Nap;
+    bool asleep;
+} Waiter;
 
 struct ThrottleGroup {
     char *name;
     unsigned refs;
+    Mutex lock;
     Throttle limits;
-    CoMutex line[2];                   /* reads, writes; held by the head, first come first served */
-    Nap *nap[2];
+    GQueue line[2];                    /* reads, writes; of Waiter, first come first served */
 };
 
 static GPtrArray *all_groups;
@@ -42,8 +45,9 @@ ThrottleGroup *throttle_group_new(const char *name, const Throttle *limits)
     g->name = g_strdup(name);
     g->refs = 1;
     g->limits = *limits;
-    co_mutex_init(&g->line[0]);
-    co_mutex_init(&g->line[1]);
+    mutex_init(&g->lock, "throttle group", LOCK_RANK_LEAF);
+    g_queue_init(&g->line[0]);
+    g_queue_init(&g->line[1]);
     if (!all_groups) {
         all_groups = g_ptr_array_new();
     }
@@ -63,6 +67,7 @@ void throttle_group_unref(ThrottleGroup *g)
         return;
     }
     g_ptr_array_remove(all_groups, g);
+    mutex_clear(&g->lock);
     g_free(g->name);
     g_free(g);
 }
@@ -82,32 +87,43 @@ const Throttle *throttle_group_limits(const ThrottleGroup *g)
     return &g->limits;
 }
 
-static void nap_over(void *opaque)
+static void wake_locked(Waiter *w)
 {
-    Nap *nap = opaque;
-
-    if (!nap->over) {
-        nap->over = true;
-        coroutine_wake(nap->co);
+    if (w && w->asleep) {
+        w->asleep = false;
+        coroutine_wake(w->co);
     }
 }
 
+static void nap_over(void *opaque)
+{
+    Waiter *w = opaque;
+    ThrottleGroup *g = w->group;
+
+    mutex_lock(&g->lock);
+    wake_locked(w);
+    mutex_unlock(&g->lock);
+}
+
+/* The heads look again. */
 static void kick(ThrottleGroup *g)
 {
+    mutex_lock(&g->lock);
     for (unsigned i = 0; i < 2; i++) {
-        if (g->nap[i]) {
-            nap_over(g->nap[i]);
-        }
+        wake_locked(g_queue_peek_head(&g->line[i]));
     }
+    mutex_unlock(&g->lock);
 }
 
 void throttle_group_set(ThrottleGroup *g, const Throttle *limits)
 {
+    mutex_lock(&g->lock);
     g->limits = *limits;
     for (unsigned i = 0; i < THROTTLE_KINDS; i++) {
         g->limits.bucket[i].level = g->limits.bucket[i].burst_level = 0;
     }
     g->limits.then_ns = 0;
+    mutex_unlock(&g->lock);
     kick(g);
 }
 
@@ -118,25 +134,39 @@ void throttle_groups_kick(void)
     }
 }
 
+/* Gives the lock up meanwhile.  NS negative: until woken. */
+static void co_sleep_locked(Waiter *w, int64_t ns)
+{
+    LoopDelay *delay = NULL;
+
+    w->asleep = true;
+    mutex_unlock(&w->group->lock);
+    if (ns >= 0) {
+        delay = loop_delay_new(coroutine_home(w->co), (ns + 999999) / 1000000, nap_over, w);
+    }
+    co_yield();
+    loop_delay_free(delay);
+    mutex_lock(&w->group->lock);
+}
+
 void co_throttle(ThrottleGroup *g, bool is_write, uint64_t bytes)
 {
-    CoMutex *line = &g->line[is_write];
+    GQueue *line = &g->line[is_write];
+    Waiter w = { g, coroutine_self(), false };
+    GList link = { .data = &w };
     int64_t wait;
 
-    throttle_group_ref(g);
-    co_mutex_lock(line);
+    mutex_lock(&g->lock);
+    g_queue_push_tail_link(line, &link);
+    while (g_queue_peek_head_link(line) != &link) {
+        co_sleep_locked(&w, -1);
+    }
     while (!graph_is_draining() &&
            (wait = throttle_wait_ns(&g->limits, is_write, g_get_monotonic_time() * 1000)) > 0) {
-        Nap nap = { coroutine_self(), false };
-        LoopDelay *delay = loop_delay_new(event_loop_main(), (wait + 999999) / 1000000, nap_over,
-                                          &nap);
-
-        g->nap[is_write] = &nap;
-        co_yield();
-        g->nap[is_write] = NULL;
-        loop_delay_free(delay);
+        co_sleep_locked(&w, wait);
     }
     throttle_account(&g->limits, is_write, bytes);
-    co_mutex_unlock(line);
-    throttle_group_unref(g);
+    g_queue_unlink(line, &link);
+    wake_locked(g_queue_peek_head(line));
+    mutex_unlock(&g->lock);
 }

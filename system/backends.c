@@ -14,11 +14,13 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "block/drive.h"
+#include "block/export.h"
 #include "block/job.h"
 #include "block/nbd_client.h"
 #include "block/nbd_server.h"
 #include "chardev/chardev.h"
 #include "monitor/create.h"
+#include "vm/iothread.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -321,11 +323,20 @@ static void stop_vm(void *opaque)
     vm_request_stop(((System *)opaque)->vm, RUN_STATE_IO_ERROR);
 }
 
+static EventLoop *find_iothread(const char *id, void *opaque)
+{
+    System *sys = opaque;
+    Object *obj = object_child(sys->vm->objects, id);
+
+    return obj && object_is_a(obj, "iothread") ? iothread_object_loop(obj) : NULL;
+}
+
 void connect_block_hooks(System *sys)
 {
     BlkHooks hooks = { io_error, stop_vm, tray_moved, sys };
 
     blk_set_hooks(&hooks);
+    block_export_set_iothread_finder(find_iothread, sys);
 }
 
 /* ---- qtest ---- */

@@ -44,7 +44,7 @@ static bool complete(Object *obj, GError **error)
 
 static bool can_be_deleted(Object *obj)
 {
-    return cast(obj)->users == 0;
+    return cast(obj)->users == 0 && event_loop_users(iothread_object_loop(obj)) == 0;
 }
 
 static void finalize(Object *obj)

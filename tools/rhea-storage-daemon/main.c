@@ -90,7 +90,7 @@ static void help(void)
            "                         start an NBD server for exporting block nodes\n\n"
            "  --object help          list object types that can be added\n"
            "  --object <type>,<props>\n"
-           "                         create a new object of type <type>: secret, tls-creds-*,\n"
+           "                         create a new object of type <type>: iothread, secret, tls-creds-*,\n"
            "                         throttle-group\n\n"
            "  --pidfile <path>       write process ID to a file after startup\n",
            report_program());
@@ -209,7 +209,7 @@ static bool first_pass(Daemon *d, int argc, char **argv, int *status)
             return false;
         case OPT_OBJECT:
             if (g_str_equal(optarg, "help") || g_str_equal(optarg, "?")) {
-                printf("List of user creatable objects:\n  secret\n  throttle-group\n"
+                printf("List of user creatable objects:\n  iothread\n  secret\n  throttle-group\n"
                        "  tls-creds-anon\n  tls-creds-psk\n  tls-creds-x509\n");
                 *status = 0;
                 return false;

@@ -8,6 +8,7 @@
 #include "base/event_loop.h"
 #include "base/keyval.h"
 #include "base/tls.h"
+#include "block/export.h"
 #include "block/throttle.h"
 #include "chardev/chardev.h"
 #include "monitor/qmp_session.h"
@@ -221,11 +222,67 @@ static bool add_throttle_group(const Json *props, const char *id, GError **error
     return true;
 }
 
+static GHashTable *iothreads;          /* of IoThread, by id */
+
+static EventLoop *find_iothread(const char *id, void *unused)
+{
+    IoThread *thread = iothreads ? g_hash_table_lookup(iothreads, id) : NULL;
+
+    return thread ? iothread_loop(thread) : NULL;
+}
+
+static bool add_iothread(const Json *props, const char *id, GError **error)
+{
+    g_autoptr(NodeOpts) opts = node_opts_new();
+
+    if (!id) {
+        return error_set(error, "Parameter 'id' is missing");
+    }
+    if (!node_opts_add_json(opts, props, error)) {
+        return false;
+    }
+    g_free(node_opts_take(opts, "qom-type"));
+    g_free(node_opts_take(opts, "id"));
+    if (!node_opts_empty(opts)) {
+        return error_set(error, "Property 'iothread.%s' not found", node_opts_any_key(opts));
+    }
+    if (find_iothread(id, NULL)) {
+        return error_set(error, "attempt to add duplicate property '%s' to object (type "
+                         "'container')", id);
+    }
+    if (!iothreads) {
+        iothreads = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
+                                          (GDestroyNotify)iothread_free);
+        block_export_set_iothread_finder(find_iothread, NULL);
+    }
+    g_hash_table_insert(iothreads, g_strdup(id), iothread_new(id));
+    return true;
+}
+
+/* False when there is no iothread ID. */
+static bool del_iothread(const char *id, bool *ok, GError **error)
+{
+    EventLoop *loop = find_iothread(id, NULL);
+
+    if (!loop) {
+        return false;
+    }
+    *ok = event_loop_users(loop) == 0 ||
+          error_set(error, "object '%s' is in use, can not be deleted", id);
+    if (*ok) {
+        g_hash_table_remove(iothreads, id);
+    }
+    return true;
+}
+
 bool daemon_object_add(const Json *props, GError **error)
 {
     const char *type = json_get_string(json_lookup(props, "qom-type"));
     g_autofree char *text = json_to_string(props);
 
+    if (type && g_str_equal(type, "iothread")) {
+        return add_iothread(props, json_get_string(json_lookup(props, "id")), error);
+    }
     if (type && g_str_equal(type, "throttle-group")) {
         return add_throttle_group(props, json_get_string(json_lookup(props, "id")), error);
     }
@@ -240,7 +297,11 @@ bool qmp_object_add(QmpCall *call, const Json *args, GError **error)
 bool qmp_object_del(QmpCall *call, const QmpObjectDelArgs *args, GError **error)
 {
     ThrottleGroup *group = throttle_group_find(args->id);
+    bool ok;
 
+    if (!group && del_iothread(args->id, &ok, error)) {
+        return ok;
+    }
     if (!group) {
         return error_set(error, "object '%s' not found", args->id);
     }
