@@ -132,7 +132,7 @@ static uint64_t sg_add_part(DmaSg *sg, gpa_t addr, uint64_t len, uint64_t *bounc
         part.owner = t.mr->owner ? object_ref(t.mr->owner) : NULL;
         iov.iov_base = t.host;
     } else {
-        if (part.len > SG_BOUNCE_MAX - *bounced) {
+        if (sg->ram_only || part.len > SG_BOUNCE_MAX - *bounced) {
             return 0;
         }
         *bounced += part.len;

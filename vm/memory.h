@@ -296,6 +296,7 @@ void dma_store(Device *dev, gpa_t addr, uint64_t value, unsigned size);
 typedef struct DmaSg {
     Device *dev;
     bool to_memory;           /* the device writes guest memory */
+    bool ram_only;            /* set after init: refuse what would need a bounce buffer */
     GArray *iov;              /* struct iovec */
     GArray *parts;            /* guest address, length, bounce buffer of each */
     uint64_t len;
