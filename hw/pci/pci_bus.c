@@ -281,8 +281,7 @@ static char *pci_fw_path(Device *device)
     /* clang-format off */
     static const struct { uint16_t class_id, mask; const char *name; } names[] = {
         { 0x0100, 0xffff, "scsi" },     { 0x0101, 0xffff, "ide" },
-        { 0x0102, 0xffff, "fdc" },      { 0x0108, 0xffff, "nvme" },
-        { 0x0106, 0xffff, "sata" },     { 0x0200, 0xffff, "ethernet" },
+        { 0x0102, 0xffff, "fdc" },      { 0x0200, 0xffff, "ethernet" },
         { 0x0300, 0xffff, "display" },  { 0x0600, 0xffff, "host" },
         { 0x0601, 0xffff, "isa" },      { 0x0604, 0xffff, "pci-bridge" },
         { 0x0780, 0xffff, "communication" }, { 0x0c03, 0xffff, "usb" },
