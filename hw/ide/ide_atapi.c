@@ -8,12 +8,14 @@
 
 #include <errno.h>
 
+#include "hw/block/mmc.h"
+
 enum { SENSE_NONE = 0, SENSE_NOT_READY = 2, SENSE_MEDIUM_ERROR = 3, SENSE_ILLEGAL_REQUEST = 5,
        SENSE_UNIT_ATTENTION = 6, SENSE_ABORTED = 11 };
 enum { ASC_LOGICAL_BLOCK_OOR = 0x21, ASC_INVALID_OPCODE = 0x20, ASC_INVALID_FIELD = 0x24,
        ASC_MEDIUM_CHANGED = 0x28, ASC_MEDIUM_NOT_PRESENT = 0x3a, ASC_SAVING_NOT_SUPPORTED = 0x39,
        ASC_REMOVAL_PREVENTED = 0x53, ASC_UNRECOVERED_READ = 0x11, ASC_DATA_PHASE = 0x4b };
-enum { CD_RAW_SECTOR = 2352, CD_MAX_SECTORS = 900000 /* 80 min: above it, a DVD */ };
+enum { CD_RAW_SECTOR = 2352 };
 
 static uint64_t cd_sectors(const IdeDrive *d)
 {
@@ -23,6 +25,12 @@ static uint64_t cd_sectors(const IdeDrive *d)
 static bool has_disc(const IdeDrive *d)
 {
     return d->nb_sectors && !d->tray_open;
+}
+
+static MmcDrive mmc_drive(const IdeDrive *d)
+{
+    return (MmcDrive){ .blocks = cd_sectors(d), .has_disc = has_disc(d),
+                       .tray_open = d->tray_open, .tray_locked = d->tray_locked, .atapi = true };
 }
 
 /* ---- ends ---- */
@@ -129,23 +137,13 @@ static uint8_t bcd(unsigned n)
     return (n / 10) << 4 | (n % 10);
 }
 
-/* Frame N (150 sectors lead-in included) as minute, second, frame. */
-static void put_msf(uint8_t *p, uint64_t lba)
-{
-    uint64_t frames = lba + 150;
-
-    p[0] = frames / 75 / 60;
-    p[1] = frames / 75 % 60;
-    p[2] = frames % 75;
-}
-
 /* A mode 1 sector around its 2048 bytes: sync, header, zeroed EDC/ECC.  [MMC-6 4.2.3.8] */
 static void make_raw_sector(uint8_t *raw, const uint8_t *data, uint64_t lba)
 {
     uint8_t msf[3];
 
     memmove(raw + 16, data, IDE_CD_SECTOR);
-    put_msf(msf, lba);
+    mmc_put_msf(msf, lba);
     raw[0] = raw[11] = 0;
     memset(raw + 1, 0xff, 10);
     for (unsigned i = 0; i < 3; i++) {
@@ -313,6 +311,7 @@ static void cmd_inquiry(IdeDrive *d)
 static void cmd_mode_sense10(IdeDrive *d)
 {
     uint8_t *b = d->buf, page = d->packet[2] & 0x3f;
+    MmcDrive drive = mmc_drive(d);
     uint32_t len;
 
     if (d->packet[2] >> 6 == 3) {
@@ -329,24 +328,10 @@ static void cmd_mode_sense10(IdeDrive *d)
         len = 16;
         break;
     case 0x0e:                        /* CD audio control */
-        b[8] = 0x0e;
-        b[9] = 0x0e;
-        b[10] = 0x04;
-        len = 24;
+        len = 8 + mmc_audio_page(b + 8);
         break;
     case 0x2a:                        /* capabilities */
-        b[8] = 0x2a;
-        b[9] = 0x12;
-        b[10] = 0x3b;                 /* reads CD-R, CD-RW, DVD-ROM, -R, method 2 */
-        b[11] = 0x00;
-        b[12] = 0x70;                 /* multisession, mode 2 forms 1 and 2 */
-        b[13] = 0x03;                 /* CD-DA commands, accurate stream */
-        b[14] = 0x29 | (d->tray_locked ? BIT(1) : 0);   /* tray, eject, lock */
-        be16_store(b + 16, 704);      /* 4x */
-        be16_store(b + 18, 2);
-        be16_store(b + 20, 512);
-        be16_store(b + 22, 704);
-        len = 28;
+        len = 8 + mmc_capabilities_page(&drive, b + 8);
         break;
     default:
         packet_error(d, SENSE_ILLEGAL_REQUEST, ASC_INVALID_FIELD);
@@ -356,74 +341,41 @@ static void cmd_mode_sense10(IdeDrive *d)
     reply(d, len, be16_load(d->packet + 7));
 }
 
-/* MMC-6 6.5: the features of a DVD-ROM that also reads CDs. */
-static void cmd_get_configuration(IdeDrive *d)
+/* A reply that SCSI drives make, too. */
+static void reply_mmc(IdeDrive *d, uint32_t len, uint32_t alloc)
 {
-    uint8_t *b = d->buf, *p = b + 8;
-    unsigned rt = d->packet[1] & 3, start = be16_load(d->packet + 2);
-    bool dvd = cd_sectors(d) > CD_MAX_SECTORS;
-    uint16_t profile = has_disc(d) ? (dvd ? 0x10 : 0x08) : 0;
-    /* clang-format off */
-    static const uint8_t core[] = { 0x00, 0x01, 0x07, 8, 0, 0, 0, 2, 1, 0, 0, 0 };        /* ATAPI */
-    static const uint8_t removable[] = { 0x00, 0x03, 0x07, 4, 0x29, 0, 0, 0 };
-    /* clang-format on */
-
-    memset(b, 0, 64);
-    be16_store(b + 6, profile);
-#define WANTED(code) (rt == 2 ? start == (code) : (code) >= start)
-    if (WANTED(0)) {
-        p[2] = 0x03;                  /* profile list: persistent, current */
-        p[3] = 8;
-        be16_store(p + 4, 0x10);
-        p[6] = profile == 0x10;
-        be16_store(p + 8, 0x08);
-        p[10] = profile == 0x08;
-        p += 12;
+    if (len) {
+        reply(d, len, alloc);
+    } else {
+        packet_error(d, SENSE_ILLEGAL_REQUEST, ASC_INVALID_FIELD);
     }
-    if (WANTED(1)) {
-        memcpy(p, core, sizeof(core));
-        p += sizeof(core);
-    }
-    if (WANTED(3)) {
-        memcpy(p, removable, sizeof(removable));
-        p += sizeof(removable);
-    }
-#undef WANTED
-    be32_store(b, p - b - 4);
-    reply(d, p - b, be16_load(d->packet + 7));
 }
 
-/* MMC-6 6.7, polled: only the media class (4) has events. */
+/* Allocation length in bytes 7 and 8, or 8 and 9. */
+#define MMC_COMMAND(id, fn, at)                                                            \
+    static void id(IdeDrive *d)                                                            \
+    {                                                                                      \
+        MmcDrive drive = mmc_drive(d);                                                     \
+                                                                                           \
+        reply_mmc(d, fn(&drive, d->packet, d->buf), be16_load(d->packet + (at)));          \
+    }
+MMC_COMMAND(cmd_get_configuration, mmc_get_configuration, 7)
+MMC_COMMAND(cmd_mechanism_status, mmc_mechanism_status, 8)
+MMC_COMMAND(cmd_read_toc, mmc_read_toc, 7)
+MMC_COMMAND(cmd_read_disc_info, mmc_disc_information, 7)
+MMC_COMMAND(cmd_read_track_info, mmc_track_information, 7)
+MMC_COMMAND(cmd_read_dvd_structure, mmc_dvd_structure, 8)
+
 static void cmd_get_event_status(IdeDrive *d)
 {
-    uint8_t *b = d->buf;
+    MmcDrive drive = mmc_drive(d);
+    MmcEvent event = !d->media_event ? MMC_NO_EVENT : has_disc(d) ? MMC_NEW_MEDIA
+                                                                   : MMC_MEDIA_REMOVAL;
+    bool told;
+    uint32_t len = mmc_event_status(&drive, d->packet, event, d->buf, &told);
 
-    if (!(d->packet[1] & 1)) {
-        packet_error(d, SENSE_ILLEGAL_REQUEST, ASC_INVALID_FIELD);
-        return;
-    }
-    memset(b, 0, 8);
-    b[3] = BIT(4);
-    if (d->packet[4] & BIT(4)) {
-        b[1] = 6;
-        b[2] = 4;
-        b[4] = d->media_event ? (has_disc(d) ? 2 : 3) : 0;   /* new media, media removal */
-        b[5] = (d->tray_open ? BIT(0) : 0) | (has_disc(d) ? BIT(1) : 0);
-        d->media_event = false;
-        reply(d, 8, be16_load(d->packet + 7));
-    } else {
-        b[1] = 2;
-        b[2] = 0x80;                  /* no such class */
-        reply(d, 4, be16_load(d->packet + 7));
-    }
-}
-
-static void cmd_mechanism_status(IdeDrive *d)
-{
-    memset(d->buf, 0, 8);
-    d->buf[1] = d->tray_open ? BIT(4) : 0;
-    d->buf[5] = 1;
-    reply(d, 8, be16_load(d->packet + 8));
+    d->media_event &= !told;
+    reply_mmc(d, len, be16_load(d->packet + 7));
 }
 
 /* ---- the disc ---- */
@@ -433,145 +385,6 @@ static void cmd_read_capacity(IdeDrive *d)
     be32_store(d->buf, MIN(cd_sectors(d) - 1, UINT32_MAX));
     be32_store(d->buf + 4, IDE_CD_SECTOR);
     reply(d, 8, 8);
-}
-
-static void put_toc_address(uint8_t *p, uint64_t lba, bool msf)
-{
-    if (msf) {
-        p[0] = 0;
-        put_msf(p + 1, lba);
-    } else {
-        be32_store(p, lba);
-    }
-}
-
-/* One data track and the lead-out.  [MMC-6 6.25] */
-static void cmd_read_toc(IdeDrive *d)
-{
-    uint8_t *b = d->buf, track = d->packet[6];
-    bool msf = d->packet[1] & 2;
-    unsigned format = d->packet[2] & 0xf ?: d->packet[9] >> 6;
-    uint32_t len;
-
-    memset(b, 0, 64);
-    b[2] = b[3] = 1;
-    switch (format) {
-    case 0:
-        if (track > 1 && track != 0xaa) {
-            packet_error(d, SENSE_ILLEGAL_REQUEST, ASC_INVALID_FIELD);
-            return;
-        }
-        len = 4;
-        if (track <= 1) {
-            b[len + 1] = 0x14;
-            b[len + 2] = 1;
-            put_toc_address(b + len + 4, 0, msf);
-            len += 8;
-        }
-        b[len + 1] = 0x16;
-        b[len + 2] = 0xaa;
-        put_toc_address(b + len + 4, cd_sectors(d), msf);
-        len += 8;
-        break;
-    case 1:                           /* session info: one session, starts at track 1 */
-        b[5] = 0x14;
-        b[6] = 1;
-        put_toc_address(b + 8, 0, msf);
-        len = 12;
-        break;
-    case 2: {                         /* full TOC: points a0, a1, a2 and track 1, in MSF */
-        static const uint8_t points[] = { 0xa0, 0xa1, 0xa2, 0x01 };
-
-        len = 4;
-        for (unsigned i = 0; i < 4; i++, len += 11) {
-            uint8_t *p = b + len;
-
-            p[0] = 1;
-            p[1] = i == 2 ? 0x16 : 0x14;
-            p[3] = points[i];
-            if (i < 2) {
-                p[8] = 1;
-            } else {
-                put_msf(p + 8, i == 2 ? cd_sectors(d) : 0);
-            }
-        }
-        break;
-    }
-    default:
-        packet_error(d, SENSE_ILLEGAL_REQUEST, ASC_INVALID_FIELD);
-        return;
-    }
-    be16_store(b, len - 2);
-    reply(d, len, be16_load(d->packet + 7));
-}
-
-static void cmd_read_disc_info(IdeDrive *d)
-{
-    uint8_t *b = d->buf;
-
-    memset(b, 0, 34);
-    be16_store(b, 32);
-    b[2] = 0x0e;                      /* last session complete, disc finalized */
-    b[3] = b[4] = b[5] = b[6] = 1;
-    b[7] = 0x20;                      /* unrestricted use */
-    reply(d, 34, be16_load(d->packet + 7));
-}
-
-static void cmd_read_track_info(IdeDrive *d)
-{
-    uint8_t *b = d->buf;
-
-    memset(b, 0, 36);
-    be16_store(b, 34);
-    b[2] = b[3] = 1;
-    b[5] = 4;
-    b[6] = 1;
-    be32_store(b + 24, cd_sectors(d));
-    reply(d, 36, be16_load(d->packet + 7));
-}
-
-/* MMC-6 6.22: physical format (0), copyright (1), manufacturer (4), list (ff). */
-static void cmd_read_dvd_structure(IdeDrive *d)
-{
-    uint8_t *b = d->buf;
-    uint32_t alloc = be16_load(d->packet + 8), len, last = cd_sectors(d) - 1;
-
-    if (!has_disc(d) || cd_sectors(d) <= CD_MAX_SECTORS || (d->packet[1] & 0xf)) {
-        packet_error(d, SENSE_ILLEGAL_REQUEST, ASC_INVALID_FIELD);
-        return;
-    }
-    memset(b, 0, 2052);
-    switch (d->packet[7]) {
-    case 0x00:
-        b[4] = 1;                     /* DVD-ROM, version 1 */
-        b[5] = 0x0f;
-        b[6] = 1;
-        be32_store(b + 8, 0x30000);
-        be32_store(b + 12, 0x30000 + last);
-        be32_store(b + 16, 0x30000 + last);
-        len = 2052;
-        break;
-    case 0x01:
-        len = 8;
-        break;
-    case 0x04:
-        len = 2052;
-        break;
-    case 0xff:
-        b[4] = 0x00;
-        b[5] = 0x40;
-        be16_store(b + 6, 2052);
-        b[8] = 0x01;
-        b[9] = 0x40;
-        be16_store(b + 10, 8);
-        len = 12;
-        break;
-    default:
-        packet_error(d, SENSE_ILLEGAL_REQUEST, ASC_INVALID_FIELD);
-        return;
-    }
-    be16_store(b, len - 2);
-    reply(d, len, alloc);
 }
 
 static void cmd_read_subchannel(IdeDrive *d)
