@@ -292,6 +292,9 @@ bool device_realize(Device *dev, Bus *bus, GError **error)
     if (dev->hotplugged) {
         device_reset(dev);
     }
+    if (bus && bus->type->plugged) {
+        bus->type->plugged(bus, dev);
+    }
     return true;
 
 detach:

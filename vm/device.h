@@ -221,6 +221,7 @@ struct BusType {
     unsigned max_devices;     /* 0: no limit */
     /* Called before the device's own realize, e.g. picks a slot; errors say what is taken. */
     bool (*attach)(Bus *bus, Device *dev, GError **error);
+    void (*plugged)(Bus *bus, Device *dev);  /* realized; if the VM was complete, reset, too */
     void (*detach)(Bus *bus, Device *dev);   /* after unrealize */
     void (*reset)(Bus *bus);                 /* in the hold phase, after its devices */
     /* Name in the vmstate ("0000:00:01.1"); the caller frees; NULL hook: none. */
