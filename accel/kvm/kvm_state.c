@@ -480,6 +480,10 @@ static bool read_all(KvmCpu *v)
 
 void kvm_state_fetch(KvmCpu *v)
 {
+    /* A device may have fetched and changed registers during an exit that KVM has to complete. */
+    if (!v->in_kvm && v->completion) {
+        kvm_state_store(v);
+    }
     if (!v->in_kvm) {
         return;
     }

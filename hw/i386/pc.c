@@ -20,10 +20,12 @@
 #include "hw/intc/ioapic.h"
 #include "hw/isa/piix3.h"
 #include "hw/misc/port92.h"
+#include "hw/misc/vmport.h"
 #include "hw/pci-host/i440fx.h"
 #include "hw/timer/hpet.h"
 #include "hw/timer/i8254.h"
 #include "hw/timer/mc146818.h"
+#include "target-x86/x86_cpu.h"
 #include "vm/accel.h"
 
 enum { PIIX_SLOT = 1, ISA_IRQ_FPU = 13, SCI_IRQ = 9, HPET_INTCAP = BIT(2) };
@@ -237,12 +239,78 @@ static bool create_timers(PcMachine *pc, const IrqPin *gsis, GError **error)
     return true;
 }
 
+/* ---- the vmport's way to the CPU ---- */
+
+/* KVM has the registers until they are asked for; its own IN then completes on top of ours. */
+static X86Cpu *calling_cpu(Cpu *cpu)
+{
+    const AccelType *accel = accel_type(cpu->dev.vm->accel);
+
+    if (accel->cpu_get_state) {
+        accel->cpu_get_state(cpu);
+    }
+    return x86_cpu_device(cpu)->x86;
+}
+
+static const struct { unsigned reg; size_t offset; } vmport_regs[] = {
+    { R_RAX, offsetof(VmportRegs, eax) }, { R_RBX, offsetof(VmportRegs, ebx) },
+    { R_RCX, offsetof(VmportRegs, ecx) }, { R_RDX, offsetof(VmportRegs, edx) },
+    { R_RSI, offsetof(VmportRegs, esi) }, { R_RDI, offsetof(VmportRegs, edi) },
+};
+
+static bool vmport_get(void *opaque, VmportRegs *regs)
+{
+    Cpu *cpu = cpu_current();
+    X86Cpu *x86 = cpu ? calling_cpu(cpu) : NULL;
+
+    for (unsigned i = 0; x86 && i < ARRAY_LEN(vmport_regs); i++) {
+        *(uint32_t *)((char *)regs + vmport_regs[i].offset) = (uint32_t)x86->gpr[vmport_regs[i].reg];
+    }
+    return x86;
+}
+
+static void vmport_put(void *opaque, const VmportRegs *before, const VmportRegs *after)
+{
+    X86Cpu *x86 = x86_cpu_device(cpu_current())->x86;
+
+    for (unsigned i = 0; i < ARRAY_LEN(vmport_regs); i++) {
+        uint32_t old = *(const uint32_t *)((const char *)before + vmport_regs[i].offset);
+        uint32_t new = *(const uint32_t *)((const char *)after + vmport_regs[i].offset);
+
+        if (new != old) {
+            x86->gpr[vmport_regs[i].reg] = new;
+        }
+    }
+}
+
+static bool vmport_has_x2apic(void *opaque)
+{
+    return x86_has(x86_cpu_device(cpu_current())->x86, X86_FEAT(1_ECX, 21));
+}
+
+static bool create_input(PcMachine *pc, GError **error)
+{
+    const VmportCpu host = { vmport_get, vmport_put, vmport_has_x2apic, pc,
+                             pc->machine.ram_size };
+    Device *i8042;
+
+    if (!pc->i8042_on) {
+        if (pc->vmport == ON_OFF_AUTO_ON) {
+            return error_set(error, "vmport=on needs the keyboard controller: not with i8042=off");
+        }
+        return true;
+    }
+    i8042 = i8042_new(pc->isa, irq_or_pin(&pc->a20, 0), error);
+    return i8042 && (pc->vmport == ON_OFF_AUTO_OFF || (vmport_new(pc->isa, &host, error) &&
+                                                       vmmouse_new(pc->isa, i8042, error)));
+}
+
 static bool create_isa_devices(PcMachine *pc, const IrqPin *gsis, GError **error)
 {
     /* Address line 20 passes while either gate is open. */
     irq_connect(&pc->a20.out, x86_cpus_a20_pin(&pc->cpus));
     return create_timers(pc, gsis, error) && i8237_pair_new(pc->isa, error) &&
-           (!pc->i8042_on || i8042_new(pc->isa, irq_or_pin(&pc->a20, 0), error)) &&
+           create_input(pc, error) &&
            device_create(pc->machine.vm, "isa-fdc", &pc->isa->bus, error, NULL) &&
            port92_new(pc->isa, irq_or_pin(&pc->a20, 1), error);
 }
@@ -320,6 +388,8 @@ static const PropDef pc_props[] = {
     PROP_BOOL("pit", PcMachine, pit_on, true),
     PROP_BOOL("i8042", PcMachine, i8042_on, true),
     PROP_BOOL("fd-bootchk", PcMachine, fd_bootchk, true),
+    PROP_ON_OFF_AUTO("vmport", PcMachine, vmport, ON_OFF_AUTO_AUTO,
+                     .help = "Enable vmport (pc & q35)"),
     PROP_ON_OFF_AUTO("smm", PcMachine, smm, ON_OFF_AUTO_AUTO, .help = "Enable SMM"),
     PROP_SIZE("max-ram-below-4g", PcMachine, max_ram_below_4g, 0,
               .help = "Maximum ram below the 4G boundary (32bit boundary)"),

@@ -387,6 +387,11 @@ DEVICE_TYPE(i8042, .name = "i8042", .bus = &bus_isa, .size = sizeof(I8042), .pro
             .unrealize = i8042_unrealize,
             .reset_enter = i8042_reset_enter, .sync = i8042_sync);
 
+void i8042_poke_mouse(Device *dev)
+{
+    ps2_mouse_poke(DEVICE_CAST(I8042, dev)->aux);
+}
+
 Device *i8042_new(IsaBus *bus, IrqPin a20, GError **error)
 {
     Device *dev = device_create(bus->bus.vm, "i8042", &bus->bus, error, NULL);

@@ -11,4 +11,9 @@
 /* At ports 60h and 64h; A20's line is high while the gate is open. */
 Device *i8042_new(IsaBus *bus, IrqPin a20, GError **error);
 
+/* Makes the mouse send a packet without motion, if the guest listens to it. */
+void i8042_poke_mouse(Device *dev);
+/* vmmouse.c: the absolute pointer over the machine's vmport. */
+Device *vmmouse_new(IsaBus *bus, Device *i8042, GError **error);
+
 #endif

@@ -34,6 +34,8 @@ static inline Ps2Device *ps2_device(Device *dev)
 /* Host to device. */
 void ps2_kbd_write(Device *dev, uint8_t value);
 void ps2_mouse_write(Device *dev, uint8_t value);
+/* A packet that says nothing new, so that the host looks around. */
+void ps2_mouse_poke(Device *dev);
 /* Device to host; with nothing queued, the last byte again. */
 uint8_t ps2_kbd_read(Device *dev);
 uint8_t ps2_mouse_read(Device *dev);

@@ -140,6 +140,18 @@ static void mouse_sync(void *opaque)
     device_sync(&s->ps2.dev);
 }
 
+void ps2_mouse_poke(Device *dev)
+{
+    Ps2Mouse *s = DEVICE_CAST(Ps2Mouse, dev);
+    uint8_t packet[4];
+
+    if ((s->mouse_status & STATUS_ENABLED) && !(s->mouse_status & STATUS_REMOTE) &&
+        ps2_queue_room(&s->ps2) >= packet_len(s)) {
+        ps2_queue_event(&s->ps2, packet, make_packet(s, packet));
+        device_sync(dev);
+    }
+}
+
 static const InputHandlerOps mouse_input = {
     .name = "QEMU PS/2 Mouse", .mask = BIT(INPUT_BTN) | BIT(INPUT_REL), .event = mouse_event,
     .sync = mouse_sync,

@@ -132,12 +132,12 @@ static void put_bios(Tables *t)
     end(t);
 }
 
-/* 7.2.1: the first three fields of a UUID are little-endian. */
-static void put_uuid(Tables *t, const char *text)
+void smbios_system_uuid(uint8_t bytes[16])
 {
-    uint8_t bytes[16] = { 0 };
+    const char *text = field_or(1, "uuid", NULL);
     unsigned n = 0;
 
+    memset(bytes, 0, 16);
     for (const char *p = text ?: ""; *p && n < 32; p++) {
         int digit = g_ascii_xdigit_value(*p);
 
@@ -146,6 +146,14 @@ static void put_uuid(Tables *t, const char *text)
             n++;
         }
     }
+}
+
+/* 7.2.1: the first three fields of a UUID are little-endian. */
+static void put_system_uuid(Tables *t)
+{
+    uint8_t bytes[16];
+
+    smbios_system_uuid(bytes);
     put(t, be32_load(bytes), 4);
     put(t, be16_load(bytes + 4), 2);
     put(t, be16_load(bytes + 6), 2);
@@ -159,7 +167,7 @@ static void put_system(Tables *t, const SmbiosConfig *c)
     put_string(t, field_or(1, "product", c->product));
     put_string(t, field_or(1, "version", c->version));
     put_string(t, field_or(1, "serial", NULL));
-    put_uuid(t, field_or(1, "uuid", NULL));
+    put_system_uuid(t);
     put(t, 6, 1);                     /* wake-up: power switch */
     put_string(t, field_or(1, "sku", NULL));
     put_string(t, field_or(1, "family", NULL));

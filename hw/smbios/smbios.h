@@ -18,6 +18,8 @@ typedef struct SmbiosConfig {
 /* "manufacturer", "product", "version", "serial", "uuid", "sku", "family" of types 0, 1, 2, 3,
  * 4, 17; an error that lists the fields a type has. */
 bool smbios_set(unsigned type, const char *field, const char *value, GError **error);
+/* The UUID of type 1, in the order in which it is written; zeroes without one. */
+void smbios_system_uuid(uint8_t bytes[16]);
 bool smbios_publish(const SmbiosConfig *config, Vm *vm, FwCfg *cfg, GError **error);
 
 #endif

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Programs that run without an operating system: iPXE, U-Boot; empty images."""
+import contextlib
 import os
 import struct
 import tempfile
 
-from guest import Guest, need_file, run_tests
+from guest import Guest, GuestError, need_file, run_tests
 
 ACCEL = ['-accel', os.environ.get('RHEA_ACCEL', 'tcg')]
 
@@ -82,34 +83,75 @@ VANDAL = bytes.fromhex(
 LOAD, COUNTER, WANTED = 0x100000, 0x500000, 200000
 
 
-def vandal():
-    """A guest that writes garbage to ports and device memory, through resets of its own making,
-    harms nobody but itself."""
-    flags = 0x10000                      # Multiboot with addresses
+@contextlib.contextmanager
+def multiboot_guest(program):
+    """PROGRAM as a Multiboot kernel, in 32-bit protected mode at LOAD + 48."""
+    flags = 0x10000                      # with addresses
     image = struct.pack('<8I', 0x1badb002, flags, -(0x1badb002 + flags) & 0xffffffff, LOAD, LOAD,
-                        0, 0, LOAD + 48) + bytes(16) + VANDAL
+                        0, 0, LOAD + 48) + bytes(16) + program
     with tempfile.NamedTemporaryFile() as kernel:
         kernel.write(image)
         kernel.flush()
         with Guest(*ACCEL, '-m', '32', '-no-shutdown', '-kernel', kernel.name) as guest:
-            done = resets = still = 0
+            yield guest
 
-            def enough():
-                """Whatever it has done to itself, pressing the reset button helps."""
-                nonlocal done, resets, still
-                count, = struct.unpack('<I', guest.read_memory(COUNTER, 4))
-                still = still + 1 if count == done else 0
-                if still > 20 or guest.qmp('query-status')['status'] != 'running':
-                    resets, still = resets + 1, 0
-                    guest.qmp('system_reset')
-                    guest.qmp('cont')
-                done = count
-                return done > WANTED or (resets > 8 and done > 1000)
 
-            guest.wait_until(enough, 'garbage', 400)
-            guest.qmp('system_reset')
-            guest.qmp('query-status')
+# In 32-bit protected mode, assembled:
+#       mov $0x5658,%edx; mov $0x564d5868,%esi             the port, the magic number
+#       mov %esi,%eax; mov $0x45414552,%ebx; mov $41,%ecx; in %dx,%eax        enable
+#       mov %esi,%eax; mov $1,%ebx; mov $39,%ecx; in %dx,%eax; mov %eax,0x500000
+#       mov %esi,%eax; mov $0x53424152,%ebx; mov $41,%ecx; in %dx,%eax        absolute
+# next: mov %esi,%eax; mov $40,%ecx; mov $0x5658,%edx; in %dx,%eax; cmp $4,%ax; jb next
+#       mov %esi,%eax; mov $4,%ebx; mov $39,%ecx; in %dx,%eax
+#       mov %eax,0x500010; mov %ebx,0x500014; mov %ecx,0x500018; incl 0x500004; jmp next
+POINTER = bytes.fromhex(
+    'ba58560000be68584d5689f0bb52454145b929000000ed89f0bb01000000b927000000eda30000500089f0bb'
+    '52414253b929000000ed89f0b928000000ba58560000ed6683f80472ed89f0bb04000000b927000000eda310'
+    '005000891d14005000890d18005000ff0504005000ebc7')
+
+
+def vmmouse():
+    """A driver of the absolute mouse behind the vmport gets a position through CPU registers."""
+    def move(x, y):
+        guest.qmp('input-send-event', events=[
+            {'type': 'abs', 'data': {'axis': 'x', 'value': x}},
+            {'type': 'abs', 'data': {'axis': 'y', 'value': y}},
+            {'type': 'btn', 'data': {'button': 'left', 'down': True}}])
+
+    with multiboot_guest(POINTER) as guest:
+        guest.wait_until(lambda: guest.read_memory(0x500000, 4) == b'JUB4', 'the id', 60)
+        guest.wait_until(lambda: any(m['current'] and m['absolute']
+                                     for m in guest.qmp('query-mice')), 'absolute', 60)
+        move(100, 0x7fff)
+        guest.wait_until(lambda: guest.read_memory(0x500004, 4) == bytes([1, 0, 0, 0]), 'it', 60)
+        got = struct.unpack('<3I', guest.read_memory(0x500010, 12))
+        if got != (0x20, 200, 0xfffe):
+            raise GuestError(f'packet {got}')
+
+
+def vandal():
+    """A guest that writes garbage to ports and device memory, through resets of its own making,
+    harms nobody but itself."""
+    with multiboot_guest(VANDAL) as guest:
+        done = resets = still = 0
+
+        def enough():
+            """Whatever it has done to itself, pressing the reset button helps."""
+            nonlocal done, resets, still
+            count, = struct.unpack('<I', guest.read_memory(COUNTER, 4))
+            still = still + 1 if count == done else 0
+            if still > 20 or guest.qmp('query-status')['status'] != 'running':
+                resets, still = resets + 1, 0
+                guest.qmp('system_reset')
+                guest.qmp('cont')
+            done = count
+            return done > WANTED or (resets > 8 and done > 1000)
+
+        guest.wait_until(enough, 'garbage', 400)
+        guest.qmp('system_reset')
+        guest.qmp('query-status')
 
 
 if __name__ == '__main__':
-    run_tests(ipxe_iso, ipxe_lkrn, option_rom, u_boot, empty_iso, truncated_iso, vandal)
+    run_tests(ipxe_iso, ipxe_lkrn, option_rom, u_boot, empty_iso, truncated_iso, vmmouse,
+              vandal)
