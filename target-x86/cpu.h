@@ -132,6 +132,9 @@ typedef struct X86Jump {
 #define X86_ITLB_BITS 10
 #define X86_ITLB_EMPTY (~0ull)
 
+/* Groups of memory accesses in a block of translated code that share a check. */
+#define X86_GROUPS 8
+
 typedef struct X86Translated {
     uint64_t c_stack;           /* RSP of the C code that entered translated code */
     uint64_t return_stack;      /* RSP of translated code while C runs: host return addresses */
@@ -140,6 +143,7 @@ typedef struct X86Translated {
     uint64_t jump_tag;
     uint64_t scratch;           /* of one guest instruction */
     uint64_t miss_off, miss_set;        /* an access that missed the TLB: address ^ tag, set * 32 */
+    uint64_t group[X86_GROUPS]; /* host addresses that have been checked, within one block */
     struct X86Cpu *self;
     uint8_t live;               /* LIVE_*: guest state that is in host registers now */
     uint8_t want;               /* LIVE_*: what has to be there before `resume` */

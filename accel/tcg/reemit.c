@@ -131,8 +131,7 @@ static unsigned rename_reg(Renaming *r, unsigned guest, unsigned scratch, bool w
     return scratch;
 }
 
-/* Does the instruction write operand `n` of the row? */
-static bool is_written(const Insn *insn, unsigned n)
+bool tcg_is_written(const Insn *insn, unsigned n)
 {
     return (n == 0 && insn->def->opnd[0] != OPND_NIL) ||
            (n == 1 && (insn->def->attrs & (A_XCHG | A_DST2)));
@@ -143,7 +142,7 @@ static void rename_operands(const Insn *insn, bool mem, Renaming *r)
     r->f = (Fields){ insn_reg(insn), insn_rm(insn), insn->vvvv, insn->opcode & 7, false };
     for (unsigned n = 0; n < 4; n++) {
         const InsnOpnd *op = &insn->op[n];
-        bool written = is_written(insn, n);
+        bool written = tcg_is_written(insn, n);
         unsigned type = insn->def->opnd[n] >> 8;
 
         if (op->kind == OPK_GPR8H) {

@@ -23,6 +23,8 @@
 
 #define RETURN_STACK_BYTES (256u << 10)
 #define XSAVE_BYTES 1024
+/* After so many failures a group's check leads to code that checks each access. */
+#define GROUP_MISSES 16
 
 /* So many PAUSEs within that time are a spin; more than so many rounds of it are worth a nap. */
 #define SPIN_PAUSES 400
@@ -191,7 +193,7 @@ static void note_code_page(X86Cpu *cpu, uint64_t va, uint64_t gpa)
 }
 
 /* The block at rip, translated if need be; NULL: the interpreter's turn.  May raise. */
-static TcgBlock *find(X86Cpu *cpu)
+static TcgBlock *find(X86Cpu *cpu, uint32_t flavour)
 {
     Translator *tr = tcg_cpu(cpu)->tr;
     const uint8_t *host, *second;
@@ -209,7 +211,7 @@ static TcgBlock *find(X86Cpu *cpu)
     if (!host) {
         return NULL;
     }
-    block = tcg_block_lookup(tr, gpa, cpu->rip, cpu->mode);
+    block = tcg_block_lookup(tr, gpa, cpu->rip, cpu->mode | flavour);
     if (block && block->gpa2) {
         uint64_t next = ((va | 4095) + 1) & (cpu->mode & MODE_CS64 ? ~0ull : 0xffffffff);
 
@@ -221,7 +223,7 @@ static TcgBlock *find(X86Cpu *cpu)
         }
     }
     if (!block) {
-        block = tcg_translate(tr, cpu, cpu->rip, va, gpa, host);
+        block = tcg_translate(tr, cpu, flavour, va, gpa, host);
     }
     if (!block || block->dead) {
         return NULL;
@@ -244,7 +246,7 @@ static const void *code_at_rip(X86Cpu *cpu, TcgBlock **found)
         prepare_state(cpu, 0);
         return slot->code;
     }
-    block = find(cpu);
+    block = find(cpu, 0);
     if (!block) {
         return NULL;
     }
@@ -338,20 +340,72 @@ static void pause_in_c(X86Cpu *cpu)
     tc->spin_checked_ns = now;
 }
 
-const void *tcg_helper_insn(X86Cpu *cpu, uint32_t site)
+/* Where the range begins that the group's first access, INSN, has checked. */
+static uint64_t group_start(X86Cpu *cpu, const Insn *insn, const TcgLink *link)
+{
+    unsigned width = cpu->mode & MODE_CS64 ? 8 : 4;
+    uint64_t at;
+
+    if (link->group.access == ACCESS_STACK) {
+        bool down = insn->sem == sem_push || insn->sem == sem_call || insn->sem == sem_call_ind;
+
+        at = cpu->gpr[insn->sem == sem_leave ? R_RBP : R_RSP] - (down ? width : 0);
+    } else {
+        at = insn_offset(cpu, insn);
+        if (width == 8 && (insn->seg == SEG_FS || insn->seg == SEG_GS)) {
+            at += cpu->segs[insn->seg].base;
+        }
+    }
+    return (at - link->group.lead) & cpu->lin_mask;
+}
+
+static bool leads_group(const TcgLink *link, unsigned n)
+{
+    return link->group.span && link->group.insn == n;
+}
+
+/* Fill the slot of the group for what follows in the block: false when its range is not one page of RAM. */
+static bool fill_group(X86Cpu *cpu, TcgLink *link, uint64_t start)
+{
+    uint8_t *host = link->group.write
+                        ? x86_tlb_write(cpu, start, link->group.span, cpu->mmu_idx)
+                        : x86_tlb_read(cpu, start, link->group.span, cpu->mmu_idx);
+
+    cpu->tx.group[link->group.slot] = (uintptr_t)host;
+    link->group.misses += !host && link->group.misses < UINT8_MAX;
+    return host;
+}
+
+/* At rip, code that checks each access by itself; NULL: leave. */
+static const void *go_on_checked(X86Cpu *cpu)
+{
+    TcgBlock *block;
+
+    update_tag(cpu);
+    block = find(cpu, MODE_EACH_CHECKED);
+    prepare_state(cpu, 0);
+    return block ? block->code : NULL;
+}
+
+/* Instruction N by its semantic function, and on with the next. */
+static const void *run_insn(X86Cpu *cpu, const TcgBlock *block, unsigned n)
 {
     TcgCpu *tc = tcg_cpu(cpu);
-    const TcgBlock *block = tcg_named(tc->tr, site & ~(TCG_BLOCK_MAX - 1));
-    unsigned n = site % TCG_BLOCK_MAX;
-    const Insn *insn = decoded_insn(tc, block, site);
+    const Insn *insn = decoded_insn(tc, block, tcg_name(tc->tr, block) | n);
     uint32_t tlb_gen = cpu->tlb_gen;
-    uint64_t next;
+    uint64_t next, starts[2];
+    unsigned groups = 0;
 
     cpu->rip = (block->rip + block->insns[n].guest) & cpu->lin_mask;
     next = cpu->next_rip = (cpu->rip + insn->len) & cpu->lin_mask;
     cpu->insn = insn;
     if (insn->fault != FAULT_NONE) {
         cpu_raise(cpu, insn->fault, 0);
+    }
+    for (unsigned i = 0; i < block->link_count; i++) {
+        if (leads_group(&block->links[i], n)) {
+            starts[groups++] = group_start(cpu, insn, &block->links[i]);
+        }
     }
     if (touches_x87(insn)) {
         x87_save(cpu);
@@ -365,12 +419,49 @@ const void *tcg_helper_insn(X86Cpu *cpu, uint32_t site)
         cpu->tx.upper_zero = false;
     }
     cpu->rip = cpu->next_rip;
-    if (cpu->rip == next && !(insn->def->attrs & A_END) && cpu->tlb_gen == tlb_gen &&
-        !tcg_wants_attention(cpu)) {
-        prepare_state(cpu, block->needs);
-        return block->code + block->insns[n + 1].host;
+    if (cpu->rip != next || (insn->def->attrs & A_END) || cpu->tlb_gen != tlb_gen ||
+        tcg_wants_attention(cpu)) {
+        return go_on(cpu);
     }
-    return go_on(cpu);
+    for (unsigned i = block->link_count; groups > 0 && i-- > 0;) {
+        if (leads_group(&block->links[i], n) && !fill_group(cpu, &block->links[i], starts[--groups])) {
+            return go_on_checked(cpu);
+        }
+    }
+    prepare_state(cpu, block->needs);
+    return block->code + block->insns[n + 1].host;
+}
+
+const void *tcg_helper_insn(X86Cpu *cpu, uint32_t site)
+{
+    return run_insn(cpu, tcg_named(tcg_cpu(cpu)->tr, site & ~(TCG_BLOCK_MAX - 1)), site % TCG_BLOCK_MAX);
+}
+
+/*
+ * The range of a group is not in the TLB, or not one page of RAM.  Run its first instruction and see; where that
+ * keeps failing (an object across two pages), the check leads straight to the other flavour.
+ */
+const void *tcg_helper_group(X86Cpu *cpu, uint32_t name)
+{
+    Translator *tr = tcg_cpu(cpu)->tr;
+    TcgLink *link = tcg_named(tr, name);
+    TcgBlock *block;
+
+    if (link->group.misses < GROUP_MISSES) {
+        return run_insn(cpu, link->from, link->group.insn);
+    }
+    cpu->rip = link->target;
+    if (tcg_wants_attention(cpu)) {
+        return NULL;
+    }
+    update_tag(cpu);
+    block = find(cpu, MODE_EACH_CHECKED);
+    if (!block) {
+        return NULL;
+    }
+    tcg_link_to(tr, link, block);
+    prepare_state(cpu, 0);
+    return block->code;
 }
 
 /*

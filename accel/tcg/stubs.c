@@ -321,6 +321,7 @@ void tcg_emit_stubs(Translator *tr, Emitter *e)
     s->insn_flags = emit_helper(e, true, tcg_helper_insn, spill, go);
     emit_misses(s, e, spill, go);
     s->link = emit_helper(e, true, tcg_helper_link, spill, go);
+    s->group = emit_helper(e, true, tcg_helper_group, spill, go);
     s->need_x87 = emit_helper(e, false, tcg_helper_need, spill, go);
     emit_lookups(s, e, spill, go);
     s->end = emit_here(e);

@@ -150,6 +150,8 @@ static const PropDef tcg_props[] = {
               .help = "a vCPU that spins lets others have the processor"),
     PROP_BOOL("x-opt-halt-poll", TcgAccel, opt.halt_poll, true,
               .help = "a vCPU that halts looks for work before it sleeps"),
+    PROP_BOOL("x-opt-group", TcgAccel, opt.group, true,
+              .help = "memory accesses through one base share a check"),
     PROP_BOOL("x-opt-trace", TcgAccel, opt.trace, true,
               .help = "blocks go on behind conditional jumps that are not taken"),
     PROP_END

@@ -83,7 +83,7 @@ static uint64_t rip_mask(const Translation *t)
 
 uint64_t tcg_next_rip(const Translation *t, unsigned n)
 {
-    return (t->block->rip + t->offset[n + 1]) & rip_mask(t);
+    return (t->rip + t->offset[n + 1]) & rip_mask(t);
 }
 
 uint64_t tcg_branch_target(const Translation *t, unsigned n)
@@ -181,31 +181,13 @@ const uint8_t *tcg_cold_helper(Translation *t)
     return at;
 }
 
-static bool writes_memory(const Insn *insn)
-{
-    if (insn->op[0].kind == OPK_MEM && insn->def->opnd[0] != OPND_NIL) {
-        return true;
-    }
-    return insn->op[1].kind == OPK_MEM && (insn->def->attrs & A_XCHG);
-}
-
-static unsigned memory_size(const Insn *insn)
-{
-    for (unsigned n = 0; n < 4; n++) {
-        if (insn->op[n].kind == OPK_MEM) {
-            return insn->op[n].size;
-        }
-    }
-    return 0;
-}
-
 static const uint8_t *emit_memory(Translation *t, const Insn *insn)
 {
     HostMem mem;
 
-    tcg_begin_flags(t);
-    mem = tcg_memory_operand(t, insn, memory_size(insn), writes_memory(insn));
-    tcg_end_flags(t);
+    tcg_begin_checks(t);
+    mem = tcg_memory_operand(t, insn, tcg_memory_size(insn), tcg_writes_memory(insn));
+    tcg_end_checks(t);
     return tcg_reemit(&t->hot, insn, &mem);
 }
 
@@ -251,7 +233,7 @@ static const uint8_t *emit_push(Translation *t, const Insn *insn)
     const uint8_t *op;
     HostMem mem;
 
-    tcg_begin_flags(t);
+    tcg_begin_checks(t);
     if (is_mem(insn, 1)) {
         mem = tcg_memory_operand(t, insn, width, false);
         emit_rm(e, 0, t->wide, 0x8b, H_R13, mem);
@@ -267,7 +249,7 @@ static const uint8_t *emit_push(Translation *t, const Insn *insn)
     } else {
         emit_rm(e, 0, t->wide, 0x89, reg, mem);
     }
-    tcg_end_flags(t);
+    tcg_end_checks(t);
     tcg_move_stack(t, -(int)width);
     return op;
 }
@@ -279,9 +261,9 @@ static const uint8_t *emit_pop(Translation *t, const Insn *insn)
     const uint8_t *op;
     HostMem mem;
 
-    tcg_begin_flags(t);
+    tcg_begin_checks(t);
     mem = tcg_stack_operand(t, 0, width, false);
-    tcg_end_flags(t);
+    tcg_end_checks(t);
     if (tcg_host_reg[dst] == H_NONE) {
         emit_rm(e, 0, t->wide, 0x8b, H_R13, mem);
         op = emit_here(e);
@@ -302,9 +284,9 @@ static const uint8_t *emit_leave(Translation *t, const Insn *insn)
     const uint8_t *op;
     HostMem mem;
 
-    tcg_begin_flags(t);
+    tcg_begin_checks(t);
     mem = tcg_frame_operand(t, stack_width(t));
-    tcg_end_flags(t);
+    tcg_end_checks(t);
     emit_rm(e, 0, t->wide, 0x8b, H_R13, mem);
     op = emit_here(e);
     emit_rm(e, 0, t->wide, 0x8d, H_R12, HOST_DISP(H_RBP, stack_width(t)));
@@ -323,18 +305,43 @@ static const uint8_t *emit_by_helper(Translation *t)
 
 /* ---- control flow ------------------------------------------------------------------------------------------ */
 
+static TcgLink *add_link(Translation *t, TcgLink link, const uint8_t *unlinked)
+{
+    TcgLink *added = &t->block->links[t->block->link_count++];
+
+    *added = link;
+    added->from = t->block;
+    added->unlinked = emit_here(&t->cold);
+    emit_mov_imm(&t->cold, H_R14, tcg_name(t->tr, added));
+    emit_jmp(&t->cold, unlinked);
+    return added;
+}
+
 static TcgLink *new_link(Translation *t, uint64_t target)
 {
-    TcgLink *link = &t->block->links[t->block->link_count++];
     uint64_t attrs = t->n < t->block->count ? t->insns[t->n].def->attrs : 0;
 
-    *link = (TcgLink){ .target = target, .from = t->block, .flags = t->live[t->block->count],
-                       .function = attrs & A_CALL };
-    link->crosses = (target ^ t->block->rip) >> 12 || t->block->gpa2;
-    link->unlinked = emit_here(&t->cold);
-    emit_mov_imm(&t->cold, H_R14, tcg_name(t->tr, link));
-    emit_jmp(&t->cold, t->tr->stubs.link);
-    return link;
+    return add_link(t, (TcgLink){
+        .target = target, .flags = t->live[t->block->count], .function = attrs & A_CALL,
+        .crosses = (target ^ t->rip) >> 12 || t->block->gpa2,
+    }, t->tr->stubs.link);
+}
+
+const uint8_t *tcg_cold_group(Translation *t, unsigned g)
+{
+    const TcgGroup *group = &t->groups[g];
+    const uint8_t *at;
+    TcgLink *link = add_link(t, (TcgLink){
+        .target = (t->rip + t->offset[t->n]) & rip_mask(t), .flags = t->live[t->n],
+        .group = { t->n, group->access, g, 0, group->write, group->span, group->lead },
+    }, t->tr->stubs.group);
+
+    at = emit_here(&t->cold);
+    if (t->live[t->n]) {
+        tcg_load_flags(&t->cold);
+    }
+    link->field = emit_jmp_aligned(&t->cold, link->unlinked);
+    return at;
 }
 
 void tcg_emit_exit(Translation *t, uint64_t target)
@@ -426,9 +433,9 @@ static const uint8_t *emit_call_insn(Translation *t, const Insn *insn)
     const uint8_t *op;
     HostMem mem;
 
-    tcg_begin_flags(t);
+    tcg_begin_checks(t);
     mem = tcg_stack_operand(t, -(int)width, width, true);
-    tcg_end_flags(t);
+    tcg_end_checks(t);
     op = emit_here(e);
     emit_store_return(t, mem, next);
     tcg_move_stack(t, -(int)width);
@@ -731,12 +738,20 @@ static void emit_block(Translation *t, unsigned count)
 }
 
 /* Under `lock`: from decoded instructions to a block, or NULL when there is no room. */
-static TcgBlock *build(Translation *t, unsigned count, uint64_t rip, uint64_t gpa, uint64_t gpa2)
+static TcgBlock *build(Translation *t, unsigned count, uint64_t gpa, uint64_t gpa2)
 {
     Translator *tr = t->tr;
-    unsigned links = 2 + SIDE_EXITS;
-    TcgBlock *block = tcg_block_alloc(tr, count, t->offset[count], links);
+    TcgBlock *block;
 
+    t->group_count = 0;
+    memset(t->member, 0, sizeof(t->member));
+    for (unsigned n = 0; n < count; n++) {
+        t->kind[n] = kind_of(t, &t->insns[n], n);
+    }
+    if (tr->opt.group && !t->each_checked) {
+        tcg_find_groups(t, count);
+    }
+    block = tcg_block_alloc(tr, count, t->offset[count], 2 + SIDE_EXITS + t->group_count);
     if (!block) {
         tr->flush_wanted = true;
         return NULL;
@@ -744,16 +759,15 @@ static TcgBlock *build(Translation *t, unsigned count, uint64_t rip, uint64_t gp
     t->block = block;
     t->hot = (Emitter){ .p = tr->hot, .end = tr->hot_end, .rx = tr->rx - tr->rw };
     t->cold = (Emitter){ .p = tr->cold, .end = tr->cold_end, .rx = tr->rx - tr->rw };
-    block->rip = rip;
+    block->rip = t->rip;
     block->gpa = gpa;
     block->gpa2 = gpa2;
-    block->mode = t->mode;
+    block->mode = t->mode | (t->each_checked ? MODE_EACH_CHECKED : 0);
     block->count = count;
     block->bytes = t->offset[count];
     memcpy((uint8_t *)block->guest, t->copy, block->bytes);
     for (unsigned n = 0; n < count; n++) {
         block->needs |= needs_of(&t->insns[n]);
-        t->kind[n] = kind_of(t, &t->insns[n], n);
     }
     tcg_find_live_flags(t, count);
     emit_block(t, count);
@@ -779,11 +793,12 @@ static uint64_t now_ns(void)
     return ts.tv_sec * 1000000000ull + ts.tv_nsec;
 }
 
-TcgBlock *tcg_translate(Translator *tr, X86Cpu *cpu, uint64_t rip, uint64_t va, uint64_t gpa,
+TcgBlock *tcg_translate(Translator *tr, X86Cpu *cpu, bool each_checked, uint64_t va, uint64_t gpa,
                         const uint8_t *host)
 {
-    Translation t = { .tr = tr, .cpu = cpu, .mode = cpu->mode, .wide = cpu->mode & MODE_CS64,
-                      .bytes = host, .plain_sti = TCG_BLOCK_MAX, .missing = TCG_BLOCK_MAX };
+    Translation t = { .tr = tr, .cpu = cpu, .mode = cpu->mode, .rip = cpu->rip, .wide = cpu->mode & MODE_CS64,
+                      .each_checked = each_checked, .bytes = host, .plain_sti = TCG_BLOCK_MAX,
+                      .missing = TCG_BLOCK_MAX };
     unsigned in_page = MIN(4096 - (gpa & 4095), TCG_BLOCK_MAX * INSN_MAX_LEN), count;
     uint64_t gpa2 = 0, started = now_ns();
     TcgBlock *block;
@@ -806,7 +821,7 @@ TcgBlock *tcg_translate(Translator *tr, X86Cpu *cpu, uint64_t rip, uint64_t va, 
         t.offset[1] = t.insns[0].len;
     }
     g_mutex_lock(&tr->lock);
-    block = tr->flush_wanted ? NULL : build(&t, count, rip, gpa, gpa2);
+    block = tr->flush_wanted ? NULL : build(&t, count, gpa, gpa2);
     if (block) {
         tcg_block_insert(tr, block);
     }

@@ -25,18 +25,32 @@ typedef enum TcgKind {
     KIND_JMP, KIND_JCC, KIND_CALL, KIND_RET, KIND_JMP_IND, KIND_CALL_IND, KIND_LOOP,
 } TcgKind;
 
+/* Accesses that share the check of the first: SPAN bytes from `lead` below its address. */
+typedef struct TcgGroup {
+    uint8_t insn;               /* the first: instruction and which of its accesses */
+    TcgAccess access;
+    bool write;                 /* one of them is a store */
+    uint16_t span, lead;
+} TcgGroup;
+
 typedef struct Translation {
     Translator *tr;
     X86Cpu *cpu;
     TcgBlock *block;
     Emitter hot, cold;
     uint32_t mode;
+    uint64_t rip;
     bool wide;                  /* 64-bit code */
+    bool each_checked;          /* no groups: MODE_EACH_CHECKED */
     unsigned n;                 /* the instruction being emitted */
     Insn insns[TCG_BLOCK_MAX + 1];
     unsigned plain_sti;         /* this one ends the block; TCG_BLOCK_MAX: none */
     TcgKind kind[TCG_BLOCK_MAX];
     unsigned missing;           /* the latest with an access that starts it again after a TLB miss */
+    TcgGroup groups[X86_GROUPS];
+    unsigned group_count;
+    /* By instruction and access: number of the group + 1, or 0; bytes from its start. */
+    struct { uint8_t group; uint16_t offset; } member[TCG_BLOCK_MAX][2];
     uint16_t offset[TCG_BLOCK_MAX + 1];
     uint8_t live[TCG_BLOCK_MAX + 1];    /* FX_* before each instruction */
     const uint8_t *bytes;       /* of the page from the block's start, changing under us */
@@ -57,6 +71,8 @@ bool tcg_is_side_exit(const Translation *t, const Insn *insn);
 bool tcg_ends_block(const Translation *t, const Insn *insn);
 /* Out of line: the current instruction in C. */
 const uint8_t *tcg_cold_helper(Translation *t);
+/* Out of line: the check of group number G has failed. */
+const uint8_t *tcg_cold_group(Translation *t, unsigned g);
 /* The block ends here and goes on at TARGET. */
 void tcg_emit_exit(Translation *t, uint64_t target);
 
@@ -71,7 +87,19 @@ void tcg_load_flags(Emitter *e);
 void tcg_begin_flags(Translation *t);
 void tcg_end_flags(Translation *t);
 
+/* ---- translate_groups.c ---- */
+
+/* Fill in groups[] and member[]; kind[] is there. */
+void tcg_find_groups(Translation *t, unsigned count);
+
 /* ---- translate_memory.c ---- */
+
+/* The memory operand of a row: its bytes, and whether it is written. */
+unsigned tcg_memory_size(const Insn *insn);
+bool tcg_writes_memory(const Insn *insn);
+/* Does the instruction check an address, and change RFLAGS by that?  Then these are around it. */
+void tcg_begin_checks(Translation *t);
+void tcg_end_checks(Translation *t);
 
 /* A guest register as a source: its host register, or loaded into SCRATCH. */
 unsigned tcg_source(Translation *t, unsigned reg, unsigned scratch);

@@ -7,6 +7,24 @@
 
 #include "target-x86/sem.h"
 
+bool tcg_writes_memory(const Insn *insn)
+{
+    if (insn->op[0].kind == OPK_MEM && insn->def->opnd[0] != OPND_NIL) {
+        return true;
+    }
+    return insn->op[1].kind == OPK_MEM && (insn->def->attrs & A_XCHG);
+}
+
+unsigned tcg_memory_size(const Insn *insn)
+{
+    for (unsigned n = 0; n < 4; n++) {
+        if (insn->op[n].kind == OPK_MEM) {
+            return insn->op[n].size;
+        }
+    }
+    return 0;
+}
+
 /* A guest register as a source: its host register, or loaded into SCRATCH. */
 unsigned tcg_source(Translation *t, unsigned reg, unsigned scratch)
 {
@@ -18,13 +36,13 @@ unsigned tcg_source(Translation *t, unsigned reg, unsigned scratch)
 }
 
 /* base + index << scale + disp into DST, truncated to the address size; no segment base, no flags. */
-void tcg_emit_offset(Translation *t, const Insn *insn, unsigned dst)
+static void emit_offset(Translation *t, const Insn *insn, int64_t disp, unsigned dst)
 {
     bool wide = insn->addr_size == 8;
-    HostMem mem = { H_NONE, H_NONE, 0, false, insn->disp };
+    HostMem mem = { H_NONE, H_NONE, 0, false, disp };
 
     if (insn->base == R_RIP || (insn->base == R_ZERO && insn->index == R_ZERO)) {
-        uint64_t at = insn->disp + (insn->base == R_RIP ? tcg_next_rip(t, t->n) : 0);
+        uint64_t at = disp + (insn->base == R_RIP ? tcg_next_rip(t, t->n) : 0);
 
         emit_mov_imm(&t->hot, dst, wide ? at : (uint32_t)at);
         return;
@@ -39,15 +57,63 @@ void tcg_emit_offset(Translation *t, const Insn *insn, unsigned dst)
     emit_rm(&t->hot, 0, wide, 0x8d, dst, mem);
 }
 
-/* The linear address of the memory operand into R14. */
-static void emit_address(Translation *t, const Insn *insn)
+void tcg_emit_offset(Translation *t, const Insn *insn, unsigned dst)
 {
-    tcg_emit_offset(t, insn, H_R14);
-    if (t->wide && (insn->seg == SEG_FS || insn->seg == SEG_GS)) {
-        emit_rm(&t->hot, 0, true, 0x03, H_R14,
-                HOST_GS(offsetof(X86Cpu, segs) + insn->seg * sizeof(X86Seg) +
-                        offsetof(X86Seg, base)));
+    emit_offset(t, insn, insn->disp, dst);
+}
+
+/* ---- checks -------------------------------------------------------------------------------------- */
+
+/* The group of an access, or NULL. */
+static const TcgGroup *group_of(const Translation *t, TcgAccess access)
+{
+    unsigned group = t->member[t->n][access].group;
+
+    return group ? &t->groups[group - 1] : NULL;
+}
+
+static bool is_first(const Translation *t, const TcgGroup *group, TcgAccess access)
+{
+    return group->insn == t->n && group->access == access;
+}
+
+static bool is_checked(const Translation *t, TcgAccess access)
+{
+    const TcgGroup *group = group_of(t, access);
+
+    return !group || is_first(t, group, access);
+}
+
+static bool has_checks(const Translation *t)
+{
+    switch (t->kind[t->n]) {
+    case KIND_MEMORY:
+        return is_checked(t, ACCESS_DATA);
+    case KIND_PUSH:
+        return is_checked(t, ACCESS_STACK) ||
+               (is_mem(&t->insns[t->n], 1) && is_checked(t, ACCESS_DATA));
+    default:
+        return is_checked(t, ACCESS_STACK);
     }
+}
+
+void tcg_begin_checks(Translation *t)
+{
+    if (has_checks(t)) {
+        tcg_begin_flags(t);
+    }
+}
+
+void tcg_end_checks(Translation *t)
+{
+    if (has_checks(t)) {
+        tcg_end_flags(t);
+    }
+}
+
+static HostMem slot_of(const Translation *t, const TcgGroup *group)
+{
+    return TX(group[group - t->groups]);
 }
 
 /* Out of line: the page of this access is to be found; R14 = address ^ tag, R15 = the entry. */
@@ -65,8 +131,8 @@ static const uint8_t *cold_miss(Translation *t, bool write)
     return at;
 }
 
-/* R14 = linear address: afterwards [r14 + r15] is the datum, or the instruction runs in C. */
-static HostMem emit_tlb(Translation *t, unsigned size, bool write)
+/* R14 = linear address: afterwards [r14 + r15] is SIZE bytes there, or FAILED has been jumped to. */
+static void emit_tlb(Translation *t, unsigned size, bool write, const uint8_t *failed)
 {
     Emitter *e = &t->hot;
     size_t tlb = offsetof(X86Cpu, tlb) + t->cpu->mmu_idx * sizeof(t->cpu->tlb[0]);
@@ -77,27 +143,80 @@ static HostMem emit_tlb(Translation *t, unsigned size, bool write)
     emit_alu_imm(e, false, 4, H_R15, (X86_TLB_SIZE - 1) << 5);
     emit_rm(e, 0, true, 0x33, H_R14, HOST_GS_INDEX(H_R15, tlb + tag));
     emit_alu_imm(e, true, 7, H_R14, 4096 - size);
-    emit_jcc(e, COND_A, cold_miss(t, write));
+    emit_jcc(e, COND_A, failed);
     emit_load(e, H_R15, HOST_GS_INDEX(H_R15, tlb + offsetof(X86TlbEntry, host)));
-    return HOST_AT(H_R14, H_R15);
+}
+
+/* R14 = linear address, less what the group's first access says. */
+static HostMem check(Translation *t, TcgAccess access, unsigned size, bool write)
+{
+    const TcgGroup *group = group_of(t, access);
+
+    if (!group) {
+        emit_tlb(t, size, write, cold_miss(t, write));
+        return HOST_AT(H_R14, H_R15);
+    }
+    emit_tlb(t, group->span, group->write, tcg_cold_group(t, group - t->groups));
+    emit_rm(&t->hot, 0, true, 0x8d, H_R15, HOST_AT(H_R14, H_R15));
+    emit_store(&t->hot, slot_of(t, group), H_R15);
+    return HOST_DISP(H_R15, group->lead);
+}
+
+/* Has another access been checked for this one, too? */
+static bool shares_check(Translation *t, TcgAccess access, HostMem *mem)
+{
+    const TcgGroup *group = group_of(t, access);
+
+    if (!group || is_first(t, group, access)) {
+        return false;
+    }
+    emit_load(&t->hot, H_R15, slot_of(t, group));
+    *mem = HOST_DISP(H_R15, t->member[t->n][access].offset);
+    return true;
+}
+
+static int lead_of(const Translation *t, TcgAccess access)
+{
+    const TcgGroup *group = group_of(t, access);
+
+    return group ? group->lead : 0;
+}
+
+static HostMem stack_at(Translation *t, unsigned reg, int disp, unsigned size, bool write)
+{
+    HostMem mem;
+
+    if (!shares_check(t, ACCESS_STACK, &mem)) {
+        emit_rm(&t->hot, 0, t->wide, 0x8d, H_R14, HOST_DISP(reg, disp - lead_of(t, ACCESS_STACK)));
+        mem = check(t, ACCESS_STACK, size, write);
+    }
+    return mem;
 }
 
 HostMem tcg_stack_operand(Translation *t, int disp, unsigned size, bool write)
 {
-    emit_rm(&t->hot, 0, t->wide, 0x8d, H_R14, HOST_DISP(H_R12, disp));
-    return emit_tlb(t, size, write);
-}
-
-HostMem tcg_memory_operand(Translation *t, const Insn *insn, unsigned size, bool write)
-{
-    emit_address(t, insn);
-    return emit_tlb(t, size, write);
+    return stack_at(t, H_R12, disp, size, write);
 }
 
 HostMem tcg_frame_operand(Translation *t, unsigned size)
 {
-    emit_rr(&t->hot, 0, t->wide, 0x8b, H_R14, H_RBP);
-    return emit_tlb(t, size, false);
+    return stack_at(t, H_RBP, 0, size, false);
+}
+
+HostMem tcg_memory_operand(Translation *t, const Insn *insn, unsigned size, bool write)
+{
+    HostMem mem;
+
+    if (shares_check(t, ACCESS_DATA, &mem)) {
+        return mem;
+    }
+    emit_offset(t, insn, insn->disp - lead_of(t, ACCESS_DATA), H_R14);
+    if (t->wide && (insn->seg == SEG_FS || insn->seg == SEG_GS)) {
+        emit_rm(&t->hot, 0, true, 0x03, H_R14,
+                HOST_GS(offsetof(X86Cpu, segs) + insn->seg * sizeof(X86Seg) +
+                        offsetof(X86Seg, base)));
+    }
+    return check(t, ACCESS_DATA, size, write);
 }
 
 void tcg_move_stack(Translation *t, int bytes)

@@ -34,6 +34,9 @@
 
 #define TCG_BLOCK_MAX 64
 
+/* In a block's mode: the flavour in which each access is checked by itself. */
+#define MODE_EACH_CHECKED MODE_USER
+
 /* What guest state a block wants in host registers (cpu->tx.live, want). */
 enum { LIVE_SIMD = BIT(0), LIVE_X87 = BIT(1) };
 
@@ -52,7 +55,10 @@ enum {
 
 typedef struct TcgBlock TcgBlock;
 
-/* A direct exit of a block. */
+/* The two memory accesses an instruction may have. */
+typedef enum TcgAccess { ACCESS_DATA, ACCESS_STACK } TcgAccess;
+
+/* A direct exit of a block: a jump, or the way out when the check of a group fails. */
 typedef struct TcgLink {
     uint64_t target;            /* RIP */
     TcgBlock *from, *to;        /* to: NULL while not linked */
@@ -62,6 +68,11 @@ typedef struct TcgLink {
     uint8_t flags;              /* FX_*: those that are right there */
     bool function;              /* into or back from a function */
     bool crosses;               /* into another page: goes through a check of that page */
+    struct {                    /* of a group: TcgGroup and the slot it fills */
+        uint8_t insn, access, slot, misses;
+        bool write;
+        uint16_t span, lead;    /* span 0: no group */
+    } group;
 } TcgLink;
 
 struct TcgBlock {
@@ -95,6 +106,7 @@ typedef struct TcgStubs {
     /* Read, write: no such page in the TLB; r13d = site, r14 = address ^ tag, r15 = set * 32; flags as for insn. */
     const uint8_t *miss[2];
     const uint8_t *link;        /* r14d = link: tcg_helper_link() */
+    const uint8_t *group;       /* r14d = link: tcg_helper_group(); flags in RFLAGS */
     const uint8_t *lookup;      /* r13 = target, flags dead or in cpu->cc: tcg_helper_lookup() */
     const uint8_t *again;       /* the same for a block that cannot be entered: tcg_helper_again() */
     const uint8_t *again_flags; /* flags in RFLAGS */
@@ -115,6 +127,7 @@ typedef struct TcgOptions {
     bool refill;                /* an instruction that misses the TLB starts again, not in C */
     bool spin_yield;            /* a CPU that spins on PAUSE lets others have the host's */
     bool halt_poll;             /* a CPU that halts looks a moment for what wakes it */
+    bool group;                 /* accesses through one base share a check (translate_groups.c) */
     bool trace;                 /* a block goes on behind a conditional jump that is not taken */
     bool one_insn;              /* a block is one instruction */
 } TcgOptions;
@@ -219,10 +232,11 @@ static inline void *tcg_named(const Translator *tr, uint32_t name)
 /* Can code of this mode be translated? */
 bool tcg_mode_is_translatable(uint32_t mode);
 /*
- * Translate the code at rip, whose first byte is at `gpa` and `host`; NULL when it cannot be translated (the
- * interpreter's turn) or when the cache is full (tr->flush_wanted).  May raise.
+ * Translate the code at cpu->rip, whose first byte is at `gpa` and `host`; NULL when it cannot be
+ * translated (the interpreter's turn) or when the cache is full (tr->flush_wanted).  May raise.
+ * EACH_CHECKED: without groups, in the flavour MODE_EACH_CHECKED.
  */
-TcgBlock *tcg_translate(Translator *tr, X86Cpu *cpu, uint64_t rip, uint64_t va, uint64_t gpa,
+TcgBlock *tcg_translate(Translator *tr, X86Cpu *cpu, bool each_checked, uint64_t va, uint64_t gpa,
                         const uint8_t *host);
 
 /* The check in front of a block of another page; NULL: no room.  Under `lock` and `graph`. */
@@ -239,6 +253,8 @@ static inline HostMem tcg_gpr_slot(unsigned reg)
     return HOST_GS(offsetof(X86Cpu, gpr) + 8 * reg);
 }
 
+/* Does the instruction write operand `n` of the row? */
+bool tcg_is_written(const Insn *insn, unsigned n);
 /* Whether the instruction can be re-emitted: no control flow, no helper. */
 bool tcg_can_reemit(const Insn *insn);
 /*
@@ -275,6 +291,7 @@ const void *tcg_helper_insn(X86Cpu *cpu, uint32_t site);
 const void *tcg_helper_miss_read(X86Cpu *cpu, uint32_t site);
 const void *tcg_helper_miss_write(X86Cpu *cpu, uint32_t site);
 const void *tcg_helper_link(X86Cpu *cpu, uint32_t link);
+const void *tcg_helper_group(X86Cpu *cpu, uint32_t link);
 const void *tcg_helper_lookup(X86Cpu *cpu);
 const void *tcg_helper_again(X86Cpu *cpu);
 const void *tcg_helper_need(X86Cpu *cpu, uint32_t site);
