@@ -82,7 +82,8 @@ const OptionRow option_table[] = {
     { "nic", NULL, "none", "no network card", PHASE_CONFIG, opt_no_net },
     { "net", NULL, "none", "no network", PHASE_CONFIG, opt_no_net },
     { "audiodev", NULL, "[driver=]none,id=name|JSON", "an audio back end; none is the only one and plays nothing", PHASE_CONFIG, opt_audiodev, "audiodev", "driver:string id:string" },
-    { "sandbox", NULL, "off", "system call filters: this build has none", PHASE_CONFIG, opt_sandbox, "sandbox", "enable:boolean" },
+    /* No group: who finds one among query-command-line-options uses it (libvirt does). */
+    { "sandbox", NULL, "off", "system call filters: this build has none", PHASE_CONFIG, opt_sandbox },
     { "k", NULL, "layout", "the keyboard layout of the guest; windows pass on positions of keys, whatever is printed on them, and need none", PHASE_CONFIG, opt_k },
     { "display", NULL, "type[,prop=value...]", "how to show the display: none, sdl (options: full-screen, window-close, show-cursor, grab-mod)", PHASE_CONFIG, opt_display },
     { "full-screen", NULL, NULL, "start the window in full screen", PHASE_CONFIG, opt_full_screen },

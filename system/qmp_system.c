@@ -132,6 +132,35 @@ bool qmp_query_kvm(QmpCall *call, QapiKvmInfo **ret, GError **error)
     return true;
 }
 
+/* "events" is libvirt's condition for starting a VM.  Nothing migrates yet, so none is ever sent. */
+bool qmp_query_migrate_capabilities(QmpCall *call, GPtrArray **ret, GError **error)
+{
+    *ret = qapi_list_new(&qapi_type_QapiMigrationCapabilityStatus);
+    for (unsigned i = 0; i < QAPI_MIGRATION_CAPABILITY__COUNT; i++) {
+        QapiMigrationCapabilityStatus *row = g_new0(QapiMigrationCapabilityStatus, 1);
+
+        row->capability = i;
+        row->state = system_of(call)->migrate_capabilities & BIT(i);
+        g_ptr_array_add(*ret, row);
+    }
+    return true;
+}
+
+bool qmp_migrate_set_capabilities(QmpCall *call, const QmpMigrateSetCapabilitiesArgs *args,
+                                  GError **error)
+{
+    System *sys = system_of(call);
+
+    for (unsigned i = 0; i < args->capabilities->len; i++) {
+        const QapiMigrationCapabilityStatus *row = args->capabilities->pdata[i];
+        unsigned bit = BIT(row->capability);
+
+        sys->migrate_capabilities = row->state ? sys->migrate_capabilities | bit
+                                               : sys->migrate_capabilities & ~bit;
+    }
+    return true;
+}
+
 static void list_machine(const ObjectType *type, void *opaque)
 {
     const MachineType *m = (const MachineType *)type;

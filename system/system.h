@@ -77,6 +77,7 @@ struct System {
     char *display, *vga;     /* NULL: the default */
     DisplayOptions display_options;
     const DisplayKind *display_kind;     /* once open */
+    unsigned migrate_capabilities;       /* BIT(QapiMigrationCapability) */
     GPtrArray *serials, *parallels, *monitors;   /* char *: chardev specs, in order */
     GPtrArray *shared_monitors;      /* char *: back ends that "mon:" shares with a monitor */
     unsigned monitor_count;          /* -monitor and -qmp so far */
