@@ -126,7 +126,7 @@ static uint64_t sg_add_part(DmaSg *sg, gpa_t addr, uint64_t len, uint64_t *bounc
     SgPart part = { .addr = addr, .len = MIN(len, t.len) };
     struct iovec iov = { .iov_len = part.len };
 
-    if (t.host && !(sg->to_memory && t.readonly)) {
+    if (t.host && !(sg->to_memory && (t.readonly || t.mr->ram->readonly))) {
         part.ram = t.mr->ram;
         part.offset = t.offset;
         part.owner = t.mr->owner ? object_ref(t.mr->owner) : NULL;
@@ -169,7 +169,20 @@ bool dma_sg_add(DmaSg *sg, gpa_t addr, uint64_t len)
     return true;
 }
 
-void dma_sg_unmap(DmaSg *sg)
+unsigned dma_sg_parts(const DmaSg *sg)
+{
+    return sg->parts->len;
+}
+
+gpa_t dma_sg_part(const DmaSg *sg, unsigned n, uint64_t *len)
+{
+    const SgPart *part = &g_array_index(sg->parts, SgPart, n);
+
+    *len = part->len;
+    return part->addr;
+}
+
+void dma_sg_finish(DmaSg *sg)
 {
     for (unsigned i = 0; sg->to_memory && i < sg->parts->len; i++) {
         const SgPart *part = &g_array_index(sg->parts, SgPart, i);
@@ -181,7 +194,46 @@ void dma_sg_unmap(DmaSg *sg)
         }
     }
     sg_drop(sg, 0);
+    sg->len = 0;
+}
+
+void dma_sg_unmap(DmaSg *sg)
+{
+    dma_sg_finish(sg);
     g_clear_pointer(&sg->parts, g_array_unref);
     g_clear_pointer(&sg->iov, g_array_unref);
-    sg->len = 0;
+}
+
+/* ---- windows ---- */
+
+void dma_window_init(DmaWindow *w, Device *dev, gpa_t addr, uint64_t len, bool to_memory)
+{
+    *w = (DmaWindow){ .dev = dev, .addr = addr, .len = len, .to_memory = to_memory };
+}
+
+uint8_t *dma_window_host(DmaWindow *w)
+{
+    AddressSpace *as = dma_space(w->dev);
+    /* Before the map: it may be newer than the number says, and is then looked up once too often. */
+    unsigned generation = __atomic_load_n(&as->generation, __ATOMIC_ACQUIRE);
+    MemoryTarget t;
+
+    if (w->as == as && w->generation == generation) {
+        return w->host;
+    }
+    t = memory_resolve(as, w->addr);
+    w->as = as;
+    w->generation = generation;
+    w->host = NULL;
+    if (t.host && t.len >= w->len && !(w->to_memory && (t.readonly || t.mr->ram->readonly))) {
+        w->host = t.host;
+        w->ram = t.mr->ram;
+        w->offset = t.offset;
+    }
+    return w->host;
+}
+
+void dma_window_written(DmaWindow *w, uint64_t offset, uint64_t len)
+{
+    ram_block_set_dirty(w->ram, w->offset + offset, len);
 }

@@ -243,6 +243,12 @@ static bool map_same(const FlatMap *a, const FlatMap *b)
     return true;
 }
 
+static void map_set(AddressSpace *as, FlatMap *map)
+{
+    rcu_set(&as->map, map);
+    __atomic_fetch_add(&as->generation, 1, __ATOMIC_RELEASE);
+}
+
 static void space_publish(AddressSpace *as)
 {
     FlatMap *old = as->map;
@@ -256,7 +262,7 @@ static void space_publish(AddressSpace *as)
         g_array_unref(new_fds);
         return;
     }
-    rcu_set(&as->map, new);
+    map_set(as, new);
     as->eventfds = new_fds;
     for (unsigned i = 0; i < as->listeners->len; i++) {
         listener_update(g_ptr_array_index(as->listeners, i), old, new, old_fds, new_fds);
@@ -301,7 +307,7 @@ void address_space_destroy(AddressSpace *as)
     g_array_unref(as->eventfds);
     rcu_call(&as->map->rcu, flat_map_free_rcu);
     /* A reader that is late finds nothing rather than freed memory. */
-    rcu_set(&as->map, &empty_map);
+    map_set(as, &empty_map);
     as->root = NULL;
 }
 

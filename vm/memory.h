@@ -222,6 +222,7 @@ struct AddressSpace {
     GPtrArray *listeners;
     GArray *eventfds;         /* what the listeners have been told */
     AddressSpace *next;
+    unsigned generation;      /* atomic: goes up once a new map is there */
     bool is_io;               /* port space: unclaimed ports read all ones silently */
 };
 
@@ -304,6 +305,37 @@ typedef struct DmaSg {
 void dma_sg_init(DmaSg *sg, Device *dev, bool to_memory);
 /* false: out of reach or over the limit; the list stays as it was. */
 bool dma_sg_add(DmaSg *sg, gpa_t addr, uint64_t len);
+/* How many pieces it has, and where in guest memory they are. */
+unsigned dma_sg_parts(const DmaSg *sg);
+gpa_t dma_sg_part(const DmaSg *sg, unsigned n, uint64_t *len);
+/* What dma_sg_unmap() does, but the list stays for the next use. */
+void dma_sg_finish(DmaSg *sg);
 void dma_sg_unmap(DmaSg *sg);
+
+/*
+ * A piece of guest RAM that a device looks at all the time (a ring).  As long as the map stays what
+ * it was, finding it is one comparison.
+ *
+ *     RCU_READ_SCOPE();
+ *     uint8_t *ring = dma_window_host(&w);          // NULL: not one piece of RAM; good in this scope
+ *     le16_store(ring + 2, idx);
+ *     dma_window_written(&w, 2, 2);
+ *
+ * One thread at a time.
+ */
+typedef struct DmaWindow {
+    Device *dev;
+    gpa_t addr;
+    uint64_t len;
+    bool to_memory;           /* the device writes */
+    AddressSpace *as;         /* that it was looked up in; NULL: not yet */
+    unsigned generation;      /* of its map then */
+    uint8_t *host;
+    RamBlock *ram;
+    uint64_t offset;          /* in ram */
+} DmaWindow;
+void dma_window_init(DmaWindow *w, Device *dev, gpa_t addr, uint64_t len, bool to_memory);
+uint8_t *dma_window_host(DmaWindow *w);
+void dma_window_written(DmaWindow *w, uint64_t offset, uint64_t len);
 
 #endif
