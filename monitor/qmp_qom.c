@@ -148,7 +148,8 @@ static void list_rows(const PropDef *p, bool all, GPtrArray *list, GHashTable *s
     }
 }
 
-/* The rows of TYPE, its ancestors and its bus; an own row hides an inherited one. */
+/* The rows of TYPE, its ancestors, its bus, and the model that it lends the rows of; an own row hides
+ * an inherited one. */
 static GPtrArray *list_type_props(const ObjectType *type, bool all)
 {
     g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
@@ -159,6 +160,13 @@ static GPtrArray *list_type_props(const ObjectType *type, bool all)
     }
     if (type_is_a(type, "device") && ((const DeviceType *)type)->bus) {
         list_rows(((const DeviceType *)type)->bus->device_props, all, list, seen);
+    }
+    if (type_is_a(type, "device") && ((const DeviceType *)type)->model) {
+        const char *model = ((const DeviceType *)type)->model;
+
+        for (const ObjectType *t = type_find(model); t; t = type_parent(t)) {
+            list_rows(t->props, all, list, seen);
+        }
     }
     return list;
 }

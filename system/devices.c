@@ -129,12 +129,21 @@ static void gather(const PropDef *p, GPtrArray *rows)
     }
 }
 
+/* The rows of a type and its ancestors. */
+static void gather_type(const ObjectType *type, GPtrArray *rows)
+{
+    for (const ObjectType *t = type; t; t = type_parent(t)) {
+        gather(t->props, rows);
+    }
+}
+
 static void list_props(const ObjectType *type)
 {
     g_autoptr(GPtrArray) rows = g_ptr_array_new();
 
-    for (const ObjectType *t = type; t; t = type_parent(t)) {
-        gather(t->props, rows);
+    gather_type(type, rows);
+    if (type_is_a(type, "device") && ((const DeviceType *)type)->model) {
+        gather_type(type_find(((const DeviceType *)type)->model), rows);
     }
     if (type_is_a(type, "device") && ((const DeviceType *)type)->bus) {
         gather(((const DeviceType *)type)->bus->device_props, rows);

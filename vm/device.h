@@ -120,6 +120,8 @@ typedef enum DeviceCategory {
 #define DEVICE_TYPE_FIELDS                                                                 \
     const BusType *bus;        /* what it plugs into; NULL: nothing (board device) */      \
     const void *bus_info;      /* of the bus: e.g. const PciInfo * */                      \
+    const char *model;         /* of a proxy: the type of the device model that it makes as  \
+                                * its child, and whose properties are lent to it */        \
     DeviceCategory category;                                                               \
     bool user_creatable;       /* -device may make it */                                   \
     bool hotpluggable;                                                                     \
