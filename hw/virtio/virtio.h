@@ -11,7 +11,7 @@
  *     my_kick   virtqueue_run(vq, my_request);      // pops until there is no more, or:
  *               while ((req = virtqueue_pop(vq))) { ... }
  *     done      virtqueue_push(&req->elem, bytes_written);  virtqueue_notify(vq);
- *     unrealize drop what is in flight (virtqueue_drop()), then virtio_cleanup(vdev)
+ *     unrealize virtio_cleanup(vdev)                // resets, so that nothing is in flight
  *
  * MyRequest begins with VirtioElem.  Elements belong to their queue and are used again: a pushed or
  * dropped one must not be touched.  What pop returns is checked: every buffer is guest RAM that stays
@@ -27,6 +27,8 @@
  */
 #ifndef HW_VIRTIO_VIRTIO_H
 #define HW_VIRTIO_VIRTIO_H
+
+#include <sys/uio.h>
 
 #include "base/event_loop.h"
 #include "vm/device.h"
@@ -68,9 +70,12 @@ typedef struct VirtioInfo {
     /* Fills, and takes the driver's changes to, the configuration; little-endian at all times. */
     void (*config_read)(VirtioDevice *vdev, uint8_t *config);
     void (*config_write)(VirtioDevice *vdev, const uint8_t *config);
+    /* A loaded configuration, where the driver has set some of it. */
+    void (*config_load)(VirtioDevice *vdev, const uint8_t *config);
     /* After each change but a reset.  vdev->status is the new one. */
     void (*status_changed)(VirtioDevice *vdev);
-    /* Drops everything in flight.  The queues are as they were; afterwards they are gone. */
+    /* Finishes or drops everything in flight, waiting where it must; always on the main loop when
+     * something is.  The queues are as they were; afterwards they are gone. */
     void (*reset)(VirtioDevice *vdev);
     /* The same for one queue (VIRTIO_F_RING_RESET); NULL: the feature is not offered. */
     void (*queue_reset)(VirtioDevice *vdev, VirtQueue *vq);
@@ -79,14 +84,16 @@ typedef struct VirtioInfo {
     void (*save)(VirtioDevice *vdev, VmWriter *w);
     bool (*load)(VirtioDevice *vdev, VmReader *r, GError **error);
     const VmStateDesc *state;
+    void (*loaded)(VirtioDevice *vdev);       /* all of it is there */
 } VirtioInfo;
 
 /* What a transport does for the core; constant. */
 typedef struct VirtioTransport {
     const char *name;
-    /* Interrupt of a queue; VIRTIO_NO_VECTOR included.  [any thread when ANY_THREAD] */
+    /* Interrupt of a queue or of the configuration; their vector may be VIRTIO_NO_VECTOR. */
     void (*notify_queue)(Device *proxy, VirtQueue *vq);
     void (*notify_config)(Device *proxy, VirtioDevice *vdev);
+    void (*device_reset)(Device *proxy);   /* the driver's or the machine's reset */
     bool legacy_align;        /* has a ring alignment of its own in the state */
     void (*save_config)(Device *proxy, VmWriter *w);
     bool (*load_config)(Device *proxy, VmReader *r, GError **error);
@@ -104,19 +111,22 @@ struct VirtioDevice {
     uint8_t status;
     uint8_t isr;              /* atomic: bit 0 queue, bit 1 configuration */
     bool broken;
-    bool started;             /* the queues may run */
-    bool disabled;            /* unplugged or its bus mastering is off */
+    bool started;             /* DRIVER_OK, or a legacy driver has kicked */
+    bool disabled;            /* wire only */
     uint16_t queue_sel;
     uint16_t config_vector;
     uint32_t generation;      /* of the configuration */
     uint64_t host_features;   /* offered; props of the core set bits before realize */
     uint64_t guest_features;  /* chosen */
-    bool indirect, event_idx, any_layout, notify_on_empty, packed, ring_reset;  /* properties */
     uint8_t *config;          /* as read last */
     size_t config_len;
     VirtQueue **queues;       /* VIRTIO_QUEUE_MAX entries, NULL where there is none */
     unsigned num_queues;      /* index of the last one, plus 1 */
-    EventLoop *loop;          /* NULL: the main loop's side */
+    uint64_t unoffered;       /* what the driver accepted without being offered it */
+    EventLoop *loop;          /* of the queues; NULL: the machine lock's side */
+    bool paused;              /* the loop leaves the queues alone */
+    bool resetting;           /* a driver's reset waits for what is in flight */
+    Bh *error_bh, *reset_bh;
 };
 
 static inline const VirtioInfo *virtio_info(const VirtioDevice *vdev)
@@ -138,14 +148,14 @@ struct VirtioElem {
     struct iovec *out, *in;
     uint32_t out_len, in_len; /* bytes when popped */
     DmaSg out_sg, in_sg;
-    VirtioElem *next, *prev;  /* of the queue's lists */
+    VirtioElem *next, *prev;  /* of the queue's list of those in flight, or of free ones */
 };
 
 /* ---- for device models ---- */
 
 /* In realize, before queues are added. */
 void virtio_setup(VirtioDevice *vdev, size_t config_len);
-/* Drops the queues too; nothing is in flight. */
+/* In unrealize, first: resets, then drops the queues. */
 void virtio_cleanup(VirtioDevice *vdev);
 /* SIZE: default and greatest number of descriptors, a power of two.  ELEM_SIZE of a struct that begins
  * with VirtioElem; what is behind it is not cleared between uses. */
@@ -186,9 +196,11 @@ void virtio_config_changed(VirtioDevice *vdev);
 /* The driver did something that ends this device's service until it is reset. */
 void virtio_error(VirtioDevice *vdev, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
-/* Moves all queues to LOOP (NULL: back).  Main loop; nothing is in flight; the old loop's handlers are
- * done when it returns. */
+/* Moves all queues to LOOP (NULL: back).  Machine lock; nothing is in flight; the old loop's handlers
+ * are done when it returns. */
 void virtio_set_loop(VirtioDevice *vdev, EventLoop *loop);
+/* Calls FN where the queues are served, and waits for it. */
+void virtio_call_in_loop(VirtioDevice *vdev, LoopFn *fn, void *opaque);
 
 /* A request in flight in QEMU's old form, for devices that keep failed ones over a migration. */
 void virtqueue_save_elem(VmWriter *w, const VirtioElem *elem);
