@@ -144,6 +144,7 @@ typedef struct X86Translated {
     uint64_t scratch;           /* of one guest instruction */
     uint64_t miss_off, miss_set;        /* an access that missed the TLB: address ^ tag, set * 32 */
     uint64_t group[X86_GROUPS]; /* host addresses that have been checked, within one block */
+    uint64_t loop_limit;        /* the loop's counter, where its checks are to be made again */
     struct X86Cpu *self;
     uint8_t live;               /* LIVE_*: guest state that is in host registers now */
     uint8_t want;               /* LIVE_*: what has to be there before `resume` */

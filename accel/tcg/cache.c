@@ -130,7 +130,7 @@ Translator *translator_new(size_t code_bytes, X86CodeMap *map, GError **error)
     tr->pages = g_hash_table_new_full(NULL, NULL, NULL, free_list);
     tr->code_map = map;
     tr->opt = (TcgOptions){ .link = true, .jump_table = true, .return_stack = true,
-                            .dead_flags = true, .system = true, .trace = true, .group = true,
+                            .dead_flags = true, .system = true, .trace = true, .group = true, .loop = true,
                             .refill = true, .spin_yield = true, .halt_poll = true };
     if (!tr->rw || !tr->rx || !tr->meta || !tr->order || !tr->hash) {
         error_set_errno(error, errno, "Cannot map a code cache of %zu bytes", tr->size);
@@ -404,12 +404,14 @@ void tcg_link_to(Translator *tr, TcgLink *link, TcgBlock *block)
     }
     g_mutex_lock(&tr->lock);
     g_mutex_lock(&tr->graph);
-    if (!link->to && !from->dead && !block->dead &&
+    if (!link->to && !from->dead && !block->dead && (!link->loop || block == from) &&
         !((link->function ? block->flags_read : block->flags_in) & ~link->flags)) {
         /* A function that has come back may have left the vector registers to C. */
         entry = !link->function && (from->needs & block->needs) == block->needs
                     ? block->code_live : block->code_direct;
-        if (link->crosses) {
+        if (link->loop) {
+            entry = block->code + block->insns[0].host;
+        } else if (link->crosses) {
             entry = tcg_emit_page_check(tr, link, block, entry);
         }
         if (entry) {

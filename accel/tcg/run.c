@@ -23,8 +23,6 @@
 
 #define RETURN_STACK_BYTES (256u << 10)
 #define XSAVE_BYTES 1024
-/* After so many failures a group's check leads to code that checks each access. */
-#define GROUP_MISSES 16
 
 /* So many PAUSEs within that time are a spin; more than so many rounds of it are worth a nap. */
 #define SPIN_PAUSES 400
@@ -589,7 +587,7 @@ const void *tcg_helper_need(X86Cpu *cpu, uint32_t name)
 
     cpu->rip = block->rip;      /* for a kick that stops us on the way back */
     prepare_state(cpu, block->needs);
-    return block->code + block->insns[0].host;
+    return block->gpa2 ? block->code + block->insns[0].host : block->code_live;
 }
 
 /* ---- the loop ---------------------------------------------------------------------------------------------- */

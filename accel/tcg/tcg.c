@@ -152,6 +152,8 @@ static const PropDef tcg_props[] = {
               .help = "a vCPU that halts looks for work before it sleeps"),
     PROP_BOOL("x-opt-group", TcgAccel, opt.group, true,
               .help = "memory accesses through one base share a check"),
+    PROP_BOOL("x-opt-loop", TcgAccel, opt.loop, true,
+              .help = "checks are hoisted out of loops of one block"),
     PROP_BOOL("x-opt-trace", TcgAccel, opt.trace, true,
               .help = "blocks go on behind conditional jumps that are not taken"),
     PROP_END

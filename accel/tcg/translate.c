@@ -305,7 +305,7 @@ static const uint8_t *emit_by_helper(Translation *t)
 
 /* ---- control flow ------------------------------------------------------------------------------------------ */
 
-static TcgLink *add_link(Translation *t, TcgLink link, const uint8_t *unlinked)
+TcgLink *tcg_add_link(Translation *t, TcgLink link, const uint8_t *unlinked)
 {
     TcgLink *added = &t->block->links[t->block->link_count++];
 
@@ -317,11 +317,11 @@ static TcgLink *add_link(Translation *t, TcgLink link, const uint8_t *unlinked)
     return added;
 }
 
-static TcgLink *new_link(Translation *t, uint64_t target)
+TcgLink *tcg_new_link(Translation *t, uint64_t target)
 {
     uint64_t attrs = t->n < t->block->count ? t->insns[t->n].def->attrs : 0;
 
-    return add_link(t, (TcgLink){
+    return tcg_add_link(t, (TcgLink){
         .target = target, .flags = t->live[t->block->count], .function = attrs & A_CALL,
         .crosses = (target ^ t->rip) >> 12 || t->block->gpa2,
     }, t->tr->stubs.link);
@@ -331,7 +331,7 @@ const uint8_t *tcg_cold_group(Translation *t, unsigned g)
 {
     const TcgGroup *group = &t->groups[g];
     const uint8_t *at;
-    TcgLink *link = add_link(t, (TcgLink){
+    TcgLink *link = tcg_add_link(t, (TcgLink){
         .target = (t->rip + t->offset[t->n]) & rip_mask(t), .flags = t->live[t->n],
         .group = { t->n, group->access, g, 0, group->write, group->span, group->lead },
     }, t->tr->stubs.group);
@@ -346,7 +346,7 @@ const uint8_t *tcg_cold_group(Translation *t, unsigned g)
 
 void tcg_emit_exit(Translation *t, uint64_t target)
 {
-    TcgLink *link = new_link(t, target);
+    TcgLink *link = tcg_new_link(t, target);
 
     link->field = emit_jmp_aligned(&t->hot, link->unlinked);
 }
@@ -443,7 +443,7 @@ static const uint8_t *emit_call_insn(Translation *t, const Insn *insn)
         tcg_emit_exit(t, tcg_branch_target(t, t->n));
         return op;
     }
-    link = new_link(t, tcg_branch_target(t, t->n));
+    link = tcg_new_link(t, tcg_branch_target(t, t->n));
     link->field = emit_call_aligned(e, link->unlinked);
     emit_return_site(t, next);
     return op;
@@ -563,9 +563,14 @@ static const uint8_t *emit_loop(Translation *t, const Insn *insn)
 
 static const uint8_t *emit_jcc_insn(Translation *t, const Insn *insn)
 {
-    TcgLink *link = new_link(t, tcg_branch_target(t, t->n));
-    const uint8_t *op = emit_here(&t->hot);
+    TcgLink *link;
+    const uint8_t *op;
 
+    if (t->loop && tcg_branch_target(t, t->n) == t->rip) {
+        return tcg_emit_loop_end(t, insn);
+    }
+    link = tcg_new_link(t, tcg_branch_target(t, t->n));
+    op = emit_here(&t->hot);
     link->flags = t->live[t->n];
     link->field = emit_jcc_aligned(&t->hot, insn_cond(insn), link->unlinked);
     return op;
@@ -704,6 +709,9 @@ static void emit_block(Translation *t, unsigned count)
     TcgBlock *block = t->block;
 
     emit_entry(t);
+    if (t->loop) {
+        tcg_emit_loop_entry(t);
+    }
     for (unsigned n = 0; n < count; n++) {
         const Insn *insn = &t->insns[n];
         TcgInsn *record = &block->insns[n];
@@ -738,7 +746,7 @@ static void emit_block(Translation *t, unsigned count)
 }
 
 /* Under `lock`: from decoded instructions to a block, or NULL when there is no room. */
-static TcgBlock *build(Translation *t, unsigned count, uint64_t gpa, uint64_t gpa2)
+static TcgBlock *build(Translation *t, unsigned count)
 {
     Translator *tr = t->tr;
     TcgBlock *block;
@@ -748,10 +756,12 @@ static TcgBlock *build(Translation *t, unsigned count, uint64_t gpa, uint64_t gp
     for (unsigned n = 0; n < count; n++) {
         t->kind[n] = kind_of(t, &t->insns[n], n);
     }
+    tcg_find_live_flags(t, count);
+    t->loop = false;
     if (tr->opt.group && !t->each_checked) {
         tcg_find_groups(t, count);
     }
-    block = tcg_block_alloc(tr, count, t->offset[count], 2 + SIDE_EXITS + t->group_count);
+    block = tcg_block_alloc(tr, count, t->offset[count], 3 + SIDE_EXITS + t->group_count);
     if (!block) {
         tr->flush_wanted = true;
         return NULL;
@@ -760,8 +770,10 @@ static TcgBlock *build(Translation *t, unsigned count, uint64_t gpa, uint64_t gp
     t->hot = (Emitter){ .p = tr->hot, .end = tr->hot_end, .rx = tr->rx - tr->rw };
     t->cold = (Emitter){ .p = tr->cold, .end = tr->cold_end, .rx = tr->rx - tr->rw };
     block->rip = t->rip;
-    block->gpa = gpa;
-    block->gpa2 = gpa2;
+    block->gpa = t->gpa;
+    block->gpa2 = t->gpa2;
+    block->flags_in = t->live[0];
+    block->flags_read = t->flags_read;
     block->mode = t->mode | (t->each_checked ? MODE_EACH_CHECKED : 0);
     block->count = count;
     block->bytes = t->offset[count];
@@ -769,7 +781,6 @@ static TcgBlock *build(Translation *t, unsigned count, uint64_t gpa, uint64_t gp
     for (unsigned n = 0; n < count; n++) {
         block->needs |= needs_of(&t->insns[n]);
     }
-    tcg_find_live_flags(t, count);
     emit_block(t, count);
     if (t->hot.full || t->cold.full) {
         tr->flush_wanted = true;
@@ -796,7 +807,7 @@ static uint64_t now_ns(void)
 TcgBlock *tcg_translate(Translator *tr, X86Cpu *cpu, bool each_checked, uint64_t va, uint64_t gpa,
                         const uint8_t *host)
 {
-    Translation t = { .tr = tr, .cpu = cpu, .mode = cpu->mode, .rip = cpu->rip, .wide = cpu->mode & MODE_CS64,
+    Translation t = { .tr = tr, .cpu = cpu, .mode = cpu->mode, .rip = cpu->rip, .gpa = gpa, .wide = cpu->mode & MODE_CS64,
                       .each_checked = each_checked, .bytes = host, .plain_sti = TCG_BLOCK_MAX,
                       .missing = TCG_BLOCK_MAX };
     unsigned in_page = MIN(4096 - (gpa & 4095), TCG_BLOCK_MAX * INSN_MAX_LEN), count;
@@ -821,7 +832,8 @@ TcgBlock *tcg_translate(Translator *tr, X86Cpu *cpu, bool each_checked, uint64_t
         t.offset[1] = t.insns[0].len;
     }
     g_mutex_lock(&tr->lock);
-    block = tr->flush_wanted ? NULL : build(&t, count, gpa, gpa2);
+    t.gpa2 = gpa2;
+    block = tr->flush_wanted ? NULL : build(&t, count);
     if (block) {
         tcg_block_insert(tr, block);
     }

@@ -63,12 +63,12 @@ static bool goes_straight_on(const Insn *insn)
  */
 static unsigned flags_at(const Translation *t, uint64_t rip, unsigned unknown)
 {
-    uint64_t off = rip - t->block->rip;
+    uint64_t off = rip - t->rip;
     unsigned live = FX_ARITH, read = 0;
-    int64_t page_off = (int64_t)off + (t->block->gpa & 4095);
-    const uint8_t *page = t->bytes - (t->block->gpa & 4095);
+    int64_t page_off = (int64_t)off + (t->gpa & 4095);
+    const uint8_t *page = t->bytes - (t->gpa & 4095);
 
-    if (page_off < 0 || page_off >= 4096 || t->block->gpa2) {
+    if (page_off < 0 || page_off >= 4096 || t->gpa2) {
         return unknown;
     }
     for (unsigned i = 0; i < LOOK_AHEAD && page_off < 4096; i++) {
@@ -161,8 +161,7 @@ void tcg_find_live_flags(Translation *t, unsigned count)
         t->live[n] = ((t->live[n + 1] | side) & ~flags_killed(insn)) | flags_read(insn);
         certain = (certain & ~flags_replaced(insn)) | flags_meant(insn);
     }
-    t->block->flags_in = t->live[0];
-    t->block->flags_read = certain;
+    t->flags_read = certain;
 }
 
 void tcg_save_flags(Emitter *e)

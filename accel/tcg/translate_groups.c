@@ -7,13 +7,19 @@
  * change the constant, MOV copies both, everything else makes a value of its own.  Accesses with
  * equal values are a group, as long as they lie within SPAN bytes.  A store does not join
  * loads behind a conditional jump: the page may be read-only for good where it is taken.
+ * In a block that jumps to itself, registers that come back with a constant added have a stride: the checks of
+ * groups made of these are hoisted out of the loop (translate_loop.c).
  * Locking: Translator.lock while emitting.
  */
 #include "accel/tcg/translate_int.h"
 
+#include <string.h>
+
 #include "target-x86/sem.h"
 
 #define SPAN 256
+/* Of hoisted accesses: several iterations should fit in a page. */
+#define STRIDE_MAX 512
 /* Groups that are compared with, most recent first. */
 #define LOOK_BACK 12
 
@@ -39,20 +45,29 @@ typedef struct Candidate {
 
 typedef struct Scan {
     Translation *t;
-    Value regs[R_COUNT];
+    Value regs[R_COUNT];        /* register r starts as value r + 1 */
+    bool moves[R_COUNT];
     unsigned next_id, exits;
     Candidate all[2 * TCG_BLOCK_MAX];
     unsigned count, first_open;
     /* By instruction and TcgAccess: candidate + 1, and where. */
     uint8_t of[TCG_BLOCK_MAX][2];
     int64_t at[TCG_BLOCK_MAX][2];
+    /* What base and index have got added at that point. */
+    int64_t base_plus[TCG_BLOCK_MAX][2], index_plus[TCG_BLOCK_MAX][2];
 } Scan;
 
 static unsigned width(const Scan *s) { return s->t->wide ? 8 : 4; }
 
+static void become(Scan *s, unsigned reg, Value value)
+{
+    s->regs[reg] = value;
+    s->moves[reg] = true;
+}
+
 static void forget(Scan *s, unsigned reg)
 {
-    s->regs[reg] = (Value){ s->next_id++, 0 };
+    become(s, reg, (Value){ s->next_id++, 0 });
 }
 
 static void forget_all(Scan *s)
@@ -94,6 +109,7 @@ static void add(Scan *s, unsigned n, TcgAccess access, Place place, int64_t at, 
     }
     s->of[n][access] = i + 1;
     s->at[n][access] = at;
+    s->base_plus[n][access] = s->index_plus[n][access] = 0;
 }
 
 static void add_stack(Scan *s, unsigned n, unsigned reg, int disp, bool write)
@@ -101,6 +117,7 @@ static void add_stack(Scan *s, unsigned n, unsigned reg, int disp, bool write)
     Place place = { s->regs[reg].id, NOTHING, 0, SEG_FLAT };
 
     add(s, n, ACCESS_STACK, place, s->regs[reg].plus + disp, width(s), write);
+    s->base_plus[n][ACCESS_STACK] = s->regs[reg].plus;
 }
 
 static void add_data(Scan *s, unsigned n, unsigned size, bool write)
@@ -108,7 +125,7 @@ static void add_data(Scan *s, unsigned n, unsigned size, bool write)
     const Insn *insn = &s->t->insns[n];
     bool based = s->t->wide && (insn->seg == SEG_FS || insn->seg == SEG_GS);
     Place place = { 0, 0, 0, based ? insn->seg : SEG_FLAT };
-    int64_t at = insn->disp;
+    int64_t at = insn->disp, base_plus = 0, index_plus = 0;
 
     if (insn->addr_size != width(s) || size == 0 || size > 64 ||
         insn->disp > INT32_MAX - SPAN || insn->disp < INT32_MIN + SPAN) {
@@ -118,19 +135,24 @@ static void add_data(Scan *s, unsigned n, unsigned size, bool write)
         at += tcg_next_rip(s->t, n);
     } else if (insn->base != R_ZERO) {
         place.base = s->regs[insn->base].id;
-        at += s->regs[insn->base].plus;
+        base_plus = s->regs[insn->base].plus;
     }
     if (insn->index != R_ZERO) {
         place.index = s->regs[insn->index].id;
         place.scale = insn->scale;
-        at += s->regs[insn->index].plus << insn->scale;
+        index_plus = s->regs[insn->index].plus << insn->scale;
     }
-    add(s, n, ACCESS_DATA, place, at, size, write);
+    add(s, n, ACCESS_DATA, place, at + base_plus + index_plus, size, write);
+    s->base_plus[n][ACCESS_DATA] = base_plus;
+    s->index_plus[n][ACCESS_DATA] = index_plus;
 }
 
 /* ---- what becomes of the registers ----------------------------------------------------------- */
 
-static void add_to(Scan *s, unsigned reg, int64_t bytes) { s->regs[reg].plus += bytes; }
+static void add_to(Scan *s, unsigned reg, int64_t bytes)
+{
+    become(s, reg, (Value){ s->regs[reg].id, s->regs[reg].plus + bytes });
+}
 
 /* MOV, ADD, SUB, INC, DEC in the width of addresses: false when it is something else. */
 static bool follow(Scan *s, const Insn *insn)
@@ -142,7 +164,7 @@ static bool follow(Scan *s, const Insn *insn)
         return false;
     }
     if (f == sem_mov && is_gpr(insn, 1)) {
-        s->regs[dst] = s->regs[insn->op[1].reg];
+        become(s, dst, s->regs[insn->op[1].reg]);
     } else if (f == sem_inc || f == sem_dec) {
         add_to(s, dst, f == sem_inc ? 1 : -1);
     } else if ((f == sem_add || f == sem_sub) && is_imm(insn, 2)) {
@@ -176,7 +198,7 @@ static void scan_lea(Scan *s, const Insn *insn)
 
     forget(s, insn->op[0].reg);
     if (simple) {
-        s->regs[insn->op[0].reg] = (Value){ value.id, value.plus + insn->disp };
+        become(s, insn->op[0].reg, (Value){ value.id, value.plus + insn->disp });
     }
 }
 
@@ -214,7 +236,7 @@ static void scan(Scan *s, unsigned n)
         break;
     case KIND_LEAVE:
         add_stack(s, n, R_RBP, 0, false);
-        s->regs[R_RSP] = (Value){ s->regs[R_RBP].id, s->regs[R_RBP].plus + bytes };
+        become(s, R_RSP, (Value){ s->regs[R_RBP].id, s->regs[R_RBP].plus + bytes });
         forget(s, R_RBP);
         break;
     case KIND_JCC:
@@ -241,34 +263,141 @@ static void scan(Scan *s, unsigned n)
     }
 }
 
+/* ---- loops --------------------------------------------------------------------------------------- */
+
+/* Does it jump to itself, with nothing in it that would have to look at the world? */
+static bool is_loop(const Translation *t, unsigned count)
+{
+    if (!t->tr->opt.loop || !t->wide || t->gpa2 || t->live[0] || t->kind[count - 1] != KIND_JCC ||
+        tcg_branch_target(t, count - 1) != t->rip) {
+        return false;
+    }
+    for (unsigned n = 0; n < count; n++) {
+        TcgKind kind = t->kind[n];
+
+        if (kind != KIND_COPY && kind != KIND_MEMORY && kind != KIND_NOTHING && kind != KIND_LEA &&
+            kind != KIND_PUSH && kind != KIND_POP && kind != KIND_JCC) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What an iteration adds to the register whose value at the start is ID: false when it is not constant. */
+static bool find_stride(const Scan *s, unsigned id, int64_t *stride)
+{
+    if (id == NOTHING) {
+        *stride = 0;
+        return true;
+    }
+    if (id > R_ZERO || s->regs[id - 1].id != id) {
+        return false;
+    }
+    *stride = s->regs[id - 1].plus;
+    return *stride == (int32_t)*stride;
+}
+
+static bool can_hoist(const Scan *s, const Candidate *c, int32_t *stride)
+{
+    int64_t base, index;
+
+    if (!find_stride(s, c->place.base, &base) || !find_stride(s, c->place.index, &index) ||
+        ((c->place.base || c->place.index) && c->low != (int32_t)c->low)) {
+        return false;
+    }
+    base += index << c->place.scale;
+    *stride = base;
+    return base >= -STRIDE_MAX && base <= STRIDE_MAX;
+}
+
+static void hoist(const Scan *s, TcgGroup *group, const Candidate *c, int32_t stride)
+{
+    group->hoisted = true;
+    group->base = c->place.base ? c->place.base - 1 : R_ZERO;
+    group->index = c->place.index ? c->place.index - 1 : R_ZERO;
+    group->scale = c->place.scale;
+    group->seg = c->place.seg;
+    group->base_moves = c->place.base && s->moves[group->base];
+    group->index_moves = c->place.index && s->moves[group->index];
+    group->low = c->low;
+    group->stride = stride;
+}
+
+/* A register that tells how far the loop has come, in a host register if there is one. */
+static void find_counter(const Scan *s)
+{
+    Translation *t = s->t;
+    int64_t step;
+
+    t->counter = R_ZERO;
+    for (unsigned reg = 0; reg < R_ZERO; reg++) {
+        if (find_stride(s, reg + 1, &step) && step &&
+            (t->counter == R_ZERO || tcg_host_reg[t->counter] == H_NONE)) {
+            t->counter = reg;
+            t->step = step;
+        }
+    }
+}
+
+/* ---- the result ---------------------------------------------------------------------------------- */
+
+static int32_t offset_of(const Scan *s, unsigned n, unsigned access, const TcgGroup *group, int64_t low)
+{
+    int64_t at = s->at[n][access] - low;
+
+    if (group && group->hoisted) {
+        at -= (group->base_moves ? s->base_plus[n][access] : 0) +
+              (group->index_moves ? s->index_plus[n][access] : 0);
+    }
+    return at;
+}
+
+/* Groups of more than one access, and in a loop all that can be hoisted. */
+static void choose(Scan *s, bool loop, uint8_t *number)
+{
+    Translation *t = s->t;
+
+    for (unsigned i = 0; i < s->count; i++) {
+        const Candidate *c = &s->all[i];
+        int32_t stride;
+        bool hoisted = loop && can_hoist(s, c, &stride);
+
+        number[i + 1] = 0;
+        if ((c->members > 1 || hoisted) && t->group_count < X86_GROUPS) {
+            TcgGroup *group = &t->groups[t->group_count];
+
+            *group = (TcgGroup){ .insn = c->insn, .access = c->access, .write = c->write,
+                                 .span = c->high - c->low,
+                                 .lead = s->at[c->insn][c->access] - c->low };
+            if (hoisted) {
+                hoist(s, group, c, stride);
+                t->loop = true;
+            }
+            number[i + 1] = ++t->group_count;
+        }
+    }
+}
+
 void tcg_find_groups(Translation *t, unsigned count)
 {
     Scan s = { .t = t, .next_id = NOTHING + 1 };
-    uint8_t number[2 * TCG_BLOCK_MAX + 1];
+    uint8_t number[2 * TCG_BLOCK_MAX + 1] = { 0 };
 
     forget_all(&s);
+    memset(s.moves, 0, sizeof(s.moves));
     for (unsigned n = 0; n < count; n++) {
         s.of[n][0] = s.of[n][1] = 0;
         scan(&s, n);
     }
-    t->group_count = 0;
-    number[0] = 0;
-    for (unsigned i = 0; i < s.count; i++) {
-        const Candidate *c = &s.all[i];
-
-        number[i + 1] = 0;
-        if (c->members > 1 && t->group_count < X86_GROUPS) {
-            t->groups[t->group_count] = (TcgGroup){
-                .insn = c->insn, .access = c->access, .write = c->write, .span = c->high - c->low,
-                .lead = s.at[c->insn][c->access] - c->low,
-            };
-            number[i + 1] = ++t->group_count;
-        }
-    }
+    choose(&s, is_loop(t, count), number);
+    find_counter(&s);
     for (unsigned n = 0; n < count; n++) {
         for (unsigned a = 0; a < 2; a++) {
-            t->member[n][a].group = number[s.of[n][a]];
-            t->member[n][a].offset = s.of[n][a] ? s.at[n][a] - s.all[s.of[n][a] - 1].low : 0;
+            unsigned i = s.of[n][a], group = number[i];
+
+            t->member[n][a].group = group;
+            t->member[n][a].offset =
+                group ? offset_of(&s, n, a, &t->groups[group - 1], s.all[i - 1].low) : 0;
         }
     }
 }

@@ -25,12 +25,19 @@ typedef enum TcgKind {
     KIND_JMP, KIND_JCC, KIND_CALL, KIND_RET, KIND_JMP_IND, KIND_CALL_IND, KIND_LOOP,
 } TcgKind;
 
-/* Accesses that share the check of the first: SPAN bytes from `lead` below its address. */
+/* Accesses that share a check, of SPAN bytes. */
 typedef struct TcgGroup {
     uint8_t insn;               /* the first: instruction and which of its accesses */
     TcgAccess access;
     bool write;                 /* one of them is a store */
-    uint16_t span, lead;
+    uint16_t span;
+    uint16_t lead;              /* the first one's bytes from the start */
+    /* Checked before the loop instead, at base + (index << scale) + low: */
+    bool hoisted;
+    uint8_t base, index, scale, seg;    /* R_ZERO: none */
+    bool base_moves, index_moves;       /* in the loop: not part of the address in the slot */
+    int64_t low;
+    int32_t stride;             /* of an iteration */
 } TcgGroup;
 
 typedef struct Translation {
@@ -39,7 +46,7 @@ typedef struct Translation {
     TcgBlock *block;
     Emitter hot, cold;
     uint32_t mode;
-    uint64_t rip;
+    uint64_t rip, gpa, gpa2;    /* as TcgBlock */
     bool wide;                  /* 64-bit code */
     bool each_checked;          /* no groups: MODE_EACH_CHECKED */
     unsigned n;                 /* the instruction being emitted */
@@ -49,10 +56,16 @@ typedef struct Translation {
     unsigned missing;           /* the latest with an access that starts it again after a TLB miss */
     TcgGroup groups[X86_GROUPS];
     unsigned group_count;
-    /* By instruction and access: number of the group + 1, or 0; bytes from its start. */
-    struct { uint8_t group; uint16_t offset; } member[TCG_BLOCK_MAX][2];
+    const uint8_t *loop_entry;
+    bool loop;                  /* the block jumps to itself, with hoisted checks (translate_loop.c) */
+    uint8_t counter;            /* a register that changes by `step` in each iteration; R_ZERO: none */
+    int32_t step;
+    /* By instruction and access: number of the group + 1, or 0; bytes from its start, or, hoisted,
+     * what to add to the slot and to the registers that move. */
+    struct { uint8_t group; int32_t offset; } member[TCG_BLOCK_MAX][2];
     uint16_t offset[TCG_BLOCK_MAX + 1];
     uint8_t live[TCG_BLOCK_MAX + 1];    /* FX_* before each instruction */
+    uint8_t flags_read;                 /* as TcgBlock */
     const uint8_t *bytes;       /* of the page from the block's start, changing under us */
     uint8_t copy[TCG_BLOCK_MAX * INSN_MAX_LEN + INSN_MAX_LEN];  /* what is translated */
 } Translation;
@@ -71,6 +84,9 @@ bool tcg_is_side_exit(const Translation *t, const Insn *insn);
 bool tcg_ends_block(const Translation *t, const Insn *insn);
 /* Out of line: the current instruction in C. */
 const uint8_t *tcg_cold_helper(Translation *t);
+/* An exit to TARGET, to be jumped to; or one with properties of its own, to stub UNLINKED. */
+TcgLink *tcg_new_link(Translation *t, uint64_t target);
+TcgLink *tcg_add_link(Translation *t, TcgLink link, const uint8_t *unlinked);
 /* Out of line: the check of group number G has failed. */
 const uint8_t *tcg_cold_group(Translation *t, unsigned g);
 /* The block ends here and goes on at TARGET. */
@@ -89,8 +105,18 @@ void tcg_end_flags(Translation *t);
 
 /* ---- translate_groups.c ---- */
 
-/* Fill in groups[] and member[]; kind[] is there. */
+/* Fill in groups[] and member[], for a loop also what is hoisted; kind[] and live[] are there. */
 void tcg_find_groups(Translation *t, unsigned count);
+
+/* ---- translate_loop.c ---- */
+
+/* In front of the block's first instruction: check what the loop will touch. */
+void tcg_emit_loop_entry(Translation *t);
+/* The conditional jump at the end; where the state changes. */
+const uint8_t *tcg_emit_loop_end(Translation *t, const Insn *insn);
+/* A memory operand of a hoisted group: BASE and INDEX as the instruction has them. */
+HostMem tcg_hoisted_operand(Translation *t, const TcgGroup *group, unsigned base, unsigned index,
+                            int32_t offset);
 
 /* ---- translate_memory.c ---- */
 
@@ -105,6 +131,10 @@ void tcg_end_checks(Translation *t);
 unsigned tcg_source(Translation *t, unsigned reg, unsigned scratch);
 /* The offset of the memory operand into DST, which may be R14; R15 is lost; flags are kept. */
 void tcg_emit_offset(Translation *t, const Insn *insn, unsigned dst);
+/* Its linear address, with another displacement, into R14; for FS and GS the flags are lost. */
+void tcg_emit_linear(Translation *t, const Insn *insn, int64_t disp);
+/* R14 = linear address: afterwards [r14 + r15] is SIZE bytes there, or FAILED has been jumped to. */
+void tcg_emit_tlb(Translation *t, unsigned size, bool write, const uint8_t *failed);
 /* The memory operand, SIZE bytes, checked; R14 and R15 are taken until it has been used. */
 HostMem tcg_memory_operand(Translation *t, const Insn *insn, unsigned size, bool write);
 /* The same for SIZE bytes of the stack at [RSP + disp]; RSP itself moves later. */

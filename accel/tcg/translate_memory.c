@@ -62,6 +62,16 @@ void tcg_emit_offset(Translation *t, const Insn *insn, unsigned dst)
     emit_offset(t, insn, insn->disp, dst);
 }
 
+void tcg_emit_linear(Translation *t, const Insn *insn, int64_t disp)
+{
+    emit_offset(t, insn, disp, H_R14);
+    if (t->wide && (insn->seg == SEG_FS || insn->seg == SEG_GS)) {
+        emit_rm(&t->hot, 0, true, 0x03, H_R14,
+                HOST_GS(offsetof(X86Cpu, segs) + insn->seg * sizeof(X86Seg) +
+                        offsetof(X86Seg, base)));
+    }
+}
+
 /* ---- checks -------------------------------------------------------------------------------------- */
 
 /* The group of an access, or NULL. */
@@ -81,7 +91,7 @@ static bool is_checked(const Translation *t, TcgAccess access)
 {
     const TcgGroup *group = group_of(t, access);
 
-    return !group || is_first(t, group, access);
+    return !group || (!group->hoisted && is_first(t, group, access));
 }
 
 static bool has_checks(const Translation *t)
@@ -131,8 +141,7 @@ static const uint8_t *cold_miss(Translation *t, bool write)
     return at;
 }
 
-/* R14 = linear address: afterwards [r14 + r15] is SIZE bytes there, or FAILED has been jumped to. */
-static void emit_tlb(Translation *t, unsigned size, bool write, const uint8_t *failed)
+void tcg_emit_tlb(Translation *t, unsigned size, bool write, const uint8_t *failed)
 {
     Emitter *e = &t->hot;
     size_t tlb = offsetof(X86Cpu, tlb) + t->cpu->mmu_idx * sizeof(t->cpu->tlb[0]);
@@ -153,20 +162,24 @@ static HostMem check(Translation *t, TcgAccess access, unsigned size, bool write
     const TcgGroup *group = group_of(t, access);
 
     if (!group) {
-        emit_tlb(t, size, write, cold_miss(t, write));
+        tcg_emit_tlb(t, size, write, cold_miss(t, write));
         return HOST_AT(H_R14, H_R15);
     }
-    emit_tlb(t, group->span, group->write, tcg_cold_group(t, group - t->groups));
+    tcg_emit_tlb(t, group->span, group->write, tcg_cold_group(t, group - t->groups));
     emit_rm(&t->hot, 0, true, 0x8d, H_R15, HOST_AT(H_R14, H_R15));
     emit_store(&t->hot, slot_of(t, group), H_R15);
     return HOST_DISP(H_R15, group->lead);
 }
 
-/* Has another access been checked for this one, too? */
-static bool shares_check(Translation *t, TcgAccess access, HostMem *mem)
+/* Has another access been checked for this one, too?  BASE, INDEX: its registers. */
+static bool shares_check(Translation *t, TcgAccess access, unsigned base, unsigned index, HostMem *mem)
 {
     const TcgGroup *group = group_of(t, access);
 
+    if (group && group->hoisted) {
+        *mem = tcg_hoisted_operand(t, group, base, index, t->member[t->n][access].offset);
+        return true;
+    }
     if (!group || is_first(t, group, access)) {
         return false;
     }
@@ -186,8 +199,8 @@ static HostMem stack_at(Translation *t, unsigned reg, int disp, unsigned size, b
 {
     HostMem mem;
 
-    if (!shares_check(t, ACCESS_STACK, &mem)) {
-        emit_rm(&t->hot, 0, t->wide, 0x8d, H_R14, HOST_DISP(reg, disp - lead_of(t, ACCESS_STACK)));
+    if (!shares_check(t, ACCESS_STACK, reg, R_ZERO, &mem)) {
+        emit_rm(&t->hot, 0, t->wide, 0x8d, H_R14, HOST_DISP(tcg_host_reg[reg], disp - lead_of(t, ACCESS_STACK)));
         mem = check(t, ACCESS_STACK, size, write);
     }
     return mem;
@@ -195,27 +208,22 @@ static HostMem stack_at(Translation *t, unsigned reg, int disp, unsigned size, b
 
 HostMem tcg_stack_operand(Translation *t, int disp, unsigned size, bool write)
 {
-    return stack_at(t, H_R12, disp, size, write);
+    return stack_at(t, R_RSP, disp, size, write);
 }
 
 HostMem tcg_frame_operand(Translation *t, unsigned size)
 {
-    return stack_at(t, H_RBP, 0, size, false);
+    return stack_at(t, R_RBP, 0, size, false);
 }
 
 HostMem tcg_memory_operand(Translation *t, const Insn *insn, unsigned size, bool write)
 {
     HostMem mem;
 
-    if (shares_check(t, ACCESS_DATA, &mem)) {
+    if (shares_check(t, ACCESS_DATA, insn->base, insn->index, &mem)) {
         return mem;
     }
-    emit_offset(t, insn, insn->disp - lead_of(t, ACCESS_DATA), H_R14);
-    if (t->wide && (insn->seg == SEG_FS || insn->seg == SEG_GS)) {
-        emit_rm(&t->hot, 0, true, 0x03, H_R14,
-                HOST_GS(offsetof(X86Cpu, segs) + insn->seg * sizeof(X86Seg) +
-                        offsetof(X86Seg, base)));
-    }
+    tcg_emit_linear(t, insn, insn->disp - lead_of(t, ACCESS_DATA));
     return check(t, ACCESS_DATA, size, write);
 }
 

@@ -36,6 +36,8 @@
 
 /* In a block's mode: the flavour in which each access is checked by itself. */
 #define MODE_EACH_CHECKED MODE_USER
+/* After so many failures a group's check leads there by itself. */
+#define GROUP_MISSES 16
 
 /* What guest state a block wants in host registers (cpu->tx.live, want). */
 enum { LIVE_SIMD = BIT(0), LIVE_X87 = BIT(1) };
@@ -67,6 +69,7 @@ typedef struct TcgLink {
     const uint8_t *unlinked;    /* where it goes while not linked */
     uint8_t flags;              /* FX_*: those that are right there */
     bool function;              /* into or back from a function */
+    bool loop;                  /* of a block to itself, behind the entry's checks (translate_loop.c) */
     bool crosses;               /* into another page: goes through a check of that page */
     struct {                    /* of a group: TcgGroup and the slot it fills */
         uint8_t insn, access, slot, misses;
@@ -128,6 +131,7 @@ typedef struct TcgOptions {
     bool spin_yield;            /* a CPU that spins on PAUSE lets others have the host's */
     bool halt_poll;             /* a CPU that halts looks a moment for what wakes it */
     bool group;                 /* accesses through one base share a check (translate_groups.c) */
+    bool loop;                  /* checks are hoisted out of loops of one block (translate_loop.c) */
     bool trace;                 /* a block goes on behind a conditional jump that is not taken */
     bool one_insn;              /* a block is one instruction */
 } TcgOptions;

@@ -273,6 +273,90 @@ static void test_group_across_pages(void)
     program_clear(&p);
 }
 
+/* ---- loops whose checks are hoisted ---------------------------------------------------------------------- */
+
+/* Loops over memory, RCX times; RSI, RDI, RBX, R14 point somewhere. */
+static const struct {
+    const char *what;
+    uint8_t code[28];
+} loops[] = {
+    { "copy up",            /* mov rax, [rsi]; mov [rdi], rax; add rsi, 8; add rdi, 8; dec rcx; jnz */
+      { 0x48, 0x8b, 0x06, 0x48, 0x89, 0x07, 0x48, 0x83, 0xc6, 8, 0x48, 0x83, 0xc7, 8, 0x48, 0xff, 0xc9, 0x75, 0xed } },
+    { "copy down by 3",     /* mov al, [rsi - 1]; mov [rdi + 7], al; sub rsi, 3; lea rdi, [rdi - 3]; dec rcx; jnz */
+      { 0x8a, 0x46, 0xff, 0x88, 0x47, 7, 0x48, 0x83, 0xee, 3, 0x48, 0x8d, 0x7f, 0xfd, 0x48, 0xff, 0xc9, 0x75, 0xed } },
+    { "one index",          /* mov eax, [rsi + rcx*4]; add [rdi + rcx*4 - 4], eax; sub rcx, 1; jnz */
+      { 0x8b, 0x04, 0x8e, 0x01, 0x44, 0x8f, 0xfc, 0x48, 0x83, 0xe9, 1, 0x75, 0xf3 } },
+    { "base and index",     /* movzx eax, byte [rsi + rcx]; add rsi, 2; mov [rdi + rcx*2], ax; dec rcx; jnz */
+      { 0x0f, 0xb6, 0x04, 0x0e, 0x48, 0x83, 0xc6, 2, 0x66, 0x89, 0x04, 0x4f, 0x48, 0xff, 0xc9, 0x75, 0xef } },
+    { "registers in slots", /* add r10, [r14]; mov [r14 + 8], r10; add r14, 12; dec rcx; jnz */
+      { 0x4d, 0x03, 0x16, 0x4d, 0x89, 0x56, 8, 0x49, 0x83, 0xc6, 12, 0x48, 0xff, 0xc9, 0x75, 0xf0 } },
+    { "stack and fixed",    /* push rcx; mov [rbx], rcx; pop rax; add [rbx + 24], rax; dec rcx; jnz */
+      { 0x51, 0x48, 0x89, 0x0b, 0x58, 0x48, 0x01, 0x43, 24, 0x48, 0xff, 0xc9, 0x75, 0xf2 } },
+    { "stack that moves",   /* push [rsi]; add rsi, 16; dec rcx; jnz */
+      { 0xff, 0x36, 0x48, 0x83, 0xc6, 16, 0x48, 0xff, 0xc9, 0x75, 0xf5 } },
+    { "way out inside",     /* cmp byte [rsi], 0x5a; je out; inc rsi; mov [rdi], cl; dec rcx; jnz; out: */
+      { 0x80, 0x3e, 0x5a, 0x74, 0x0a, 0x48, 0xff, 0xc6, 0x88, 0x0f, 0x48, 0xff, 0xc9, 0x75, 0xf1 } },
+    { "chase beside",       /* mov rdx, [rsi]; add rdx, [rbx + 8]; mov rax, [rdi]; mov al, [rax]; add rsi, 8; dec rcx; jnz */
+      { 0x48, 0x8b, 0x16, 0x48, 0x03, 0x53, 8, 0x48, 0x89, 0xd8, 0x8a, 0, 0x48, 0x83, 0xc6, 8, 0x48, 0xff, 0xc9, 0x75, 0xeb } },
+    { "64 bytes a time",    /* movdqu xmm1, [rsi]; paddb xmm1, [rdi + 48 aligned by chance]...: movups [rdi], xmm1; add rsi, 64; dec rcx; jnz */
+      { 0xf3, 0x0f, 0x6f, 0x0e, 0x0f, 0x11, 0x0f, 0x48, 0x83, 0xc6, 64, 0x48, 0xff, 0xc9, 0x75, 0xf0 } },
+};
+
+static void test_loop(void)
+{
+    static const uint64_t to[] = { BENCH_DATA + 0x1ff8, BENCH_DATA + 0x2003, ENGINES_NONE - 0x80,
+                                   ENGINES_READONLY - 0x10, ENGINES_READONLY + 0xff0, ENGINES_MMIO };
+    static const unsigned counts[] = { 1, 2, 7, 40, 700 };
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(loops) * ARRAY_LEN(to) * ARRAY_LEN(counts); i++) {
+        unsigned l = i % ARRAY_LEN(loops), c = i / ARRAY_LEN(loops) % ARRAY_LEN(counts);
+        uint64_t at = to[i / ARRAY_LEN(loops) / ARRAY_LEN(counts)];
+        g_autofree char *what = g_strdup_printf("%s, %u times, %" PRIx64, loops[l].what, counts[c], at);
+
+        p.len = 0;
+        PUT(&p, 0x48, 0xff, 0xc2);              /* inc rdx: the loop is a block of its own */
+        put(&p, loops[l].code, sizeof(loops[l].code));
+        while (p.code[p.len - 1] == 0) {
+            p.len--;
+        }
+        PUT(&p, 0x48, 0xff, 0xc2, 0xf4);        /* inc rdx; hlt */
+        memset((void *)(uintptr_t)BENCH_DATA, 0x11, BENCH_DATA_SIZE);
+        ((uint8_t *)(uintptr_t)BENCH_DATA)[0x10ab] = 0x5a;
+        for (unsigned r = 0; r < 16; r++) {
+            p.e.cpu->gpr[r] = 0x1000 + r;
+        }
+        p.e.cpu->gpr[R_RCX] = counts[c];
+        p.e.cpu->gpr[R_RSI] = BENCH_DATA + 0xff1;
+        p.e.cpu->gpr[R_RDI] = p.e.cpu->gpr[R_R14] = at;
+        p.e.cpu->gpr[R_RBX] = at & ~15ull;
+        p.e.cpu->gpr[R_RSP] = BENCH_DATA + 0x3000 - 24;
+        check(&p, what, 10000);
+    }
+    program_clear(&p);
+}
+
+/* Another CPU could not stop it otherwise: a loop that changes itself. */
+static void test_loop_patched(void)
+{
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    PUT(&p, 0x48, 0x8d, 0x3d, 0xf9, 0xef, 0xff, 0xff);          /* lea rdi, [start - 0x1000] */
+    PUT(&p, 0xb9, 0x02, 0x04, 0, 0);                            /* mov ecx, 1026 */
+    PUT(&p, 0x04, 0x01);                                        /* again: add al, 1 */
+    PUT(&p, 0x88, 0x8f, 0x0d, 0x0c, 0, 0);                      /* mov [rdi + 0xc0d], cl: up to the immediate */
+    PUT(&p, 0x48, 0xff, 0xc7);                                  /* inc rdi */
+    PUT(&p, 0x48, 0xff, 0xc9, 0x75, 0xf0, 0xf4);                /* dec rcx; jnz again; hlt */
+    check(&p, "a loop that changes itself", 10000);
+    program_clear(&p);
+}
+
 /* ---- code that changes ------------------------------------------------------------------------------- */
 
 /* A store into the instruction behind it: the new one counts at once. */
@@ -576,6 +660,8 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/block/random", test_random);
     g_test_add_func("/tcg/block/group", test_group);
     g_test_add_func("/tcg/block/group-across-pages", test_group_across_pages);
+    g_test_add_func("/tcg/block/loop", test_loop);
+    g_test_add_func("/tcg/block/loop-patched", test_loop_patched);
     g_test_add_func("/tcg/block/store-ahead", test_store_ahead);
     g_test_add_func("/tcg/block/data-in-code-page", test_data_in_code_page);
     g_test_add_func("/tcg/block/patched-function", test_patched_function);

@@ -38,7 +38,10 @@ static const uint8_t program[] = {
     0x48, 0x8d, 0x7e, 0x60,                     /*    lea rdi, [rsi + 96] */
     0xb9, 7, 0, 0, 0, 0xf3, 0xa4,               /*    mov ecx, 7; rep movsb */
     0x5e, 0xd9, 0xe8, 0xd8, 0xc1,               /*    pop rsi; fld1; fadd st, st1 */
-    0xdd, 0x5e, 0x70, 0xc3,                     /*    fstp [rsi + 112]; ret */
+    0xdd, 0x5e, 0x70, 0xb1, 3,                  /*    fstp [rsi + 112]; mov cl, 3 */
+    0x8a, 0x44, 0x0e, 0x60,                     /* l: mov al, [rsi + rcx + 96] */
+    0x00, 0x44, 0x0e, 0x78,                     /*    add [rsi + rcx + 120], al */
+    0x48, 0xff, 0xc9, 0x75, 0xf3, 0xc3,         /*    dec rcx; jnz l; ret */
 };
 
 typedef struct Kick {
