@@ -73,7 +73,7 @@ static bool choose_bus(Vm *vm, const DeviceType *type, const char *name, Bus **b
         if (!*bus) {
             return false;
         }
-        if (type->bus && (*bus)->type != type->bus) {
+        if (type->bus && strcmp((*bus)->type->name, type->bus->name) != 0) {
             return error_set(error, "Device '%s' can't go on %s bus '%s'", type->name,
                              (*bus)->type->name, name);
         }
@@ -84,11 +84,25 @@ static bool choose_bus(Vm *vm, const DeviceType *type, const char *name, Bus **b
     return true;
 }
 
+const char *create_driver_name(const char *driver)
+{
+    static const struct { const char *alias, *name; } aliases[] = {
+        { "ahci", "ich9-ahci" },
+    };
+
+    for (unsigned i = 0; driver && i < G_N_ELEMENTS(aliases); i++) {
+        if (!strcmp(driver, aliases[i].alias)) {
+            return aliases[i].name;
+        }
+    }
+    return driver;
+}
+
 Device *create_device(Vm *vm, const Json *props, CreateOrigin origin, GError **error)
 {
     bool hotplug = origin == CREATE_HOTPLUG;
     static const char *const skip[] = { "driver", "id", "bus", NULL };
-    const char *driver = json_lookup_string(props, "driver");
+    const char *driver = create_driver_name(json_lookup_string(props, "driver"));
     const char *id = json_lookup_string(props, "id");
     const DeviceType *type;
     Device *dev;

@@ -18,6 +18,9 @@ typedef enum CreateOrigin {
     CREATE_HOTPLUG,          /* device_add */
 } CreateOrigin;
 
+/* QEMU's second names of device types ("ahci"); DRIVER itself where it is none of them. */
+const char *create_driver_name(const char *driver);
+
 /* "driver", "id" and "bus" are taken out of PROPS, the rest are properties.  Realized and
  * plugged; the reference belongs to the tree. */
 Device *create_device(Vm *vm, const Json *props, CreateOrigin origin, GError **error);

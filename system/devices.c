@@ -288,7 +288,7 @@ bool opt_device(System *sys, const char *arg, GError **error)
     if (!props) {
         return false;
     }
-    driver = json_lookup_string(props, "driver");
+    driver = create_driver_name(json_lookup_string(props, "driver"));
     if (help) {
         const ObjectType *type = driver ? type_find(driver) : NULL;
 

@@ -43,7 +43,7 @@ char *boot_order_path(Device *dev)
         }
     }
     /* A disk is the only unit behind an IDE drive address or a floppy's. */
-    if (inner && (inner == &bus_ide || g_str_equal(inner->name, "virtio-bus"))) {
+    if (inner && (inner == &bus_ide || inner == &bus_sata || g_str_equal(inner->name, "virtio-bus"))) {
         g_string_append(path, "/disk@0");
     } else if (g_str_equal(dev->obj.type->name, "nvme")) {
         g_string_append(path, "/namespace@1,0");   /* its drive= */

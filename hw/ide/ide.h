@@ -50,6 +50,11 @@ typedef struct IdeHostOps {
     void (*dma_done)(IdeBus *bus, bool error);
     /* A command ended, DMA or not (AHCI posts its FIS here); may be NULL. */
     void (*command_done)(IdeBus *bus);
+    /* A PIO data phase has begun; a controller that moves the data itself (AHCI) ends it with
+     * ide_pio_end(), later.  NULL: the guest does, through the data register. */
+    void (*pio_ready)(IdeBus *bus);
+    unsigned ncq_depth;       /* commands that may be queued; 0: none */
+    unsigned drives;          /* on a cable; 0 stands for 2 */
 } IdeHostOps;
 
 /* The task file as one drive sees it; hob_: the previous content of the FIFO pairs. */
@@ -105,6 +110,7 @@ struct IdeDrive {
     uint32_t cyls, heads, secs;          /* current CHS translation */
     uint8_t mult_sectors;
     uint8_t wwn_set, dma_mode;           /* SET FEATURES 03h value */
+    uint8_t ncq_error[14];    /* log 10h: the queued command that failed last; all 0: none */
     bool smart_enabled, reserved_ahead;
     uint16_t rotation_rate;
     uint64_t wwn;
@@ -151,11 +157,12 @@ struct IdeBus {
     IrqLine irq;
     const IdeHostOps *host;
     void *host_opaque;
+    unsigned first_serial;    /* number in the default serial of unit 0 */
     MemoryRegion command_mr, control_mr;
     IdeBusWire wire;
 };
 
-extern const BusType bus_ide;
+extern const BusType bus_ide, bus_sata;   /* two drives; one */
 /* hw/ide/ide_state.c; the controller calls ide_bus_loaded() when bus and drives are. */
 extern const VmStateDesc vmstate_ide_bus, vmstate_ide_drive;
 bool ide_bus_loaded(IdeBus *bus, GError **error);
@@ -179,6 +186,9 @@ uint32_t ide_data_read(IdeBus *bus, unsigned size);
 void ide_data_write(IdeBus *bus, uint32_t value, unsigned size);
 uint8_t ide_alt_status(IdeBus *bus);
 void ide_control_write(IdeBus *bus, uint8_t value);
+
+/* The data of the PIO phase, pio_pos to pio_end of buf, has been moved. */
+void ide_pio_end(IdeBus *bus);
 
 /* The controller's side of a prepared DMA command. */
 void ide_dma_start(IdeBus *bus);

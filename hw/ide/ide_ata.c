@@ -469,11 +469,11 @@ static void execute_diagnostic(IdeDrive *d, uint8_t cmd)
     }
 }
 
-/* ---- SMART [ACS 7.48] ---- */
+/* ---- general purpose logs [ACS-2 7.24, A] ---- */
 
-enum { SMART_KEY_LCYL = 0x4f, SMART_KEY_HCYL = 0xc2 };
+enum { LOG_DIRECTORY = 0x00, LOG_NCQ_ERROR = 0x10 };
 
-static void smart_checksum(uint8_t *page)
+static void page_checksum(uint8_t *page)
 {
     uint8_t sum = 0;
 
@@ -482,6 +482,40 @@ static void smart_checksum(uint8_t *page)
     }
     page[IDE_SECTOR - 1] = -sum;
 }
+
+/* READ LOG EXT and READ LOG DMA EXT: the directory and the NCQ error log, a page each. */
+static void read_log(IdeDrive *d, uint8_t cmd)
+{
+    uint8_t log = d->tf.sector;
+    unsigned page = d->tf.lcyl | d->tf.hob_lcyl << 8, count = d->tf.nsector | d->tf.hob_nsector << 8;
+
+    if (!d->bus->host->ncq_depth || (log != LOG_DIRECTORY && log != LOG_NCQ_ERROR) || page ||
+        count != 1) {
+        ide_command_abort(d);
+        return;
+    }
+    memset(d->buf, 0, IDE_SECTOR);
+    if (log == LOG_DIRECTORY) {
+        le16_store(d->buf, 1);                       /* version */
+        le16_store(d->buf + 2 * LOG_NCQ_ERROR, 1);   /* its pages */
+    } else {
+        memcpy(d->buf, d->ncq_error, sizeof(d->ncq_error));
+        page_checksum(d->buf);
+        memset(d->ncq_error, 0, sizeof(d->ncq_error));
+        d->ncq_error[0] = 0x80;                      /* NQ: none failed since */
+    }
+    d->tf.status = ATA_DRDY | ATA_DSC;
+    if (cmd == 0x47) {
+        ide_dma_buf(d, IDE_SECTOR, false, NULL);
+    } else {
+        ide_pio_begin(d, IDE_SECTOR, false, NULL);
+        ide_raise_irq(d);
+    }
+}
+
+/* ---- SMART [ACS 7.48] ---- */
+
+enum { SMART_KEY_LCYL = 0x4f, SMART_KEY_HCYL = 0xc2 };
 
 static void smart_data(uint8_t *page, bool thresholds)
 {
@@ -521,7 +555,7 @@ static void smart_data(uint8_t *page, bool thresholds)
         page[372] = 2;
         page[373] = 54;
     }
-    smart_checksum(page);
+    page_checksum(page);
 }
 
 static void smart(IdeDrive *d, uint8_t cmd)
@@ -588,6 +622,7 @@ static const AtaCommand commands[256] = {
     [0x25] = { read_dma, DISK },
     [0x27] = { read_native_max, DISK },
     [0x29] = { read_multiple, DISK },
+    [0x2f] = { read_log, DISK },
     [0x30 ... 0x31] = { write_sectors, DISK },
     [0x34] = { write_sectors, DISK },
     [0x35] = { write_dma, DISK },
@@ -595,6 +630,7 @@ static const AtaCommand commands[256] = {
     [0x3c] = { write_sectors, DISK },                 /* WRITE VERIFY */
     [0x3d] = { write_dma, DISK },
     [0x40 ... 0x42] = { verify_sectors, DISK },
+    [0x47] = { read_log, DISK },
     [0x70 ... 0x7f] = { seek, DISK },
     [0x90] = { execute_diagnostic, ALL },
     [0x91] = { init_parameters, DISK },
@@ -648,6 +684,7 @@ void ide_ata_identify(IdeDrive *d)
     uint32_t lba28 = MIN(total, (1u << 28) - 1);
     uint32_t chs = MIN((uint64_t)d->cyls * d->heads * d->secs, UINT32_MAX);
     unsigned log_ratio = g_bit_nth_msf(d->conf->physical_block_size / 512, -1);
+    unsigned ncq = d->bus->host->ncq_depth, logs = ncq ? BIT(5) : 0;
 
 #define ID(word, value) le16_store(id + 2 * (word), (value))
     memset(id, 0, IDE_SECTOR);
@@ -683,14 +720,18 @@ void ide_ata_identify(IdeDrive *d)
     ID(67, 120);
     ID(68, 120);
     ID(69, BIT(14) | BIT(5));                   /* deterministic, zeroed read after TRIM */
+    if (ncq) {
+        ID(75, ncq - 1);
+        ID(76, BIT(8));
+    }
     ID(80, 0xf0);                               /* ATA/ATAPI-4 to -7 */
     ID(81, 0x16);
     ID(82, BIT(14) | BIT(5) | BIT(0));          /* NOP, write cache, SMART */
     ID(83, BIT(14) | BIT(13) | BIT(12) | BIT(10));
-    ID(84, BIT(14) | (d->wwn ? BIT(8) : 0));
+    ID(84, BIT(14) | logs | (d->wwn ? BIT(8) : 0));
     ID(85, BIT(14) | (blk_write_cache(d->blk) ? BIT(5) : 0) | (d->smart_enabled ? BIT(0) : 0));
     ID(86, BIT(13) | BIT(12) | BIT(10));
-    ID(87, BIT(14) | (d->wwn ? BIT(8) : 0));
+    ID(87, BIT(14) | logs | (d->wwn ? BIT(8) : 0));
     ID(88, 0x3f | (d->dma_mode >> 3 == 8 ? BIT(8 + (d->dma_mode & 7)) : 0));
     ID(93, 1 | BIT(14) | BIT(13));
     le64_store(id + 200, total);

@@ -535,6 +535,7 @@ void ide_atapi_identify(IdeDrive *d)
     for (unsigned w = 65; w <= 68; w++) {
         ID(w, 0xb4);
     }
+    ID(67, 300);
     ID(71, 30);
     ID(72, 30);
     ID(80, 0x1e);

@@ -115,6 +115,9 @@ void ide_pio_begin(IdeDrive *d, uint32_t len, bool to_device, void (*next)(IdeDr
     d->pio_to_device = to_device;
     d->pio_next = next;
     d->tf.status = (d->tf.status & ~(ATA_BSY | ATA_ERR)) | ATA_DRQ | ATA_DRDY;
+    if (d->bus->host->pio_ready) {
+        d->bus->host->pio_ready(d->bus);
+    }
 }
 
 static void pio_stop(IdeDrive *d)
@@ -131,6 +134,16 @@ static void pio_moved(IdeDrive *d)
     pio_stop(d);
     if (next) {
         next(d);
+    }
+}
+
+void ide_pio_end(IdeBus *bus)
+{
+    IdeDrive *d = ide_selected(bus);
+
+    if (d->tf.status & ATA_DRQ) {
+        d->pio_pos = d->pio_end;
+        pio_moved(d);
     }
 }
 
@@ -575,7 +588,7 @@ static void stopped_or_running(void *opaque, bool running, RunState state)
 void ide_bus_init(IdeBus *bus, Device *owner, const char *name, const IdeHostOps *host,
                   void *host_opaque)
 {
-    bus_init(&bus->bus, &bus_ide, owner, owner->vm, name);
+    bus_init(&bus->bus, host->drives == 1 ? &bus_sata : &bus_ide, owner, owner->vm, name);
     bus->host = host;
     bus->host_opaque = host_opaque;
     for (unsigned i = 0; i < 2; i++) {

@@ -57,18 +57,19 @@ static bool ide_attach(Bus *b, Device *dev, GError **error)
 {
     IdeBus *bus = (IdeBus *)(void *)b;
     IdeDevice *s = DEVICE_CAST(IdeDevice, dev);
+    unsigned units = bus->host->drives ?: 2;
 
     if (s->unit == UINT32_MAX) {
-        s->unit = bus->drives[0].dev ? 1 : 0;
+        s->unit = bus->drives[0].dev && units > 1 ? 1 : 0;
     }
-    if (s->unit > 1) {
-        error_set(error, "%s: unit=%u is not on IDE bus '%s': 0 (master) or 1 (slave)",
-                  dev->obj.type->name, s->unit, b->obj.name);
+    if (s->unit >= units) {
+        error_set(error, "%s: unit=%u is not on IDE bus '%s': %s", dev->obj.type->name, s->unit,
+                  b->obj.name, units == 1 ? "a SATA port has unit 0 alone" : "0 (master) or 1 (slave)");
         return false;
     }
     if (bus->drives[s->unit].dev) {
-        error_set(error, "%s: unit %u of IDE bus '%s' is taken: each bus holds two drives",
-                  dev->obj.type->name, s->unit, b->obj.name);
+        error_set(error, "%s: unit %u of IDE bus '%s' is taken: each bus holds %s",
+                  dev->obj.type->name, s->unit, b->obj.name, units > 1 ? "two drives" : "one drive");
         return false;
     }
     s->drive = &bus->drives[s->unit];
@@ -89,6 +90,14 @@ static char *ide_fw_path(Device *dev)
     return g_strdup_printf("drive@%x", DEVICE_CAST(IdeDevice, dev)->unit);
 }
 
+/* The port stands for the drive. */
+static char *sata_fw_path(Device *dev)
+{
+    const char *dot = strrchr(dev->bus->obj.name, '.');
+
+    return g_strdup_printf("drive@%s", dot ? dot + 1 : "0");
+}
+
 static const PropDef ide_bus_props[] = {
     PROP_U32("unit", IdeDevice, unit, UINT32_MAX),
     PROP_END
@@ -104,11 +113,21 @@ const BusType bus_ide = {
     .fw_path = ide_fw_path,
 };
 
+/* Of the same name, since the same drives fit. */
+const BusType bus_sata = {
+    .name = "IDE",
+    .device_type = "ide-device",
+    .device_props = ide_bus_props,
+    .max_devices = 1,
+    .attach = ide_attach,
+    .detach = ide_detach,
+    .fw_path = sata_fw_path,
+};
+
 static bool ide_device_realize(IdeDevice *s, IdeKind kind, const char *model, GError **error)
 {
     IdeDrive *d = s->drive;
     bool cd = kind == IDE_KIND_CD;
-    static const char *const prefix[] = { "QM000", "QM000" };
 
     if (s->conf.serial && strlen(s->conf.serial) > 20) {
         error_set(error, "%s: serial '%s' has more than 20 characters",
@@ -140,8 +159,7 @@ static bool ide_device_realize(IdeDevice *s, IdeKind kind, const char *model, GE
     if (s->conf.serial) {
         g_strlcpy(d->serial, s->conf.serial, sizeof(d->serial));
     } else {
-        g_snprintf(d->serial, sizeof(d->serial), "%s%02u", prefix[0],
-                   s->unit + (g_str_has_suffix(s->dev.bus->obj.name, ".1") ? 3 : 1));
+        g_snprintf(d->serial, sizeof(d->serial), "QM%05u", d->bus->first_serial + s->unit);
     }
     ide_set_signature(d);
     d->tf.status = cd ? 0 : ATA_DRDY | ATA_DSC;

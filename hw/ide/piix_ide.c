@@ -220,6 +220,7 @@ static bool piix_ide_realize(Device *dev, GError **error)
 
         s->bm[i].bus = &s->buses[i];
         ide_bus_init(&s->buses[i], dev, name, &bm_host, &s->bm[i]);
+        s->buses[i].first_serial = 1 + 2 * i;
         ide_bus_add_ports(&s->buses[i], pci_bus_of(&s->pci)->io, ports[i].command,
                           ports[i].control);
         irq_connect(&s->buses[i].irq, (IrqPin){ drive_irq, s, i });
