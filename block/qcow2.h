@@ -123,6 +123,7 @@ typedef struct Qcow2 {
     uint64_t compressed_at;    /* next free byte in a cluster of compressed data; 0: none */
     uint8_t *decompressed;     /* last cluster read */
     uint64_t decompressed_for; /* its L2 entry */
+    uint64_t l2_changes;       /* counts them: what was read before one may be stale */
     CoMutex lock;
     Qcow2Request *requests;
     bool sparse_checked, sparse_data;

@@ -46,6 +46,7 @@ void l2_store(Qcow2 *q, Slice *slice, unsigned index, uint64_t entry, uint64_t b
     }
     slice_set_dirty(&q->l2_cache, slice);
     q->decompressed_for = 0;
+    q->l2_changes++;
 }
 
 /* A fresh table for L1 entry I: zeroes, or a copy of the shared one at OLD. */
@@ -298,9 +299,10 @@ static int compress_work(void *opaque)
     return ret == Z_STREAM_END ? 0 : ret == Z_OK ? -ENOSPC : -EIO;
 }
 
-static int co_read_compressed(Qcow2 *q, uint64_t entry, uint64_t in_cluster, IoSpan span)
+static int co_read_compressed(BlockNode *node, uint64_t entry, uint64_t in_cluster, IoSpan span)
 {
-    uint64_t offset, bytes;
+    Qcow2 *q = node->state;
+    uint64_t offset, bytes, changes = q->l2_changes;
     g_autofree uint8_t *in = NULL;
     uint8_t *out;
     Codec codec;
@@ -316,13 +318,17 @@ static int co_read_compressed(Qcow2 *q, uint64_t entry, uint64_t in_cluster, IoS
     ret = co_node_pread(q->file, offset, in, bytes);
     if (ret == 0) {
         codec = (Codec){ q->compression, in, out, bytes, q->cluster_size };
-        ret = decompress_work(&codec);
+        ret = node->flags & NODE_OPEN_INLINE_IO
+                  ? decompress_work(&codec)
+                  : co_worker_run(worker_pool_shared(), decompress_work, &codec);
     }
-    if (ret < 0) {
-        g_free(out);
+    if (ret == 0) {
+        io_span_from_buf(span, out + in_cluster);
+    }
+    if (ret < 0 || q->l2_changes != changes) {
+        g_free(out);                   /* its place may hold another cluster by now */
         return ret;
     }
-    io_span_from_buf(span, out + in_cluster);
     g_free(q->decompressed);
     q->decompressed = out;
     q->decompressed_for = entry;
@@ -352,7 +358,7 @@ int co_qcow2_preadv(BlockNode *node, uint64_t offset, IoSpan span)
             ret = co_qcow2_data_read(q, offset, map.host, piece);
             break;
         case MAP_COMPRESSED:
-            ret = co_read_compressed(q, map.entry, offset & (q->cluster_size - 1), piece);
+            ret = co_read_compressed(node, map.entry, offset & (q->cluster_size - 1), piece);
             break;
         case MAP_UNALLOCATED:
         case MAP_RESERVED:

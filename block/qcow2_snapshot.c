@@ -444,6 +444,7 @@ static int co_apply(Qcow2 *q, const Qcow2Snapshot *s)
     memcpy(q->l1, fresh, (size_t)s->l1_entries * 8);
     q->l1_dirty = true;
     q->decompressed_for = 0;
+    q->l2_changes++;
     q->node->length = s->info.disk_size;
     ret = settle(q);
     if (ret == 0) {
