@@ -10,10 +10,12 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "block/bitmap.h"
 
-#define CHUNK (2u << 20)
+#define CHUNK (512u << 10)
+#define SPARSE_MAX (2u << 20)
 
 typedef struct Source {
     Image image;
@@ -25,7 +27,7 @@ typedef struct Convert {
     unsigned count;
     BlockNode *target, *base;      /* base: of the source, with -B: not copied */
     uint64_t length, next, done, sparse, turn;
-    bool compressed, target_zero, has_base, salvage, quiet, out_of_order, offload;
+    bool compressed, target_zero, has_base, salvage, quiet, out_of_order, offload, async;
     CoMutex taking;                /* of the next run: asking for its status may wait */
     unsigned running;
     int ret;
@@ -165,8 +167,17 @@ static int take_run(Convert *m, uint64_t *at, uint64_t *n, uint32_t *flags)
 /* Unless -W allows otherwise, writes begin in the order of their offsets. */
 static void wait_for_turn(Convert *m, uint64_t at)
 {
-    while (!m->out_of_order && m->ret == 0 && m->turn != at) {
+    while (!m->out_of_order && m->ret == 0 && m->turn < at) {
         co_queue_wait(&m->turns, NULL);
+    }
+}
+
+/* The next run may begin. */
+static void pass_turn(Convert *m, uint64_t end)
+{
+    if (m->turn < end) {
+        m->turn = end;
+        co_queue_wake_all(&m->turns);
     }
 }
 
@@ -194,7 +205,12 @@ static int copy_data(Convert *m, uint64_t at, uint8_t *buf, uint64_t n)
         return fail(m, "reading", at, ret);
     }
     wait_for_turn(m, at);
-    return m->ret == 0 ? write_data(m, at, buf, n) : m->ret;
+    if (m->ret < 0) {
+        return m->ret;
+    }
+    /* Those that this wakes run after we have found our place in the target, and wait ourselves. */
+    pass_turn(m, at + n);
+    return write_data(m, at, buf, n);
 }
 
 /* Counts a run of N bytes as done; false when it, or another one, failed. */
@@ -206,8 +222,7 @@ static bool finish_run(Convert *m, uint64_t at, uint64_t n, int ret)
         return false;
     }
     wait_for_turn(m, at);
-    m->turn = at + n;
-    co_queue_wake_all(&m->turns);
+    pass_turn(m, at + n);
     m->done += n;
     co_rate_wait(&m->rate, n);
     progress_show(&m->progress, 100.0 * (double)m->done / (double)m->length);
@@ -315,10 +330,10 @@ static bool take_sparse(void *args, const char *value)
     if (!size_arg("-S", value, &a->sparse)) {
         return false;
     }
-    if (a->sparse % 512 || a->sparse > CHUNK) {
+    if (a->sparse % 512 || a->sparse > SPARSE_MAX) {
         error_report("Invalid buffer size for sparse output specified. Valid sizes are multiples "
                      "of 512 up to %u. Select 0 to disable sparse detection (fully allocates "
-                     "output).", CHUNK);
+                     "output).", SPARSE_MAX);
         return false;
     }
     return true;
@@ -556,7 +571,7 @@ static int convert(ConvertArgs *a)
     out.format = a->target_opts ? NULL : a->format;
     out.image_opts = a->target_opts;
     out.writable = out.resize = true;
-    out.async = m->out_of_order;
+    out.async = m->async;
     out.key_opts = a->keep_target ? NULL : keys;
     if (!image_open(&target, a->target, &out)) {
         return 1;
@@ -602,7 +617,8 @@ static int img_convert(const ImgCommand *command, int argc, char **argv)
     m->sparse = a.sparse == UINT64_MAX ? 4096 : a.sparse;
     m->progress.on = m->progress.on && !m->quiet;
     a.create = a.create ? a.create : node_opts_new();
-    a.in.async = m->out_of_order;
+    m->async = m->out_of_order || sysconf(_SC_NPROCESSORS_ONLN) > 1;
+    a.in.async = m->async;
     a.target = argv[argc - 1];
     status = 1;
     if (open_sources(m, &a, argv, (unsigned)(argc - 1))) {
