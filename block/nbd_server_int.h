@@ -27,6 +27,13 @@ typedef struct NbdExport {
 /* Context ids on the wire: 0 base:allocation, 1 the depth, 2 + n bitmap n. */
 enum { META_ALLOCATION, META_DEPTH, META_BITMAP, META_MAX = META_BITMAP + NBD_BITMAPS_MAX };
 
+/* A buffer of requests, and those that wait for the next one. */
+typedef struct NbdBuffer {
+    void *data;
+    size_t room;
+} NbdBuffer;
+#define NBD_SPARES 16
+
 typedef struct NbdClient {
     NbdExport *exp;                   /* set, with a reference, once chosen */
     CoStream *stream;
@@ -42,6 +49,9 @@ typedef struct NbdClient {
     unsigned in_flight;
     size_t bytes_in_flight;
     CoQueue room;                     /* waits for a request to end */
+    NbdBuffer spare[NBD_SPARES];
+    unsigned spares;
+    size_t spare_bytes;
 } NbdClient;
 
 /* Until an export is chosen: true.  Else the connection is to be closed. */

@@ -33,12 +33,50 @@
 #define TURN 16u
 #define STATUS_TURN 256u
 
+/* Kept for the next requests: fresh pages for each cost more than what is done with them. */
+#define SPARE_BYTES_MAX (8u << 20)
+
 typedef struct Job {
     NbdClient *c;
     NbdRequest r;
-    void *buf;
+    NbdBuffer mem;
+    void *buf;                         /* mem.data; the first BUF_LEN of it are in use */
     size_t buf_len;
 } Job;
+
+/* ---- buffers ---- */
+
+static bool buffer_get(NbdClient *c, size_t len, NbdBuffer *mem)
+{
+    for (unsigned i = c->spares; i-- > 0;) {
+        if (c->spare[i].room >= len && c->spare[i].room / 4 <= len) {
+            *mem = c->spare[i];
+            c->spare[i] = c->spare[--c->spares];
+            c->spare_bytes -= mem->room;
+            return true;
+        }
+    }
+    mem->room = align_up(len, 4096);
+    return posix_memalign(&mem->data, 4096, mem->room) == 0;
+}
+
+static void buffer_put(NbdClient *c, NbdBuffer mem)
+{
+    if (mem.data && c->spares < NBD_SPARES && c->spare_bytes + mem.room <= SPARE_BYTES_MAX) {
+        c->spare[c->spares++] = mem;
+        c->spare_bytes += mem.room;
+    } else {
+        free(mem.data);
+    }
+}
+
+static void buffers_free(NbdClient *c)
+{
+    while (c->spares) {
+        free(c->spare[--c->spares].data);
+    }
+    c->spare_bytes = 0;
+}
 
 static BlockBackend *job_blk(const Job *j)
 {
@@ -344,7 +382,7 @@ static void co_job(void *opaque)
     }
     c->in_flight--;
     c->bytes_in_flight -= j->buf_len;
-    free(j->buf);
+    buffer_put(c, j->mem);
     g_free(j);
     co_queue_wake_all(&c->room);
 }
@@ -396,9 +434,8 @@ static bool co_take_request(NbdClient *c)
         co_queue_wait(&c->room, NULL);
     }
     j = g_new0(Job, 1);
-    if (!error && len && posix_memalign(&j->buf, 4096, len) != 0) {
+    if (!error && len && !buffer_get(c, len, &j->mem)) {
         error = NBD_ENOMEM;
-        j->buf = NULL;
     }
     if (error) {
         g_free(j);
@@ -410,9 +447,10 @@ static bool co_take_request(NbdClient *c)
     }
     j->c = c;
     j->r = r;
+    j->buf = j->mem.data;
     j->buf_len = len;
     if (r.type == NBD_CMD_WRITE && co_stream_read(c->stream, j->buf, len) < 0) {
-        free(j->buf);
+        buffer_put(c, j->mem);
         g_free(j);
         return false;
     }
@@ -434,4 +472,5 @@ void co_nbd_transmit(NbdClient *c)
     while (c->in_flight) {
         co_queue_wait(&c->room, NULL);
     }
+    buffers_free(c);
 }
