@@ -61,7 +61,7 @@ static WorkRequest *pool_take_locked(WorkerPool *pool)
 static void *worker_body(void *opaque)
 {
     WorkerPool *pool = opaque;
-    bool timed_out = false;
+    bool timed_out = false, cancelled;
 
     mutex_lock(&pool->lock);
     for (;;) {
@@ -77,13 +77,14 @@ static void *worker_body(void *opaque)
             continue;
         }
         timed_out = false;
-        if (req->state != WORK_CANCELLED) {
-            req->state = WORK_STARTED;
-            mutex_unlock(&pool->lock);
+        cancelled = req->state == WORK_CANCELLED;
+        req->state = cancelled ? WORK_CANCELLED : WORK_STARTED;
+        mutex_unlock(&pool->lock);
+        if (!cancelled) {
             req->result = req->work(req->opaque);
-            mutex_lock(&pool->lock);
         }
         event_loop_post(req->loop, request_finish, req);
+        mutex_lock(&pool->lock);
     }
     if (--pool->threads == 0) {
         cond_signal(&pool->all_gone);
@@ -139,7 +140,7 @@ WorkerPool *worker_pool_shared(void)
 WorkRequest *worker_submit(WorkerPool *pool, WorkFn *work, WorkDoneFn *done, void *opaque)
 {
     WorkRequest *req = g_new0(WorkRequest, 1);
-    bool start;
+    bool start, wake;
 
     req->pool = pool;
     req->work = work;
@@ -152,12 +153,12 @@ WorkRequest *worker_submit(WorkerPool *pool, WorkFn *work, WorkDoneFn *done, voi
     *pool->tail = req;
     pool->tail = &req->next;
     start = pool->idle == 0 && pool->threads < pool->max_threads;
-    if (start) {
-        pool->threads++;
-    } else {
-        cond_signal(&pool->has_work);
-    }
+    wake = pool->idle > 0;
+    pool->threads += start;
     mutex_unlock(&pool->lock);
+    if (wake) {
+        cond_signal(&pool->has_work);  /* without the lock, which the worker wants at once */
+    }
     if (start) {
         thread_start_detached(pool->name, worker_body, pool);
     }
