@@ -67,96 +67,129 @@ char *secret_store_get_text(const char *id, GError **error)
     return g_strndup(data, len);
 }
 
-static bool take_raw(KeyVal *props, char **raw, gsize *len, GError **error)
-{
-    const char *data = keyval_get(props, "data"), *file = keyval_get(props, "file");
+const char *const secret_formats[] = { "raw", "base64", NULL };
 
-    if (!data == !file) {
-        return error_set(error, data ? "'file' and 'data' are mutually exclusive"
-                                     : "Either 'file' or 'data' must be provided");
-    }
+static void wipe(void *data, size_t len)
+{
     if (data) {
-        *len = strlen(data);
-        *raw = g_strdup(data);
-        return true;
+        explicit_bzero(data, len);
     }
-    if (!g_file_get_contents(file, raw, len, error)) {
-        g_prefix_error(error, "Unable to read '%s': ", file);
-        return false;
-    }
-    return *len <= MAX_SECRET || error_set(error, "The secret in '%s' is too long", file);
+    g_free(data);
 }
 
-/* BYTES, decrypted with the secret KEYID (base64 of 32 bytes) and unpadded (PKCS #7). */
-static bool decrypt(const char *keyid, const char *iv_text, GByteArray *bytes, GError **error)
+static bool take_raw(const SecretSource *source, char **raw, gsize *len, GError **error)
 {
-    g_autoptr(GBytes) key_text = NULL;
-    g_autofree guchar *key = NULL;
-    g_autofree guchar *iv = NULL;
-    g_autofree char *text = NULL;
-    gsize key_len, iv_len;
-    struct aes256_ctx ctx;
-    uint8_t pad;
-
-    key_text = secret_store_get(keyid, error);
-    if (!key_text) {
+    if (!source->data == !source->file) {
+        return error_set(error, source->data ? "'file' and 'data' are mutually exclusive"
+                                             : "Either 'file' or 'data' must be provided");
+    }
+    if (source->data) {
+        *len = strlen(source->data);
+        *raw = g_strdup(source->data);
+        return true;
+    }
+    if (!g_file_get_contents(source->file, raw, len, error)) {
+        g_prefix_error(error, "Unable to read '%s': ", source->file);
         return false;
     }
-    text = g_strndup(g_bytes_get_data(key_text, NULL), g_bytes_get_size(key_text));
-    key = g_base64_decode(text, &key_len);
-    if (key_len != 32 && g_bytes_get_size(key_text) == 32) {
-        g_free(key);
-        key = g_memdup2(g_bytes_get_data(key_text, NULL), 32);
-        key_len = 32;
+    return *len <= MAX_SECRET || error_set(error, "The secret in '%s' is too long", source->file);
+}
+
+/* NULL when TEXT is no base64; line ends are left out. */
+static uint8_t *decode_base64(const char *text, gsize text_len, gsize *len)
+{
+    GString *bare = g_string_sized_new(text_len);
+    uint8_t *out = NULL;
+
+    for (gsize i = 0; i < text_len; i++) {
+        if (!g_ascii_isspace(text[i])) {
+            g_string_append_c(bare, text[i]);
+        }
     }
-    iv = g_base64_decode(iv_text, &iv_len);
-    if (key_len != 32 || iv_len != 16 || bytes->len == 0 || bytes->len % 16) {
-        return error_set(error, "An encrypted secret needs a key of 32 bytes, an IV of 16 and "
-                         "data in blocks of 16, not %zu, %zu and %u", key_len, iv_len,
-                         bytes->len);
+    if (bare->len % 4 == 0 &&
+        strspn(bare->str, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "+/=") == bare->len) {
+        out = g_base64_decode(bare->str, len);
     }
-    aes256_set_decrypt_key(&ctx, key);
-    cbc_decrypt(&ctx, (nettle_cipher_func *)aes256_decrypt, 16, iv, bytes->len, bytes->data,
-                bytes->data);
-    pad = bytes->data[bytes->len - 1];
+    explicit_bzero(bare->str, bare->len);
+    g_string_free(bare, TRUE);
+    return out;
+}
+
+/* In place; *LEN shrinks by the padding. */
+static bool decrypt(const SecretSource *source, uint8_t *data, gsize *len, GError **error)
+{
+    g_autoptr(GBytes) key = secret_store_get(source->keyid, error);
+    g_autofree uint8_t *iv = NULL;
+    struct aes256_ctx ctx;
+    gsize iv_len = 0;
+    uint8_t pad;
+
+    if (!key) {
+        return false;
+    }
+    if (g_bytes_get_size(key) != 32) {
+        return error_set(error, "Key should be 32 bytes in length, but secret '%s' has %zu",
+                         source->keyid, g_bytes_get_size(key));
+    }
+    if (!source->iv) {
+        return error_set(error, "IV is required to decrypt secret");
+    }
+    iv = decode_base64(source->iv, strlen(source->iv), &iv_len);
+    if (!iv || iv_len != 16) {
+        return iv ? error_set(error, "IV should be 16 bytes in length not %zu", iv_len)
+                  : error_set(error, "The IV is not valid base64");
+    }
+    if (!*len || *len % 16) {
+        return error_set(error, "Length %zu must be a multiple of block size 16", *len);
+    }
+    aes256_set_decrypt_key(&ctx, g_bytes_get_data(key, NULL));
+    cbc_decrypt(&ctx, (nettle_cipher_func *)aes256_decrypt, 16, iv, *len, data, data);
+    explicit_bzero(&ctx, sizeof(ctx));
+    pad = data[*len - 1];
     if (pad == 0 || pad > 16) {
-        return error_set(error, "Incorrect number of padding bytes (%u) found on decrypted data",
-                         pad);
+        return error_set(error, "Incorrect number of padding bytes (%u) found on decrypted data; "
+                         "is '%s' the right key?", pad, source->keyid);
     }
-    g_byte_array_set_size(bytes, bytes->len - pad);
+    *len -= pad;
     return true;
 }
 
-static bool decode(KeyVal *props, const char *raw, gsize len, GByteArray *out, GError **error)
+GBytes *secret_decode(const SecretSource *source, GError **error)
 {
-    static const char *const formats[] = { "raw", "base64", NULL };
-    const char *keyid = keyval_get(props, "keyid"), *iv = keyval_get(props, "iv");
-    int format;
+    char *raw = NULL;
+    gsize len = 0, out_len;
+    uint8_t *out;
 
-    if (!keyval_get_enum(props, "format", formats, 0, &format, error)) {
-        return false;
+    if (!take_raw(source, &raw, &len, error)) {
+        wipe(raw, len);
+        return NULL;
     }
-    if (!keyid != !iv) {
-        return error_set(error, "A secret needs both 'keyid' and 'iv', or neither");
+    out = (uint8_t *)raw;
+    out_len = len;
+    if (source->format == SECRET_BASE64) {
+        out = decode_base64(raw, len, &out_len);
+        wipe(raw, len);
+        if (!out) {
+            error_set(error, "The secret is not valid base64 (format=raw takes it as it is)");
+            return NULL;
+        }
     }
-    if (format == 1) {
-        g_autofree char *text = g_strndup(raw, len);
-        g_autofree guchar *bytes = g_base64_decode(text, &len);
-
-        g_byte_array_append(out, bytes, (guint)len);
-    } else {
-        g_byte_array_append(out, (const guint8 *)raw, (guint)len);
+    len = out_len;
+    if (source->keyid && !decrypt(source, out, &out_len, error)) {
+        wipe(out, len);
+        return NULL;
     }
-    return !keyid || decrypt(keyid, iv, out, error);
+    return g_bytes_new_take(out, out_len);
 }
 
 bool secret_store_add(KeyVal *props, GError **error)
 {
     const char *id = keyval_get(props, "id");
-    g_autoptr(GByteArray) bytes = g_byte_array_new();
-    g_autofree char *raw = NULL;
-    g_autoptr(GBytes) whole = NULL;
-    gsize len = 0;
+    SecretSource source = {
+        .data = keyval_get(props, "data"), .file = keyval_get(props, "file"),
+        .keyid = keyval_get(props, "keyid"), .iv = keyval_get(props, "iv"),
+    };
+    g_autoptr(GBytes) bytes = NULL;
 
     if (!id || !*id) {
         return error_set(error, "Parameter 'id' is missing");
@@ -164,11 +197,13 @@ bool secret_store_add(KeyVal *props, GError **error)
     if (secrets && g_hash_table_contains(secrets, id)) {
         return error_set(error, "There is a secret with id '%s' already", id);
     }
-    if (!take_raw(props, &raw, &len, error) || !decode(props, raw, len, bytes, error) ||
+    if (!keyval_get_enum(props, "format", secret_formats, SECRET_RAW, &source.format, error) ||
         !keyval_check_used(props, "secret", error)) {
         return false;
     }
-    whole = g_byte_array_free_to_bytes(g_steal_pointer(&bytes));
-    secret_store_put(id, whole);
-    return true;
+    bytes = secret_decode(&source, error);
+    if (bytes) {
+        secret_store_put(id, bytes);
+    }
+    return bytes != NULL;
 }

@@ -91,10 +91,13 @@ static void test_memory_is_used_once(void)
     vm_free(vm);
 }
 
+#define CRYPT_IV "aXZpdml2aXZpdml2aXZpdg=="
+#define CRYPT_DATA "ClVSn1WBrJWc+oSsxpK4zw=="
+
 static void test_secret(void)
 {
     Vm *vm = vm_new();
-    g_autofree char *plain = NULL, *decoded = NULL;
+    g_autofree char *plain = NULL, *decoded = NULL, *opened = NULL;
     g_autoptr(GError) error = NULL;
 
     g_assert_nonnull(MAKE(vm, "secret", "a", NULL, "data", "letmein"));
@@ -108,6 +111,24 @@ static void test_secret(void)
     REFUSE(vm, "secret", "mutually exclusive", "data", "x", "file", "y");
     REFUSE(vm, "secret", "base64", "data", "***", "format", "base64");
     REFUSE(vm, "secret", "/nonexistent/x", "file", "/nonexistent/x");
+    /* As libvirt passes them.  Made by: printf letmein | openssl enc -aes-256-cbc -K (32 times 6b)
+     * -iv $(printf iviviviviviviviv | xxd -p) | base64 */
+    g_assert_nonnull(MAKE(vm, "secret", "key", NULL, "data", "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk"));
+    g_assert_nonnull(MAKE(vm, "secret", "e", NULL, "data", CRYPT_DATA, "format", "base64", "keyid",
+                          "key", "iv", CRYPT_IV));
+    opened = secret_lookup_text(vm, "e", NULL);
+    g_assert_cmpstr(opened, ==, "letmein");
+    REFUSE(vm, "secret", "IV is required", "data", CRYPT_DATA, "format", "base64", "keyid", "key");
+    REFUSE(vm, "secret", "not 3", "data", CRYPT_DATA, "format", "base64", "keyid", "key", "iv",
+           "YWJj");
+    REFUSE(vm, "secret", "32 bytes", "data", CRYPT_DATA, "format", "base64", "keyid", "a", "iv",
+           CRYPT_IV);
+    REFUSE(vm, "secret", "nope", "data", CRYPT_DATA, "format", "base64", "keyid", "nope", "iv",
+           CRYPT_IV);
+    REFUSE(vm, "secret", "Length 3", "data", "YWJj", "format", "base64", "keyid", "key", "iv",
+           CRYPT_IV);
+    REFUSE(vm, "secret", "padding", "data", "eHh4eHh4eHh4eHh4eHh4eA==", "format", "base64",
+           "keyid", "key", "iv", CRYPT_IV);
     vm_free(vm);
 }
 

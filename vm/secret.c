@@ -6,62 +6,23 @@
 #include "base/error.h"
 #include "base/secret_store.h"
 
-enum { FORMAT_RAW, FORMAT_BASE64 };
-static const char *const formats[] = { "raw", "base64", NULL };
-
 typedef struct Secret {
     Object obj;
-    char *data, *file;
+    char *data, *file, *keyid, *iv;
     int format;
     GBytes *bytes;
 } Secret;
 
-/* Of a block about to be freed: not to be optimized away. */
-static void wipe(void *data, size_t len)
-{
-    explicit_bzero(data, len);
-    g_free(data);
-}
-
 static bool complete(Object *obj, GError **error)
 {
     Secret *s = (Secret *)(void *)obj;
-    char *text = NULL;
-    gsize len = 0;
+    SecretSource source = { s->data, s->file, s->format, s->keyid, s->iv };
 
-    if (!s->data == !s->file) {
-        return error_set(error, s->data ? "'file' and 'data' are mutually exclusive"
-                                        : "Either 'file' or 'data' must be provided");
+    s->bytes = secret_decode(&source, error);
+    if (s->bytes) {
+        secret_store_put(obj->name, s->bytes);
     }
-    if (s->file && !g_file_get_contents(s->file, &text, &len, error)) {
-        g_prefix_error(error, "Unable to read '%s': ", s->file);
-        return false;
-    }
-    if (s->data) {
-        text = g_strdup(s->data);
-        len = strlen(text);
-    }
-    if (s->format == FORMAT_BASE64) {
-        gsize out_len = 0, end = len;
-        uint8_t *out;
-
-        while (end && g_ascii_isspace(text[end - 1])) {
-            end--;
-        }
-        text[end] = '\0';
-        out = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n") ==
-                              end && end % 4 == 0
-                  ? g_base64_decode(text, &out_len) : NULL;
-        wipe(text, len);
-        if (!out) {
-            return error_set(error, "The secret is not valid base64 (format=raw takes it as it is)");
-        }
-        s->bytes = g_bytes_new_take(out, out_len);
-    } else {
-        s->bytes = g_bytes_new_take(text, len);
-    }
-    secret_store_put(obj->name, s->bytes);
-    return true;
+    return s->bytes != NULL;
 }
 
 static void finalize(Object *obj)
@@ -74,15 +35,17 @@ static void finalize(Object *obj)
 
         secret_store_drop(obj->name);
         data = g_bytes_unref_to_data(s->bytes, &len);
-
-        wipe(data, len);
+        explicit_bzero(data, len);      /* about to be freed: not to be optimized away */
+        g_free(data);
     }
 }
 
 static const PropDef secret_props[] = {
     PROP_STR("data", Secret, data, .help = "the secret itself"),
     PROP_STR("file", Secret, file, .help = "the file that holds it"),
-    PROP_ENUM("format", Secret, format, formats, FORMAT_RAW),
+    PROP_ENUM("format", Secret, format, secret_formats, SECRET_RAW),
+    PROP_STR("keyid", Secret, keyid, .help = "the secret with the key that it is encrypted with"),
+    PROP_STR("iv", Secret, iv, .help = "the initialization vector, in base64"),
     PROP_END
 };
 
