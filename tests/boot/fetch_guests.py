@@ -19,11 +19,19 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 INSTALLER = './usr/lib/debian-installer/images/12/amd64/{}/debian-installer/amd64/{}'
+# For disks on AHCI, in an order in which they can be loaded.
+MODULES = ('drivers/scsi/scsi_common', 'drivers/scsi/scsi_mod', 'drivers/ata/libata', 'drivers/ata/libahci',
+           'drivers/ata/ahci', 'lib/crc64', 'crypto/crc64_rocksoft_generic', 'lib/crc64-rocksoft',
+           'crypto/crct10dif_common', 'crypto/crct10dif_generic', 'lib/crc-t10dif', 'block/t10-pi',
+           'drivers/scsi/sd_mod', 'drivers/cdrom/cdrom', 'drivers/scsi/sr_mod', 'lib/crc16',
+           'crypto/crc32c_generic', 'lib/libcrc32c', 'fs/mbcache', 'fs/jbd2/jbd2', 'fs/ext4/ext4',
+           'fs/isofs/isofs')
 # What tests ask for: the architecture; the package; for a meta-package, what the name of the
 # dependency begins with that is taken instead; which of its files.
 PACKAGES = {
     'xen-hypervisor': ('amd64', 'xen-hypervisor-4.17-amd64', None, ['./boot/*']),
-    'linux-amd64': ('amd64', 'linux-image-amd64', 'linux-image-', ['./boot/vmlinuz-*']),
+    'linux-amd64': ('amd64', 'linux-image-amd64', 'linux-image-',
+                    ['./boot/vmlinuz-*'] + [f'./lib/modules/*/kernel/{name}.ko' for name in MODULES]),
     'debian-installer': ('amd64', 'debian-installer-12-netboot-amd64', None,
                          [INSTALLER.format(kind, name) for kind in ('text', 'gtk')
                           for name in ('linux', 'initrd.gz')]),
@@ -108,13 +116,14 @@ def unpack(package, target, patterns):
     if result.returncode:
         shutil.rmtree(partial, ignore_errors=True)
         raise FetchError(f'{os.path.basename(package)}: {result.stderr.strip().splitlines()[0]}')
+    shutil.rmtree(target, ignore_errors=True)      # what an older list asked for
     os.rename(partial, target)
 
 
 def fetch(folder, name, apts):
     arch, package, prefix, patterns = PACKAGES[name]
     target = os.path.join(folder, name)
-    if os.path.isdir(target):
+    if all(glob.glob(os.path.join(target, pattern)) for pattern in patterns):
         return
     print(f'fetching guest {name}: Debian package {package} ({arch})', flush=True)
     if arch not in apts:

@@ -42,5 +42,37 @@ def usb_image_as_disk():
         list_devices(guest, r'\(hd0\)')
 
 
+def disk_on(*devices):
+    """The USB image on a controller that is not on the board, first in the boot order."""
+    image = need_file(f'{FOLDER}/grub-rescue-usb.img', 'grub-rescue-pc')
+    with Guest(*ACCEL, '-m', '64', '-snapshot', '-drive', f'if=none,id=d,format=raw,file={image}',
+               *(word for device in devices for word in ('-device', device))) as guest:
+        list_devices(guest, r'\(hd0\)')
+
+
+def nvme_disk():
+    """SeaBIOS boots GRUB from an NVMe namespace."""
+    disk_on('nvme,drive=d,serial=1,bootindex=1')
+
+
+def nvme_second_namespace():
+    """A namespace that is a device of its own boots, too."""
+    disk_on('nvme,id=n,serial=1', 'nvme-ns,bus=n,drive=d,nsid=7,bootindex=1')
+
+
+def ahci_disk():
+    """SeaBIOS boots GRUB from a SATA disk."""
+    disk_on('ahci,id=a', 'ide-hd,drive=d,bus=a.3,bootindex=1')
+
+
+def ahci_cdrom():
+    """SeaBIOS boots GRUB from a SATA CD drive."""
+    iso = need_file(f'{FOLDER}/grub-rescue-cdrom.iso', 'grub-rescue-pc')
+    with Guest(*ACCEL, '-m', '64', '-drive', f'if=none,id=d,format=raw,media=cdrom,file={iso}',
+               '-device', 'ahci,id=a', '-device', 'ide-cd,drive=d,bus=a.1,bootindex=1') as guest:
+        list_devices(guest, r'\(cd0?')
+
+
 if __name__ == '__main__':
-    run_tests(cdrom, floppy, usb_image_as_disk)
+    run_tests(cdrom, floppy, usb_image_as_disk, nvme_disk, ahci_disk, ahci_cdrom,
+              slow=[nvme_second_namespace])

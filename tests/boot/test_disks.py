@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Linux on disks that are not IDE: several writers on an ext4 file system, checked inside and afterwards.
+
+The guest mounts the image, writes files of pseudo-random data from several processes, reads them back past its
+cache, and powers off; the host's e2fsck then finds the image clean.
+"""
+import glob
+import hashlib
+import os
+import random
+import subprocess
+import sys
+import tempfile
+
+import fetch_guests
+import initrd
+from guest import QUIET, ROOT, Guest, GuestError, Skip, need_program, run_tests
+
+BUILD = os.environ.get('RHEA_BUILD', os.path.join(ROOT, 'build'))
+ACCEL = ['-accel', os.environ.get('RHEA_ACCEL', 'tcg')]
+MODULES = [os.path.basename(name) for name in fetch_guests.MODULES]
+
+SCRIPT = '''b=/bin/busybox
+for m in $(cat /modules); do $b insmod /lib/$m.ko 2>/dev/null; done
+i=0
+while [ ! -b /dev/$DISK ] && [ $i -lt 600 ]; do $b sleep 1; i=$((i + 1)); done
+$b mkdir m
+$b mount -t ext4 /dev/$DISK /tmp/m || exit 1
+j=0
+while [ $j -lt $JOBS ]; do
+    ( i=0
+      while [ $i -lt $FILES ]; do
+          $b dd if=/dev/urandom of=m/f$j.$i bs=64k count=$BLOCKS 2>/dev/null || exit 1
+          $b sync m/f$j.$i
+          i=$((i + 1))
+      done ) &
+    j=$((j + 1))
+done
+wait
+( cd m; $b md5sum f* ) >sums
+$b sync
+echo 3 >/proc/sys/vm/drop_caches
+( cd m; $b md5sum -c -s /tmp/sums ) || exit 2
+echo "disks: $($b wc -l <sums) files are right"
+$b cp sums m/
+$b rm m/f0.*
+if [ -n "$CDROM" ]; then echo "disks: cdrom $($b md5sum </dev/$CDROM)"; fi
+$b umount /tmp/m || exit 3
+echo "disks: unmounted"
+echo o >/proc/sysrq-trigger
+while :; do $b sleep 100; done
+'''
+
+
+def sata_kernel():
+    """Debian's full kernel, and an initrd with the modules that AHCI takes."""
+    folder = os.path.join(BUILD, 'guests', 'linux-amd64')
+    kernels = glob.glob(os.path.join(folder, 'boot/vmlinuz-*'))
+    files = []
+    for name in MODULES:
+        found = glob.glob(os.path.join(folder, 'lib/modules/**', name + '.ko'), recursive=True)
+        if not kernels or not found:
+            raise Skip('no kernel with modules: run tests/boot/fetch_guests.py linux-amd64')
+        files.append((f'lib/{name}.ko', found[0]))
+    return max(kernels), initrd.make(BUILD, 'disks-sata', SCRIPT, [*files, module_list()])
+
+
+def module_list(names=tuple(MODULES)):
+    path = os.path.join(BUILD, 'guest', f'modules-{len(names)}')
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, 'w', encoding='utf-8') as out:
+        out.write('\n'.join(names) + '\n')
+    return 'modules', path
+
+
+def builtin_kernel():
+    """The default guest's kernel has NVMe and ext4 built in."""
+    return initrd.kernel(BUILD), initrd.make(BUILD, 'disks', SCRIPT, [module_list(())])
+
+
+def e2fsck(image):
+    result = subprocess.run(['e2fsck', '-fn', image], capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise GuestError(f'e2fsck says:\n{result.stdout}{result.stderr}')
+
+
+def run_load(kernel, disk, *options, megabytes=64, load='JOBS=3 FILES=4 BLOCKS=8', cdrom=''):
+    """OPTIONS use drive "d", the file system, and "c" for CDROM's file."""
+    need_program('mkfs.ext4', 'e2fsprogs')
+    os.environ['PATH'] += ':/usr/sbin:/sbin'
+    with tempfile.TemporaryDirectory(prefix='rhea-disks-') as folder:
+        image = os.path.join(folder, 'disk')
+        subprocess.run(['mkfs.ext4', '-q', '-F', image, f'{megabytes}M'], check=True,
+                       stdout=subprocess.DEVNULL)
+        append = f'{QUIET} DISK={disk} {load}'
+        options = list(options)
+        if cdrom:
+            with open(os.path.join(folder, 'cd'), 'wb') as out:
+                out.write(random.Random(1).randbytes(3 << 20))
+            options += ['-drive', f'if=none,id=c,format=raw,media=cdrom,file={folder}/cd']
+            append += f' CDROM={cdrom}'
+        with Guest(*ACCEL, '-m', '256', '-smp', '2', '-nodefaults', '-kernel', kernel[0], '-initrd', kernel[1],
+                   '-append', append, '-drive', f'if=none,id=d,format=raw,file={image}', *options,
+                   timeout=900) as guest:
+            guest.wait_serial(r'disks: (\d+) files are right|initrd: status \d')
+            if cdrom:
+                guest.wait_serial(hashlib.md5(random.Random(1).randbytes(3 << 20)).hexdigest())
+            guest.wait_serial(r'disks: unmounted')
+            guest.wait_exit()
+        e2fsck(image)
+
+
+NVME = ['-device', 'nvme,drive=d,serial=1']
+AHCI = ['-device', 'ahci,id=a', '-device', 'ide-hd,drive=d,bus=a.0']
+LONG = 'JOBS=6 FILES=20 BLOCKS=48'
+
+
+def nvme():
+    """Linux writes to NVMe with several jobs; the file system is clean afterwards."""
+    run_load(builtin_kernel(), 'nvme0n1', *NVME)
+
+
+def ahci():
+    """The same on SATA with queued commands, and a CD is read whole."""
+    run_load(sata_kernel(), 'sda', *AHCI, '-device', 'ide-cd,drive=c,bus=a.1', cdrom='sr0')
+
+
+def nvme_long():
+    """More and larger files, on blocks of 4 KiB and by interrupt pin."""
+    run_load(builtin_kernel(), 'nvme0n1', *NVME, megabytes=768, load=LONG)
+    run_load(builtin_kernel(), 'nvme0n1', '-device', 'nvme,id=n,serial=1', '-device',
+             'nvme-ns,bus=n,drive=d,logical_block_size=4096,physical_block_size=4096', megabytes=768,
+             load=LONG + ' pci=nomsi')
+
+
+def ahci_long():
+    """More and larger files, with and without MSI."""
+    run_load(sata_kernel(), 'sda', *AHCI, megabytes=768, load=LONG)
+    run_load(sata_kernel(), 'sda', *AHCI, megabytes=768, load=LONG + ' pci=nomsi')
+
+
+if __name__ == '__main__':
+    sys.stdout.reconfigure(line_buffering=True)
+    run_tests(nvme, ahci, slow=[nvme_long, ahci_long])
