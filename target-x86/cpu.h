@@ -149,6 +149,7 @@ typedef struct X86Translated {
     uint8_t live;               /* LIVE_*: guest state that is in host registers now */
     uint8_t want;               /* LIVE_*: what has to be there before `resume` */
     uint8_t upper_zero;         /* the upper halves of all YMM registers are zero */
+    uint8_t upper_unknown;      /* whether they are has not been looked at */
     uint8_t kicked;             /* leave instead of going on at `resume` */
     uint8_t kernel_not_global;  /* some entry of class 0 below is from a page without G */
     uint32_t host_mxcsr;

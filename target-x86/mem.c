@@ -210,7 +210,12 @@ void x86_probe_read(X86Cpu *cpu, uint64_t va, unsigned size)
 void x86_ld_bytes(X86Cpu *cpu, uint64_t va, void *dst, unsigned len)
 {
     uint8_t *out = dst;
+    const uint8_t *host = len && len <= 4096 ? x86_tlb_read(cpu, va, len, cpu->mmu_idx) : NULL;
 
+    if (host) {
+        memcpy(out, host, len);
+        return;
+    }
     while (len) {
         unsigned part = MIN(len, 4096 - (va & 4095));
 
@@ -224,7 +229,12 @@ void x86_ld_bytes(X86Cpu *cpu, uint64_t va, void *dst, unsigned len)
 void x86_st_bytes(X86Cpu *cpu, uint64_t va, const void *src, unsigned len)
 {
     const uint8_t *in = src;
+    uint8_t *host = len && len <= 4096 ? x86_tlb_write(cpu, va, len, cpu->mmu_idx) : NULL;
 
+    if (host) {
+        memcpy(host, in, len);
+        return;
+    }
     for (unsigned done = 0; done < len;) {
         uint64_t at = (va + done) & va_mask(cpu);
         unsigned part = MIN(len - done, 4096 - (at & 4095));

@@ -147,27 +147,45 @@ static bool all_zero(const void *p, size_t len)
     return true;
 }
 
-/* XINUSE [SDM1 13.6]: components that differ from their initial configuration. */
-static uint64_t components_in_use(X86Cpu *cpu)
+static uint64_t vectors_or(const X86Vec *v, unsigned count, unsigned first, unsigned end)
 {
-    const X87State *s = &cpu->x87;
-    uint64_t used = 0;
-    uint8_t image[1024];
+    uint64_t bits = 0;
 
-    if (s->fcw != 0x37f || s->fsw || s->ftw || s->fop || s->fip || s->fdp || cpu->x87_fcs ||
-        cpu->x87_fds || !all_zero(s->st, sizeof(s->st))) {
-        used |= XCR0_X87;
-    }
-    for (unsigned n = 0; n < xmm_count(cpu); n++) {
-        if (cpu->zmm[n].u64[0] | cpu->zmm[n].u64[1]) {
-            used |= XCR0_SSE;
+    for (unsigned n = 0; n < count; n++) {
+        for (unsigned word = first; word < end; word++) {
+            bits |= v[n].u64[word];
         }
     }
-    for (unsigned i = 2; i < XSAVE_COMPONENTS; i++) {
-        if (xsave_components[i].size) {
-            memset(image, 0, xsave_components[i].size);
-            component_copy(cpu, i, image, false);
-            used |= (uint64_t)!all_zero(image, xsave_components[i].size) << i;
+    return bits;
+}
+
+static bool component_in_use(const X86Cpu *cpu, unsigned i)
+{
+    const X87State *s = &cpu->x87;
+    unsigned count = xmm_count(cpu);
+
+    switch (i) {
+    case 0:
+        return s->fcw != 0x37f || s->fsw || s->ftw || s->fop || s->fip || s->fdp || cpu->x87_fcs ||
+               cpu->x87_fds || !all_zero(s->st, sizeof(s->st));
+    case 1: return vectors_or(cpu->zmm, count, 0, 2);
+    case 2: return vectors_or(cpu->zmm, count, 2, 4);
+    case 5: return !all_zero(cpu->k, sizeof(cpu->k));
+    case 6: return vectors_or(cpu->zmm, count, 4, 8);
+    case 7: return count == 16 && vectors_or(cpu->zmm + 16, 16, 0, 8);
+    case 9: return cpu->pkru;
+    default: return false;
+    }
+}
+
+/* XINUSE [SDM1 13.6]: components of MASK that differ from their initial configuration. */
+static uint64_t components_in_use(const X86Cpu *cpu, uint64_t mask)
+{
+    uint64_t used = 0;
+
+    for (unsigned i = 0; i < XSAVE_COMPONENTS; i++) {
+        if ((mask & BIT(i)) && component_in_use(cpu, i)) {
+            used |= BIT(i);
         }
     }
     return used;
@@ -281,11 +299,13 @@ static unsigned stretches_of(X86Cpu *cpu, uint64_t save, bool mxcsr, uint64_t la
 static void write_image(X86Cpu *cpu, const Insn *insn, uint64_t va, uint64_t layout, uint64_t save,
                         uint64_t bv, bool compacted)
 {
-    uint8_t image[4096] = { 0 };
+    uint8_t image[4096];
+    uint32_t size = xsave_size(layout, compacted);
     Stretch stretch[XSAVE_COMPONENTS + 4];
     bool mxcsr = compacted ? (save & XCR0_SSE) : (layout & (XCR0_SSE | XCR0_AVX));
     unsigned count = stretches_of(cpu, save, mxcsr, layout, compacted, stretch);
 
+    memset(image, 0, size);
     x87_put(cpu, image, is_wide(insn));
     le32_store(image + OFF_MXCSR, cpu->x87.mxcsr);
     le32_store(image + OFF_MXCSR + 4, MXCSR_MASK);
@@ -301,8 +321,7 @@ static void write_image(X86Cpu *cpu, const Insn *insn, uint64_t va, uint64_t lay
     if (compacted) {
         le64_store(image + OFF_XCOMP_BV, layout | XCOMP_COMPACT);
     }
-    for (uint64_t page = align_down(va, 4096); page < va + xsave_size(layout, compacted);
-         page += 4096) {
+    for (uint64_t page = align_down(va, 4096); page < va + size; page += 4096) {
         x86_probe_write(cpu, page, 1);
     }
     for (unsigned i = 0; i < count; i++) {
@@ -314,7 +333,7 @@ static void save_standard(X86Cpu *cpu, const Insn *insn, bool optimised)
 {
     uint64_t mask = requested(cpu) & cpu->xcr0;
     uint64_t va = image_address(cpu, insn, xsave_size(mask, false), 64, X86_WRITE);
-    uint64_t used = components_in_use(cpu) & mask;
+    uint64_t used = components_in_use(cpu, mask);
     uint64_t old = x86_ld64(cpu, va + OFF_XSTATE_BV);
 
     write_image(cpu, insn, va, mask, optimised ? used : mask, (old & ~mask) | used, false);
@@ -334,7 +353,7 @@ static void save_compacted(X86Cpu *cpu, const Insn *insn, uint64_t allowed)
 {
     uint64_t mask = requested(cpu) & allowed;
     uint64_t va = image_address(cpu, insn, xsave_size(mask, true), 64, X86_WRITE);
-    uint64_t used = components_in_use(cpu);
+    uint64_t used = components_in_use(cpu, mask);
 
     if (cpu->x87.mxcsr != MXCSR_DEFAULT) {
         used |= XCR0_SSE;

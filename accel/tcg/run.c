@@ -87,6 +87,14 @@ static void find_upper_zero(X86Cpu *cpu)
         bits |= cpu->zmm[n].u64[2] | cpu->zmm[n].u64[3];
     }
     cpu->tx.upper_zero = bits == 0;
+    cpu->tx.upper_unknown = false;
+}
+
+/* C has changed them, or may have. */
+static void forget_upper(X86Cpu *cpu)
+{
+    cpu->tx.upper_zero = false;
+    cpu->tx.upper_unknown = true;
 }
 
 static void prepare_state(X86Cpu *cpu, unsigned needs)
@@ -95,7 +103,7 @@ static void prepare_state(X86Cpu *cpu, unsigned needs)
     if (needs & LIVE_X87) {
         x87_load(cpu);
     }
-    if (!(cpu->tx.live & LIVE_SIMD) && !cpu->tx.upper_zero) {
+    if (!(cpu->tx.live & LIVE_SIMD) && cpu->tx.upper_unknown) {
         find_upper_zero(cpu);
     }
 }
@@ -414,7 +422,7 @@ static const void *run_insn(X86Cpu *cpu, const TcgBlock *block, unsigned n)
         run_sem(cpu, insn);
     }
     if (touches_upper(insn)) {
-        cpu->tx.upper_zero = false;
+        forget_upper(cpu);
     }
     cpu->rip = cpu->next_rip;
     if (cpu->rip != next || (insn->def->attrs & A_END) || cpu->tlb_gen != tlb_gen ||
@@ -608,7 +616,7 @@ static void enter(X86Cpu *cpu, const void *code)
 static void interpret(X86Cpu *cpu, void (*run)(X86Cpu *cpu))
 {
     x87_save(cpu);
-    cpu->tx.upper_zero = false;
+    forget_upper(cpu);
     run(cpu);
 }
 
@@ -729,7 +737,7 @@ X86Exit tcg_run(X86Cpu *cpu)
     }
 out:
     x87_save(cpu);
-    cpu->tx.upper_zero = false;
+    forget_upper(cpu);
     cpu->unwind = outer;
     tcg_leave_gate(tc->tr);
     return exit;
@@ -759,7 +767,7 @@ bool tcg_attach_cpu(Translator *tr, X86Cpu *cpu, GError **error)
     cpu->tx.return_stack_base = cpu->tx.return_stack = base;
     cpu->tx.host_mxcsr = 0x1f80;
     cpu->tx.live = 0;
-    cpu->tx.upper_zero = 0;
+    forget_upper(cpu);
     if (getrandom(&tc->next_tag, sizeof(tc->next_tag), 0) != sizeof(tc->next_tag)) {
         return error_set_errno(error, errno, "Cannot get random bytes");
     }

@@ -129,6 +129,7 @@ static const uint8_t *emit_spill_simd(Emitter *e)
             emit_rm(e, 0, false, 0x0f11, 0, vector_slot(n, 16));
         }
         byte_imm(e, 0xc6, 0, TX(upper_zero), 1);
+        byte_imm(e, 0xc6, 0, TX(upper_unknown), 0);
         emit_patch(clean, e->rx, emit_here(e));
         emit8(e, 0xe9);
         done = e->p;
@@ -140,6 +141,7 @@ static const uint8_t *emit_spill_simd(Emitter *e)
     }
     emit_vzeroupper(e);
     byte_imm(e, 0xc6, 0, TX(upper_zero), 0);
+    byte_imm(e, 0xc6, 0, TX(upper_unknown), 1);                 /* in use, but perhaps zero */
     if (done) {
         emit_patch(done, e->rx, emit_here(e));
     }
