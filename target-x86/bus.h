@@ -40,6 +40,8 @@ struct X86Bus {
     /* Nothing to do for the guest: waits for a request, at most NS nanoseconds; may be NULL. */
     void (*doze)(void *opaque, X86Cpu *cpu, int64_t ns);
     uint64_t (*tsc)(void *opaque);              /* NULL: the host's RDTSC */
+    /* tsc() is the host's RDTSC plus *ADD until the CPU stops; NULL or false: it is not. */
+    bool (*tsc_line)(void *opaque, uint64_t *add);
     void (*smm_changed)(void *opaque, X86Cpu *cpu);      /* SMRAM visibility; NULL: none */
     void (*ferr)(void *opaque, X86Cpu *cpu);             /* CR0.NE = 0: raise IRQ 13; may be NULL */
 };

@@ -134,6 +134,20 @@ typedef struct X86Jump {
 
 /* Groups of memory accesses in a block of translated code that share a check. */
 #define X86_GROUPS 8
+/*
+ * What the latest SYSCALL or SYSRET that ran in C came from and led to; the next one from the same
+ * mode and flags does the same without C.
+ */
+typedef struct X86Fast {
+    uint32_t from_mode;         /* ~0: nothing known */
+    uint32_t from_flags;        /* SYSCALL: eflags; SYSRET: those of R11 that are not arithmetic */
+    uint32_t mode, eflags;
+    uint64_t rip;               /* of SYSCALL */
+    uint64_t jump_tag;          /* of the new mode */
+    uint32_t generation;        /* for which that is right */
+    uint16_t cpl_and_idx;       /* cpl, mmu_idx */
+    X86Seg cs, ss;
+} X86Fast;
 
 typedef struct X86Translated {
     uint64_t c_stack;           /* RSP of the C code that entered translated code */
@@ -154,6 +168,8 @@ typedef struct X86Translated {
     uint8_t kernel_not_global;  /* some entry of class 0 below is from a page without G */
     uint32_t host_mxcsr;
     int32_t pauses;             /* PAUSEs until C looks whether the guest only spins */
+    X86Fast fast[2];            /* SYSCALL, SYSRET */
+    uint64_t tsc_base;          /* the TSC is RDTSC plus that plus tsc_offset */
     uint32_t generation[2];     /* of the entries for CPL 0-2 and CPL 3 */
     /* Code pages by virtual page: virtual page << 28 | physical page, for CPL 0-2 and CPL 3. */
     uint64_t itlb[2][1 << X86_ITLB_BITS];

@@ -18,6 +18,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "target-x86/bus.h"
 #include "target-x86/interp.h"
 #include "target-x86/sem.h"
 
@@ -164,6 +165,12 @@ static void update_tag(X86Cpu *cpu)
         tc->tags[slot].mode = cpu->mode;
         tc->tags[slot].generation = generation;
         tc->tags[slot].tag = new_tag(tc);
+        for (unsigned n = 0; n < ARRAY_LEN(cpu->tx.fast); n++) {
+            if (cpu->tx.fast[n].mode == cpu->mode) {
+                cpu->tx.fast[n].jump_tag = tc->tags[slot].tag;
+                cpu->tx.fast[n].generation = generation;
+            }
+        }
     }
     cpu->tx.jump_tag = tc->tags[slot].tag;
 }
@@ -346,6 +353,40 @@ static void pause_in_c(X86Cpu *cpu)
     tc->spin_checked_ns = now;
 }
 
+/* ---- SYSCALL and SYSRET again: translate_syscall.c ---- */
+
+static void forget_fast(X86Cpu *cpu)
+{
+    cpu->tx.fast[0].from_mode = cpu->tx.fast[1].from_mode = ~0u;
+}
+
+/* Changes what SYSCALL and SYSRET come to, beside flags and segments. */
+static bool changes_system(const Insn *insn)
+{
+    SemFn *s = insn->sem;
+
+    return s == sem_wrmsr || (s == sem_mov_to_cr && insn->op[0].reg != 3) || s == sem_mov_to_dr || s == sem_lmsw ||
+           s == sem_clts || s == sem_xsetbv || s == sem_rsm;
+}
+
+static void run_syscall(X86Cpu *cpu, const Insn *insn)
+{
+    X86Fast *fast = &cpu->tx.fast[insn->sem == sem_sysret];
+    uint32_t mode = cpu->mode;
+    uint32_t flags = insn->sem == sem_sysret ? cpu->gpr[R_R11] & TCG_SYSRET_FLAGS : cpu->eflags;
+
+    insn->sem(cpu, insn);
+    update_tag(cpu);
+    *fast = (X86Fast){ .from_mode = mode, .from_flags = flags, .mode = cpu->mode,
+                       .eflags = cpu->eflags, .rip = cpu->next_rip, .jump_tag = cpu->tx.jump_tag,
+                       .generation = cpu->tx.generation[class_of(cpu)],
+                       .cpl_and_idx = cpu->cpl | cpu->mmu_idx << 8,
+                       .cs = cpu->segs[SEG_CS], .ss = cpu->segs[SEG_SS] };
+    if (!(cpu->mode & MODE_CS64) || (cpu->mode & (MODE_TF | MODE_DEBUG))) {
+        fast->from_mode = ~0u;
+    }
+}
+
 /* Where the range begins that the group's first access, INSN, has checked. */
 static uint64_t group_start(X86Cpu *cpu, const Insn *insn, const TcgLink *link)
 {
@@ -418,8 +459,13 @@ static const void *run_insn(X86Cpu *cpu, const TcgBlock *block, unsigned n)
     }
     if (insn->sem == sem_pause) {
         pause_in_c(cpu);
+    } else if (insn->sem == sem_syscall || insn->sem == sem_sysret) {
+        run_syscall(cpu, insn);
     } else {
         run_sem(cpu, insn);
+        if (changes_system(insn)) {
+            forget_fast(cpu);
+        }
     }
     if (touches_upper(insn)) {
         forget_upper(cpu);
@@ -617,6 +663,7 @@ static void interpret(X86Cpu *cpu, void (*run)(X86Cpu *cpu))
 {
     x87_save(cpu);
     forget_upper(cpu);
+    forget_fast(cpu);
     run(cpu);
 }
 
@@ -640,6 +687,9 @@ static X86Exit run_loop(X86Cpu *cpu)
         if (G_UNLIKELY(atomic_load_explicit(&cpu->requests, memory_order_relaxed) || cpu->stop ||
                        cpu->halted || cpu->wait_sipi)) {
             x87_save(cpu);
+            if (atomic_load_explicit(&cpu->requests, memory_order_relaxed) & ~(uint32_t)X86_REQ_INTR) {
+                forget_fast(cpu);
+            }
             if (!interp_attend(cpu, &exit)) {
                 return exit;
             }
@@ -706,6 +756,15 @@ bool tcg_halt_poll(X86Cpu *cpu)
     return false;
 }
 
+/* It changes only while the CPU is stopped. */
+static void find_tsc_base(X86Cpu *cpu)
+{
+    cpu->tx.tsc_base = 0;
+    if (cpu->bus && cpu->bus->tsc && (!cpu->bus->tsc_line || !cpu->bus->tsc_line(cpu->bus_opaque, &cpu->tx.tsc_base))) {
+        cpu->tx.tsc_base = cpu->bus->tsc(cpu->bus_opaque) - __builtin_ia32_rdtsc();
+    }
+}
+
 X86Exit tcg_run(X86Cpu *cpu)
 {
     sigjmp_buf here, *outer = cpu->unwind;
@@ -719,6 +778,8 @@ X86Exit tcg_run(X86Cpu *cpu)
     if (tc->halted_ns) {
         learn_from_sleep(tc, now_ns());
     }
+    forget_fast(cpu);
+    find_tsc_base(cpu);
     cpu->unwind = &here;
     switch (sigsetjmp(here, 0)) {
     case UNWIND_EVENT:

@@ -144,6 +144,8 @@ static const PropDef tcg_props[] = {
               .help = "flags die at function boundaries"),
     PROP_BOOL("x-opt-system", TcgAccel, opt.system, true,
               .help = "CLI, STI, SWAPGS and kin without C"),
+    PROP_BOOL("x-opt-syscall", TcgAccel, opt.syscall, true,
+              .help = "SYSCALL and SYSRET without C"),
     PROP_BOOL("x-opt-refill", TcgAccel, opt.refill, true,
               .help = "after a TLB miss an instruction starts again, not in C"),
     PROP_BOOL("x-opt-spin-yield", TcgAccel, opt.spin_yield, true,

@@ -124,8 +124,11 @@ static TcgKind kind_of(const Translation *t, const Insn *insn, unsigned n)
     if (insn->fault != FAULT_NONE) {
         return KIND_HELPER;
     }
+    if (tcg_system_is_native(t, insn)) {
+        return KIND_SYSTEM;
+    }
     if (a & (A_SYS | A_IO)) {
-        return tcg_system_is_native(t, insn) ? KIND_SYSTEM : KIND_HELPER;
+        return KIND_HELPER;
     }
     if (a & A_CTRL) {
         return kind_of_control(t, insn, n);

@@ -152,4 +152,10 @@ const uint8_t *tcg_emit_system(Translation *t, const Insn *insn);
 /* STI was the instruction before this one, which has been emitted. */
 void tcg_emit_shadow_end(Translation *t, uint64_t rip, unsigned live);
 
+/* ---- translate_syscall.c ---- */
+
+bool tcg_syscall_is_native(const Translation *t, const Insn *insn);
+const uint8_t *tcg_emit_syscall(Translation *t, const Insn *insn);
+const uint8_t *tcg_emit_sysret(Translation *t, const Insn *insn);
+
 #endif

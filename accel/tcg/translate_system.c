@@ -2,11 +2,12 @@
 /*
  * Privileged instructions and those on system flags that kernels run all the time, without C.
  * Privilege and CPUID have been checked by the decoder for the block's mode.
- * Spec: SDM2 CLI, STI, STAC, CLAC, SWAPGS, RDFSBASE, PUSHF, PAUSE.
+ * Spec: SDM2 CLI, STI, STAC, CLAC, SWAPGS, RDFSBASE, PUSHF, PAUSE, RDTSC.
  * Locking: translate_int.h.
  */
 #include "accel/tcg/translate_int.h"
 
+#include "target-x86/bus.h"
 #include "target-x86/sem.h"
 
 #define GS_BASE CPU(segs[SEG_GS].base)
@@ -57,6 +58,16 @@ void tcg_emit_shadow_end(Translation *t, uint64_t rip, unsigned live)
     if (live) {
         tcg_load_flags(e);
     }
+}
+
+static const uint8_t *emit_cld(Translation *t, const Insn *insn)
+{
+    return change_eflags(t, GROUP_AND, ~(uint32_t)FLAG_DF);
+}
+
+static const uint8_t *emit_std(Translation *t, const Insn *insn)
+{
+    return change_eflags(t, GROUP_OR, FLAG_DF);
 }
 
 static const uint8_t *emit_swapgs(Translation *t, const Insn *insn)
@@ -134,6 +145,105 @@ static const uint8_t *emit_pushf(Translation *t, const Insn *insn)
     return op;
 }
 
+static bool base_is_register(const Translation *t, const Insn *insn)
+{
+    return is_gpr(insn, 1);
+}
+
+/* A canonical address: [SDM2 WRFSBASE]. */
+static const uint8_t *emit_write_base(Translation *t, const Insn *insn)
+{
+    unsigned sign = 64 - t->cpu->virt_bits;
+    bool wide = insn->op[1].size == 8;
+    Emitter *e = &t->hot;
+    const uint8_t *op;
+
+    tcg_begin_flags(t);
+    emit_rr(e, 0, wide, 0x8b, H_R14, tcg_source(t, insn->op[1].reg, H_R14));
+    if (wide) {
+        emit_mov(e, H_R15, H_R14);
+        emit_rr(e, 0, true, 0xc1, 4, H_R15);                    /* shl, sar */
+        emit8(e, sign);
+        emit_rr(e, 0, true, 0xc1, 7, H_R15);
+        emit8(e, sign);
+        emit_rr(e, 0, true, 0x3b, H_R15, H_R14);
+        emit_jcc(e, COND_NE, tcg_cold_helper(t));
+    }
+    op = emit_here(e);
+    emit_store(e, insn->sem == sem_wrgsbase ? GS_BASE : FS_BASE, H_R14);
+    tcg_end_flags(t);
+    return op;
+}
+
+static bool selector_to_register(const Translation *t, const Insn *insn)
+{
+    return is_gpr(insn, 0) && insn->op[0].size >= 4 && insn->op[1].kind == OPK_SEG;
+}
+
+static const uint8_t *emit_mov_selector(Translation *t, const Insn *insn)
+{
+    unsigned dst = tcg_host_reg[insn->op[0].reg];
+    HostMem sel = HOST_GS(offsetof(X86Cpu, segs) + insn->op[1].reg * sizeof(X86Seg) +
+                          offsetof(X86Seg, sel));
+    const uint8_t *op;
+
+    emit_rm(&t->hot, 0, false, 0x0fb7, dst == H_NONE ? H_R13 : dst, sel);
+    op = NULL;
+    if (dst == H_NONE) {
+        op = emit_here(&t->hot);
+        emit_store(&t->hot, tcg_gpr_slot(insn->op[0].reg), H_R13);
+    }
+    return op;
+}
+
+static bool tsc_is_host(const Translation *t, const Insn *insn)
+{
+    return !(t->mode & MODE_TSD) && (!t->cpu->bus->tsc || t->cpu->bus->tsc_line);
+}
+
+static const uint8_t *emit_rdtsc(Translation *t, const Insn *insn)
+{
+    Emitter *e = &t->hot;
+    const uint8_t *op;
+
+    emit_mov_imm(e, H_R13, 32);
+    emit_load(e, H_R14, TX(tsc_base));
+    emit_load(e, H_R15, CPU(tsc_offset));
+    emit_rm(e, 0, true, 0x8d, H_R14, HOST_AT(H_R14, H_R15));    /* lea: flags are kept */
+    op = emit_here(e);
+    if (insn->sem == sem_rdtscp) {
+        emit_bytes(e, "\x0f\x01\xf9", 3);
+        emit_rm(e, 0, false, 0x8b, H_RCX, CPU(msrs.tsc_aux));
+    } else {
+        emit_bytes(e, "\x0f\x31", 2);
+    }
+    emit_bytes(e, "\xc4\xe2\x91\xf7\xd2", 5);                  /* shlx rdx, rdx, r13 */
+    emit_rm(e, 0, true, 0x8d, H_RAX, HOST_AT(H_RAX, H_RDX));
+    emit_rm(e, 0, true, 0x8d, H_RAX, HOST_AT(H_RAX, H_R14));
+    emit_bytes(e, "\xc4\xe3\xfb\xf0\xd0\x20", 6);             /* rorx rdx, rax, 32 */
+    emit_rr(e, 0, false, 0x8b, H_RDX, H_RDX);
+    emit_rr(e, 0, false, 0x8b, H_RAX, H_RAX);
+    return op;
+}
+
+static const uint8_t *emit_rdpkru(Translation *t, const Insn *insn)
+{
+    const uint8_t *otherwise = tcg_cold_helper(t), *op;
+    Emitter *e = &t->hot;
+
+    tcg_begin_flags(t);
+    emit_rr(e, 0, false, 0x85, H_RCX, H_RCX);
+    emit_jcc(e, COND_NE, otherwise);
+    emit_rm(e, 0, false, 0xf7, 0, CPU(cr4));
+    emit32(e, CR4_PKE);
+    emit_jcc(e, COND_E, otherwise);
+    tcg_end_flags(t);
+    op = emit_here(e);
+    emit_rm(e, 0, false, 0x8b, H_RAX, CPU(pkru));
+    emit_mov_imm(e, H_RDX, 0);
+    return op;
+}
+
 /* C has a look now and then: it may be another virtual CPU that this one waits for, and that is not running. */
 static const uint8_t *emit_pause(Translation *t, const Insn *insn)
 {
@@ -155,6 +265,7 @@ typedef struct SystemRow {
     const uint8_t *(*emit)(Translation *t, const Insn *insn);
     uint32_t mode;              /* MODE_* that must all be set */
     bool goes_on;               /* the row has A_END, but code goes on in the block */
+    bool (*allowed)(const Translation *t, const Insn *insn);    /* NULL: always */
 } SystemRow;
 
 /* clang-format off */
@@ -168,6 +279,16 @@ static const SystemRow rows[] = {
     { sem_clac,     emit_smap,      MODE_CS64,            false },
     { sem_pushf,    emit_pushf,     MODE_CS64,            false },
     { sem_pause,    emit_pause,     0,                    true },
+    { sem_cld,      emit_cld,       0,                    false },
+    { sem_std,      emit_std,       0,                    false },
+    { sem_rdtsc,    emit_rdtsc,     0,                    false, tsc_is_host },
+    { sem_rdtscp,   emit_rdtsc,     0,                    false, tsc_is_host },
+    { sem_rdpkru,   emit_rdpkru,    0,                    false },
+    { sem_wrfsbase, emit_write_base, MODE_CS64,           false, base_is_register },
+    { sem_wrgsbase, emit_write_base, MODE_CS64,           false, base_is_register },
+    { sem_mov,      emit_mov_selector, 0,                 false, selector_to_register },
+    { sem_syscall,  tcg_emit_syscall, MODE_CS64,          false, tcg_syscall_is_native },
+    { sem_sysret,   tcg_emit_sysret, MODE_CS64,           false, tcg_syscall_is_native },
 };
 /* clang-format on */
 
@@ -178,7 +299,8 @@ static const SystemRow *find_row(const Translation *t, const Insn *insn)
     }
     for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
         if (rows[i].sem == insn->sem) {
-            return (t->mode & rows[i].mode) == rows[i].mode ? &rows[i] : NULL;
+            return (t->mode & rows[i].mode) == rows[i].mode &&
+                           (!rows[i].allowed || rows[i].allowed(t, insn)) ? &rows[i] : NULL;
         }
     }
     return NULL;

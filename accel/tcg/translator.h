@@ -127,6 +127,7 @@ typedef struct TcgOptions {
     bool return_stack;          /* CALL and RET use the host's */
     bool dead_flags;            /* flags die at function boundaries */
     bool system;                /* translate_system.c */
+    bool syscall;               /* SYSCALL and SYSRET without C */
     bool refill;                /* an instruction that misses the TLB starts again, not in C */
     bool spin_yield;            /* a CPU that spins on PAUSE lets others have the host's */
     bool halt_poll;             /* a CPU that halts looks a moment for what wakes it */
@@ -188,6 +189,9 @@ typedef struct TcgCpu {
     stack_t old_stack;
     uint8_t *xsave;             /* 64-byte aligned room for the x87 state */
 } TcgCpu;
+
+/* What SYSRET takes from R11 and X86Cpu.eflags holds. */
+#define TCG_SYSRET_FLAGS (0x3c7fd7u & 0x3f7700 & ~(FLAG_RF | FLAG_VM))
 
 static inline TcgCpu *tcg_cpu(X86Cpu *cpu) { return cpu->engine; }
 

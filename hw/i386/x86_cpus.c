@@ -106,6 +106,14 @@ static uint64_t bus_tsc(void *opaque)
     return cpus->tsc_runs ? __rdtsc() + cpus->tsc_base : cpus->tsc_base;
 }
 
+static bool bus_tsc_line(void *opaque, uint64_t *add)
+{
+    const X86Cpus *cpus = ((X86VmBus *)opaque)->board_data;
+
+    *add = cpus->tsc_base;
+    return cpus->tsc_runs;
+}
+
 static int bus_intr_ack(void *opaque, X86Cpu *cpu)
 {
     return apic_get_interrupt(apic_of(opaque));
@@ -266,6 +274,7 @@ static bool create_cpu(X86Cpus *cpus, Machine *m, unsigned index, GError **error
     ops->apic_load_deadline = bus_apic_load_deadline;
     ops->ferr = bus_ferr;
     ops->tsc = strcmp(accel_type(m->vm->accel)->accel, "tcg") == 0 ? bus_tsc : NULL;
+    ops->tsc_line = bus_tsc_line;
     dev->bus.board_data = cpus;
     apic = apic_new(&cpus->apics, &dev->cpu, cpus->apic_ids[index], &apic_ops, error);
     dev->bus.board = apic;

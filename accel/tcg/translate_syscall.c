@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * SYSCALL and SYSRET of 64-bit code without C.  What they do depends on MSRs, flags and segments that
+ * hardly ever change: run.c writes down what came of the latest that ran in C (X86Fast), and code does
+ * the same again when it comes from the same mode and flags.  Whatever the outcome depends on is changed
+ * in C, which then forgets it.
+ * Spec: SDM2 SYSCALL, SYSRET.
+ * Locking: translate_int.h.
+ */
+#include "accel/tcg/translate_int.h"
+
+#include "target-x86/sem.h"
+
+G_STATIC_ASSERT(sizeof(X86Seg) % 8 == 0);
+G_STATIC_ASSERT(offsetof(X86Cpu, mmu_idx) == offsetof(X86Cpu, cpl) + 1);
+
+enum { FAST_CALL, FAST_RET };
+
+#define FAST(n, field) HOST_GS(offsetof(X86Cpu, tx.fast) + (n) * sizeof(X86Fast) + offsetof(X86Fast, field))
+
+bool tcg_syscall_is_native(const Translation *t, const Insn *insn)
+{
+    return t->tr->opt.syscall && t->tr->opt.jump_table && !t->tr->exact_flags && (t->mode & MODE_LMA) &&
+           (insn->sem == sem_syscall || (insn->op_size == 8 && !(t->mode & MODE_CPL)));
+}
+
+static void copy32(Emitter *e, HostMem to, HostMem from)
+{
+    emit_rm(e, 0, false, 0x8b, H_R14, from);
+    emit_rm(e, 0, false, 0x89, H_R14, to);
+}
+
+static void copy_segment(Emitter *e, unsigned seg, HostMem from)
+{
+    HostMem to = HOST_GS(offsetof(X86Cpu, segs) + seg * sizeof(X86Seg));
+
+    for (unsigned i = 0; i < sizeof(X86Seg); i += 8) {
+        emit_load(e, H_R14, from);
+        emit_store(e, to, H_R14);
+        from.disp += 8;
+        to.disp += 8;
+    }
+}
+
+/* Does X86Fast N apply?  Its flags are compared with R14D. */
+static void emit_conditions(Translation *t, unsigned n, const uint8_t *otherwise)
+{
+    Emitter *e = &t->hot;
+    unsigned class = n == FAST_RET;
+
+    emit_rm(e, 0, false, 0x3b, H_R14, FAST(n, from_flags));
+    emit_jcc(e, COND_NE, otherwise);
+    emit_rm(e, 0, false, 0x81, 7, FAST(n, from_mode));
+    emit32(e, t->mode);
+    emit_jcc(e, COND_NE, otherwise);
+    emit_rm(e, 0, false, 0x8b, H_R14, HOST_GS(offsetof(X86Cpu, tx.generation) + 4 * class));
+    emit_rm(e, 0, false, 0x3b, H_R14, FAST(n, generation));
+    emit_jcc(e, COND_NE, otherwise);
+}
+
+static void emit_transfer(Translation *t, unsigned n)
+{
+    Emitter *e = &t->hot;
+
+    copy32(e, CPU(eflags), FAST(n, eflags));
+    copy32(e, CPU(mode), FAST(n, mode));
+    emit_rm(e, 0, false, 0x0fb7, H_R14, FAST(n, cpl_and_idx));
+    emit_rm(e, 0x66, false, 0x89, H_R14, CPU(cpl));
+    copy_segment(e, SEG_CS, FAST(n, cs));
+    copy_segment(e, SEG_SS, FAST(n, ss));
+    emit_load(e, H_R14, FAST(n, jump_tag));
+    emit_store(e, TX(jump_tag), H_R14);
+}
+
+/* Arithmetic flags are cpu->cc now, as tcg_begin_flags() has left them: to R14D in RFLAGS's order. */
+static void emit_cc_to_flags(Emitter *e)
+{
+    emit_rm(e, 0, false, 0x0fb6, H_R14, HOST_GS(offsetof(X86Cpu, cc) + 1));     /* with bit 1 set */
+    emit_rm(e, 0, false, 0x0fb6, H_R13, CPU(cc));
+    emit_rr(e, 0, false, 0xc1, 4, H_R13);                                       /* shl r13d, 11 */
+    emit8(e, 11);
+    emit_rr(e, 0, false, 0x0b, H_R14, H_R13);
+}
+
+const uint8_t *tcg_emit_syscall(Translation *t, const Insn *insn)
+{
+    const uint8_t *otherwise = tcg_cold_helper(t), *op;
+    Emitter *e = &t->hot;
+
+    tcg_begin_flags(t);         /* they are live: R11 takes them */
+    emit_rm(e, 0, false, 0x8b, H_R14, CPU(eflags));
+    emit_conditions(t, FAST_CALL, otherwise);
+    op = emit_here(e);
+    emit_cc_to_flags(e);
+    emit_rm(e, 0, false, 0x0b, H_R14, CPU(eflags));
+    emit_alu_imm(e, false, 4, H_R14, ~FLAG_RF);
+    emit_store(e, tcg_gpr_slot(R_R11), H_R14);
+    emit_mov_imm(e, H_RCX, tcg_next_rip(t, t->n));
+    emit_transfer(t, FAST_CALL);
+    emit_load(e, H_R13, FAST(FAST_CALL, rip));
+    tcg_emit_jump_table(e, t->tr->stubs.again, false);
+    return op;
+}
+
+/* Arithmetic flags of R13D to cpu->cc; R13 and R14 are lost. */
+static void emit_flags_to_cc(Emitter *e)
+{
+    emit_rr(e, 0, false, 0x8b, H_R14, H_R13);
+    emit_alu_imm(e, false, 4, H_R14, FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF);
+    emit_alu_imm(e, false, 1, H_R14, FLAG_ONE);
+    emit_rm(e, 0, false, 0x88, H_R14, HOST_GS(offsetof(X86Cpu, cc) + 1));
+    emit_rr(e, 0, false, 0xc1, 5, H_R13);                                       /* shr r13d, 11 */
+    emit8(e, 11);
+    emit_alu_imm(e, false, 4, H_R13, 1);
+    emit_rm(e, 0, false, 0x88, H_R13, CPU(cc));
+}
+
+/* An interrupt may have waited for IF; a return to code that reads flags goes through C, which has them in cc. */
+const uint8_t *tcg_emit_sysret(Translation *t, const Insn *insn)
+{
+    const uint8_t *otherwise = tcg_cold_helper(t), *op;
+    Emitter *e = &t->hot;
+    HostMem code;
+
+    tcg_begin_flags(t);
+    emit_mov(e, H_R14, H_RCX);                                                  /* canonical? */
+    emit_rr(e, 0, true, 0xc1, 7, H_R14);                                        /* sar r14, 47 */
+    emit8(e, 47);
+    emit_alu_imm(e, true, 0, H_R14, 1);
+    emit_alu_imm(e, true, 7, H_R14, 1);
+    emit_jcc(e, COND_A, otherwise);
+    emit_load(e, H_R14, tcg_gpr_slot(R_R11));
+    emit_alu_imm(e, false, 4, H_R14, TCG_SYSRET_FLAGS);
+    emit_conditions(t, FAST_RET, otherwise);
+    op = emit_here(e);
+    emit_load(e, H_R13, tcg_gpr_slot(R_R11));
+    emit_flags_to_cc(e);
+    emit_transfer(t, FAST_RET);
+    emit_mov(e, H_R13, H_RCX);
+    emit_rm(e, 0, false, 0x83, 7, CPU(requests));
+    emit8(e, 0);
+    emit_jcc(e, COND_NE, t->tr->stubs.again);
+    code = tcg_emit_jump_probe(e, t->tr->stubs.again);
+    emit_mov(e, H_R13, H_RAX);
+    emit_rm(e, 0, false, 0x0fb7, H_RAX, CPU(cc));
+    emit_bytes(e, "\x04\x7f\x9e", 3);                                          /* add al, 127; sahf */
+    emit_mov(e, H_RAX, H_R13);
+    emit_rm(e, 0, false, 0xff, 4, code);
+    return op;
+}
