@@ -171,14 +171,42 @@ int co_l2_get(Qcow2 *q, uint64_t guest, bool write, Slice **slice, unsigned *ind
 uint64_t l2_entry(const Qcow2 *q, const Slice *slice, unsigned index);
 uint64_t l2_bitmap(const Qcow2 *q, const Slice *slice, unsigned index);
 void l2_store(Qcow2 *q, Slice *slice, unsigned index, uint64_t entry, uint64_t bitmap);
+/* May the cluster of ENTRY be written in place? */
+bool qcow2_may_overwrite(const Qcow2 *q, uint64_t entry);
+/* Requests that exclude each other (Q4). */
+void qcow2_request_begin(Qcow2 *q, Qcow2Request *r, uint64_t start, uint64_t end,
+                         bool exclusive);
+void qcow2_request_end(Qcow2 *q, Qcow2Request *r);
+/* Waits, with the lock dropped meanwhile, for what stands in the way. */
+void co_qcow2_wait_conflicts(Qcow2 *q, uint64_t start, uint64_t end, bool exclusive);
 int co_qcow2_preadv(BlockNode *node, uint64_t offset, IoSpan span);
 int co_qcow2_pwritev(BlockNode *node, uint64_t offset, IoSpan span, int flags);
+int co_qcow2_status(BlockNode *node, uint64_t offset, uint64_t bytes, BlockStatus *status);
+
+/* ---- qcow2_zero.c ---- */
+
 int co_qcow2_write_zeroes(BlockNode *node, uint64_t offset, uint64_t bytes, int flags);
 int co_qcow2_discard(BlockNode *node, uint64_t offset, uint64_t bytes);
 int co_qcow2_discard_clusters(Qcow2 *q, uint64_t start, uint64_t end, bool full);
-int co_qcow2_status(BlockNode *node, uint64_t offset, uint64_t bytes, BlockStatus *status);
-int co_qcow2_write_compressed(BlockNode *node, uint64_t offset, IoSpan span);
+/* Gives every cluster of the range a place, reading as zeroes. */
 int co_qcow2_preallocate(Qcow2 *q, uint64_t start, uint64_t end);
+
+/* ---- qcow2_codec.c ---- */
+
+/* Of the compressed cluster at ENTRY, from byte IN_CLUSTER on. */
+int co_qcow2_read_compressed(BlockNode *node, uint64_t entry, uint64_t in_cluster, IoSpan span);
+int co_qcow2_write_compressed(BlockNode *node, uint64_t offset, IoSpan span);
+
+/* ---- qcow2_resize.c ---- */
+
+bool co_qcow2_truncate(BlockNode *node, uint64_t length, bool exact, const char *prealloc,
+                       GError **error);
+
+/* ---- qcow2_create.c ---- */
+
+bool qcow2_create(const char *filename, NodeOpts *opts, GError **error);
+bool qcow2_measure(NodeOpts *opts, BlockNode *source, uint64_t *required, uint64_t *full,
+                   uint64_t *bitmaps, GError **error);
 
 /* ---- qcow2_header.c ---- */
 
@@ -187,6 +215,7 @@ int co_header_write(Qcow2 *q);
 void qcow2_note_sizes(Qcow2 *q);
 bool qcow2_change_backing(BlockNode *node, const char *file, const char *format, GError **error);
 int co_set_incompat(Qcow2 *q, uint64_t bit, bool on);
+int co_qcow2_flush(BlockNode *node);
 
 /* ---- qcow2_snapshot.c ---- */
 

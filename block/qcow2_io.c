@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * qcow2 data: mapping guest offsets, reads, writes with copy-on-write, zeroes, discard,
- * compressed clusters, block status.
+ * qcow2 data: mapping guest offsets, reads, writes with copy-on-write, block status.
  * Locking: q->lock for the tables, dropped around data I/O; Q3 and Q4 of qcow2.h hold it together.
  */
 #include "block/qcow2.h"
-
-#include <zlib.h>
-#include <zstd.h>
-
-#include "base/worker_pool.h"
 
 typedef enum MapType {
     MAP_UNALLOCATED,           /* the backing file decides */
@@ -199,7 +193,8 @@ static int co_map(Qcow2 *q, uint64_t guest, uint64_t bytes, Map *map)
 
 /* ---- requests that exclude each other (Q4) ---- */
 
-static void request_begin(Qcow2 *q, Qcow2Request *r, uint64_t start, uint64_t end, bool exclusive)
+void qcow2_request_begin(Qcow2 *q, Qcow2Request *r, uint64_t start, uint64_t end,
+                         bool exclusive)
 {
     r->start = start;
     r->end = end;
@@ -209,7 +204,7 @@ static void request_begin(Qcow2 *q, Qcow2Request *r, uint64_t start, uint64_t en
     q->requests = r;
 }
 
-static void request_end(Qcow2 *q, Qcow2Request *r)
+void qcow2_request_end(Qcow2 *q, Qcow2Request *r)
 {
     Qcow2Request **p = &q->requests;
 
@@ -221,7 +216,7 @@ static void request_end(Qcow2 *q, Qcow2Request *r)
 }
 
 /* Waits, with the lock dropped meanwhile, for what stands in the way. */
-static void co_wait_conflicts(Qcow2 *q, uint64_t start, uint64_t end, bool exclusive)
+void co_qcow2_wait_conflicts(Qcow2 *q, uint64_t start, uint64_t end, bool exclusive)
 {
     Qcow2Request *r;
 
@@ -232,107 +227,6 @@ again:
             goto again;
         }
     }
-}
-
-/* ---- compressed clusters ---- */
-
-typedef struct Codec {
-    uint8_t kind;
-    const void *in;
-    void *out;
-    size_t in_len, out_len;    /* out_len: room, then (compress) what was used */
-} Codec;
-
-static int decompress_work(void *opaque)
-{
-    Codec *c = opaque;
-
-    if (c->kind == 1) {
-        ZSTD_DCtx *d = ZSTD_createDCtx();
-        ZSTD_inBuffer in = { c->in, c->in_len, 0 };
-        ZSTD_outBuffer out = { c->out, c->out_len, 0 };
-        int ret = 0;
-
-        /* The frame may be followed by padding: stop when the cluster is full. */
-        while (d && out.pos < out.size && ret == 0) {
-            size_t before = out.pos + in.pos, left = ZSTD_decompressStream(d, &out, &in);
-
-            if (ZSTD_isError(left) || (out.pos < out.size && out.pos + in.pos == before)) {
-                ret = -EIO;
-            }
-        }
-        ZSTD_freeDCtx(d);
-        return d ? ret : -ENOMEM;
-    }
-    z_stream z = { .next_in = (Bytef *)(uintptr_t)c->in, .avail_in = (uInt)c->in_len,
-                   .next_out = c->out, .avail_out = (uInt)c->out_len };
-    int ret;
-
-    if (inflateInit2(&z, -12) != Z_OK) {
-        return -EIO;
-    }
-    ret = inflate(&z, Z_FINISH);
-    inflateEnd(&z);
-    return (ret == Z_STREAM_END || ret == Z_BUF_ERROR) && z.avail_out == 0 ? 0 : -EIO;
-}
-
-/* 0, or -ENOSPC when it does not get smaller. */
-static int compress_work(void *opaque)
-{
-    Codec *c = opaque;
-    z_stream z = { .next_in = (Bytef *)(uintptr_t)c->in, .avail_in = (uInt)c->in_len,
-                   .next_out = c->out, .avail_out = (uInt)c->out_len };
-    int ret;
-
-    if (c->kind == 1) {
-        size_t n = ZSTD_compress(c->out, c->out_len, c->in, c->in_len, ZSTD_CLEVEL_DEFAULT);
-
-        c->out_len = n;
-        return ZSTD_isError(n) ? -ENOSPC : 0;
-    }
-    if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -12, 9, Z_DEFAULT_STRATEGY) != Z_OK) {
-        return -EIO;
-    }
-    ret = deflate(&z, Z_FINISH);
-    deflateEnd(&z);
-    c->out_len -= z.avail_out;
-    return ret == Z_STREAM_END ? 0 : ret == Z_OK ? -ENOSPC : -EIO;
-}
-
-static int co_read_compressed(BlockNode *node, uint64_t entry, uint64_t in_cluster, IoSpan span)
-{
-    Qcow2 *q = node->state;
-    uint64_t offset, bytes, changes = q->l2_changes;
-    g_autofree uint8_t *in = NULL;
-    uint8_t *out;
-    Codec codec;
-    int ret;
-
-    if (q->decompressed && q->decompressed_for == entry) {
-        io_span_from_buf(span, q->decompressed + in_cluster);
-        return 0;
-    }
-    compressed_extent(q, entry, &offset, &bytes);
-    in = g_malloc(bytes);
-    out = g_malloc(q->cluster_size);
-    ret = co_node_pread(q->file, offset, in, bytes);
-    if (ret == 0) {
-        codec = (Codec){ q->compression, in, out, bytes, q->cluster_size };
-        ret = node->flags & NODE_OPEN_INLINE_IO
-                  ? decompress_work(&codec)
-                  : co_worker_run(worker_pool_shared(), decompress_work, &codec);
-    }
-    if (ret == 0) {
-        io_span_from_buf(span, out + in_cluster);
-    }
-    if (ret < 0 || q->l2_changes != changes) {
-        g_free(out);                   /* its place may hold another cluster by now */
-        return ret;
-    }
-    g_free(q->decompressed);
-    q->decompressed = out;
-    q->decompressed_for = entry;
-    return 0;
 }
 
 /* ---- reading ---- */
@@ -358,7 +252,7 @@ int co_qcow2_preadv(BlockNode *node, uint64_t offset, IoSpan span)
             ret = co_qcow2_data_read(q, offset, map.host, piece);
             break;
         case MAP_COMPRESSED:
-            ret = co_read_compressed(node, map.entry, offset & (q->cluster_size - 1), piece);
+            ret = co_qcow2_read_compressed(node, map.entry, offset & (q->cluster_size - 1), piece);
             break;
         case MAP_UNALLOCATED:
         case MAP_RESERVED:
@@ -384,7 +278,7 @@ typedef struct WritePlan {
     uint64_t host, clusters, bytes;
 } WritePlan;
 
-static bool may_overwrite(const Qcow2 *q, uint64_t entry)
+bool qcow2_may_overwrite(const Qcow2 *q, uint64_t entry)
 {
     if (entry & ENTRY_COMPRESSED) {
         return false;
@@ -421,8 +315,8 @@ static int co_plan(Qcow2 *q, uint64_t offset, uint64_t bytes, WritePlan *plan)
         uint64_t entry = l2_entry(q, slice, index + n), host = entry & ENTRY_OFFSET_MASK;
         uint64_t bitmap = l2_bitmap(q, slice, index + n), from = n ? 0 : in;
         uint64_t to = MIN(cs, from + bytes - covered);
-        bool over = may_overwrite(q, entry), direct = over && subs_normal(q, entry, bitmap, from,
-                                                                          to);
+        bool over = qcow2_may_overwrite(q, entry);
+        bool direct = over && subs_normal(q, entry, bitmap, from, to);
 
         if (sub_type(q, entry, bitmap, 0) == MAP_INVALID || (over && (host & (cs - 1))) ||
             (over && !q->has_data_file && qcow2_hits_metadata(q, host, cs))) {
@@ -545,13 +439,13 @@ static int co_write_piece(BlockNode *node, uint64_t offset, IoSpan span, uint64_
         if (!clash) {
             break;
         }
-        co_wait_conflicts(q, plan.guest, end, !plan.in_place);
+        co_qcow2_wait_conflicts(q, plan.guest, end, !plan.in_place);
     }
     if (ret < 0) {
         co_mutex_unlock(&q->lock);
         return ret;
     }
-    request_begin(q, &req, plan.guest, plan.guest + plan.clusters * cs, !plan.in_place);
+    qcow2_request_begin(q, &req, plan.guest, plan.guest + plan.clusters * cs, !plan.in_place);
     if (!plan.in_place && !plan.reuse) {
         if (q->has_data_file) {
             plan.host = plan.guest;
@@ -582,7 +476,7 @@ static int co_write_piece(BlockNode *node, uint64_t offset, IoSpan span, uint64_
     } else {
         co_mutex_lock(&q->lock);
     }
-    request_end(q, &req);
+    qcow2_request_end(q, &req);
     co_mutex_unlock(&q->lock);
     *done = plan.bytes;
     return ret;
@@ -601,225 +495,6 @@ int co_qcow2_pwritev(BlockNode *node, uint64_t offset, IoSpan span, int flags)
             span = io_span_sub(span, done, span.len - done);
         }
     }
-    return ret;
-}
-
-int co_qcow2_write_compressed(BlockNode *node, uint64_t offset, IoSpan span)
-{
-    Qcow2 *q = node->state;
-    g_autofree uint8_t *in = g_malloc0(q->cluster_size);
-    g_autofree uint8_t *out = g_malloc(q->cluster_size);
-    Codec codec = { q->compression, in, out, q->cluster_size, q->cluster_size - 1 };
-    Qcow2Request req;
-    Slice *slice;
-    unsigned index, left;
-    uint64_t host = 0, old, sectors, x = 62 - (q->cluster_bits - 8);
-    int ret;
-
-    if (q->has_data_file || q->crypt.method || (offset & (q->cluster_size - 1)) ||
-        span.len > q->cluster_size ||
-        (span.len < q->cluster_size && align_up(offset + span.len, 512) != node->length)) {
-        return q->has_data_file || q->crypt.method ? -ENOTSUP : -EINVAL;
-    }
-    io_span_to_buf(span, in);
-    ret = co_worker_run(worker_pool_shared(), compress_work, &codec);
-    if (ret == -ENOSPC) {
-        return co_qcow2_pwritev(node, offset, span, 0);
-    }
-    co_mutex_lock(&q->lock);
-    co_wait_conflicts(q, offset, offset + q->cluster_size, true);
-    request_begin(q, &req, offset, offset + q->cluster_size, true);
-    if (ret == 0) {
-        ret = co_alloc_bytes(q, (uint32_t)codec.out_len, &host);
-    }
-    if (ret == 0 && host + codec.out_len >= BIT64(x)) {
-        ret = -EFBIG;
-    }
-    co_mutex_unlock(&q->lock);
-    if (ret == 0) {
-        ret = co_node_pwrite(q->file, host, out, codec.out_len, 0);
-    }
-    co_mutex_lock(&q->lock);
-    if (ret == 0) {
-        ret = co_l2_get(q, offset, true, &slice, &index, &left);
-    }
-    if (ret == 0) {
-        old = l2_entry(q, slice, index);
-        free_entry_later(q, old, false);
-        sectors = ((host + codec.out_len - 1) >> 9) - (host >> 9);
-        l2_store(q, slice, index, host | sectors << x | ENTRY_COMPRESSED, 0);
-    }
-    request_end(q, &req);
-    co_mutex_unlock(&q->lock);
-    return ret;
-}
-
-/* ---- zeroes and discard ---- */
-
-/* One whole cluster: ZERO keeps the place when KEEP, else the cluster is given up. */
-static int co_clear_cluster(Qcow2 *q, uint64_t guest, bool zero, bool keep, bool punch)
-{
-    Slice *slice;
-    unsigned index, left;
-    uint64_t entry, bitmap, fresh = 0, fresh_bitmap = 0;
-    int ret;
-
-    co_wait_conflicts(q, guest, guest + q->cluster_size, true);
-    ret = co_l2_get(q, guest, false, &slice, &index, &left);
-    if (ret < 0 || (!slice && !zero)) {
-        return ret;
-    }
-    if (!slice && !q->node->backing) {
-        return 0;                      /* reads as zeroes already */
-    }
-    ret = co_l2_get(q, guest, true, &slice, &index, &left);
-    if (ret < 0) {
-        return ret;
-    }
-    entry = l2_entry(q, slice, index);
-    bitmap = l2_bitmap(q, slice, index);
-    keep = keep && may_overwrite(q, entry);
-    if (keep) {
-        fresh = entry & ~ENTRY_ZERO;
-    }
-    if (zero) {
-        fresh |= q->subclusters == 1 ? ENTRY_ZERO : 0;
-        fresh_bitmap = q->subclusters == 1 ? 0 : (uint64_t)UINT32_MAX << 32;
-    }
-    if (fresh == entry && fresh_bitmap == bitmap) {
-        return 0;
-    }
-    if (!keep) {
-        free_entry_later(q, entry, punch);
-    }
-    l2_store(q, slice, index, fresh, fresh_bitmap);
-    return 0;
-}
-
-int co_qcow2_discard_clusters(Qcow2 *q, uint64_t start, uint64_t end, bool full)
-{
-    bool zero = !full && q->version >= 3 && (q->node->backing || q->node->backing_file);
-    int ret = 0;
-
-    co_mutex_lock(&q->lock);
-    for (uint64_t at = start; at < end && ret == 0; at += q->cluster_size) {
-        Slice *slice;
-        unsigned index, left;
-
-        /* Step over tables that do not exist. */
-        ret = co_l2_get(q, at, false, &slice, &index, &left);
-        if (ret == 0 && !slice && !zero) {
-            at += (uint64_t)(left - 1) << q->cluster_bits;
-            continue;
-        }
-        if (ret == 0) {
-            ret = co_clear_cluster(q, at, zero, false, true);
-        }
-    }
-    co_mutex_unlock(&q->lock);
-    return ret;
-}
-
-int co_qcow2_discard(BlockNode *node, uint64_t offset, uint64_t bytes)
-{
-    Qcow2 *q = node->state;
-    uint64_t start = align_up(offset, q->cluster_size);
-    uint64_t end = offset + bytes == node->length ? align_up(node->length, q->cluster_size)
-                                                  : align_down(offset + bytes, q->cluster_size);
-
-    if (start >= end) {
-        return 0;
-    }
-    if (q->has_data_file) {
-        return co_node_discard(q->data, offset, bytes);
-    }
-    return co_qcow2_discard_clusters(q, start, end, false);
-}
-
-int co_qcow2_write_zeroes(BlockNode *node, uint64_t offset, uint64_t bytes, int flags)
-{
-    Qcow2 *q = node->state;
-    uint64_t cs = q->cluster_size, end = offset + bytes, start = align_up(offset, cs), stop;
-    g_autofree void *zeroes = NULL;
-    bool unmap = flags & BLK_REQ_MAY_UNMAP, zero = q->version >= 3;
-    int ret = 0;
-
-    if (q->data_file_raw || (!zero && (node->backing || !unmap))) {
-        return -ENOTSUP;
-    }
-    stop = end == node->length ? align_up(end, cs) : align_down(end, cs);
-    if (start >= stop) {
-        return -ENOTSUP;               /* less than a cluster: written as data */
-    }
-    zeroes = g_malloc0(cs);
-    if (offset < start) {
-        IO_BUF(head, zeroes, start - offset);
-        ret = co_qcow2_pwritev(node, offset, head, 0);
-    }
-    if (ret == 0 && stop < end) {
-        IO_BUF(tail, zeroes, end - stop);
-        ret = co_qcow2_pwritev(node, stop, tail, 0);
-    }
-    co_mutex_lock(&q->lock);
-    for (uint64_t at = start; at < stop && ret == 0; at += cs) {
-        Slice *slice;
-        unsigned index, left;
-
-        ret = co_l2_get(q, at, false, &slice, &index, &left);
-        if (ret == 0 && !slice && !node->backing) {
-            at += (uint64_t)(left - 1) << q->cluster_bits;
-            continue;
-        }
-        if (ret == 0) {
-            ret = co_clear_cluster(q, at, zero, !unmap, unmap);
-        }
-    }
-    co_mutex_unlock(&q->lock);
-    return ret;
-}
-
-/* Gives every cluster of the range a place, reading as zeroes. */
-int co_qcow2_preallocate(Qcow2 *q, uint64_t start, uint64_t end)
-{
-    uint64_t cs = q->cluster_size, at = align_down(start, cs);
-    int ret = 0;
-
-    co_mutex_lock(&q->lock);
-    while (at < end && ret == 0) {
-        Slice *slice;
-        unsigned index, left;
-        uint64_t host = at, n, want;
-
-        ret = co_l2_get(q, at, true, &slice, &index, &left);
-        if (ret < 0) {
-            break;
-        }
-        want = n = MIN(left, div_round_up(end - at, cs));
-        if (!q->has_data_file) {
-            ret = co_alloc(q, want, false, &host, &n);
-            if (ret == 0) {
-                ret = co_l2_get(q, at, true, &slice, &index, &left);
-            }
-        }
-        for (uint64_t i = 0; i < n && ret == 0; i++) {
-            uint64_t entry = l2_entry(q, slice, index + i);
-
-            if (entry & ~ENTRY_ZERO) {
-                if (!q->has_data_file) {
-                    free_later(q, host + i * cs, cs, false);
-                }
-                continue;
-            }
-            l2_store(q, slice, index + i, (host + i * cs) | ENTRY_COPIED,
-                     q->subclusters > 1 ? UINT32_MAX : 0);
-        }
-        at += n * cs;
-        if (ret == 0 && host + n * cs > q->data->length) {
-            ret = co_node_write_zeroes(q->data, q->data->length,
-                                       host + n * cs - q->data->length, 0);
-        }
-    }
-    co_mutex_unlock(&q->lock);
     return ret;
 }
 
