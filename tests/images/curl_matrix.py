@@ -18,16 +18,13 @@ import socketserver
 import ssl
 import subprocess
 import sys
-import tempfile
 import threading
+
+from tap import Skip, run_cases
 
 RHEA_IMG, RHEA_IO, RHEA_SYSTEM, MODULE = (os.path.abspath(p) for p in sys.argv[1:5])
 KIB, MIB = 1024, 1024 * 1024
 SIZE = 3 * MIB + 3 * 512
-
-
-class Skip(Exception):
-    pass
 
 
 def run(*args, ok=(0,)):
@@ -404,33 +401,10 @@ def main():
     if not os.path.exists(MODULE):
         print('1..0 # SKIP the build found no libcurl')
         return 0
-    only = os.environ.get('ONLY', '')
     for name in list(os.environ):
         if name.lower().endswith('_proxy'):
             del os.environ[name]
-    folder = tempfile.mkdtemp(prefix='rhea-curl-')
-    failed = n = 0
-    try:
-        os.chdir(folder)
-        content('src.raw', SIZE, 5)
-        for name, fn in cases():
-            if only not in name:
-                continue
-            n += 1
-            try:
-                fn()
-                print(f'ok {n} - {name}', flush=True)
-            except Skip as e:
-                print(f'ok {n} - {name} # SKIP {e}', flush=True)
-            except (AssertionError, subprocess.SubprocessError) as e:
-                failed += 1
-                print(f'not ok {n} - {name}', flush=True)
-                print('\n'.join('# ' + l for l in str(e).splitlines()[-12:]), flush=True)
-    finally:
-        os.chdir('/')
-        shutil.rmtree(folder)
-    print(f'1..{n}')
-    return 1 if failed else 0
+    return run_cases('curl', cases, lambda: content('src.raw', SIZE, 5))
 
 
 sys.exit(main())

@@ -13,7 +13,8 @@ import random
 import shutil
 import subprocess
 import sys
-import tempfile
+
+from tap import Skip, run_cases
 
 RHEA = os.path.abspath(sys.argv[1])
 QEMU = sys.argv[2] if len(sys.argv) > 2 else shutil.which('qemu-img')
@@ -267,10 +268,6 @@ def case_amend(opts, src, size):
 SECRET = ('--object', 'secret,id=s,data=open sesame')
 
 
-class Skip(Exception):
-    """The case cannot be run here; not a failure."""
-
-
 def convert_encrypted(maker, *args):
     """qemu-img measures processor time to choose the work of a key; on some hosts it cannot."""
     for attempt in range(5):
@@ -354,36 +351,18 @@ def cases(src, size):
             yield f'json {opts}', lambda: case_info(opts, src, size)
 
 
+def all_cases(size):
+    src = content('src.raw', size, 1)
+    even = content('even.raw', 3 * MIB, 2)
+    return itertools.chain(cases(src, size), format_cases(src, size), crypt_cases(even))
+
+
 def main():
     if not QEMU:
         print('1..0 # SKIP qemu-img (package qemu-utils) is not installed')
         return 0
-    only = os.environ.get('ONLY', '')
-    folder = tempfile.mkdtemp(prefix='rhea-images-')
-    failed = n = 0
-    try:
-        os.chdir(folder)
-        size = 3 * MIB + 5 * 512
-        src = content('src.raw', size, 1)
-        even = content('even.raw', 3 * MIB, 2)
-        for name, fn in itertools.chain(cases(src, size), format_cases(src, size), crypt_cases(even)):
-            if only not in name:
-                continue
-            n += 1
-            try:
-                fn()
-                print(f'ok {n} - {name}', flush=True)
-            except Skip as e:
-                print(f'ok {n} - {name} # SKIP {e}', flush=True)
-            except (AssertionError, subprocess.TimeoutExpired) as e:
-                failed += 1
-                print(f'not ok {n} - {name}', flush=True)
-                print('\n'.join('# ' + l for l in str(e).splitlines()[:12]), flush=True)
-    finally:
-        os.chdir('/')
-        shutil.rmtree(folder)
-    print(f'1..{n}')
-    return 1 if failed else 0
+    size = 3 * MIB + 5 * 512
+    return run_cases('images', lambda: all_cases(size))
 
 
 sys.exit(main())

@@ -16,15 +16,12 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
+
+from tap import Skip, run_cases
 
 RHEA_NBD, RHEA_IMG, RHEA_IO = (os.path.abspath(p) for p in sys.argv[1:4])
 KIB, MIB = 1024, 1024 * 1024
 SIZE = 5 * MIB + 3 * 512
-
-
-class Skip(Exception):
-    pass
 
 
 def need(*programs):
@@ -634,29 +631,7 @@ def cases():
 
 
 def main():
-    only = os.environ.get('ONLY', '')
-    folder = tempfile.mkdtemp(prefix='rhea-nbd-')
-    failed = n = 0
-    try:
-        os.chdir(folder)
-        for name, fn in cases():
-            if only not in name:
-                continue
-            n += 1
-            try:
-                fn()
-                print(f'ok {n} - {name}', flush=True)
-            except Skip as e:
-                print(f'ok {n} - {name} # SKIP {e}', flush=True)
-            except (AssertionError, subprocess.SubprocessError) as e:
-                failed += 1
-                print(f'not ok {n} - {name}', flush=True)
-                print('\n'.join('# ' + l for l in str(e).splitlines()[-12:]), flush=True)
-    finally:
-        os.chdir('/')
-        shutil.rmtree(folder)
-    print(f'1..{n}')
-    return 1 if failed else 0
+    return run_cases('nbd', cases)
 
 
 sys.exit(main())
