@@ -152,8 +152,10 @@ void scsi_unit_cancel(ScsiDevice *dev, bool (*filter)(ScsiRequest *req, void *op
                       void *opaque);
 /* Those that wait for the VM to run go on. */
 void scsi_unit_retry(ScsiDevice *dev);
-/* LOGICAL UNIT RESET and power on: requests end, waits for that; SENSE is the attention due. */
+/* LOGICAL UNIT RESET: requests end as above; SENSE is the attention due. */
 void scsi_unit_reset(ScsiDevice *dev, ScsiSense sense);
+/* Power on, unplugging: the same, and waits until nothing of the host's touches guest memory. */
+void scsi_unit_reset_wait(ScsiDevice *dev, ScsiSense sense);
 /* All units of the target. */
 void scsi_target_reset(ScsiBus *bus, uint32_t channel, uint32_t id, ScsiSense sense);
 void scsi_bus_reset(ScsiBus *bus, ScsiSense sense);

@@ -167,31 +167,6 @@ const BusType bus_scsi = {
     .unplug_request = scsi_unplug_request,
 };
 
-/* ---- the bus ---- */
-
-/* Requests that an error of the host's had stopped go on. */
-static void stopped_or_running(void *opaque, bool running, RunState state)
-{
-    ScsiBus *bus = opaque;
-
-    for (unsigned i = 0; running && i < bus->bus.devices->len; i++) {
-        scsi_unit_retry(g_ptr_array_index(bus->bus.devices, i));
-    }
-}
-
-void scsi_bus_init(ScsiBus *bus, Device *owner, const char *name, const ScsiHostOps *host)
-{
-    bus_init(&bus->bus, &bus_scsi, owner, owner->vm, name);
-    bus->host = host;
-    vm_add_state_hook(owner->vm, stopped_or_running, bus);
-}
-
-void scsi_bus_clear(ScsiBus *bus)
-{
-    vm_del_state_hook(bus->bus.vm, stopped_or_running, bus);
-    bus_clear(&bus->bus);
-}
-
 /* ---- attentions and resets ---- */
 
 /* A power on or reset says more than a change, and that more than a rumour.  [SAM-5 5.14.2] */
@@ -224,14 +199,24 @@ void scsi_unit_reset(ScsiDevice *dev, ScsiSense sense)
     const ScsiUnitInfo *info = scsi_unit_info(dev);
 
     scsi_unit_cancel(dev, NULL, NULL);
-    if (dev->requests.length && info->drain) {
-        info->drain(dev);
-    }
     dev->sense_len = 0;
     if (info->reset) {
         info->reset(dev);
     }
     scsi_unit_attention(dev, sense);
+}
+
+static void unit_drain(ScsiDevice *dev)
+{
+    if (dev->requests.length && scsi_unit_info(dev)->drain) {
+        scsi_unit_info(dev)->drain(dev);
+    }
+}
+
+void scsi_unit_reset_wait(ScsiDevice *dev, ScsiSense sense)
+{
+    scsi_unit_reset(dev, sense);
+    unit_drain(dev);
 }
 
 void scsi_target_reset(ScsiBus *bus, uint32_t channel, uint32_t id, ScsiSense sense)
@@ -252,6 +237,37 @@ void scsi_bus_reset(ScsiBus *bus, ScsiSense sense)
     }
 }
 
+/* ---- the bus ---- */
+
+/* A VM that stands still has no request at work; what an error of the host's had stopped goes on. */
+static void stopped_or_running(void *opaque, bool running, RunState state)
+{
+    ScsiBus *bus = opaque;
+
+    for (unsigned i = 0; i < bus->bus.devices->len; i++) {
+        ScsiDevice *d = g_ptr_array_index(bus->bus.devices, i);
+
+        if (running) {
+            scsi_unit_retry(d);
+        } else {
+            unit_drain(d);
+        }
+    }
+}
+
+void scsi_bus_init(ScsiBus *bus, Device *owner, const char *name, const ScsiHostOps *host)
+{
+    bus_init(&bus->bus, &bus_scsi, owner, owner->vm, name);
+    bus->host = host;
+    vm_add_state_hook(owner->vm, stopped_or_running, bus);
+}
+
+void scsi_bus_clear(ScsiBus *bus)
+{
+    vm_del_state_hook(bus->bus.vm, stopped_or_running, bus);
+    bus_clear(&bus->bus);
+}
+
 /* ---- "scsi-device": what all logical units are ---- */
 
 static void scsi_device_init(Object *obj)
@@ -264,7 +280,7 @@ static void scsi_device_reset_enter(Device *dev)
     ScsiDevice *d = DEVICE_CAST(ScsiDevice, dev);
 
     d->unit_attention = SENSE_NO_SENSE;
-    scsi_unit_reset(d, SENSE_RESET);
+    scsi_unit_reset_wait(d, SENSE_RESET);
 }
 
 static const DeviceType scsi_device_type = {

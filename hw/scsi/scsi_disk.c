@@ -336,7 +336,7 @@ static void disk_unrealize(Device *dev)
 {
     ScsiDisk *d = DEVICE_CAST(ScsiDisk, dev);
 
-    scsi_unit_reset(&d->unit, SENSE_NO_SENSE);
+    scsi_unit_reset_wait(&d->unit, SENSE_NO_SENSE);
     block_conf_detach(&d->conf);
 }
 

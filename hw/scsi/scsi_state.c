@@ -89,7 +89,7 @@ static bool long_sense_needed(const void *obj)
 /* What runs here belongs to a guest that is no more. */
 static bool device_pre_load(void *obj, GError **error)
 {
-    scsi_unit_reset(obj, SENSE_NO_SENSE);
+    scsi_unit_reset_wait(obj, SENSE_NO_SENSE);
     return true;
 }
 

@@ -776,8 +776,8 @@ static void test_unit_reset(Fixture *f, gconstpointer data)
     a = start(f, 0, 0, f->c, CDB(READ_10, [8] = 1));
     b = start(f, 1, 0, second, CDB(READ_10, [8] = 1));
     scsi_unit_reset(unit(f, 0), SENSE_UNIT_RESET);
-    g_assert_cmphex(f->c->status, ==, CANCELLED);
     run_loop();
+    g_assert_cmphex(f->c->status, ==, CANCELLED);
     g_assert_cmphex(second->status, ==, SCSI_GOOD);
     scsi_req_unref(a);
     scsi_req_unref(b);
