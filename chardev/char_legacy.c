@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "chardev/kind.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* "HOST:PORT", "[v6]:PORT", ":PORT"; the port may be followed by commas. */
@@ -86,13 +87,39 @@ static KeyVal *parse_udp(const char *text, GError **error)
     return g_steal_pointer(&kv);
 }
 
+/* "vc", "vc:WIDTHxHEIGHT" in pixels, "vc:COLSCxROWSC". */
+static KeyVal *parse_vc(const char *size, GError **error)
+{
+    g_autoptr(KeyVal) kv = keyval_new();
+    g_autofree char *width = NULL, *height = NULL;
+    unsigned w, h;
+    int used = 0;
+    bool chars;
+
+    if (!size) {
+        return g_steal_pointer(&kv);
+    }
+    chars = sscanf(size, "%5uCx%5uC%n", &w, &h, &used) == 2 && used && !size[used];
+    used = chars ? used : 0;
+    if (!chars && (sscanf(size, "%5ux%5u%n", &w, &h, &used) != 2 || !used || size[used])) {
+        error_set(error, "'vc:%s' is not vc:WIDTHxHEIGHT (pixels) or vc:COLSCxROWSC (characters)",
+                  size);
+        return NULL;
+    }
+    width = g_strdup_printf("%u", w);
+    height = g_strdup_printf("%u", h);
+    keyval_append(kv, chars ? "cols" : "width", width);
+    keyval_append(kv, chars ? "rows" : "height", height);
+    return g_steal_pointer(&kv);
+}
+
 /* Kind and keys of TEXT (without mon:); NULL with an error. */
 static const char *parse_short(const char *text, bool mon, KeyVal **opts, GError **error)
 {
     static const char *const bare[] = { "null", "pty", "stdio", "ringbuf", "memory", NULL };
     static const char *const forms[] = { "null", "pty", "stdio", "ringbuf", "file:", "pipe:",
                                          "unix:", "tcp:", "telnet:", "udp:", "chardev:", "mon:",
-                                         "none", NULL };
+                                         "vc", "none", NULL };
     const char *colon = strchr(text, ':');
     const char *rest = colon ? colon + 1 : "";
     const char *close;
@@ -129,9 +156,8 @@ static const char *parse_short(const char *text, bool mon, KeyVal **opts, GError
         return *opts ? "udp" : NULL;
     }
     if (strcmp(word, "vc") == 0) {
-        error_set(error, "'vc' is a text console in the window, which has none yet: use stdio, pty, "
-                         "file:PATH or unix:PATH,server=on,wait=off");
-        return NULL;
+        *opts = parse_vc(colon ? rest : NULL, error);
+        return *opts ? "vc" : NULL;
     }
     close = suggest_closest(word, forms);
     all = g_strjoinv(", ", (char **)forms);

@@ -20,6 +20,7 @@
 #include "block/nbd_server.h"
 #include "chardev/chardev.h"
 #include "monitor/create.h"
+#include "ui/vc.h"
 #include "vm/iothread.h"
 
 #include <errno.h>
@@ -84,20 +85,47 @@ static void quit_from_terminal(void *opaque)
 
 static const CharMuxActions mux_actions = { .quit = quit_from_terminal };
 
+static const char *display_name(const System *sys)
+{
+    return sys->display ? sys->display : display_is_available() ? "sdl" : "none";
+}
+
+static bool any_shares_a_monitor(const GPtrArray *specs)
+{
+    for (unsigned i = 0; i < specs->len; i++) {
+        if (g_str_has_prefix(specs->pdata[i], "mon:")) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A window has terminals for the monitor (Ctrl-Alt-2) and the serial port (Ctrl-Alt-3). */
 bool create_default_chardevs(System *sys, GError **error)
 {
     bool serial = sys->default_serial && !sys->serials->len;
-    bool monitor = sys->default_monitor && !sys->monitors->len;
+    bool monitor = sys->default_monitor && !sys->monitors->len &&
+                   !any_shares_a_monitor(sys->serials) && !any_shares_a_monitor(sys->parallels);
+    bool window;
 
     chardev_set_mux_actions(&mux_actions, sys);
-
+    window = strcmp(display_name(sys), "none") != 0 && vc_is_available(NULL);
     sys->serial_is_default = serial && !sys->parallels->len;
     if (sys->nographic && serial) {
         g_ptr_array_add(sys->serials, g_strdup(monitor ? "mon:stdio" : "stdio"));
     } else if (sys->nographic && monitor) {
         g_ptr_array_add(sys->monitors, g_strdup("stdio"));
-    } else if (serial) {
-        g_ptr_array_add(sys->serials, g_strdup("null"));
+    } else {
+        if (window && monitor) {
+            /* Now, so that it comes before the others in the window. */
+            if (!make_chardev(sys, "compat_monitor0", "vc", error)) {
+                return false;
+            }
+            g_ptr_array_add(sys->monitors, g_strdup("chardev:compat_monitor0"));
+        }
+        if (serial) {
+            g_ptr_array_add(sys->serials, g_strdup(window ? "vc" : "null"));
+        }
     }
     return make_all(sys, sys->serials, "serial", "serial", error) &&
            make_all(sys, sys->parallels, "parallel", "parallel", error);
@@ -136,13 +164,11 @@ static bool add_monitor(System *sys, const char *spec, bool control, bool pretty
 
 bool opt_qmp(System *sys, const char *arg, GError **error)
 {
-    sys->default_monitor = false;
     return add_monitor(sys, arg, true, false, error);
 }
 
 bool opt_qmp_pretty(System *sys, const char *arg, GError **error)
 {
-    sys->default_monitor = false;
     return add_monitor(sys, arg, true, true, error);
 }
 
@@ -154,7 +180,6 @@ bool opt_mon(System *sys, const char *arg, GError **error)
     int mode;
     bool pretty;
 
-    sys->default_monitor = false;
     if (!kv || !keyval_get_enum(kv, "mode", modes, 0, &mode, error) ||
         !keyval_get_bool(kv, "pretty", false, &pretty, error)) {
         return false;
@@ -391,8 +416,7 @@ bool connect_qtest(System *sys, GError **error)
 
 bool connect_display(System *sys, GError **error)
 {
-    const char *name = sys->display ? sys->display : display_is_available() ? "sdl" : "none";
-    const DisplayKind *kind = display_find(name, error);
+    const DisplayKind *kind = display_find(display_name(sys), error);
 
     sys->display_options.vm_name = sys->name;
     if (!kind || (kind->open && !kind->open(sys->vm, &sys->display_options, error))) {

@@ -16,6 +16,7 @@
 #include "qapi/qapi_commands.h"
 #include "system/backends.h"
 #include "target-x86/x86_cpu.h"
+#include "ui/vc.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -36,6 +37,7 @@ static void system_init(System *sys)
         .daemon_pipe = -1, .pidfile_fd = -1,
     };
     x86_cpu_register_types();
+    vc_register();
     sys->vm = vm_new();
     clock_attach(sys->vm->clock, NULL);
     clock_attach(sys->vm->host_clock, NULL);
@@ -45,6 +47,9 @@ static void system_init(System *sys)
 
 static bool check_combinations(System *sys, GError **error)
 {
+    if (options_has(sys, "qmp") || options_has(sys, "qmp-pretty") || options_has(sys, "mon")) {
+        sys->default_monitor = false;
+    }
     if (sys->nodefaults) {
         sys->default_serial = sys->default_parallel = sys->default_monitor = false;
         sys->default_vga = sys->default_net = sys->default_cdrom = sys->default_floppy = false;

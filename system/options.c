@@ -201,6 +201,16 @@ bool options_parse(System *sys, int argc, char **argv, GError **error)
     return true;
 }
 
+bool options_has(const System *sys, const char *name)
+{
+    for (unsigned i = 0; i < sys->uses->len; i++) {
+        if (strcmp(((const OptionUse *)sys->uses->pdata[i])->row->name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* -readconfig appends uses while this runs; they are met in their turn. */
 bool options_apply(System *sys, Phase phase, GError **error)
 {

@@ -112,6 +112,8 @@ extern const unsigned option_count;
 /* Fills sys->uses; reports and returns false on the first bad word. */
 bool options_parse(System *sys, int argc, char **argv, GError **error);
 bool options_apply(System *sys, Phase phase, GError **error);
+/* Whether the option has been given. */
+bool options_has(const System *sys, const char *name);
 /* Prints and exits when a list was asked for. */
 bool options_answer_help(System *sys, GError **error);
 void options_add_use(System *sys, const char *name, const char *arg);

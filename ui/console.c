@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/bits.h"
+#include "ui/cp437.h"
 
 enum { DEFAULT_WIDTH = 640, DEFAULT_HEIGHT = 480, DEFAULT_INTERVAL_MS = 30 };
 
@@ -17,7 +18,7 @@ struct Console {
     GPtrArray *listeners;     /* ConsoleListener* */
 };
 
-static GPtrArray *consoles;   /* Console*, in order of creation */
+static GPtrArray *consoles;   /* Console*, in order of creation, those of text last */
 
 /* ---- surfaces and cursors ---- */
 
@@ -92,6 +93,7 @@ void cursor_unref(Cursor *c)
 Console *console_new(const char *device_id, unsigned head, const ConsoleOps *ops, void *opaque)
 {
     Console *con = g_new0(Console, 1);
+    guint at;
 
     con->device_id = g_strdup(device_id);
     con->head = head;
@@ -102,16 +104,25 @@ Console *console_new(const char *device_id, unsigned head, const ConsoleOps *ops
     if (!consoles) {
         consoles = g_ptr_array_new();
     }
-    g_ptr_array_add(consoles, con);
+    at = consoles->len;
+    while (!ops->input && at > 0 && console_is_text(g_ptr_array_index(consoles, at - 1))) {
+        at--;
+    }
+    g_ptr_array_insert(consoles, (int)at, con);
     return con;
 }
 
 void console_free(Console *con)
 {
-    while (con->listeners->len) {
-        console_unlisten(g_ptr_array_index(con->listeners, 0));
-    }
     g_ptr_array_remove(consoles, con);
+    while (con->listeners->len) {
+        ConsoleListener *l = g_ptr_array_index(con->listeners, 0);
+
+        console_unlisten(l);
+        if (l->gone) {
+            l->gone(l);
+        }
+    }
     g_ptr_array_free(con->listeners, true);
     surface_unref(con->surface);
     cursor_unref(con->cursor);
@@ -208,6 +219,25 @@ void console_move_cursor(Console *con, int x, int y, bool visible)
     }
 }
 
+bool console_is_text(const Console *con)
+{
+    return con->ops->input != NULL;
+}
+
+void console_input(Console *con, const char *bytes, unsigned len)
+{
+    if (con->ops->input) {
+        con->ops->input(con->opaque, bytes, len);
+    }
+}
+
+void console_scroll(Console *con, int lines)
+{
+    if (con->ops->scroll) {
+        con->ops->scroll(con->opaque, lines);
+    }
+}
+
 void console_refresh(Console *con)
 {
     if (con->ops->refresh) {
@@ -229,22 +259,6 @@ void console_size_hint(Console *con, unsigned width, unsigned height)
     }
 }
 
-/* Code page 437's upper half; the lower control characters show as their glyph's nearest letter. */
-static const char *const cp437_low[32] = {
-    " ", "☺", "☻", "♥", "♦", "♣", "♠", "•", "◘", "○", "◙", "♂", "♀", "♪", "♫", "☼",
-    "►", "◄", "↕", "‼", "¶", "§", "▬", "↨", "↑", "↓", "→", "←", "∟", "↔", "▲", "▼",
-};
-static const char *const cp437_high[128] = {
-    "Ç", "ü", "é", "â", "ä", "à", "å", "ç", "ê", "ë", "è", "ï", "î", "ì", "Ä", "Å",
-    "É", "æ", "Æ", "ô", "ö", "ò", "û", "ù", "ÿ", "Ö", "Ü", "¢", "£", "¥", "₧", "ƒ",
-    "á", "í", "ó", "ú", "ñ", "Ñ", "ª", "º", "¿", "⌐", "¬", "½", "¼", "¡", "«", "»",
-    "░", "▒", "▓", "│", "┤", "╡", "╢", "╖", "╕", "╣", "║", "╗", "╝", "╜", "╛", "┐",
-    "└", "┴", "┬", "├", "─", "┼", "╞", "╟", "╚", "╔", "╩", "╦", "╠", "═", "╬", "╧",
-    "╨", "╤", "╥", "╙", "╘", "╒", "╓", "╫", "╪", "┘", "┌", "█", "▄", "▌", "▐", "▀",
-    "α", "ß", "Γ", "π", "Σ", "σ", "µ", "τ", "Φ", "Θ", "Ω", "δ", "∞", "φ", "ε", "∩",
-    "≡", "±", "≥", "≤", "⌠", "⌡", "÷", "≈", "°", "∙", "·", "√", "ⁿ", "²", "■", " ",
-};
-
 char *console_text(Console *con)
 {
     unsigned cols, rows;
@@ -263,13 +277,7 @@ char *console_text(Console *con)
         for (unsigned x = 0; x < cols; x++) {
             uint8_t ch = cells[y * cols + x].ch;
 
-            if (ch < 32) {
-                g_string_append(out, cp437_low[ch]);
-            } else if (ch < 127) {
-                g_string_append_c(out, ch);
-            } else {
-                g_string_append(out, ch == 127 ? "⌂" : cp437_high[ch - 128]);
-            }
+            g_string_append(out, cp437_to_utf8(ch));
             if (ch != ' ' && ch != 0 && ch != 255) {
                 last = out->len;
             }

@@ -67,6 +67,9 @@ typedef struct ConsoleOps {
     TextCell *(*text)(void *opaque, unsigned *cols, unsigned *rows);
     /* A window was resized: the guest may be told a preferred mode. */
     void (*size_hint)(void *opaque, unsigned width, unsigned height);
+    /* Terminals (ui/vc.c) only: bytes typed into the window, and looking at earlier lines. */
+    void (*input)(void *opaque, const char *bytes, unsigned len);
+    void (*scroll)(void *opaque, int lines);
 } ConsoleOps;
 
 typedef struct Console Console;
@@ -75,7 +78,8 @@ typedef struct Console Console;
 Console *console_new(const char *device_id, unsigned head, const ConsoleOps *ops, void *opaque);
 void console_free(Console *con);
 Console *console_find(const char *device_id, unsigned head);
-Console *console_at(unsigned index);          /* NULL past the last one */
+Console *console_at(unsigned index);          /* NULL past the last one; terminals come last */
+bool console_is_text(const Console *con);     /* a terminal, not a display device's */
 unsigned console_index(const Console *con);
 const char *console_device_id(const Console *con);
 
@@ -90,6 +94,9 @@ void console_move_cursor(Console *con, int x, int y, bool visible);
 void console_refresh(Console *con);
 void console_invalidate(Console *con);
 void console_size_hint(Console *con, unsigned width, unsigned height);
+/* For terminals; other consoles ignore them. */
+void console_input(Console *con, const char *bytes, unsigned len);
+void console_scroll(Console *con, int lines);     /* positive: back in time */
 /* The text screen as UTF-8 lines without trailing blanks; NULL in graphics modes. */
 char *console_text(Console *con);
 
@@ -103,6 +110,8 @@ struct ConsoleListener {
     void (*move_cursor)(ConsoleListener *l, int x, int y, bool visible);
     /* Once per refresh period, after the updates. */
     void (*refreshed)(ConsoleListener *l);
+    /* The console has gone, and this listener is none any more. */
+    void (*gone)(ConsoleListener *l);
     unsigned interval_ms;     /* wanted refresh period; 0: 30 */
     Console *con;
     guint source;             /* of the core */

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The SDL2 window: one a console.  Module "ui-sdl".
+ * The SDL2 window: one a display device.  Module "ui-sdl".
  *
- * Ctrl-Alt-G takes and gives back keyboard and pointer, Ctrl-Alt-F full screen, Ctrl-Alt-+/-
+ * Ctrl-Alt-1 to 9 show the consoles there are in a window: display devices, then terminals (ui/vc.c),
+ * which take the keys while they are seen; Ctrl and up, down, page up, page down look at earlier
+ * lines.  Ctrl-Alt-G takes and gives back keyboard and pointer, Ctrl-Alt-F full screen, Ctrl-Alt-+/-
  * scale, Ctrl-Alt-0 real size; closing the window asks the VM to shut down.  Keys are passed by
  * position (SDL scan codes), so the guest's own keyboard layout decides what they mean.
  * Thread rule: main loop, machine lock held; SDL's events are fetched at each refresh.
@@ -85,6 +87,46 @@ static void make_key_table(void)
         g_autofree char *name = g_strdup_printf("f%u", i + 1);
 
         keys[SDL_SCANCODE_F1 + i] = input_key_from_name(name);
+    }
+}
+
+/* ---- keys for terminals: what does not come as text ---- */
+
+typedef struct VtKey {
+    SDL_Keycode sym;
+    const char *bytes;
+    int scroll;               /* lines, with Ctrl */
+} VtKey;
+
+static const VtKey vt_keys[] = {
+    { SDLK_RETURN, "\r", 0 }, { SDLK_KP_ENTER, "\r", 0 }, { SDLK_BACKSPACE, "\177", 0 },
+    { SDLK_TAB, "\t", 0 }, { SDLK_ESCAPE, "\033", 0 }, { SDLK_UP, "\033[A", 1 },
+    { SDLK_DOWN, "\033[B", -1 }, { SDLK_RIGHT, "\033[C", 0 }, { SDLK_LEFT, "\033[D", 0 },
+    { SDLK_HOME, "\033[1~", 0 }, { SDLK_INSERT, "\033[2~", 0 }, { SDLK_DELETE, "\033[3~", 0 },
+    { SDLK_END, "\033[4~", 0 }, { SDLK_PAGEUP, "\033[5~", 10 }, { SDLK_PAGEDOWN, "\033[6~", -10 },
+};
+
+static void terminal_key(Console *con, const SDL_KeyboardEvent *e)
+{
+    SDL_Keycode sym = e->keysym.sym;
+    bool ctrl = e->keysym.mod & KMOD_CTRL;
+
+    if (e->type != SDL_KEYDOWN) {
+        return;
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(vt_keys); i++) {
+        if (vt_keys[i].sym != sym) {
+            continue;
+        }
+        if (ctrl && vt_keys[i].scroll) {
+            console_scroll(con, vt_keys[i].scroll);
+        } else {
+            console_input(con, vt_keys[i].bytes, strlen(vt_keys[i].bytes));
+        }
+        return;
+    }
+    if (ctrl && sym >= SDLK_a && sym <= SDLK_z) {
+        console_input(con, (char[]){ (char)(sym & 0x1f) }, 1);
     }
 }
 
@@ -179,6 +221,23 @@ static void scale_window(Window *w, double factor)
     SDL_SetWindowSize(w->window, width, height);
 }
 
+/* Console NUMBER, if there is one, in this window. */
+static void show_console(Window *w, unsigned number)
+{
+    Console *con = console_at(number);
+
+    if (con && con != w->listener.con) {
+        if (ui.grabbed == w) {
+            set_grab(w, false);
+        }
+        if (w->listener.con) {
+            console_unlisten(&w->listener);
+        }
+        console_listen(con, &w->listener);
+        console_invalidate(con);
+    }
+}
+
 /* The chord Ctrl-Alt-KEY; true when it was one of ours. */
 static bool hotkey(Window *w, SDL_Scancode code)
 {
@@ -204,6 +263,9 @@ static bool hotkey(Window *w, SDL_Scancode code)
     case SDL_SCANCODE_0:
         scale_window(w, 0);
         return true;
+    case SDL_SCANCODE_1 ... SDL_SCANCODE_9:
+        show_console(w, code - SDL_SCANCODE_1);
+        return true;
     default:
         return false;
     }
@@ -225,14 +287,28 @@ static void key_event(Window *w, const SDL_KeyboardEvent *e)
         ui.hotkey = (SDL_GetModState() & mods) != 0;
         return;
     }
+    if (console_is_text(w->listener.con)) {
+        terminal_key(w->listener.con, e);
+        return;
+    }
     if (code < SDL_NUM_SCANCODES && keys[code] && keys[code] < INPUT_KEYS) {
         input_send_key(ui.vm, keys[code], down);
         input_sync(ui.vm);
     }
 }
 
+static void text_event(Window *w, const SDL_TextInputEvent *e)
+{
+    if (console_is_text(w->listener.con) && !ui.hotkey) {
+        console_input(w->listener.con, e->text, strlen(e->text));
+    }
+}
+
 static void motion_event(Window *w, const SDL_MouseMotionEvent *e)
 {
+    if (console_is_text(w->listener.con)) {
+        return;
+    }
     if (input_is_absolute(ui.vm)) {
         input_send_abs(ui.vm, INPUT_AXIS_X, CLAMP(e->x, 0, w->surface->width - 1),
                        w->surface->width);
@@ -254,6 +330,9 @@ static void button_event(Window *w, const SDL_MouseButtonEvent *e)
     };
     bool down = e->type == SDL_MOUSEBUTTONDOWN;
 
+    if (console_is_text(w->listener.con)) {
+        return;
+    }
     if (ui.grabbed != w && !input_is_absolute(ui.vm)) {
         if (down && e->button == SDL_BUTTON_LEFT) {
             set_grab(w, true);
@@ -266,11 +345,13 @@ static void button_event(Window *w, const SDL_MouseButtonEvent *e)
     }
 }
 
-static void wheel_event(const SDL_MouseWheelEvent *e)
+static void wheel_event(Window *w, const SDL_MouseWheelEvent *e)
 {
     InputButton b = e->y > 0 ? INPUT_BUTTON_WHEEL_UP : INPUT_BUTTON_WHEEL_DOWN;
 
-    if (e->y) {
+    if (console_is_text(w->listener.con)) {
+        console_scroll(w->listener.con, 3 * e->y);
+    } else if (e->y) {
         input_send_button(ui.vm, b, true);
         input_sync(ui.vm);
         input_send_button(ui.vm, b, false);
@@ -306,13 +387,16 @@ static void refreshed(ConsoleListener *l)
     while (SDL_PollEvent(&e)) {
         Window *w = window_by_id(e.window.windowID);
 
-        if (!w) {
+        if (!w || !w->listener.con) {
             continue;
         }
         switch (e.type) {
         case SDL_KEYDOWN:
         case SDL_KEYUP:
             key_event(w, &e.key);
+            break;
+        case SDL_TEXTINPUT:
+            text_event(w, &e.text);
             break;
         case SDL_MOUSEMOTION:
             motion_event(w, &e.motion);
@@ -322,7 +406,7 @@ static void refreshed(ConsoleListener *l)
             button_event(w, &e.button);
             break;
         case SDL_MOUSEWHEEL:
-            wheel_event(&e.wheel);
+            wheel_event(w, &e.wheel);
             break;
         case SDL_WINDOWEVENT:
             window_event(w, &e.window);
@@ -330,6 +414,12 @@ static void refreshed(ConsoleListener *l)
         }
     }
     present(container_of(l, Window, listener));
+}
+
+/* The console that was shown has gone: the first one, if any is left. */
+static void gone(ConsoleListener *l)
+{
+    show_console(container_of(l, Window, listener), 0);
 }
 
 static void state_changed(void *opaque, bool running, RunState state)
@@ -354,7 +444,7 @@ static bool open_window(Console *con, GError **error)
     }
     ui.count++;
     w->listener = (ConsoleListener){ .switch_surface = switch_surface, .update = update,
-                                     .refreshed = refreshed, .interval_ms = REFRESH_MS };
+                                     .refreshed = refreshed, .gone = gone, .interval_ms = REFRESH_MS };
     console_listen(con, &w->listener);
     update_title(w);
     if (ui.options.full_screen) {
@@ -376,8 +466,10 @@ static bool sdl_open(Vm *vm, const DisplayOptions *options, GError **error)
     ui.vm = vm;
     ui.options = *options;
     make_key_table();
+    SDL_StartTextInput();
+    /* Terminals share the windows of display devices, or have one where there is no such device. */
     for (unsigned i = 0; (con = console_at(i)) && ui.count < WINDOWS_MAX; i++) {
-        if (!open_window(con, error)) {
+        if ((i == 0 || !console_is_text(con)) && !open_window(con, error)) {
             return false;
         }
     }
@@ -388,7 +480,9 @@ static bool sdl_open(Vm *vm, const DisplayOptions *options, GError **error)
 static void sdl_close(void)
 {
     for (unsigned i = 0; i < ui.count; i++) {
-        console_unlisten(&ui.windows[i].listener);
+        if (ui.windows[i].listener.con) {
+            console_unlisten(&ui.windows[i].listener);
+        }
         SDL_DestroyRenderer(ui.windows[i].renderer);
         SDL_DestroyWindow(ui.windows[i].window);
     }

@@ -57,5 +57,27 @@ def keys_of_the_window():
         guest.wait_screen(r'\n *Ab-9')
 
 
+def terminals_of_the_window():
+    """Ctrl-Alt-2 shows the monitor: what is typed there stops the guest; Ctrl-Alt-1 goes back."""
+    iso = need_file('/usr/lib/grub-rescue/grub-rescue-cdrom.iso', 'grub-rescue-pc')
+    with Display(), Guest(*ACCEL, '-m', '64', '-cdrom', iso, '-name', 'a name', '-monitor', 'vc',
+                          display='sdl') as guest:
+        guest.wait_screen(r'GNU GRUB|grub>', 90)
+        window = guest.wait_until(lambda: xdotool('search', '--name', 'a name').split(),
+                                  'window that has the name of the guest')[0]
+        xdotool('mousemove', '--window', window, '20', '20')
+        xdotool('windowfocus', window)
+        xdotool('key', 'ctrl+alt+2')
+        xdotool('type', '--delay', '100', 'stop')
+        xdotool('key', 'Return')
+        guest.wait_until(lambda: guest.qmp('query-status')['status'] == 'paused', 'stop', 60)
+        xdotool('type', '--delay', '100', 'cont')
+        xdotool('key', 'Return')
+        guest.wait_until(lambda: guest.qmp('query-status')['status'] == 'running', 'cont', 60)
+        xdotool('key', 'ctrl+alt+1')
+        xdotool('key', 'c')
+        guest.wait_screen('grub>')
+
+
 if __name__ == '__main__':
-    run_tests(keys_of_the_window)
+    run_tests(keys_of_the_window, terminals_of_the_window)
