@@ -20,7 +20,7 @@ struct Clock {
     bool fake;
     bool running;             /* virtual clock: advances with the host */
     int64_t offset;           /* running: now = monotonic + offset; else now = offset */
-    int64_t (*source)(void *opaque);
+    const ClockSourceOps *source;
     void *source_opaque;
     Timer *timers;            /* earliest first */
     void (*notify)(void *opaque);
@@ -39,7 +39,7 @@ static int64_t host_ns(clockid_t id)
 static int64_t now_locked(const Clock *clock)
 {
     if (clock->source) {
-        return clock->source(clock->source_opaque);
+        return clock->source->now(clock->source_opaque) + clock->offset;
     }
     if (clock->fake) {
         return clock->offset;
@@ -66,7 +66,16 @@ static void source_arm_locked(Clock *clock)
     if (!clock->attached) {
         return;
     }
-    if (clock->timers && (clock->running || clock->kind != CLOCK_KIND_VIRTUAL) && !clock->fake) {
+    if (clock->timers && clock->source) {
+        int64_t wait = clock->source->wait(clock->source_opaque,
+                                           clock->timers->deadline_ns - now_locked(clock));
+
+        if (wait >= 0 && clock->running) {
+            wait = CLAMP(wait, 1, 3600 * NANOSECONDS_PER_SECOND);
+            when.it_value.tv_sec = wait / NANOSECONDS_PER_SECOND;
+            when.it_value.tv_nsec = wait % NANOSECONDS_PER_SECOND;
+        }
+    } else if (clock->timers && (clock->running || clock->kind != CLOCK_KIND_VIRTUAL) && !clock->fake) {
         int64_t wait = clock->timers->deadline_ns - now_locked(clock);
 
         wait = CLAMP(wait, 1, 3600 * NANOSECONDS_PER_SECOND);
@@ -84,7 +93,17 @@ static gboolean source_dispatch(GSource *source, GSourceFunc fn, void *opaque)
     if (read(s->fd, &expirations, sizeof(expirations)) < 0 && errno != EAGAIN) {
         return G_SOURCE_REMOVE;
     }
+    if (s->clock->source) {
+        int64_t deadline = clock_next_deadline(s->clock);
+
+        if (deadline >= 0) {
+            s->clock->source->reach(s->clock->source_opaque, deadline - clock_now(s->clock));
+        }
+    }
     clock_run(s->clock);
+    if (s->clock->source) {
+        s->clock->source->fired(s->clock->source_opaque);
+    }
     mutex_lock(&s->clock->lock);
     source_arm_locked(s->clock);
     mutex_unlock(&s->clock->lock);
@@ -184,7 +203,7 @@ void clock_stop(Clock *clock)
 {
     mutex_lock(&clock->lock);
     if (clock->running) {
-        if (!clock->fake) {
+        if (!clock->fake && !clock->source) {
             clock->offset += host_ns(CLOCK_MONOTONIC);
         }
         clock->running = false;
@@ -197,7 +216,7 @@ void clock_start(Clock *clock)
 {
     mutex_lock(&clock->lock);
     if (!clock->running) {
-        if (!clock->fake) {
+        if (!clock->fake && !clock->source) {
             clock->offset -= host_ns(CLOCK_MONOTONIC);
         }
         clock->running = true;
@@ -222,7 +241,9 @@ void clock_set(Clock *clock, int64_t now_ns)
     g_assert(clock->kind == CLOCK_KIND_VIRTUAL || clock->fake);
     mutex_lock(&clock->lock);
     clock->offset = now_ns;
-    if (clock->running && !clock->fake) {
+    if (clock->source) {
+        clock->offset -= clock->source->now(clock->source_opaque);
+    } else if (clock->running && !clock->fake) {
         clock->offset -= host_ns(CLOCK_MONOTONIC);
     }
     mutex_unlock(&clock->lock);
@@ -243,13 +264,26 @@ bool clock_is_fake(const Clock *clock)
     return clock->fake;
 }
 
-void clock_set_source(Clock *clock, int64_t (*now)(void *opaque), void *opaque)
+void clock_set_source(Clock *clock, const ClockSourceOps *ops, void *opaque)
 {
     mutex_lock(&clock->lock);
-    clock->source = now;
+    g_assert(!clock->running);
+    clock->source = ops;
     clock->source_opaque = opaque;
     mutex_unlock(&clock->lock);
     tell_earlier(clock);
+}
+
+bool clock_has_source(const Clock *clock)
+{
+    return clock->source != NULL;
+}
+
+void clock_source_changed(Clock *clock)
+{
+    mutex_lock(&clock->lock);
+    source_arm_locked(clock);
+    mutex_unlock(&clock->lock);
 }
 
 /* ---- timers ---- */

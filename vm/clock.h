@@ -50,8 +50,24 @@ void clock_fake_set(Clock *clock, int64_t now_ns);
 /* Turns a virtual clock into one moved only by clock_fake_advance() (-accel qtest). */
 void clock_make_fake(Clock *clock);
 bool clock_is_fake(const Clock *clock);
-/* Instruction-counted time (-icount): NOW is asked instead of the host. */
-void clock_set_source(Clock *clock, int64_t (*now)(void *opaque), void *opaque);
+/*
+ * Instruction-counted time (-icount): somebody else says what time it is, and when timers fire.  `now` and
+ * `wait` are called with the clock locked, from any thread: they take no lock above LOCK_RANK_TIMER and
+ * call nothing of the clock.
+ */
+typedef struct ClockSourceOps {
+    int64_t (*now)(void *opaque);
+    /* Host nanoseconds until what is REMAINING ns away (or overdue) is to be fired; -1: not before
+     * clock_source_changed(). */
+    int64_t (*wait)(void *opaque, int64_t remaining);
+    /* That wait is over: time may jump.  Then the timers fire, then `fired`; machine lock held. */
+    void (*reach)(void *opaque, int64_t remaining);
+    void (*fired)(void *opaque);
+} ClockSourceOps;
+void clock_set_source(Clock *clock, const ClockSourceOps *ops, void *opaque);
+bool clock_has_source(const Clock *clock);
+/* What `wait` says may have changed. */
+void clock_source_changed(Clock *clock);
 
 /* Earliest deadline, or -1. */
 int64_t clock_next_deadline(Clock *clock);

@@ -141,17 +141,31 @@ static void test_notify_only_when_earlier(void)
     log_clear(&l);
 }
 
+/* Instructions, of a guest that is halted until the next deadline. */
 static int64_t counted(void *opaque)
 {
     return *(int64_t *)opaque;
 }
+
+static int64_t wait_not(void *opaque, int64_t remaining) { return 0; }
+
+static void reach(void *opaque, int64_t remaining)
+{
+    *(int64_t *)opaque += MAX(remaining, 0);
+}
+
+static void fired(void *opaque) { }
+
+static const ClockSourceOps counted_ops = {
+    .now = counted, .wait = wait_not, .reach = reach, .fired = fired,
+};
 
 static void test_time_from_a_source(void)
 {
     Clock *clock = clock_new(CLOCK_KIND_VIRTUAL);
     int64_t instructions = 77;
 
-    clock_set_source(clock, counted, &instructions);
+    clock_set_source(clock, &counted_ops, &instructions);
     g_assert_cmpint(clock_now(clock), ==, 77);
     instructions = 99;
     g_assert_cmpint(clock_now(clock), ==, 99);
@@ -161,6 +175,28 @@ static void test_time_from_a_source(void)
 static void quit_loop(void *opaque)
 {
     g_main_loop_quit(((Log *)opaque)->loop);
+}
+
+/* The source says when, and takes the time there: hours pass at once. */
+static void test_source_reaches_deadlines(void)
+{
+    g_autoptr(GMainContext) context = g_main_context_new();
+    Clock *clock = clock_new(CLOCK_KIND_VIRTUAL);
+    Log l = { .clock = clock, .loop = g_main_loop_new(context, FALSE) };
+    int64_t instructions = 5, hours = 3 * 3600 * NANOSECONDS_PER_SECOND;
+    Timer t;
+
+    clock_set_source(clock, &counted_ops, &instructions);
+    clock_attach(clock, context);
+    clock_start(clock);
+    clock_set(clock, 1000);
+    timer_init(&t, clock, quit_loop, &l);
+    timer_set(&t, hours);
+    g_main_loop_run(l.loop);
+    g_assert_cmpint(clock_now(clock), ==, hours);
+    g_assert_cmpint(instructions, ==, hours - 1000 + 5);
+    g_main_loop_unref(l.loop);
+    clock_free(clock);
 }
 
 static void test_main_loop_fires_attached_clock(void)
@@ -224,6 +260,7 @@ int main(int argc, char **argv)
     g_test_add_func("/clock/stopped", test_stopped_virtual_clock_stands_still);
     g_test_add_func("/clock/stopped-fires-nothing", test_stopped_clock_fires_nothing);
     g_test_add_func("/clock/notify", test_notify_only_when_earlier);
+    g_test_add_func("/clock/source/deadlines", test_source_reaches_deadlines);
     g_test_add_func("/clock/source", test_time_from_a_source);
     g_test_add_func("/clock/main-loop", test_main_loop_fires_attached_clock);
     g_test_add_func("/clock/threads", test_many_threads_set_timers);
