@@ -19,6 +19,7 @@ X86Cpu *x86_cpu_new(void)
     cpu->phys_bits = 40;
     cpu->virt_bits = 48;
     cpu->a20_mask = ~0ull;
+    cpu->insn_limit = ~0ull;
     x86_cpu_reset(cpu, false);
     return cpu;
 }

@@ -167,6 +167,7 @@ typedef struct X86Translated {
     uint8_t kicked;             /* leave instead of going on at `resume` */
     uint8_t kernel_not_global;  /* some entry of class 0 below is from a page without G */
     uint32_t host_mxcsr;
+    int64_t budget;             /* -icount: instructions that may still be run */
     int32_t pauses;             /* PAUSEs until C looks whether the guest only spins */
     X86Fast fast[2];            /* SYSCALL, SYSRET */
     uint64_t tsc_base;          /* the TSC is RDTSC plus that plus tsc_offset */
@@ -234,6 +235,7 @@ typedef enum X86Exit {
     X86_EXIT_HALT,              /* `halted` or `wait_sipi`, and nothing to wake it */
     X86_EXIT_DEBUG,             /* a debugger's breakpoint, watchpoint or step */
     X86_EXIT_TRIPLE_FAULT,
+    X86_EXIT_LIMIT,             /* insn_count has come to insn_limit */
     X86_EXIT_STEP,              /* interp_step(): one instruction done (or its fault delivered) */
 } X86Exit;
 
@@ -358,7 +360,10 @@ struct X86Cpu {
     struct Cpu *vm_cpu;         /* the board's view of this CPU */
     uint8_t rmw_bounce[64] __attribute__((aligned(64)));     /* mem.h */
     struct X86RmwState { uint64_t va, va2; uint32_t size; bool bounced, locked; } rmw;
-    uint64_t insn_count;        /* executed by the interpreter; steps of a `rep` count as one */
+    uint64_t insn_count;        /* executed by the interpreter; a `rep` counts when it is done */
+    bool pause_exits;           /* PAUSE leaves the run loop, and sets `paused` */
+    bool paused;
+    uint64_t insn_limit;        /* the count to stop at, exactly; ~0: none */
 };
 
 /* A CPU after power-on, except CPUID and the surroundings.  Returns zeroed, aligned memory. */

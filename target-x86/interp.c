@@ -75,6 +75,9 @@ static void leave_early(X86Cpu *cpu, const Insn *insn)
     const Block *block = cpu->interp->current;
 
     cpu->insn_count -= block->count - 1 - (insn - block->insns);
+    if (cpu->next_rip == cpu->rip && (insn->def->attrs & A_MULTI)) {
+        cpu->insn_count--;      /* comes again */
+    }
     cpu->rip = cpu->next_rip;
 }
 
@@ -514,7 +517,13 @@ bool interp_attend(X86Cpu *cpu, X86Exit *exit)
 
 void interp_run_next(X86Cpu *cpu)
 {
-    run_block(cpu, find(cpu));
+    Block *block = find(cpu);
+
+    if (G_UNLIKELY(cpu->insn_limit - cpu->insn_count < block->count)) {
+        run_one(cpu);
+    } else {
+        run_block(cpu, block);
+    }
 }
 
 bool interp_deliver(X86Cpu *cpu)
@@ -523,14 +532,20 @@ bool interp_deliver(X86Cpu *cpu)
     return x86_deliver_event(cpu);
 }
 
-/* An event unwound the current block: take back what it did not run. */
-void interp_unwound(X86Cpu *cpu)
+uint64_t interp_insn_count(const X86Cpu *cpu)
 {
     const Block *block = cpu->interp->current;
 
     if (block && cpu->insn >= block->insns && cpu->insn < block->insns + block->count) {
-        cpu->insn_count -= block->count - (cpu->insn - block->insns);
+        return cpu->insn_count - (block->count - (cpu->insn - block->insns));
     }
+    return cpu->insn_count;
+}
+
+/* An event unwound the current block: take back what it did not run. */
+void interp_unwound(X86Cpu *cpu)
+{
+    cpu->insn_count = interp_insn_count(cpu);
     cpu->interp->current = NULL;
 }
 
@@ -556,6 +571,10 @@ X86Exit interp_run(X86Cpu *cpu)
     for (;;) {
         if (G_UNLIKELY(atomic_load_explicit(&cpu->requests, memory_order_relaxed) || cpu->stop ||
                        cpu->halted || cpu->wait_sipi) && !interp_attend(cpu, &exit)) {
+            break;
+        }
+        if (G_UNLIKELY(cpu->insn_count >= cpu->insn_limit)) {
+            exit = X86_EXIT_LIMIT;
             break;
         }
         if (G_UNLIKELY((cpu->mode & (MODE_TF | MODE_DEBUG)) || (cpu->eflags & FLAG_RF) ||

@@ -19,6 +19,9 @@ void interp_clear(X86Cpu *cpu);
 /* Forget all decoded blocks (CPUID changed, memory map changed). */
 void interp_flush(X86Cpu *cpu);
 
+/* Instructions done, those of the block being run included; the vCPU's thread, from a device it accesses, too. */
+uint64_t interp_insn_count(const X86Cpu *cpu);
+
 /* Run until there is a reason to return.  Interrupts and exceptions are delivered inside. */
 X86Exit interp_run(X86Cpu *cpu);
 /* Exactly one instruction, or the delivery of its exception; no external interrupts are taken. */

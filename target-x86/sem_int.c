@@ -593,7 +593,14 @@ void sem_stc(X86Cpu *cpu, const Insn *insn) { cpu->cc |= CC_C; }
 void sem_cld(X86Cpu *cpu, const Insn *insn) { cpu->eflags &= ~FLAG_DF; }
 void sem_std(X86Cpu *cpu, const Insn *insn) { cpu->eflags |= FLAG_DF; }
 void sem_nop(X86Cpu *cpu, const Insn *insn) { }
-void sem_pause(X86Cpu *cpu, const Insn *insn) { }
+void sem_pause(X86Cpu *cpu, const Insn *insn)
+{
+    if (G_UNLIKELY(cpu->pause_exits)) {
+        cpu->paused = true;
+        cpu->stop = 1;
+        x86_cpu_request(cpu, X86_REQ_EXIT);
+    }
+}
 void sem_fence(X86Cpu *cpu, const Insn *insn) { atomic_thread_fence(memory_order_seq_cst); }
 void sem_ud(X86Cpu *cpu, const Insn *insn) { cpu_raise(cpu, VEC_UD, 0); }
 

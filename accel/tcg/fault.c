@@ -36,9 +36,12 @@ static struct sigaction old_action[NSIG];
 
 #define KICK_SIGNAL SIGUSR2
 
-static void leave_code(X86Cpu *cpu, ucontext_t *uc, uint64_t rip)
+/* `unexecuted` instructions of a block that was entered are not run. */
+static void leave_code(X86Cpu *cpu, ucontext_t *uc, uint64_t rip, unsigned unexecuted)
 {
     TcgCpu *tc = tcg_cpu(cpu);
+
+    tc->unexecuted = unexecuted;
 
     cpu->rip = rip & cpu->lin_mask;
     tc->stepping = false;
@@ -78,10 +81,12 @@ static void stop_at_boundary(X86Cpu *cpu, ucontext_t *uc)
     at = pc - block->code;
     if (insn->flags & TI_SHADOW) {
         step_on(cpu, uc);
-    } else if (pc == block->code || pc == block->code_direct || at == insn->host) {
-        leave_code(cpu, uc, block->rip + insn->guest);
+    } else if (pc == block->code || pc == block->code_direct) {
+        leave_code(cpu, uc, block->rip, 0);
+    } else if (at == insn->host) {
+        leave_code(cpu, uc, block->rip + insn->guest, block->count - n);
     } else if (at > insn->host && at <= insn->host + insn->op && !(insn->flags & TI_SAVES_FLAGS)) {
-        leave_code(cpu, uc, block->rip + insn->guest);
+        leave_code(cpu, uc, block->rip + insn->guest, block->count - n);
     } else {
         step_on(cpu, uc);
     }
@@ -131,7 +136,7 @@ static void on_fault(int sig, siginfo_t *info, void *context)
     }
     tc->interpret_one = true;
     cpu->interrupt_shadow = block->insns[n].flags & TI_SHADOW;
-    leave_code(cpu, uc, block->rip + block->insns[n].guest);
+    leave_code(cpu, uc, block->rip + block->insns[n].guest, block->count - n);
 }
 
 static void on_trap(int sig, siginfo_t *info, void *context)

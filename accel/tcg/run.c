@@ -334,6 +334,10 @@ static void pause_in_c(X86Cpu *cpu)
     TcgCpu *tc = tcg_cpu(cpu);
     uint64_t now;
 
+    if (cpu->pause_exits) {
+        sem_pause(cpu, NULL);
+        return;
+    }
     if (--cpu->tx.pauses > 0) {
         return;
     }
@@ -434,6 +438,15 @@ static const void *go_on_checked(X86Cpu *cpu)
     return block ? block->code : NULL;
 }
 
+/* icount: what has been paid for at the entry of a block and is not run. */
+static void give_back(X86Cpu *cpu)
+{
+    TcgCpu *tc = tcg_cpu(cpu);
+
+    cpu->tx.budget += tc->unexecuted;
+    tc->unexecuted = 0;
+}
+
 /* Instruction N by its semantic function, and on with the next. */
 static const void *run_insn(X86Cpu *cpu, const TcgBlock *block, unsigned n)
 {
@@ -446,6 +459,7 @@ static const void *run_insn(X86Cpu *cpu, const TcgBlock *block, unsigned n)
     cpu->rip = (block->rip + block->insns[n].guest) & cpu->lin_mask;
     next = cpu->next_rip = (cpu->rip + insn->len) & cpu->lin_mask;
     cpu->insn = insn;
+    tc->unexecuted = block->count - n;
     if (insn->fault != FAULT_NONE) {
         cpu_raise(cpu, insn->fault, 0);
     }
@@ -470,9 +484,13 @@ static const void *run_insn(X86Cpu *cpu, const TcgBlock *block, unsigned n)
     if (touches_upper(insn)) {
         forget_upper(cpu);
     }
+    if (cpu->next_rip != cpu->rip || !(insn->def->attrs & A_MULTI)) {
+        tc->unexecuted--;       /* else it comes again */
+    }
     cpu->rip = cpu->next_rip;
     if (cpu->rip != next || (insn->def->attrs & A_END) || cpu->tlb_gen != tlb_gen ||
         tcg_wants_attention(cpu)) {
+        give_back(cpu);
         return go_on(cpu);
     }
     for (unsigned i = block->link_count; groups > 0 && i-- > 0;) {
@@ -567,6 +585,7 @@ static const void *miss(X86Cpu *cpu, uint32_t site, bool write)
         return tcg_helper_insn(cpu, site);
     }
     tc->refills++;
+    tc->unexecuted = block->count - site % TCG_BLOCK_MAX;
     prepare_state(cpu, block->needs);
     return block->code + insn->host;
 }
@@ -597,6 +616,7 @@ const void *tcg_helper_link(X86Cpu *cpu, uint32_t name)
     TcgBlock *block = NULL;
     const void *code;
 
+    tcg_cpu(cpu)->unexecuted = 0;
     cpu->rip = link->target;
     if (tcg_wants_attention(cpu)) {
         return NULL;
@@ -618,6 +638,7 @@ const void *tcg_helper_lookup(X86Cpu *cpu)
     TcgBlock *block = NULL;
     const void *code;
 
+    tcg_cpu(cpu)->unexecuted = 0;
     if (tcg_wants_attention(cpu)) {
         return NULL;
     }
@@ -630,9 +651,14 @@ const void *tcg_helper_lookup(X86Cpu *cpu)
 
 const void *tcg_helper_again(X86Cpu *cpu)
 {
+    TcgCpu *tc = tcg_cpu(cpu);
     TcgBlock *block;
 
-    return tcg_wants_attention(cpu) ? NULL : code_at_rip(cpu, &block);
+    tc->unexecuted = 0;
+    if (tcg_wants_attention(cpu) || (tc->tr->opt.icount && cpu->tx.budget < TCG_BLOCK_MAX)) {
+        return NULL;
+    }
+    return code_at_rip(cpu, &block);
 }
 
 const void *tcg_helper_need(X86Cpu *cpu, uint32_t name)
@@ -640,22 +666,45 @@ const void *tcg_helper_need(X86Cpu *cpu, uint32_t name)
     const TcgBlock *block = tcg_named(tcg_cpu(cpu)->tr, name);
 
     cpu->rip = block->rip;      /* for a kick that stops us on the way back */
+    tcg_cpu(cpu)->unexecuted = block->count;
     prepare_state(cpu, block->needs);
     return block->gpa2 ? block->code + block->insns[0].host : block->code_live;
 }
 
 /* ---- the loop ---------------------------------------------------------------------------------------------- */
 
+/* After enter(), or out of what it called. */
+static void left(X86Cpu *cpu)
+{
+    TcgCpu *tc = tcg_cpu(cpu);
+
+    if (tc->tr->opt.icount && atomic_load(&tc->in_code)) {
+        give_back(cpu);
+        cpu->insn_count = cpu->insn_limit - cpu->tx.budget;
+    }
+    atomic_store(&tc->in_code, false);
+}
+
 static void enter(X86Cpu *cpu, const void *code)
 {
     TcgCpu *tc = tcg_cpu(cpu);
 
     cpu->tx.kicked = 0;
+    cpu->tx.budget = cpu->insn_limit - cpu->insn_count;
+    tc->unexecuted = 0;
     atomic_store(&tc->in_code, true);
     if (!tcg_wants_attention(cpu)) {
         tc->tr->stubs.enter(cpu, code);
     }
-    atomic_store(&tc->in_code, false);
+    left(cpu);
+}
+
+uint64_t tcg_insn_count(const X86Cpu *cpu)
+{
+    const TcgCpu *tc = cpu->engine;
+
+    return tc && atomic_load(&tc->in_code) ? cpu->insn_limit - cpu->tx.budget - tc->unexecuted
+                                           : interp_insn_count(cpu);
 }
 
 /* One instruction, or one block, by the interpreter. */
@@ -701,6 +750,13 @@ static X86Exit run_loop(X86Cpu *cpu)
             continue;
         }
         if (tcg_wants_attention(cpu)) {
+            continue;
+        }
+        if (tc->tr->opt.icount && cpu->insn_limit - cpu->insn_count < TCG_BLOCK_MAX) {
+            if (cpu->insn_count >= cpu->insn_limit) {
+                return X86_EXIT_LIMIT;
+            }
+            interpret(cpu, interp_run_next);
             continue;
         }
         code = code_at_rip(cpu, NULL);
@@ -783,11 +839,11 @@ X86Exit tcg_run(X86Cpu *cpu)
     cpu->unwind = &here;
     switch (sigsetjmp(here, 0)) {
     case UNWIND_EVENT:
-        atomic_store(&tc->in_code, false);
+        left(cpu);
         interp_unwound(cpu);
         break;
     case UNWIND_LEAVE:
-        atomic_store(&tc->in_code, false);
+        left(cpu);
         exit = X86_EXIT_KICK;
         goto out;
     }

@@ -652,6 +652,27 @@ static unsigned decode_block(Translation *t, unsigned avail)
     return settle_sti(t, n);
 }
 
+/* -icount: this many instructions less to go; too few left are the interpreter's. */
+static void emit_budget(Translation *t)
+{
+    TcgBlock *block = t->block;
+    Emitter *e = &t->hot;
+
+    if (block->flags_in) {
+        tcg_save_flags(e);
+    }
+    emit_rm(e, 0, true, 0x83, 5, TX(budget));                   /* sub */
+    emit8(e, block->count);
+    emit_jcc(e, COND_S, emit_here(&t->cold));
+    emit_rm(&t->cold, 0, true, 0x83, 0, TX(budget));            /* add */
+    emit8(&t->cold, block->count);
+    emit_mov_imm(&t->cold, H_R13, block->rip);
+    emit_jmp(&t->cold, t->tr->stubs.again);
+    if (block->flags_in) {
+        tcg_load_flags(e);
+    }
+}
+
 /* The entry: a no-op to be stopped at, checks of what the block needs. */
 static void emit_entry(Translation *t)
 {
@@ -665,6 +686,9 @@ static void emit_entry(Translation *t)
     block->lost = emit_here(&t->cold);
     emit_mov_imm(&t->cold, H_R13, block->rip);
     emit_jmp(&t->cold, t->tr->stubs.again_flags);
+    if (t->tr->opt.icount) {
+        emit_budget(t);
+    }
     if (block->needs || block->gpa2) {
         uint8_t *back = NULL;
 
@@ -680,6 +704,10 @@ static void emit_entry(Translation *t)
                     HOST_GS(offsetof(X86Cpu, tx.itlb[0]) + class * sizeof(t->cpu->tx.itlb[0]) +
                             8 * x86_itlb_index(page)));
             emit_jcc(e, COND_NE, emit_here(&t->cold));
+            if (t->tr->opt.icount) {
+                emit_rm(&t->cold, 0, true, 0x83, 0, TX(budget));
+                emit8(&t->cold, block->count);
+            }
             emit_mov_imm(&t->cold, H_R13, block->rip);
             emit_jmp(&t->cold, t->tr->stubs.again);
         }
@@ -704,7 +732,7 @@ static void emit_entry(Translation *t)
             tcg_load_flags(e);
         }
     }
-    block->code_live = block->gpa2 ? block->code_direct : emit_here(e);
+    block->code_live = block->gpa2 || t->tr->opt.icount ? block->code_direct : emit_here(e);
 }
 
 static void emit_block(Translation *t, unsigned count)

@@ -135,6 +135,7 @@ typedef struct TcgOptions {
     bool loop;                  /* checks are hoisted out of loops of one block (translate_loop.c) */
     bool trace;                 /* a block goes on behind a conditional jump that is not taken */
     bool one_insn;              /* a block is one instruction */
+    bool icount;                /* blocks count instructions: needs `trace`, `system` and `group` off */
 } TcgOptions;
 
 typedef struct TcgCounters {
@@ -186,6 +187,7 @@ typedef struct TcgCpu {
     uint64_t next_tag;          /* starts at random */
     struct { uint32_t mode, generation; uint64_t tag; } tags[16];
     struct { uint32_t site; Insn insn; } decoded[256];
+    unsigned unexecuted;        /* icount: of a block, paid for at its entry, but not run (yet) */
     stack_t old_stack;
     uint8_t *xsave;             /* 64-byte aligned room for the x87 state */
 } TcgCpu;
@@ -310,6 +312,11 @@ void tcg_detach_cpu(X86Cpu *cpu);
 X86Exit tcg_run(X86Cpu *cpu);
 /* The CPU has halted: look for what wakes it as long as that has paid lately.  True: go on. */
 bool tcg_halt_poll(X86Cpu *cpu);
+/*
+ * Instructions done; the vCPU's thread, from a device it accesses, too.  With opt.icount, tcg_run()
+ * returns X86_EXIT_LIMIT when this has come to cpu->insn_limit, which only changes outside.
+ */
+uint64_t tcg_insn_count(const X86Cpu *cpu);
 /* From any thread: leave translated code soon.  The reason is in cpu->requests. */
 void tcg_kick(X86Cpu *cpu);
 /* Is there a reason to leave translated code at the next instruction boundary? */
