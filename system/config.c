@@ -119,6 +119,51 @@ bool opt_no_fd_bootchk(System *sys, const char *arg, GError **error)
     return merge(&sys->machine_opts, "fd-bootchk=off", NULL, error);
 }
 
+/* For the accelerator that will be made, whose own -accel words win. */
+static void set_tcg(System *sys, const char *option, const char *prop, const char *value)
+{
+    if (!sys->tcg_opts) {
+        sys->tcg_opts = keyval_new();
+    }
+    sys->tcg_option = option;
+    keyval_set(sys->tcg_opts, prop, value);
+}
+
+bool opt_icount(System *sys, const char *arg, GError **error)
+{
+    g_autoptr(KeyVal) kv = keyval_parse(arg, "shift", KEYVAL_BARE_BOOL, error);
+    const char *shift = kv ? keyval_get(kv, "shift") : NULL;
+    bool sleep, align;
+
+    if (!kv || !keyval_get_bool(kv, "sleep", true, &sleep, error) ||
+        !keyval_get_bool(kv, "align", false, &align, error) ||
+        !keyval_check_used(kv, "icount", error)) {
+        return false;
+    }
+    if (align) {
+        return error_set(error, "align=on: a guest is not held back to the host's time here");
+    }
+    if (!shift || (strcmp(shift, "auto") != 0 && !g_ascii_string_to_signed(shift, 10, 0, 10, NULL, NULL))) {
+        return error_set(error, "icount: Invalid shift value '%s': 0 to 10, or auto", shift ? shift : "");
+    }
+    set_tcg(sys, "icount", "thread", "single");
+    set_tcg(sys, "icount", "x-icount", shift);
+    set_tcg(sys, "icount", "x-icount-sleep", sleep ? "on" : "off");
+    return true;
+}
+
+bool opt_singlestep(System *sys, const char *arg, GError **error)
+{
+    set_tcg(sys, "singlestep", "one-insn-per-tb", "on");
+    return true;
+}
+
+bool opt_perfmap(System *sys, const char *arg, GError **error)
+{
+    set_tcg(sys, "perfmap", "x-perfmap", "on");
+    return true;
+}
+
 bool opt_enable_kvm(System *sys, const char *arg, GError **error)
 {
     return opt_accel(sys, "kvm", error);

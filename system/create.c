@@ -54,9 +54,19 @@ static Object *make_accel(System *sys, const char *spec, GError **error)
     if (kv && !name) {
         error_set(error, "expected the name of an accelerator");
     }
+    if (type && sys->tcg_option && strcmp(type->accel, "tcg") != 0) {
+        error_set(error, "-%s is not allowed with the accelerator %s: use -accel tcg", sys->tcg_option, name);
+        return NULL;
+    }
     obj = type ? object_new(type->name, error) : NULL;
     if (!obj || !apply_machine_irqchip(sys, obj, error)) {
         return NULL;
+    }
+    for (unsigned i = 0; sys->tcg_opts && i < keyval_count(sys->tcg_opts); i++) {
+        if (!object_set_text(obj, keyval_key_at(sys->tcg_opts, i), keyval_value_at(sys->tcg_opts, i),
+                             error)) {
+            return NULL;
+        }
     }
     for (unsigned i = 0; i < keyval_count(kv); i++) {
         if (strcmp(keyval_key_at(kv, i), "accel") != 0 &&
@@ -96,6 +106,9 @@ static bool default_accel(System *sys, GError **error)
 {
     g_autoptr(GError) why = NULL;
 
+    if (sys->tcg_option) {
+        return try_accel(sys, "tcg", error);
+    }
     if (accel_find("kvm", NULL) && host_has_virtualization()) {
         if (try_accel(sys, "kvm", &why)) {
             return true;

@@ -34,6 +34,9 @@ const OptionRow option_table[] = {
     { "machine", "M", "[type=]name[,prop=value...]", "the machine type ('-machine help' lists them) and its properties;\naccel=kvm:tcg names accelerators to try in turn", PHASE_CONFIG, opt_machine, "machine", "type:string accel:string", true },
     { "cpu", NULL, "model[,+feature][,-feature][,prop=value...]", "the CPU model ('-cpu help' lists them)", PHASE_CONFIG, opt_cpu },
     { "accel", NULL, "[accel=]name[,prop=value...]", "the accelerator: kvm, tcg or qtest; repeat it to name the next to try", PHASE_CONFIG, opt_accel, "accel", "accel:string", true },
+    { "icount", NULL, "[shift=]n|auto[,sleep=on|off][,align=off]", "virtual time counts instructions, of 2^n ns each (TCG)", PHASE_CONFIG, opt_icount, "icount", "shift:string align:boolean sleep:boolean" },
+    { "singlestep", "one-insn-per-tb", NULL, "translate one instruction at a time (TCG)", PHASE_CONFIG, opt_singlestep },
+    { "perfmap", NULL, NULL, "write /tmp/perf-PID.map, where perf(1) finds the names of translated code (TCG)", PHASE_CONFIG, opt_perfmap },
     { "enable-kvm", NULL, NULL, "same as -accel kvm", PHASE_CONFIG, opt_enable_kvm },
     { "smp", NULL, "[cpus=]n[,maxcpus=n][,sockets=n][,dies=n][,cores=n][,threads=n]", "number of CPUs and how they are arranged; what is left out is computed", PHASE_CONFIG, opt_smp, "smp-opts", "cpus:number sockets:number dies:number clusters:number cores:number threads:number maxcpus:number" },
     { "m", NULL, "[size=]megs[,slots=n,maxmem=size]", "guest memory (suffixes K M G T; MiB without one)", PHASE_CONFIG, opt_m, "memory", "size:size slots:number maxmem:size" },
@@ -131,9 +134,9 @@ static const OptionRow *find_option(const char *word)
 static const char *const missing_options[] = {
     "preconfig", "acpitable", "async-teardown", "audio", "audio-help",
     "chroot", "compat", "dfilter", "dtb", "enable-sync-profile", "fsdev",
-    "gdb", "icount", "incoming", "iscsi", "loadvm", "mtdblock", "netdev", "numa", "only-migratable",
+    "gdb", "incoming", "iscsi", "loadvm", "mtdblock", "netdev", "numa", "only-migratable",
     "pflash", "plugin", "portrait", "rotate", "runas", "s",
-    "sd", "seed", "singlestep", "spice", "tpmdev", "usb", "usbdevice",
+    "sd", "seed", "spice", "tpmdev", "usb", "usbdevice",
     "virtfs", "vnc", "win2k-hack", "xen-attach", "xen-domid", "xen-domid-restrict",
     NULL,
 };

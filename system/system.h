@@ -71,6 +71,8 @@ struct System {
 
     /* Noted by options. */
     KeyVal *machine_opts, *smp_opts, *memory_opts, *boot_opts, *rtc_opts;
+    KeyVal *tcg_opts;        /* properties of the tcg accelerator that have options of their own */
+    const char *tcg_option;  /* one of those: nothing but TCG will do; NULL: none was given */
     GPtrArray *accels;       /* char *: "kvm,kernel-irqchip=off" */
     char *cpu, *kernel, *initrd, *append, *dtb, *bios;
     char *name, *uuid;
@@ -125,6 +127,9 @@ DECLARE_OPTION(help);
 DECLARE_OPTION(version);
 DECLARE_OPTION(machine);
 DECLARE_OPTION(accel);
+DECLARE_OPTION(icount);
+DECLARE_OPTION(singlestep);
+DECLARE_OPTION(perfmap);
 DECLARE_OPTION(enable_kvm);
 DECLARE_OPTION(cpu);
 DECLARE_OPTION(smp);

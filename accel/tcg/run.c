@@ -668,7 +668,11 @@ const void *tcg_helper_need(X86Cpu *cpu, uint32_t name)
     cpu->rip = block->rip;      /* for a kick that stops us on the way back */
     tcg_cpu(cpu)->unexecuted = block->count;
     prepare_state(cpu, block->needs);
-    return block->gpa2 ? block->code + block->insns[0].host : block->code_live;
+    if (block->gpa2) {
+        return block->code + block->insns[0].host;
+    }
+    give_back(cpu);             /* code_live takes it once more */
+    return block->code_live;
 }
 
 /* ---- the loop ---------------------------------------------------------------------------------------------- */

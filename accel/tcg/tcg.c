@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The "tcg" accelerator: guest code in software, by the translator (translator.h) or, where the host
- * lacks what that needs, by the interpreter.  One thread per vCPU.
+ * lacks what that needs, by the interpreter.  One thread per vCPU; turns.h keeps all but one of them waiting
+ * where that is asked for.
  * Locking: vm/cpu.h; nothing is held while guest code runs.
  */
 
 #include "accel/tcg/translator.h"
+#include "accel/tcg/turns.h"
+#include "base/error.h"
 #include "base/log.h"
 #include "target-x86/code.h"
 #include "target-x86/exception.h"
@@ -16,21 +19,38 @@
 typedef struct TcgAccel {
     Accel accel;
     Translator *tr;             /* NULL: interpreter only */
+    Turns *turns;               /* NULL: all vCPUs at a time */
     bool translate;             /* x-translate */
     bool perf_map;              /* x-perfmap */
     int thread;                 /* index into thread_words */
+    int icount;                 /* into icount_words */
+    bool icount_sleep;
     uint32_t tb_size;           /* MiB of code */
     TcgOptions opt;
 } TcgAccel;
 
-enum { THREAD_MULTI };
-static const char *const thread_words[] = { "multi", NULL };
+enum { THREAD_MULTI, THREAD_SINGLE };
+static const char *const thread_words[] = { "multi", "single", NULL };
+/* Index: shift + 2. */
+static const char *const icount_words[] = { "off", "auto", "0", "1", "2", "3", "4", "5", "6", "7", "8",
+                                            "9", "10", NULL };
 
 static bool tcg_init_vm(Accel *accel, Vm *vm, GError **error)
 {
     TcgAccel *s = (TcgAccel *)(void *)accel;
     X86CodeMap *map = x86_vm_code_map(vm);
+    int shift = s->icount - 2;
 
+    if (shift != ICOUNT_OFF && s->thread == THREAD_MULTI) {
+        return error_set(error, "No MTTCG when icount is enabled: use thread=single");
+    }
+    if (s->thread == THREAD_SINGLE) {
+        s->turns = turns_new(vm, shift, s->icount_sleep);
+    }
+    if (shift != ICOUNT_OFF) {
+        s->opt.icount = true;
+        s->opt.trace = s->opt.system = s->opt.group = false;
+    }
     if (!s->translate || !translator_probe(NULL)) {
         return true;
     }
@@ -50,13 +70,20 @@ static bool tcg_cpu_init(Cpu *cpu, GError **error)
     x86->code = x86_vm_code_map(cpu->dev.vm);
     code_map_attach_cpu(x86->code, x86);
     interp_init(x86);
+    if (s->turns) {
+        turns_add(s->turns, cpu);
+    }
     return !s->tr || tcg_attach_cpu(s->tr, x86, error);
 }
 
 static void tcg_cpu_destroy(Cpu *cpu)
 {
+    TcgAccel *s = (TcgAccel *)(void *)cpu->dev.vm->accel;
     X86Cpu *x86 = x86_cpu_device(cpu)->x86;
 
+    if (s->turns) {
+        turns_remove(s->turns, cpu);
+    }
     tcg_detach_cpu(x86);
     tcg_thread_unbind();
     interp_clear(x86);
@@ -65,10 +92,14 @@ static void tcg_cpu_destroy(Cpu *cpu)
 
 static void tcg_cpu_kick(Cpu *cpu)
 {
+    TcgAccel *s = (TcgAccel *)(void *)cpu->dev.vm->accel;
     X86Cpu *x86 = x86_cpu_device(cpu)->x86;
 
     x86_cpu_request(x86, X86_REQ_EXIT);
     tcg_kick(x86);
+    if (s->turns) {
+        turns_wake(s->turns);
+    }
 }
 
 /* What led here, in words; firmware also resets this way on purpose, so it is for the log. */
@@ -86,14 +117,18 @@ static void report_triple_fault(Cpu *cpu)
 
 static void tcg_cpu_run(Cpu *cpu)
 {
+    Turns *turns = ((TcgAccel *)(void *)cpu->dev.vm->accel)->turns;
     X86CpuDevice *s = x86_cpu_device(cpu);
     X86Exit exit;
 
     __atomic_store_n(&cpu->exit_request, 0, __ATOMIC_SEQ_CST);
     __atomic_store_n(&cpu->halted, 0, __ATOMIC_SEQ_CST);
+    if (turns && !turns_take(turns, cpu)) {
+        return;
+    }
     do {
         exit = tcg_run(s->x86);
-    } while (exit == X86_EXIT_HALT && tcg_halt_poll(s->x86));
+    } while (exit == X86_EXIT_HALT && !turns && tcg_halt_poll(s->x86));
     switch (exit) {
     case X86_EXIT_HALT:
         __atomic_store_n(&cpu->halted, 1, __ATOMIC_SEQ_CST);
@@ -108,16 +143,24 @@ static void tcg_cpu_run(Cpu *cpu)
         vm_request_stop(cpu->dev.vm, RUN_STATE_DEBUG);
         break;
     case X86_EXIT_KICK:
+    case X86_EXIT_LIMIT:
     case X86_EXIT_STEP:
         break;
+    }
+    if (turns) {
+        turns_pass(turns, cpu, exit);
     }
 }
 
 /* `info jit`; QEMU's words where it has them. */
 static void tcg_info(Accel *accel, GString *out)
 {
-    const Translator *tr = ((TcgAccel *)(void *)accel)->tr;
+    TcgAccel *s = (TcgAccel *)(void *)accel;
+    const Translator *tr = s->tr;
 
+    if (s->turns) {
+        turns_info(s->turns, out);
+    }
     if (!tr) {
         g_string_append(out, "No translator: the interpreter runs all code\n");
         return;
@@ -127,7 +170,11 @@ static void tcg_info(Accel *accel, GString *out)
 
 static const PropDef tcg_props[] = {
     PROP_ENUM("thread", TcgAccel, thread, thread_words, THREAD_MULTI,
-              .help = "multi: a host thread per vCPU"),
+              .help = "multi: all vCPUs at a time; single: one at a time, in turns"),
+    PROP_ENUM("x-icount", TcgAccel, icount, icount_words, 0,
+              .help = "see -icount: binary logarithm of an instruction's virtual nanoseconds"),
+    PROP_BOOL("x-icount-sleep", TcgAccel, icount_sleep, true,
+              .help = "halted vCPUs wait for the host's clock"),
     PROP_U32("tb-size", TcgAccel, tb_size, 128, .min = 2, .max = 1024,
              .help = "code cache in MiB"),
     PROP_BOOL("one-insn-per-tb", TcgAccel, opt.one_insn, false,

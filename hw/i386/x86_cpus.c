@@ -70,6 +70,9 @@ static int64_t apic_tsc_deadline_ns(Cpu *cpu, uint64_t tsc)
     int64_t left = tsc - x86_read_tsc(dev->x86);
     uint64_t ticks = __rdtsc() - cpus->rate_tsc, ns = monotonic_ns() - cpus->rate_ns;
 
+    if (clock_has_source(cpu->dev.vm->clock)) {
+        return now_ns + MAX(left, 0);       /* -icount: the TSC is the virtual clock */
+    }
     return left <= 0 || !ticks ? now_ns : now_ns + (int64_t)muldiv64(left, ns, ticks);
 }
 
