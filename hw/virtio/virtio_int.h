@@ -153,6 +153,9 @@ void virtqueue_elem_finish(VirtioElem *e);
 bool virtqueue_areas_fit(const VirtQueue *vq);    /* aligned, and not past the end of memory */
 void virtqueue_dispatch(VirtQueue *vq);       /* calls the handler */
 void virtqueue_set_loop(VirtQueue *vq, EventLoop *loop);
+/* The wire has rows for VIRTIO_QUEUE_MAX queues, of which a device has HAVE. */
+void virtio_put_no_queues(VmWriter *w, unsigned have, size_t row_len);
+bool virtio_skip_no_queues(VmReader *r, unsigned have, size_t row_len);
 /* After a load: what follows from the rings in memory. */
 bool virtqueue_restore(VirtQueue *vq, GError **error);
 

@@ -333,18 +333,55 @@ static bool load_queue(Device *proxy, unsigned n, VmReader *r, GError **error)
     return true;
 }
 
-static const VmField queue_fields[] = {
-    VMS_U16(VirtioPciQueue, num),
-    VMS_UNUSED(1),            /* enabled, as a byte that is always 0 */
-    VMS_BOOL(VirtioPciQueue, enabled),
-    VMS_U32_ARRAY(VirtioPciQueue, desc),
-    VMS_U32_ARRAY(VirtioPciQueue, driver, .wire = "avail"),
-    VMS_U32_ARRAY(VirtioPciQueue, device, .wire = "used"),
-    VMS_END
-};
-static const VmStateDesc state_queue = {
-    .name = "virtio_pci/modern_queue_state", .version = 1, .minimum = 1, .fields = queue_fields,
-};
+enum { QUEUE_ROW = 2 + 2 + 6 * 4 };
+
+static void put_pair(VmWriter *w, const uint32_t halves[2])
+{
+    vm_put_be32(w, halves[0]);
+    vm_put_be32(w, halves[1]);
+}
+
+static void get_pair(VmReader *r, uint32_t halves[2])
+{
+    halves[0] = vm_get_be32(r);
+    halves[1] = vm_get_be32(r);
+}
+
+/* num be16, 0, enabled, and the three areas as pairs of be32, low halves first. */
+static void queues_put(VmWriter *w, const void *field, const VmField *def)
+{
+    const VirtioPci *p = field;
+    unsigned n = p->vdev->num_queues;
+
+    for (unsigned i = 0; i < n; i++) {
+        const VirtioPciQueue *q = &p->queues[i];
+
+        vm_put_be16(w, q->num);
+        vm_put_be16(w, q->enabled);
+        put_pair(w, q->desc);
+        put_pair(w, q->driver);
+        put_pair(w, q->device);
+    }
+    virtio_put_no_queues(w, n, QUEUE_ROW);
+}
+
+static bool queues_get(VmReader *r, void *field, const VmField *def, GError **error)
+{
+    VirtioPci *p = field;
+    unsigned n = p->vdev->num_queues;
+
+    for (unsigned i = 0; i < n; i++) {
+        VirtioPciQueue *q = &p->queues[i];
+
+        q->num = vm_get_be16(r);
+        q->enabled = vm_get_be16(r) & 1;
+        get_pair(r, q->desc);
+        get_pair(r, q->driver);
+        get_pair(r, q->device);
+    }
+    return virtio_skip_no_queues(r, n, QUEUE_ROW) ||
+           error_set(error, "the state ends inside the queues");
+}
 
 static bool is_modern(const void *obj)
 {
@@ -355,7 +392,8 @@ static const VmField modern_fields[] = {
     VMS_U32(VirtioPci, dfselect),
     VMS_U32(VirtioPci, gfselect),
     VMS_U32_ARRAY(VirtioPci, guest_features),
-    VMS_STRUCT_ARRAY(VirtioPci, queues, &state_queue, .wire = "vqs"),
+    { .name = "vqs", .kind = VM_CUSTOM, .wire_type = "virtio pci queues", .get = queues_get,
+      .put = queues_put },
     VMS_END
 };
 static const VmStateDesc state_modern = {

@@ -39,8 +39,9 @@ bool virtqueue_restore(VirtQueue *vq, GError **error)
         vq->used_idx = le16_load(vq->device_w.host + 2);
     }
     if ((uint16_t)(vq->last_avail - vq->used_idx) > vq->num) {
-        return error_set(error, "queue %u of %u took requests up to %u and gave back %u", vq->index,
-                         vq->num, vq->last_avail, vq->used_idx);
+        /* The driver's doing, not the state's: the index is in its memory. */
+        virtio_error(vq->vdev, "queue %u of %u took requests up to %u and gave back %u", vq->index,
+                     vq->num, vq->last_avail, vq->used_idx);
     }
     return true;
 }
@@ -138,26 +139,55 @@ static const VmStateDesc state_features = {
     .name = "virtio/64bit_features", .version = 1, .minimum = 1, .fields = features_fields,
 };
 
-/* One column of all the queues there may be: arrays of VIRTIO_QUEUE_MAX on the wire. */
-#define QUEUE_COLUMN(id, put_one, get_one)                                                 \
+enum { ZEROES = 1024 };
+
+void virtio_put_no_queues(VmWriter *w, unsigned have, size_t row_len)
+{
+    static const uint8_t zeroes[ZEROES];
+
+    for (size_t left = (VIRTIO_QUEUE_MAX - have) * row_len; left > 0;) {
+        size_t n = MIN(left, ZEROES);
+
+        vm_put_bytes(w, zeroes, n);
+        left -= n;
+    }
+}
+
+bool virtio_skip_no_queues(VmReader *r, unsigned have, size_t row_len)
+{
+    uint8_t ignored[ZEROES];
+
+    for (size_t left = (VIRTIO_QUEUE_MAX - have) * row_len; left > 0;) {
+        size_t n = MIN(left, ZEROES);
+
+        if (!vm_get_bytes(r, ignored, n)) {
+            return false;
+        }
+        left -= n;
+    }
+    return true;
+}
+
+/* One column of all the queues there may be: arrays of VIRTIO_QUEUE_MAX rows on the wire. */
+#define QUEUE_COLUMN(id, row_len, put_one, get_one)                                        \
     static void id##_put(VmWriter *w, const void *field, const VmField *def)               \
     {                                                                                      \
         const VirtioDevice *vdev = field;                                                  \
-        static const VirtQueue none;                                                       \
-        for (unsigned i = 0; i < VIRTIO_QUEUE_MAX; i++) {                                  \
-            const VirtQueue *vq = i < vdev->num_queues ? vdev->queues[i] : &none;          \
+        for (unsigned i = 0; i < vdev->num_queues; i++) {                                  \
+            const VirtQueue *vq = vdev->queues[i];                                         \
             put_one;                                                                       \
         }                                                                                  \
+        virtio_put_no_queues(w, vdev->num_queues, row_len);                                \
     }                                                                                      \
     static bool id##_get(VmReader *r, void *field, const VmField *def, GError **error)     \
     {                                                                                      \
         VirtioDevice *vdev = field;                                                        \
-        VirtQueue none = { 0 };                                                            \
-        for (unsigned i = 0; i < VIRTIO_QUEUE_MAX; i++) {                                  \
-            VirtQueue *vq = i < vdev->num_queues ? vdev->queues[i] : &none;                \
+        for (unsigned i = 0; i < vdev->num_queues; i++) {                                  \
+            VirtQueue *vq = vdev->queues[i];                                               \
             get_one;                                                                       \
         }                                                                                  \
-        return true;                                                                       \
+        return virtio_skip_no_queues(r, vdev->num_queues, row_len) ||                      \
+               error_set(error, "the state ends inside the queues");                       \
     }                                                                                      \
     static const VmField id##_fields[] = {                                                 \
         { .name = "vq", .kind = VM_CUSTOM, .wire_type = "virtqueue state", .get = id##_get,\
@@ -165,15 +195,15 @@ static const VmStateDesc state_features = {
         VMS_END                                                                            \
     }
 
-QUEUE_COLUMN(areas, (vm_put_be64(w, vq->driver), vm_put_be64(w, vq->device)),
+QUEUE_COLUMN(areas, 16, (vm_put_be64(w, vq->driver), vm_put_be64(w, vq->device)),
              (vq->driver = vm_get_be64(r), vq->device = vm_get_be64(r)));
-QUEUE_COLUMN(sizes, vm_put_be32(w, vq->num_default),
-             if (vm_get_be32(r) != vq->num_default && vq != &none) {
+QUEUE_COLUMN(sizes, 4, vm_put_be32(w, vq->num_default),
+             if (vm_get_be32(r) != vq->num_default) {
                  return error_set(error, "queue %u has another size here than in the state", i);
              });
-QUEUE_COLUMN(packed, (vm_put_be16(w, vq->last_avail), vm_put_u8(w, vq->last_wrap),
-                      vm_put_be16(w, vq->used_idx), vm_put_u8(w, vq->used_wrap),
-                      vm_put_be32(w, vq->slots_used)),
+QUEUE_COLUMN(packed, 10, (vm_put_be16(w, vq->last_avail), vm_put_u8(w, vq->last_wrap),
+                          vm_put_be16(w, vq->used_idx), vm_put_u8(w, vq->used_wrap),
+                          vm_put_be32(w, vq->slots_used)),
              (vq->last_avail = vm_get_be16(r), vq->last_wrap = vm_get_u8(r),
               vq->used_idx = vm_get_be16(r), vq->used_wrap = vm_get_u8(r), vm_get_be32(r)));
 

@@ -22,9 +22,66 @@ typedef struct FuzzDevice {
     FuzzWindow ports[WINDOWS], memory[WINDOWS];
     const char *values;          /* bytes worth writing */
     unsigned count;
+    void (*begin)(FuzzInput *in);    /* what random accesses would hardly ever get right */
 } FuzzDevice;
 
 #define VALUES(s) (s), sizeof(s) - 1
+
+/* ---- a virtio disk whose rings hold requests ---- */
+
+enum { RINGS = 0x3000, RING_SIZE = 8, REQUEST = 0x5000 };
+
+static void put(FuzzInput *in, uint64_t addr, uint64_t value, unsigned size)
+{
+    address_space_store(&in->vm->memory, addr, value, size);
+}
+
+/* Two requests in each ring, of three descriptors: available once the driver says so. */
+static void put_requests(FuzzInput *in, uint64_t ring, bool packed)
+{
+    for (unsigned i = 0; i < 6; i++) {
+        static const uint32_t len[] = { 16, 512, 1 };
+        unsigned part = i % 3, write = part == 2 || (part == 1 && i < 3) ? 2 : 0;
+        unsigned flags = write | (part < 2 ? 1 : 0);
+        uint64_t at = ring + 16 * i;
+
+        put(in, at, REQUEST + 0x400 * i, 8);
+        put(in, at + 8, len[part], 4);
+        put(in, at + 12, packed ? i / 3 : flags, 2);
+        put(in, at + 14, packed ? flags | 0x80 : i + 1, 2);
+    }
+    put(in, REQUEST, fuzz_take(in, 1) & 15, 4);
+    put(in, REQUEST + 0xc00, fuzz_take(in, 1) & 15, 4);
+    for (unsigned i = 0; i < RING_SIZE && !packed; i++) {
+        put(in, ring + 0x204 + 2 * i, i & 1 ? 3 : 0, 2);
+    }
+}
+
+static void begin_virtio(FuzzInput *in)
+{
+    uint8_t how = fuzz_take(in, 1);
+    bool packed = how & 1;
+
+    put(in, FUZZ_VIRTIO + 0x14, 3, 1);
+    put(in, FUZZ_VIRTIO + 8, 0, 4);
+    put(in, FUZZ_VIRTIO + 0xc, 0x6200 | (how & 2 ? 3u << 28 : 0), 4);
+    put(in, FUZZ_VIRTIO + 8, 1, 4);
+    put(in, FUZZ_VIRTIO + 0xc, 0x101 | (packed ? 4 : 0), 4);
+    put(in, FUZZ_VIRTIO + 0x14, 11, 1);
+    for (unsigned n = 0; n < 2; n++) {
+        uint64_t ring = RINGS + 0x800 * n;
+
+        put(in, FUZZ_VIRTIO + 0x16, n, 2);
+        put(in, FUZZ_VIRTIO + 0x18, RING_SIZE, 2);
+        put(in, FUZZ_VIRTIO + 0x20, ring, 4);
+        put(in, FUZZ_VIRTIO + 0x28, ring + 0x200, 4);
+        put(in, FUZZ_VIRTIO + 0x30, ring + 0x400, 4);
+        put(in, FUZZ_VIRTIO + 0x1c, 1, 2);
+        put_requests(in, ring, packed);
+    }
+    put(in, FUZZ_VIRTIO + 0x14, 15, 1);
+    put(in, FUZZ_VIRTIO + 0x3000, 0, 2);
+}
 
 /* clang-format off */
 static const FuzzDevice devices[] = {
@@ -58,6 +115,10 @@ static const FuzzDevice devices[] = {
       .values = VALUES("\x80\x08\x09\x0b\x10\x59\x72\x60\x04\xff\x07\x4a\x33") },
     { "small",  { { 0x92, 1 }, { 0x441, 3 }, { 0x505, 1 }, { 0xe9, 1 } },
       .values = VALUES("\x00\x02\x0f\x03") },
+    { "virtio-blk", { { FUZZ_VIRTIO_IO, 0x60 } },
+      { { FUZZ_VIRTIO, 0x40 }, { FUZZ_VIRTIO + 0x3000, 8 }, { RINGS, 0x600 }, { REQUEST, 0x1800 } },
+      .values = VALUES("\x00\x01\x02\x03\x04\x07\x08\x0b\x0d\x0f\x10\x30\x50\x80\x81\x82\xff"),
+      .begin = begin_virtio },
 };
 /* clang-format on */
 
@@ -190,6 +251,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     FuzzInput in = { data, size, fuzz_machine() };
     const FuzzDevice *d = &devices[fuzz_take(&in, 1) % ARRAY_LEN(devices)];
 
+    if (d->begin) {
+        d->begin(&in);
+    }
     while (in.len) {
         ops[fuzz_take(&in, 1) % ARRAY_LEN(ops)](&in, d);
     }

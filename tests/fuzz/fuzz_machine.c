@@ -102,6 +102,9 @@ static void add_device(Vm *vm, const char *type, const char *id, const char *bus
     must(dev, error);
     dev->id = g_strdup(id);
     must(!prop || object_set_text(OBJECT(dev), prop, value, &error), error);
+    must(strcmp(type, "virtio-blk-pci") ||
+             (object_set_text(OBJECT(dev), "packed", "on", &error) &&
+              object_set_text(OBJECT(dev), "num-queues", "2", &error)), error);
     must(device_realize(dev, bus_find(vm, bus_name, NULL), &error), error);
 }
 
@@ -144,6 +147,8 @@ static Vm *make_vm(void)
     add_device(vm, "VGA", "vga", "pci.0", "romfile", "");
     add_disk("fd", 1440 * KIB);
     add_device(vm, "floppy", "fd", "floppy-bus.0", "drive", "fd");
+    add_disk("vd", 2 * MIB);
+    add_device(vm, "virtio-blk-pci", "vd", "pci.0", "drive", "vd");
     must(chardev_new_legacy("null", "null", NULL, &error), error);
     must(chardev_new_legacy("null2", "null", NULL, &error), error);
     must(chardev_new_legacy("null3", "null", NULL, &error), error);
@@ -165,6 +170,8 @@ static void configure(Vm *vm)
         { 0x80000920, FUZZ_BMDMA | 1 }, { 0x80000904, 7 },
         { 0x80000b40, FUZZ_PM_BASE | 1 }, { 0x80000b80, 1 },
         { 0x80001010, FUZZ_LFB }, { 0x80001018, FUZZ_VGA_MMIO }, { 0x80001004, 7 },
+        { 0x80001810, FUZZ_VIRTIO_IO | 1 }, { 0x80001820, FUZZ_VIRTIO }, { 0x80001824, 0 },
+        { 0x80001804, 7 },
     };
 
     for (unsigned i = 0; i < ARRAY_LEN(writes); i++) {

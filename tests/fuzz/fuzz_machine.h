@@ -12,9 +12,10 @@
 #include "base/bits.h"
 #include "vm/vm.h"
 
-enum { FUZZ_BMDMA = 0xc000, FUZZ_PM_BASE = 0x600, FUZZ_ROUND = 3000 };
+enum { FUZZ_BMDMA = 0xc000, FUZZ_PM_BASE = 0x600, FUZZ_VIRTIO_IO = 0xc100, FUZZ_ROUND = 3000 };
 #define FUZZ_LFB 0xe0000000ull
 #define FUZZ_VGA_MMIO 0xfebf0000ull
+#define FUZZ_VIRTIO 0xfe000000ull     /* BAR 4 of a virtio disk, whose ports are at FUZZ_VIRTIO_IO */
 
 typedef struct FuzzWindow {
     uint64_t base, len;
