@@ -97,7 +97,7 @@ G_STATIC_ASSERT(sizeof(X86TlbEntry) == 32);
 /* A tag for set SET that no address which looks there can match, not even one of the last page:
  * it names a page of another set. */
 #define X86_TLB_POISON_TAG(set) ((uint64_t)((set) ^ 1) << 12)
-#define X86_TLB_BITS 10
+#define X86_TLB_BITS 12
 #define X86_TLB_SIZE (1u << X86_TLB_BITS)
 
 /* Contexts.  Accesses are checked as if made with the privilege in the name. */

@@ -358,6 +358,16 @@ static bool find_page(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx,
     }
 }
 
+/* In the words a flush and x86_tlb_poison_page() go by; before a tag is opened. */
+static void note_used(X86Cpu *cpu, unsigned idx, unsigned set, bool global)
+{
+    uint64_t *there = &(global ? cpu->tlb_global : cpu->tlb_used)[idx][set / 64];
+    uint64_t *not_there = &(global ? cpu->tlb_used : cpu->tlb_global)[idx][set / 64];
+
+    __atomic_store_n(there, *there | BIT64(set % 64), __ATOMIC_RELAXED);
+    __atomic_store_n(not_there, *not_there & ~BIT64(set % 64), __ATOMIC_RELAXED);
+}
+
 /* What the walk has found becomes the entry. */
 static const X86TlbPhys *enter_page(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx, const Walk *found)
 {
@@ -367,7 +377,6 @@ static const X86TlbPhys *enter_page(X86Cpu *cpu, uint64_t va, X86Access access, 
     X86TlbPhys *p = &cpu->tlb_phys[idx][set];
     const Walk w = *found;
     uint32_t perm = 0;
-    uint64_t bit;
     X86Phys phys;
 
     phys_map(cpu, w.gpa & ~0xfffull, &phys);
@@ -394,10 +403,7 @@ static const X86TlbPhys *enter_page(X86Cpu *cpu, uint64_t va, X86Access access, 
               (w.shift > 12 ? X86_PAGE_LARGE : 0);
     p->va = page;
     e->host = phys.host;
-    bit = BIT64(set % 64);
-    cpu->tlb_used[idx][set / 64] &= ~bit;
-    cpu->tlb_global[idx][set / 64] &= ~bit;
-    *(p->attr & X86_PAGE_GLOBAL ? &cpu->tlb_global[idx][set / 64] : &cpu->tlb_used[idx][set / 64]) |= bit;
+    note_used(cpu, idx, set, p->attr & X86_PAGE_GLOBAL);
     if (w.shift > 12) {
         cpu->tlb_large[va >> 63] = true;
     }
@@ -524,7 +530,7 @@ static void drop_all(X86Cpu *cpu, uint64_t sets[X86_MMU_COUNT][X86_TLB_SIZE / 64
             for (uint64_t used = sets[idx][word]; used; used &= used - 1) {
                 entry_drop(cpu, idx, word * 64 + __builtin_ctzll(used));
             }
-            sets[idx][word] = 0;
+            __atomic_store_n(&sets[idx][word], 0, __ATOMIC_RELAXED);
         }
     }
 }
@@ -586,23 +592,31 @@ void x86_tlb_flush_page(X86Cpu *cpu, uint64_t va)
     }
 }
 
+static void poison(X86Cpu *cpu, unsigned idx, unsigned set, bool watch)
+{
+    __atomic_store_n(&cpu->tlb[idx][set].tag_w, X86_TLB_POISON_TAG(set), __ATOMIC_RELAXED);
+    if (watch) {
+        __atomic_store_n(&cpu->tlb[idx][set].tag_r, X86_TLB_POISON_TAG(set), __ATOMIC_RELAXED);
+    }
+    __atomic_fetch_or(&cpu->tlb_phys[idx][set].attr, watch ? X86_PAGE_WATCH : X86_PAGE_CODE,
+                      __ATOMIC_RELAXED);
+}
+
 void x86_tlb_poison_page(X86Cpu *cpu, uint64_t gpa, bool watch)
 {
     gpa &= ~0xfffull;
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    for (unsigned idx = 0; idx < X86_MMU_COUNT; idx++) {
-        for (unsigned set = 0; set < X86_TLB_SIZE; set++) {
-            if (__atomic_load_n(&cpu->tlb_phys[idx][set].gpa, __ATOMIC_RELAXED) != gpa) {
-                continue;
+    for (unsigned i = 0; i < X86_MMU_COUNT * X86_TLB_SIZE / 64; i++) {
+        unsigned idx = i / (X86_TLB_SIZE / 64), word = i % (X86_TLB_SIZE / 64);
+        uint64_t used = __atomic_load_n(&cpu->tlb_used[idx][word], __ATOMIC_RELAXED) |
+                        __atomic_load_n(&cpu->tlb_global[idx][word], __ATOMIC_RELAXED);
+
+        for (; used; used &= used - 1) {
+            unsigned set = word * 64 + __builtin_ctzll(used);
+
+            if (__atomic_load_n(&cpu->tlb_phys[idx][set].gpa, __ATOMIC_RELAXED) == gpa) {
+                poison(cpu, idx, set, watch);
             }
-            __atomic_store_n(&cpu->tlb[idx][set].tag_w, X86_TLB_POISON_TAG(set),
-                             __ATOMIC_RELAXED);
-            if (watch) {
-                __atomic_store_n(&cpu->tlb[idx][set].tag_r, X86_TLB_POISON_TAG(set),
-                             __ATOMIC_RELAXED);
-            }
-            __atomic_fetch_or(&cpu->tlb_phys[idx][set].attr, watch ? X86_PAGE_WATCH : X86_PAGE_CODE,
-                              __ATOMIC_RELAXED);
         }
     }
 }
