@@ -55,6 +55,29 @@ static void step_on(X86Cpu *cpu, ucontext_t *uc)
     uc->uc_mcontext.gregs[REG_EFL] |= EFL_TF;
 }
 
+/* At a REP of a string instruction, registers are as between two iterations, but for host addresses. */
+static bool undo_string(const TcgInsn *insn, const uint8_t *pc, ucontext_t *uc)
+{
+    greg_t *regs = uc->uc_mcontext.gregs;
+
+    if (!(insn->flags & TI_STRING)) {
+        return false;
+    }
+    pc += pc[0] == 0x66;
+    if (pc[0] != 0xf3) {
+        return false;
+    }
+    pc += pc[1] == 0x48;
+    if (pc[1] != 0xa4 && pc[1] != 0xa5 && pc[1] != 0xaa && pc[1] != 0xab) {
+        return false;
+    }
+    regs[REG_RDI] -= regs[REG_R14];
+    if (pc[1] < 0xaa) {
+        regs[REG_RSI] -= regs[REG_R13];
+    }
+    return true;
+}
+
 /* Leave at once if this is a boundary or can be rolled back to one; else single-step. */
 static void stop_at_boundary(X86Cpu *cpu, ucontext_t *uc)
 {
@@ -81,6 +104,8 @@ static void stop_at_boundary(X86Cpu *cpu, ucontext_t *uc)
     at = pc - block->code;
     if (insn->flags & TI_SHADOW) {
         step_on(cpu, uc);
+    } else if (undo_string(insn, pc, uc)) {
+        leave_code(cpu, uc, block->rip + insn->guest, block->count - n);
     } else if (pc == block->code || pc == block->code_direct) {
         leave_code(cpu, uc, block->rip, 0);
     } else if (at == insn->host) {
@@ -136,6 +161,7 @@ static void on_fault(int sig, siginfo_t *info, void *context)
     }
     tc->interpret_one = true;
     cpu->interrupt_shadow = block->insns[n].flags & TI_SHADOW;
+    undo_string(&block->insns[n], pc, uc);
     leave_code(cpu, uc, block->rip + block->insns[n].guest, block->count - n);
 }
 

@@ -191,6 +191,8 @@ static const PropDef tcg_props[] = {
               .help = "flags die at function boundaries"),
     PROP_BOOL("x-opt-system", TcgAccel, opt.system, true,
               .help = "CLI, STI, SWAPGS and kin without C"),
+    PROP_BOOL("x-opt-string", TcgAccel, opt.string, true,
+              .help = "REP MOVS, REP STOS and bit tests without C"),
     PROP_BOOL("x-opt-syscall", TcgAccel, opt.syscall, true,
               .help = "SYSCALL and SYSRET without C"),
     PROP_BOOL("x-opt-refill", TcgAccel, opt.refill, true,

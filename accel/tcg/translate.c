@@ -142,6 +142,9 @@ static TcgKind kind_of(const Translation *t, const Insn *insn, unsigned n)
     if (insn->sem == sem_nop || (a & A_NOMEM)) {
         return insn->sem == sem_nop ? KIND_NOTHING : KIND_HELPER;
     }
+    if (tcg_string_is_native(t, insn)) {
+        return KIND_STRING;
+    }
     /* In 32-bit code they leave YMM8 and up alone. */
     if (!tcg_can_reemit(insn) ||
         (!t->wide && (insn->sem == sem_vzeroupper || insn->sem == sem_vzeroall))) {
@@ -584,6 +587,9 @@ static const uint8_t *emit_insn(Translation *t, const Insn *insn, TcgKind kind)
     switch (kind) {
     case KIND_COPY: return tcg_reemit(&t->hot, insn, NULL);
     case KIND_MEMORY: return emit_memory(t, insn);
+    case KIND_STRING:           /* a bit test cannot keep flags; they hardly ever live across one */
+        return t->live[t->n] && insn->sem != sem_movs && insn->sem != sem_stos ? emit_by_helper(t)
+                                                                              : tcg_emit_string(t, insn);
     case KIND_NOTHING: return NULL;
     case KIND_LEA: return emit_lea(t, insn);
     case KIND_PUSH: return emit_push(t, insn);

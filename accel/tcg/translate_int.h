@@ -20,6 +20,7 @@ typedef enum TcgKind {
     KIND_SYSTEM,                /* translate_system.c */
     KIND_COPY,                  /* re-emitted, no memory */
     KIND_MEMORY,                /* re-emitted, one memory operand */
+    KIND_STRING,                /* translate_string.c */
     KIND_NOTHING,
     KIND_LEA, KIND_PUSH, KIND_POP, KIND_LEAVE,
     KIND_JMP, KIND_JCC, KIND_CALL, KIND_RET, KIND_JMP_IND, KIND_CALL_IND, KIND_LOOP,
@@ -141,6 +142,8 @@ HostMem tcg_memory_operand(Translation *t, const Insn *insn, unsigned size, bool
 HostMem tcg_stack_operand(Translation *t, int disp, unsigned size, bool write);
 /* The same for [RBP]. */
 HostMem tcg_frame_operand(Translation *t, unsigned size);
+/* R14 = linear address: afterwards [r14 + r15] is SIZE bytes there. */
+void tcg_check_here(Translation *t, unsigned size, bool write);
 void tcg_move_stack(Translation *t, int bytes);
 
 /* ---- translate_system.c: privileged and flag instructions that need no C ---- */
@@ -151,6 +154,11 @@ bool tcg_system_goes_on(const Translation *t, const Insn *insn);
 const uint8_t *tcg_emit_system(Translation *t, const Insn *insn);
 /* STI was the instruction before this one, which has been emitted. */
 void tcg_emit_shadow_end(Translation *t, uint64_t rip, unsigned live);
+
+/* ---- translate_string.c ---- */
+
+bool tcg_string_is_native(const Translation *t, const Insn *insn);
+const uint8_t *tcg_emit_string(Translation *t, const Insn *insn);
 
 /* ---- translate_syscall.c ---- */
 

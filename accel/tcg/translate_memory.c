@@ -156,6 +156,11 @@ void tcg_emit_tlb(Translation *t, unsigned size, bool write, const uint8_t *fail
     emit_load(e, H_R15, HOST_GS_INDEX(H_R15, tlb + offsetof(X86TlbEntry, host)));
 }
 
+void tcg_check_here(Translation *t, unsigned size, bool write)
+{
+    tcg_emit_tlb(t, size, write, cold_miss(t, write));
+}
+
 /* R14 = linear address, less what the group's first access says. */
 static HostMem check(Translation *t, TcgAccess access, unsigned size, bool write)
 {

@@ -53,6 +53,7 @@ enum {
     TI_FLAGS_IN = BIT(0),       /* the arithmetic flags matter on entry */
     TI_SAVES_FLAGS = BIT(1),    /* they move to cpu->cc and back within */
     TI_SHADOW = BIT(2),         /* STI came before: not a boundary to stop at */
+    TI_STRING = BIT(3),         /* a REP of the host's works on host addresses: translate_string.c */
 };
 
 typedef struct TcgBlock TcgBlock;
@@ -127,6 +128,7 @@ typedef struct TcgOptions {
     bool return_stack;          /* CALL and RET use the host's */
     bool dead_flags;            /* flags die at function boundaries */
     bool system;                /* translate_system.c */
+    bool string;                /* REP MOVS, REP STOS and bit tests without C */
     bool syscall;               /* SYSCALL and SYSRET without C */
     bool refill;                /* an instruction that misses the TLB starts again, not in C */
     bool spin_yield;            /* a CPU that spins on PAUSE lets others have the host's */

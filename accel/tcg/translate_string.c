@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * REP MOVS and REP STOS that stay within one page on each side, by the host's own; bit tests in memory with
+ * the number in a register.  Everything else of their kind runs in C.
+ *
+ * While the host's REP runs, RDI (and RSI) are host addresses: R14 and R13 say by how much they differ.
+ * Whoever interrupts it there puts them right (fault.c, TI_STRING): the registers then are those
+ * between two iterations, and the instruction starts again.
+ * Spec: SDM2 MOVS, STOS, REP, BT.
+ * Locking: translate_int.h.
+ */
+#include "accel/tcg/translate_int.h"
+
+#include "target-x86/sem.h"
+
+static bool is_bit_test(const Insn *insn)
+{
+    SemFn *s = insn->sem;
+
+    return s == sem_bt || s == sem_bts || s == sem_btr || s == sem_btc;
+}
+
+bool tcg_string_is_native(const Translation *t, const Insn *insn)
+{
+    unsigned width = t->wide ? 8 : 4;
+
+    if (!t->tr->opt.string || insn->addr_size != width) {
+        return false;
+    }
+    if (is_bit_test(insn)) {
+        return is_mem(insn, 1) && is_gpr(insn, 2) && insn->op[1].size >= 4 &&
+               (t->wide || insn->seg == SEG_FLAT);
+    }
+    return t->wide && (insn->sem == sem_movs || insn->sem == sem_stos) && (insn->prefixes & (INSN_F2 | INSN_F3)) &&
+           insn->seg != SEG_FS && insn->seg != SEG_GS;
+}
+
+/* ---- bit tests ---------------------------------------------------------------------------------- */
+
+static const uint8_t *emit_bit_test(Translation *t, const Insn *insn)
+{
+    unsigned opcode = insn->sem == sem_bt ? 0x0fa3 : insn->sem == sem_bts ? 0x0fab
+                                                   : insn->sem == sem_btr ? 0x0fb3 : 0x0fbb;
+    bool wide = insn->op[1].size == 8;
+    Emitter *e = &t->hot;
+    const uint8_t *op;
+
+    tcg_emit_linear(t, insn, insn->disp);
+    emit_rr(e, 0, true, wide ? 0x8b : 0x63, H_R15, tcg_source(t, insn->op[2].reg, H_R15));
+    emit_rr(e, 0, true, 0xc1, 7, H_R15);                        /* sar: which word */
+    emit8(e, wide ? 6 : 5);
+    emit_rm(e, 0, t->wide, 0x8d, H_R14, (HostMem){ H_R14, H_R15, wide ? 3 : 2, false, 0 });
+    tcg_check_here(t, wide ? 8 : 4, insn->sem != sem_bt);
+    emit_rr(e, 0, false, 0x8b, H_R13, tcg_source(t, insn->op[2].reg, H_R13));
+    emit_alu_imm(e, false, 4, H_R13, wide ? 63 : 31);
+    op = emit_here(e);
+    if (insn->prefixes & INSN_LOCK) {
+        emit8(e, 0xf0);
+    }
+    emit_rm(e, 0, wide, opcode, H_R13, HOST_AT(H_R14, H_R15));
+    return op;
+}
+
+/* ---- strings -------------------------------------------------------------------------------------- */
+
+/* REG's page is in the TLB, and RCX elements stay in it: DST = host address - REG. */
+static void emit_side(Translation *t, unsigned reg, unsigned size, bool write, unsigned dst, const uint8_t *otherwise)
+{
+    unsigned end = dst == H_R14 ? H_R13 : H_R15;
+    Emitter *e = &t->hot;
+
+    emit_mov(e, H_R14, reg);
+    tcg_check_here(t, 1, write);
+    if (end == H_R15) {
+        emit_rm(e, 0, true, 0x8d, dst, HOST_AT(H_R14, H_R15));
+    }
+    emit_rm(e, 0, true, 0x8d, end, (HostMem){ H_R14, H_RCX, __builtin_ctz(size), false, 0 });
+    emit_alu_imm(e, true, 7, end, 4096);
+    emit_jcc(e, COND_A, otherwise);
+    if (end != H_R15) {
+        emit_rm(e, 0, true, 0x8d, dst, HOST_AT(H_R14, H_R15));
+    }
+    emit_rr(e, 0, true, 0x2b, dst, reg);
+}
+
+static void emit_rep(Emitter *e, const Insn *insn, unsigned size)
+{
+    if (size == 2) {
+        emit8(e, 0x66);
+    }
+    emit8(e, 0xf3);
+    if (size == 8) {
+        emit8(e, 0x48);
+    }
+    emit8(e, (insn->sem == sem_movs ? 0xa4 : 0xaa) | (size > 1));
+}
+
+/* REG += DELTA and, BACK, the opposite; flags are kept. */
+static void move_over(Emitter *e, unsigned reg, unsigned delta, bool back)
+{
+    if (back) {
+        emit_rr(e, 0, true, 0xf7, 2, delta);                    /* not */
+    }
+    emit_rm(e, 0, true, 0x8d, reg, (HostMem){ reg, delta, 0, false, back });
+}
+
+static const uint8_t *emit_string(Translation *t, const Insn *insn)
+{
+    const uint8_t *otherwise = tcg_cold_helper(t), *op;
+    bool movs = insn->sem == sem_movs;
+    unsigned size = insn->op[0].size;
+    Emitter *e = &t->hot;
+    uint8_t *done;
+
+    t->block->insns[t->n].flags |= TI_STRING;
+    emit_bytes(e, "\xe3\x02\xeb\x05", 4);                       /* jrcxz +2; jmp +5 */
+    done = emit_jmp(e, t->tr->rx);
+    tcg_begin_flags(t);
+    emit_rm(e, 0, false, 0xf7, 0, CPU(eflags));
+    emit32(e, FLAG_DF);
+    emit_jcc(e, COND_NE, otherwise);
+    emit_alu_imm(e, true, 7, H_RCX, 4096 / size);
+    emit_jcc(e, COND_A, otherwise);
+    if (movs) {
+        emit_side(t, H_RSI, size, false, H_R13, otherwise);
+        emit_store(e, TX(scratch), H_R13);
+    }
+    emit_side(t, H_RDI, size, true, H_R14, otherwise);
+    tcg_end_flags(t);
+    if (movs) {
+        emit_load(e, H_R13, TX(scratch));
+    }
+    op = emit_here(e);
+    move_over(e, H_RDI, H_R14, false);
+    if (movs) {
+        move_over(e, H_RSI, H_R13, false);
+    }
+    emit_rep(e, insn, size);
+    move_over(e, H_RDI, H_R14, true);
+    if (movs) {
+        move_over(e, H_RSI, H_R13, true);
+    }
+    if (!e->full) {
+        emit_patch(done, e->rx, emit_here(e));
+    }
+    return op;
+}
+
+const uint8_t *tcg_emit_string(Translation *t, const Insn *insn)
+{
+    return is_bit_test(insn) ? emit_bit_test(t, insn) : emit_string(t, insn);
+}
