@@ -113,6 +113,8 @@ static const FuzzDevice devices[] = {
     { "fw_cfg", { { 0x510, 12 } }, { { 0x2000, 16 } }, .values = VALUES("\x19\x20\x0a\x18\x02\x04\x00\x10") },
     { "pci",    { { 0xcf8, 8 }, { 0xcf9, 1 } }, { { 0xc0000, 0x40000 } },
       .values = VALUES("\x80\x08\x09\x0b\x10\x59\x72\x60\x04\xff\x07\x4a\x33") },
+    { "ahci",   .memory = { { FUZZ_AHCI, 0x200 }, { FUZZ_LISTS, 0x400 }, { FUZZ_AHCI + 0x100, 0x100 } },
+      .values = VALUES("\x27\x80\x25\x35\x60\x61\xa0\xec\x17\x16\x01\xff\x10\x00\x05\x03\x2f\x06\x40") },
     { "small",  { { 0x92, 1 }, { 0x441, 3 }, { 0x505, 1 }, { 0xe9, 1 } },
       .values = VALUES("\x00\x02\x0f\x03") },
     { "virtio-blk", { { FUZZ_VIRTIO_IO, 0x60 } },

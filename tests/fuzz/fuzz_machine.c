@@ -79,7 +79,7 @@ static void must(bool ok, GError *error)
     }
 }
 
-static void add_disk(const char *name, size_t bytes)
+void fuzz_add_disk(const char *name, size_t bytes)
 {
     g_autoptr(NodeOpts) opts = node_opts_new();
     g_autofree char *file = g_strdup_printf("x-memory:%s", name);
@@ -93,8 +93,8 @@ static void add_disk(const char *name, size_t bytes)
     must(node_open(file, opts, NODE_OPEN_RDWR, &error), error);
 }
 
-static void add_device(Vm *vm, const char *type, const char *id, const char *bus_name,
-                       const char *prop, const char *value)
+void fuzz_add_device(Vm *vm, const char *type, const char *id, const char *bus_name, const char *prop,
+                     const char *value)
 {
     GError *error = NULL;
     Device *dev = device_new(vm, type, &error);
@@ -140,23 +140,28 @@ static Vm *make_vm(void)
     clock_make_fake(vm->clock);
     must(type->build(m, &error), error);
     unlink(path);
-    add_disk("hd", 3 * MIB + 512);
-    add_disk("iso", 300 * KIB);
-    add_device(vm, "ide-hd", "hd", "ide.0", "drive", "hd");
-    add_device(vm, "ide-cd", "cd", "ide.1", "drive", "iso");
-    add_device(vm, "VGA", "vga", "pci.0", "romfile", "");
-    add_disk("fd", 1440 * KIB);
-    add_device(vm, "floppy", "fd", "floppy-bus.0", "drive", "fd");
-    add_disk("vd", 2 * MIB);
-    add_device(vm, "virtio-blk-pci", "vd", "pci.0", "drive", "vd");
+    fuzz_add_disk("hd", 3 * MIB + 512);
+    fuzz_add_disk("iso", 300 * KIB);
+    fuzz_add_device(vm, "ide-hd", "hd", "ide.0", "drive", "hd");
+    fuzz_add_device(vm, "ide-cd", "cd", "ide.1", "drive", "iso");
+    fuzz_add_device(vm, "VGA", "vga", "pci.0", "romfile", "");
+    fuzz_add_disk("fd", 1440 * KIB);
+    fuzz_add_device(vm, "floppy", "fd", "floppy-bus.0", "drive", "fd");
+    fuzz_add_disk("vd", 2 * MIB);
+    fuzz_add_device(vm, "virtio-blk-pci", "vd", "pci.0", "drive", "vd");
     must(chardev_new_legacy("null", "null", NULL, &error), error);
     must(chardev_new_legacy("null2", "null", NULL, &error), error);
     must(chardev_new_legacy("null3", "null", NULL, &error), error);
-    add_device(vm, "isa-serial", "serial", "isa.0", "chardev", "null");
-    add_device(vm, "isa-parallel", "parallel", "isa.0", "chardev", "null2");
-    add_device(vm, "isa-debugcon", "debugcon", "isa.0", "chardev", "null3");
-    add_device(vm, "pvpanic", "pvpanic", "isa.0", NULL, NULL);
-    add_device(vm, "ib700", "ib700", "isa.0", NULL, NULL);
+    fuzz_add_device(vm, "isa-serial", "serial", "isa.0", "chardev", "null");
+    fuzz_add_device(vm, "isa-parallel", "parallel", "isa.0", "chardev", "null2");
+    fuzz_add_device(vm, "isa-debugcon", "debugcon", "isa.0", "chardev", "null3");
+    fuzz_add_device(vm, "pvpanic", "pvpanic", "isa.0", NULL, NULL);
+    fuzz_add_device(vm, "ib700", "ib700", "isa.0", NULL, NULL);
+    fuzz_add_device(vm, "ich9-ahci", "ahci", "pci.0", "addr", "5");
+    fuzz_add_disk("sata", 2 * MIB);
+    fuzz_add_device(vm, "ide-hd", "sata", "ahci.0", "drive", "sata");
+    fuzz_add_disk("sata-cd", 300 * KIB);
+    fuzz_add_device(vm, "ide-cd", "sata-cd", "ahci.1", "drive", "sata-cd");
     machine_done(m);
     clock_start(vm->clock);
     vm->state = RUN_STATE_RUNNING;
@@ -172,6 +177,7 @@ static void configure(Vm *vm)
         { 0x80001010, FUZZ_LFB }, { 0x80001018, FUZZ_VGA_MMIO }, { 0x80001004, 7 },
         { 0x80001810, FUZZ_VIRTIO_IO | 1 }, { 0x80001820, FUZZ_VIRTIO }, { 0x80001824, 0 },
         { 0x80001804, 7 },
+        { 0x80002824, FUZZ_AHCI }, { 0x80002804, 7 },
     };
 
     for (unsigned i = 0; i < ARRAY_LEN(writes); i++) {

@@ -16,6 +16,9 @@ enum { FUZZ_BMDMA = 0xc000, FUZZ_PM_BASE = 0x600, FUZZ_VIRTIO_IO = 0xc100, FUZZ_
 #define FUZZ_LFB 0xe0000000ull
 #define FUZZ_VGA_MMIO 0xfebf0000ull
 #define FUZZ_VIRTIO 0xfe000000ull     /* BAR 4 of a virtio disk, whose ports are at FUZZ_VIRTIO_IO */
+#define FUZZ_AHCI 0xfebe0000ull
+/* RAM where a fuzz target keeps what its devices read: lists, queues, descriptors. */
+enum { FUZZ_LISTS = 0x100000, FUZZ_LISTS_LEN = 0x20000 };
 
 typedef struct FuzzWindow {
     uint64_t base, len;
@@ -28,6 +31,11 @@ typedef struct FuzzInput {
 } FuzzInput;
 
 Vm *fuzz_machine(void);
+
+/* A disk in memory of that node name, and a device; failures are the target's bug. */
+void fuzz_add_disk(const char *name, size_t bytes);
+void fuzz_add_device(Vm *vm, const char *type, const char *id, const char *bus_name, const char *prop,
+                     const char *value);
 
 /* The next bytes as a number, zeroes past the end. */
 uint64_t fuzz_take(FuzzInput *in, unsigned bytes);
