@@ -13,6 +13,7 @@
 #include "base/bits.h"
 #include "base/error.h"
 #include "block/graph.h"
+#include "qapi/qapi_types.h"
 
 typedef struct NodeType NodeType;
 typedef struct DirtyBitmap DirtyBitmap;
@@ -104,6 +105,8 @@ struct NodeType {
     bool (*wants_compressed)(const BlockNode *node);
     bool (*co_truncate)(BlockNode *node, uint64_t length, bool exact, const char *prealloc,
                         GError **error);
+    /* blkdebug: what the format above is about to do to it. */
+    void (*event)(BlockNode *node, QapiBlkdebugEvent event);
 
     /* Locks of other processes: the sums just computed.  Called before they are stored. */
     bool (*set_perm)(BlockNode *node, uint32_t perm, uint32_t shared, GError **error);
@@ -139,6 +142,14 @@ struct NodeType {
     bool (*bitmap_can_store)(BlockNode *node, const char *name, uint32_t granularity,
                              GError **error);
 };
+
+/* A format tells the node that holds its data what comes next. */
+static inline void node_event(BlockNode *file, QapiBlkdebugEvent event)
+{
+    if (G_UNLIKELY(file->type->event)) {
+        file->type->event(file, event);
+    }
+}
 
 /* All types; the table is in block/types.c. */
 const NodeType *node_type_find(const char *name);

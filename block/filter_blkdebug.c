@@ -8,7 +8,9 @@
  *     errno = "28"
  * An event makes its inject-error rules of the present state active; a request that an active
  * rule fits fails.  set-state rules move on to another state.
- * Missing: the events that format drivers raise in the middle of a request (l2_load, ...).
+ * Formats raise events for the node below them in the middle of a request (node_event()): qcow2
+ * those of its tables, raw and qcow2 read_aio and write_aio.
+ * Missing: suspending requests at an event.
  * Locking: the node's event loop.
  */
 #include "base/parse.h"
@@ -21,18 +23,9 @@ static const char *const io_names[] = {
     "read", "write", "write-zeroes", "discard", "flush", "block-status",
 };
 
-typedef enum Event {
-    EV_NONE, EV_READ_AIO, EV_WRITE_AIO, EV_FLUSH_TO_DISK, EV_PWRITEV, EV_PWRITEV_ZERO,
-    EV_PWRITEV_DONE,
-} Event;
-
-static const char *const event_names[] = {
-    "none", "read_aio", "write_aio", "flush_to_disk", "pwritev", "pwritev_zero", "pwritev_done",
-};
-
 typedef struct Rule {
     bool inject;               /* else: set-state */
-    Event event;
+    QapiBlkdebugEvent event;
     uint64_t state, new_state; /* state 0: any */
     uint32_t io_types;         /* BIT(IoType) */
     uint64_t error, sector;    /* sector UINT64_MAX: any */
@@ -46,7 +39,7 @@ typedef struct Blkdebug {
 
 /* ---- running ---- */
 
-static void fire(Blkdebug *s, Event event)
+static void fire(Blkdebug *s, QapiBlkdebugEvent event)
 {
     uint64_t state = s->state;
 
@@ -62,6 +55,11 @@ static void fire(Blkdebug *s, Event event)
             s->state = r->new_state;
         }
     }
+}
+
+static void blkdebug_event(BlockNode *node, QapiBlkdebugEvent event)
+{
+    fire(node->state, event);
 }
 
 static int co_check(BlockNode *node, IoType type, uint64_t offset, uint64_t bytes)
@@ -91,10 +89,8 @@ static int co_check(BlockNode *node, IoType type, uint64_t offset, uint64_t byte
 
 static int blkdebug_co_preadv(BlockNode *node, uint64_t offset, IoSpan span)
 {
-    int ret;
+    int ret = co_check(node, IO_READ, offset, span.len);
 
-    fire(node->state, EV_READ_AIO);
-    ret = co_check(node, IO_READ, offset, span.len);
     return ret < 0 ? ret : filter_co_preadv(node, offset, span);
 }
 
@@ -102,11 +98,10 @@ static int blkdebug_co_pwritev(BlockNode *node, uint64_t offset, IoSpan span, in
 {
     int ret;
 
-    fire(node->state, EV_WRITE_AIO);
-    fire(node->state, EV_PWRITEV);
+    fire(node->state, QAPI_BLKDEBUG_EVENT_PWRITEV);
     ret = co_check(node, IO_WRITE, offset, span.len);
     ret = ret < 0 ? ret : filter_co_pwritev(node, offset, span, flags);
-    fire(node->state, EV_PWRITEV_DONE);
+    fire(node->state, QAPI_BLKDEBUG_EVENT_PWRITEV_DONE);
     return ret;
 }
 
@@ -114,10 +109,10 @@ static int blkdebug_co_write_zeroes(BlockNode *node, uint64_t offset, uint64_t b
 {
     int ret;
 
-    fire(node->state, EV_PWRITEV_ZERO);
+    fire(node->state, QAPI_BLKDEBUG_EVENT_PWRITEV_ZERO);
     ret = co_check(node, IO_ZEROES, offset, bytes);
     ret = ret < 0 ? ret : filter_co_write_zeroes(node, offset, bytes, flags);
-    fire(node->state, EV_PWRITEV_DONE);
+    fire(node->state, QAPI_BLKDEBUG_EVENT_PWRITEV_DONE);
     return ret;
 }
 
@@ -130,7 +125,7 @@ static int blkdebug_co_discard(BlockNode *node, uint64_t offset, uint64_t bytes)
 
 static int blkdebug_co_flush(BlockNode *node)
 {
-    fire(node->state, EV_FLUSH_TO_DISK);
+    fire(node->state, QAPI_BLKDEBUG_EVENT_FLUSH_TO_DISK);
     return co_check(node, IO_FLUSH, 0, 0);         /* fits no rule with a sector */
 }
 
@@ -166,7 +161,8 @@ static bool add_rule(Blkdebug *s, bool inject, NodeOpts *opts, GError **error)
     int event = -1, type = -1;
     g_autofree char *sector = node_opts_take(opts, "sector");
 
-    if (!take_word(opts, "event", event_names, ARRAY_LEN(event_names), &event, error) ||
+    if (!take_word(opts, "event", qapi_words_QapiBlkdebugEvent,
+                   QAPI_BLKDEBUG_EVENT_NONE + 1, &event, error) ||
         !take_word(opts, "iotype", io_names, ARRAY_LEN(io_names), &type, error) ||
         !node_opts_take_uint(opts, "state", &r.state, error)) {
         return false;
@@ -192,9 +188,9 @@ static bool add_rule(Blkdebug *s, bool inject, NodeOpts *opts, GError **error)
     if (!node_opts_empty(opts)) {
         return error_set(error, "A blkdebug rule does not know '%s'", node_opts_any_key(opts));
     }
-    r.event = (Event)event;
+    r.event = (QapiBlkdebugEvent)event;
     r.io_types = type < 0 ? r.io_types : BIT(type);
-    r.active = inject && r.event == EV_NONE;
+    r.active = inject && r.event == QAPI_BLKDEBUG_EVENT_NONE;
     g_array_append_val(s->rules, r);
     return true;
 }
@@ -349,5 +345,6 @@ const NodeType node_type_blkdebug = {
     .open = blkdebug_open, .close = blkdebug_close, .co_preadv = blkdebug_co_preadv,
     .co_pwritev = blkdebug_co_pwritev, .co_write_zeroes = blkdebug_co_write_zeroes,
     .co_discard = blkdebug_co_discard, .co_flush = blkdebug_co_flush,
-    .co_status = blkdebug_co_status, .co_write_compressed = filter_co_write_compressed,
+    .co_status = blkdebug_co_status, .event = blkdebug_event,
+    .co_write_compressed = filter_co_write_compressed,
 };

@@ -57,10 +57,10 @@ static void test_errors_by_rule(void)
 
     make("rule.img", "raw", "1M");
     blk = backend(open_json(
-        "{'driver':'blkdebug','image':{'driver':'file','filename':'%s/rule.img'},"
-        "'inject-error':[{'event':'read_aio','sector':4,'errno':28},"
+        "{'driver':'raw','file':{'driver':'blkdebug','image':{'driver':'file',"
+        "'filename':'%s/rule.img'},'inject-error':[{'event':'read_aio','sector':4,'errno':28},"
         "{'event':'write_aio','state':2,'once':true}],"
-        "'set-state':[{'event':'flush_to_disk','state':1,'new_state':2}]}"));
+        "'set-state':[{'event':'flush_to_disk','state':1,'new_state':2}]}}"));
     g_assert_cmpint(blk_pread(blk, 0, buf, 512), ==, 0);
     g_assert_cmpint(blk_pread(blk, 4 * 512, buf, 512), ==, -ENOSPC);
     g_assert_cmpint(blk_pwrite(blk, 0, buf, 512, 0), ==, 0);
@@ -79,7 +79,7 @@ static void test_config_file_and_name(void)
     char buf[512];
 
     make("conf.img", "raw", "1M");
-    g_assert_true(g_file_set_contents(config, "# all reads\n[inject-error]\nevent = \"read_aio\"\n"
+    g_assert_true(g_file_set_contents(config, "# everything\n[inject-error]\nevent = \"none\"\n"
                                       "errno = \"5\"\n", -1, NULL));
     name = g_strdup_printf("blkdebug:%s:%s/conf.img", config, folder);
     blk = backend(node_open(name, NULL, NODE_OPEN_RDWR | NODE_OPEN_PROTOCOL, &error));
@@ -103,6 +103,70 @@ static void test_alignment_is_bounced(void)
     g_assert_cmpint(blk_pread(blk, 4095, buf, 3), ==, 0);
     g_assert_cmpmem(buf, 3, "abc", 3);
     blk_unref(blk);
+}
+
+/*
+ * Each event of a format, the next request after it failing: some operation fails, or none does where
+ * the event does not happen; either way the image stays whole and what was flushed is there.
+ */
+static void test_every_event_of_qcow2(void)
+{
+    static const char *const never[] = {   /* not in this life of an image */
+        "reftable_grow", "refblock_alloc", "refblock_alloc_write", "refblock_alloc_hookup", NULL,
+    };
+    g_autofree char *cluster = g_malloc(4096), *got = g_malloc(4096);
+
+    for (int e = 0; e < QAPI_BLKDEBUG_EVENT_NONE; e++) {
+        const char *event = qapi_words_QapiBlkdebugEvent[e];
+        g_autofree char *text = g_strdup_printf(
+            "{'driver':'qcow2','discard':'unmap','file':{'driver':'blkdebug','image':{'driver':"
+            "'file','filename':'%%s/event.qcow2'},'inject-error':[{'event':'%s','once':true}]}}",
+            event);
+        g_autofree char *path = path_of("event.qcow2"), *base = path_of("event-base.qcow2");
+        g_autoptr(NodeOpts) create = node_opts_new();
+        CheckResult result = { 0 };
+        BlockBackend *blk;
+        unsigned failed = 0;
+
+        make("event-base.qcow2", "qcow2", "1M");
+        node_opts_set(create, "size", "1M");
+        node_opts_set(create, "cluster_size", "4096");
+        node_opts_set(create, "backing_file", base);
+        node_opts_set(create, "backing_fmt", "qcow2");
+        g_assert_true(image_create(path, "qcow2", create, NULL));
+        memset(cluster, 0x5a, 4096);
+        blk = backend(open_json("{'driver':'qcow2','file':{'driver':'file','filename':"
+                                "'%s/event.qcow2'}}"));
+        g_assert_cmpint(blk_pwrite(blk, 0, cluster, 4096, 0), ==, 0);
+        g_assert_cmpint(blk_pwrite(blk, 8192, cluster, 4096, BLK_REQ_COMPRESSED), ==, 0);
+        g_assert_true(node_snapshot_create(blk_node(blk), "s", NULL, NULL));
+        blk_unref(blk);
+
+        blk = backend(open_json(text));
+        failed += blk_pread(blk, 0, got, 4096) < 0;
+        failed += blk_pread(blk, 8192, got, 4096) < 0;
+        failed += blk_pread(blk, 65536, got, 4096) < 0;
+        failed += blk_pwrite(blk, 100, cluster, 100, 0) < 0;         /* copies what the snapshot has */
+        failed += blk_pwrite(blk, 16384, cluster, 4096, BLK_REQ_COMPRESSED) < 0;
+        failed += blk_discard(blk, 4096, 4096) < 0;
+        failed += blk_discard(blk, 8192, 4096) < 0;
+        failed += blk_flush(blk) < 0;
+        failed += !blk_truncate(blk, 64 << 20, NULL, NULL);
+        failed += blk_flush(blk) < 0;
+        if (!g_strv_contains(never, event)) {
+            g_assert_cmpuint(failed, >, 0);
+        }
+        g_assert_cmpint(blk_flush(blk), ==, 0);
+        blk_unref(blk);
+
+        blk = backend(open_json("{'driver':'qcow2','file':{'driver':'file','filename':"
+                                "'%s/event.qcow2'}}"));
+        g_assert_true(node_check(blk_node(blk), 0, &result, NULL));
+        g_assert_cmpuint(result.corruptions, ==, 0);
+        g_assert_cmpint(blk_pread(blk, 0, got, 4096), ==, 0);
+        g_assert_cmpmem(got, 4096, cluster, 4096);
+        blk_unref(blk);
+    }
 }
 
 static void test_qcow2_survives_a_failed_write(void)
@@ -204,6 +268,7 @@ int main(int argc, char **argv)
     g_test_add_func("/block/filter/blkdebug-config", test_config_file_and_name);
     g_test_add_func("/block/filter/blkdebug-align", test_alignment_is_bounced);
     g_test_add_func("/block/filter/blkdebug-qcow2", test_qcow2_survives_a_failed_write);
+    g_test_add_func("/block/filter/events", test_every_event_of_qcow2);
     g_test_add_func("/block/filter/blklogwrites", test_log_replays);
     g_test_add_func("/block/filter/preallocate", test_preallocation_is_cut_off);
     ret = g_test_run();

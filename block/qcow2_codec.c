@@ -89,6 +89,7 @@ int co_qcow2_read_compressed(BlockNode *node, uint64_t entry, uint64_t in_cluste
     compressed_extent(q, entry, &offset, &bytes);
     in = g_malloc(bytes);
     out = g_malloc(q->cluster_size);
+    node_event(q->file, QAPI_BLKDEBUG_EVENT_READ_COMPRESSED);
     ret = co_node_pread(q->file, offset, in, bytes);
     if (ret == 0) {
         codec = (Codec){ q->compression, in, out, bytes, q->cluster_size };
@@ -142,10 +143,12 @@ int co_qcow2_write_compressed(BlockNode *node, uint64_t offset, IoSpan span)
     }
     co_mutex_unlock(&q->lock);
     if (ret == 0) {
+        node_event(q->file, QAPI_BLKDEBUG_EVENT_WRITE_COMPRESSED);
         ret = co_node_pwrite(q->file, host, out, codec.out_len, 0);
     }
     co_mutex_lock(&q->lock);
     if (ret == 0) {
+        node_event(q->file, QAPI_BLKDEBUG_EVENT_L2_UPDATE_COMPRESSED);
         ret = co_l2_get(q, offset, true, &slice, &index, &left);
     }
     if (ret == 0) {

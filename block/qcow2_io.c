@@ -58,12 +58,15 @@ static int l2_new_table(Qcow2 *q, uint64_t i, uint64_t old)
 
         ret = q->l2_cache.dirty->len ? co_qcow2_writeback(q) : 0;
         if (ret == 0) {
+            node_event(q->file, QAPI_BLKDEBUG_EVENT_L2_ALLOC_COW_READ);
             ret = co_node_pread(q->file, old, table, q->cluster_size);
         }
         if (ret == 0) {
+            node_event(q->file, QAPI_BLKDEBUG_EVENT_L2_ALLOC_WRITE);
             ret = co_node_pwrite(q->file, host, table, q->cluster_size, 0);
         }
     } else {
+        node_event(q->file, QAPI_BLKDEBUG_EVENT_L2_ALLOC_WRITE);
         ret = co_node_write_zeroes(q->file, host, q->cluster_size, 0);
     }
     if (ret < 0) {
@@ -249,6 +252,7 @@ int co_qcow2_preadv(BlockNode *node, uint64_t offset, IoSpan span)
         piece = io_span_sub(span, 0, map.bytes);
         switch (map.type) {
         case MAP_NORMAL:
+            node_event(q->file, QAPI_BLKDEBUG_EVENT_READ_AIO);
             ret = co_qcow2_data_read(q, offset, map.host, piece);
             break;
         case MAP_COMPRESSED:
@@ -257,6 +261,7 @@ int co_qcow2_preadv(BlockNode *node, uint64_t offset, IoSpan span)
         case MAP_UNALLOCATED:
         case MAP_RESERVED:
             if (node->backing) {
+                node_event(q->file, QAPI_BLKDEBUG_EVENT_READ_BACKING_AIO);
                 ret = co_node_preadv(node->backing->node, offset, piece);
                 break;
             }
@@ -357,6 +362,7 @@ static int co_write_cow(BlockNode *node, const WritePlan *plan, uint64_t offset,
         return co_qcow2_data_write(q, offset, plan->host + (offset - plan->guest), span);
     }
     buf = g_malloc(head + tail);
+    node_event(q->file, QAPI_BLKDEBUG_EVENT_COW_READ);
     if (head) {
         IO_BUF(part, buf, head);
         ret = co_qcow2_preadv(node, start, part);
@@ -379,6 +385,7 @@ static int co_write_cow(BlockNode *node, const WritePlan *plan, uint64_t offset,
     if (tail) {
         iov[n++] = (struct iovec){ buf + head, tail };
     }
+    node_event(q->file, QAPI_BLKDEBUG_EVENT_COW_WRITE);
     return co_qcow2_data_write(q, start, plan->host + (start - plan->guest), io_span_of(iov, n));
 }
 
@@ -461,6 +468,7 @@ static int co_write_piece(BlockNode *node, uint64_t offset, IoSpan span, uint64_
 
     span.len = plan.bytes;
     if (ret == 0) {
+        node_event(q->file, QAPI_BLKDEBUG_EVENT_WRITE_AIO);
         ret = plan.in_place
                   ? co_qcow2_data_write(q, offset, plan.host + (offset - plan.guest), span)
                   : co_write_cow(node, &plan, offset, span);

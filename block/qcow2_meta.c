@@ -100,6 +100,8 @@ int co_slice_get(Qcow2 *q, SliceCache *cache, uint64_t offset, Slice **out)
     slice->data = g_malloc(q->slice_size);
     slice->offset = offset;
     slice->link.data = slice;
+    node_event(q->file, cache == &q->l2_cache ? QAPI_BLKDEBUG_EVENT_L2_LOAD
+                                              : QAPI_BLKDEBUG_EVENT_REFBLOCK_LOAD);
     ret = co_node_pread(q->file, offset, slice->data, q->slice_size);
     if (ret < 0) {
         slice_free(slice);
@@ -141,6 +143,8 @@ static int cache_write(Qcow2 *q, SliceCache *cache)
             iov[n++] = (struct iovec){ s->data, q->slice_size };
         }
         span.len = (size_t)n * q->slice_size;
+        node_event(q->file, cache == &q->l2_cache ? QAPI_BLKDEBUG_EVENT_L2_UPDATE
+                                                  : QAPI_BLKDEBUG_EVENT_REFBLOCK_UPDATE);
         ret = co_node_pwritev(q->file, first->offset, span, 0);
         if (ret < 0) {
             return ret;                /* all stay dirty: the next flush tries again */
@@ -175,6 +179,7 @@ int co_l1_write(Qcow2 *q)
     for (uint32_t i = 0; i < q->l1_entries; i++) {
         raw[i] = GUINT64_TO_BE(q->l1[i]);
     }
+    node_event(q->file, QAPI_BLKDEBUG_EVENT_L1_UPDATE);
     ret = co_node_pwrite(q->file, q->l1_offset, raw, (size_t)q->l1_entries * 8, 0);
     if (ret == 0) {
         q->l1_dirty = false;
@@ -443,6 +448,7 @@ int co_refblock_ensure(Qcow2 *q, uint64_t cluster, bool *created)
     *created = false;
     if (index >= q->reftable_entries) {
         *created = true;
+        node_event(q->file, QAPI_BLKDEBUG_EVENT_REFTABLE_GROW);
         return reftable_grow(q, index);
     }
     if (q->reftable[index] & REFTABLE_OFFSET_MASK) {
@@ -454,15 +460,18 @@ int co_refblock_ensure(Qcow2 *q, uint64_t cluster, bool *created)
     if (at == 0) {
         return -EIO;                   /* the header is uncounted: only check -r can help */
     }
+    node_event(q->file, QAPI_BLKDEBUG_EVENT_REFBLOCK_ALLOC);
     block = g_malloc0(q->cluster_size);
     refcount_store(q, block, 0, 1);
     slice_cache_drop(q, &q->ref_cache, at, q->cluster_size);
+    node_event(q->file, QAPI_BLKDEBUG_EVENT_REFBLOCK_ALLOC_WRITE);
     ret = co_node_pwrite(q->file, at, block, q->cluster_size, 0);
     if (ret == 0) {
         ret = flush_files(q);
     }
     if (ret == 0) {
         raw = GUINT64_TO_BE(at);
+        node_event(q->file, QAPI_BLKDEBUG_EVENT_REFBLOCK_ALLOC_HOOKUP);
         ret = co_node_pwrite(q->file, q->reftable_offset + index * 8, &raw, 8, 0);
     }
     if (ret == 0) {
@@ -567,6 +576,7 @@ int co_alloc(Qcow2 *q, uint64_t want, bool exact, uint64_t *host, uint64_t *got)
     if (q->broken) {
         return -EIO;
     }
+    node_event(q->file, QAPI_BLKDEBUG_EVENT_CLUSTER_ALLOC);
     if (q->deferred->len > DEFERRED_MAX) {
         ret = co_qcow2_writeback(q);
         if (ret < 0) {
@@ -627,6 +637,7 @@ int co_alloc_bytes(Qcow2 *q, uint32_t size, uint64_t *host)
     uint64_t room, got, fresh, refs;
     int ret;
 
+    node_event(q->file, QAPI_BLKDEBUG_EVENT_CLUSTER_ALLOC_BYTES);
     if (q->compressed_at) {
         /* Its last user may be on the way out, or its count at the limit. */
         ret = co_refcount_get(q, q->compressed_at >> q->cluster_bits, &refs);
@@ -668,6 +679,7 @@ void free_later(Qcow2 *q, uint64_t host, uint64_t bytes, bool punch)
     uint64_t first = host >> q->cluster_bits;
     uint64_t last = (host + bytes + q->cluster_size - 1) >> q->cluster_bits;
 
+    node_event(q->file, QAPI_BLKDEBUG_EVENT_CLUSTER_FREE);
     for (uint64_t c = first; c < last; c++) {
         DeferredFree f = { c, punch };
 
@@ -709,6 +721,7 @@ int co_l1_grow(Qcow2 *q, uint64_t entries)
     if (bytes > MAX_L1_BYTES) {
         return -EFBIG;
     }
+    node_event(q->file, QAPI_BLKDEBUG_EVENT_L1_GROW_ALLOC_TABLE);
     /* What the tables say now must be on disk under the old L1 first. */
     ret = co_qcow2_writeback(q);
     if (ret == 0) {
@@ -721,6 +734,7 @@ int co_l1_grow(Qcow2 *q, uint64_t entries)
     memcpy(q->l1, old_l1, (size_t)old_entries * 8);
     q->l1_entries = (uint32_t)entries;
     q->l1_offset = host;
+    node_event(q->file, QAPI_BLKDEBUG_EVENT_L1_GROW_WRITE_TABLE);
     ret = co_node_write_zeroes(q->file, host, align_up(bytes, q->cluster_size), 0);
     if (ret == 0) {
         ret = co_l1_write(q);
@@ -732,6 +746,7 @@ int co_l1_grow(Qcow2 *q, uint64_t entries)
         ret = flush_files(q);
     }
     if (ret == 0) {
+        node_event(q->file, QAPI_BLKDEBUG_EVENT_L1_GROW_ACTIVATE_TABLE);
         ret = co_header_write(q);
         q->broken = ret < 0;
     }

@@ -49,6 +49,7 @@ static int raw_co_preadv(BlockNode *node, uint64_t offset, IoSpan span)
 {
     Raw *raw = node->state;
 
+    node_event(node->file->node, QAPI_BLKDEBUG_EVENT_READ_AIO);
     return co_node_preadv(node->file->node, offset + raw->offset, span);
 }
 
@@ -74,6 +75,7 @@ static int raw_co_pwritev(BlockNode *node, uint64_t offset, IoSpan span, int fla
     if (node->probed && offset < MIN(PROBE_BYTES, node->length) && disguises(node, offset, span)) {
         return -EPERM;
     }
+    node_event(node->file->node, QAPI_BLKDEBUG_EVENT_WRITE_AIO);
     return co_node_pwritev(node->file->node, offset + raw->offset, span, flags & ~BLK_REQ_FUA);
 }
 
