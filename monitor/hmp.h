@@ -45,6 +45,7 @@ void hmp_info_mtree(Monitor *mon, const Json *args);
 void hmp_info_registers(Monitor *mon, const Json *args);
 void hmp_info_lapic(Monitor *mon, const Json *args);
 void hmp_info_pic(Monitor *mon, const Json *args);
+void hmp_info_irq(Monitor *mon, const Json *args);
 void hmp_info_mem(Monitor *mon, const Json *args);
 void hmp_info_tlb(Monitor *mon, const Json *args);
 /* Appends the instruction at VA; its length. */

@@ -5,6 +5,8 @@
  */
 #include "monitor/hmp.h"
 
+#include "hw/intc/i8259.h"
+#include "hw/intc/ioapic.h"
 #include "vm/accel.h"
 #include "vm/cpu.h"
 
@@ -93,12 +95,53 @@ static void info_controller(Device *dev, void *opaque)
     }
 }
 
+static void collect_device(Device *dev, void *opaque)
+{
+    g_ptr_array_add(opaque, dev);
+}
+
 void hmp_info_pic(Monitor *mon, const Json *args)
 {
     g_autoptr(GString) out = g_string_new(NULL);
 
     device_foreach(monitor_vm(mon), info_controller, out);
     monitor_puts(mon, out->len ? out->str : "There is no interrupt controller\n");
+}
+
+/* Counts of one kind of controller, by the number of the line. */
+static void print_counts(Monitor *mon, const char *type,
+                         bool (*raised)(const Device *dev, unsigned irq, uint64_t *count))
+{
+    g_autoptr(GPtrArray) devices = g_ptr_array_new();
+    bool counts = false;
+    uint64_t n;
+
+    device_foreach(monitor_vm(mon), collect_device, devices);
+    for (unsigned irq = 0; irq < IOAPIC_PINS; irq++) {
+        for (unsigned i = 0; i < devices->len; i++) {
+            const Device *dev = devices->pdata[i];
+
+            if (!object_is_a(&dev->obj, type) || !raised(dev, irq, &n)) {
+                continue;
+            }
+            if (!counts) {
+                monitor_printf(mon, "IRQ statistics for %s:\n", type);
+                counts = true;
+            }
+            if (n) {
+                monitor_printf(mon, "%2u: %" PRIu64 "\n", irq, n);
+            }
+        }
+    }
+    if (!counts) {
+        monitor_printf(mon, "IRQ statistics not available for %s.\n", type);
+    }
+}
+
+void hmp_info_irq(Monitor *mon, const Json *args)
+{
+    print_counts(mon, "ioapic", ioapic_raised);
+    print_counts(mon, "isa-i8259", i8259_raised);
 }
 
 static void list_pages(Monitor *mon, bool ranges)

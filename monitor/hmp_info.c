@@ -282,6 +282,7 @@ const HmpCommand hmp_info_commands[] = {
     { "cpus", "", NULL, "show infos for each CPU", info_cpus },
     { "registers", "cpustate_all:-a,vcpu:i?", "[-a|vcpu]", "show the cpu registers (-a: show register info for all cpus; vcpu: specific vCPU to query; show the current CPU's registers if no argument is specified)", hmp_info_registers },
     { "lapic", "apic-id:i?", "[apic-id]", "show local apic state (apic-id: local apic to read, default is which of current CPU)", hmp_info_lapic },
+    { "irq", "", NULL, "show the interrupts statistics (if available)", hmp_info_irq },
     { "pic", "", NULL, "show PIC state", hmp_info_pic },
     { "mem", "", NULL, "show the active virtual memory mappings", hmp_info_mem },
     { "tlb", "", NULL, "show virtual to physical memory mappings", hmp_info_tlb },

@@ -64,6 +64,7 @@ static void i8259_set_input(Device *dev, unsigned n, bool level)
     I8259 *s = DEVICE_CAST(I8259, dev);
     uint8_t bit = BIT(n);
 
+    s->raised[n] += level && !(s->last_irr & bit);
     if (s->elcr & bit) {
         s->irr = level ? s->irr | bit : s->irr & ~bit;
     } else if (level && !(s->last_irr & bit)) {
@@ -382,6 +383,14 @@ DEVICE_TYPE(isa_i8259, .name = "isa-i8259", .bus = &bus_isa, .size = sizeof(I825
             .info = i8259_info);
 
 /* ---- the pair ---- */
+
+bool i8259_raised(const Device *dev, unsigned irq, uint64_t *count)
+{
+    const I8259 *s = DEVICE_CAST(I8259, dev);
+
+    *count = s->raised[irq & 7];
+    return !s->refresh && irq < 16 && s->master == (irq < 8);
+}
 
 Device *i8259_pair_new(IsaBus *bus, bool in_kernel, IrqPin intr, IrqPin pins[16], GError **error)
 {

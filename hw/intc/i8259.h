@@ -25,5 +25,7 @@ uint8_t i8259_ack(Device *master);
 bool i8259_output(const Device *master);
 /* IR N of this chip asks and is not masked. */
 bool i8259_waits(const Device *dev, unsigned n);
+/* How often IRQ 0..15 has been raised; false when this chip does not have or count it. */
+bool i8259_raised(const Device *dev, unsigned irq, uint64_t *count);
 
 #endif

@@ -21,6 +21,7 @@ typedef struct I8259 {
     uint8_t irq_base, read_reg_select, poll, special_mask;
     uint8_t init_state;           /* next ICW to come: 0 none, 1 ICW2, 2 ICW3, 3 ICW4 */
     uint8_t auto_eoi, rotate_on_auto_eoi, special_fully_nested_mode, init4, single_mode, elcr;
+    uint64_t raised[8];           /* how often, since the start: for `info irq` */
 } I8259;
 
 extern const VmField i8259_fields[];

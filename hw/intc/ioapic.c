@@ -69,11 +69,13 @@ static void service(Ioapic *s, unsigned n)
 static void ioapic_set_input(Device *dev, unsigned n, bool level)
 {
     Ioapic *s = DEVICE_CAST(Ioapic, dev);
+    unsigned gsi = n;
     bool rose;
 
     /* IRQ 0 is wired to INTIN2, as the MADT's interrupt source override tells. */
     n = n == 0 ? 2 : n;
     rose = level && !(s->level & BIT(n));
+    s->raised[gsi] += rose;
     s->level = level ? s->level | BIT(n) : s->level & ~BIT(n);
     if (s->ioredtbl[n] & RED_LEVEL) {
         s->irr = level ? s->irr | BIT(n) : s->irr & ~BIT(n);
@@ -286,23 +288,46 @@ int ioapic_edge_vector(Device *dev, unsigned pin)
     return entry & (RED_MASKED | RED_LEVEL) || RED_DELMOD(entry) > 1 ? -1 : (int)RED_VECTOR(entry);
 }
 
+bool ioapic_raised(const Device *dev, unsigned gsi, uint64_t *count)
+{
+    const Ioapic *s = DEVICE_CAST(Ioapic, dev);
+
+    *count = gsi < IOAPIC_PINS ? s->raised[gsi] : 0;
+    return !s->refresh && gsi < IOAPIC_PINS;
+}
+
+static void print_pins(GString *out, const char *name, uint32_t pins)
+{
+    g_string_append_printf(out, "  %-8s ", name);
+    for (unsigned n = 0; n < IOAPIC_PINS; n++) {
+        if (pins & BIT(n)) {
+            g_string_append_printf(out, " %u", n);
+        }
+    }
+    g_string_append(out, pins ? "\n" : "(none)\n");
+}
+
 static void ioapic_info(Device *dev, GString *out)
 {
     const Ioapic *s = fresh(DEVICE_CAST(Ioapic, dev));
     static const char *const modes[8] = { "fixed", "lowest", "SMI", "...", "NMI", "INIT", "...",
                                           "extINT" };
+    uint32_t remote = 0;
 
     g_string_append_printf(out, "ioapic0: ver=0x%x id=0x%02x sel=0x%02x\n", s->version, s->id,
                            s->ioregsel);
     for (unsigned n = 0; n < IOAPIC_PINS; n++) {
         uint64_t e = s->ioredtbl[n];
 
-        g_string_append_printf(out, "  pin %-2u 0x%016" G_GINT64_MODIFIER "x dest=%x vec=%-3u %s %s "
-                               "%s%s %s\n", n, e, (unsigned)(e >> 56), RED_VECTOR(e),
+        g_string_append_printf(out, "  pin %-2u 0x%016" G_GINT64_MODIFIER "x dest=%x vec=%-3u %s %-6s "
+                               "%-6s %s\n", n, e, (unsigned)(e >> 56), RED_VECTOR(e),
                                e & RED_LEVEL ? "active-hi level" : "active-hi edge ",
-                               e & RED_MASKED ? "masked" : "", e & RED_DESTMOD ? "logical" : "physical",
-                               e & RED_REMOTE_IRR ? " remote-irr" : "", modes[RED_DELMOD(e)]);
+                               e & RED_MASKED ? "masked" : "", modes[RED_DELMOD(e)],
+                               e & RED_DESTMOD ? "logical" : "physical");
+        remote |= e & RED_REMOTE_IRR ? BIT(n) : 0;
     }
+    print_pins(out, "IRR", s->irr);
+    print_pins(out, "Remote IRR", remote);
 }
 
 const VmField ioapic_fields[] = {

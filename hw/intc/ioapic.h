@@ -35,5 +35,7 @@ Device *ioapic_new(Vm *vm, bool in_kernel, const IoapicOut *out, GError **error)
 void ioapic_eoi(Device *dev, uint8_t vector);
 /* Vector that an edge at pin N of the chip gives; -1: masked, level-triggered or no plain vector. */
 int ioapic_edge_vector(Device *dev, unsigned pin);
+/* How often GSI has been raised; false when this chip does not have or count it. */
+bool ioapic_raised(const Device *dev, unsigned gsi, uint64_t *count);
 
 #endif

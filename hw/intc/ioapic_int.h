@@ -24,6 +24,7 @@ typedef struct Ioapic {
     uint32_t irr;
     uint64_t ioredtbl[IOAPIC_PINS];
     uint32_t level;               /* of the pins, as last driven */
+    uint64_t raised[IOAPIC_PINS]; /* how often, since the start, by GSI: for `info irq` */
     uint32_t routed;              /* pins whose level messages out.routes has been told of */
     uint64_t routed_as[IOAPIC_PINS];
     /* Where the state lives elsewhere (KVM): brings the fields up to date before an access; sync()

@@ -5,6 +5,7 @@
 #include <string.h>
 
 enum { HOST = 0x00, ISA = 0x08, IDE = 0x09, PM = 0x0b, VGA = 0x10 };
+enum { LSI = 0x28, LSI_PORTS = 0xc000 };
 enum { PM_BASE = 0x600, SMB = 0xb100 };
 
 /* ---- configuration space ---- */
@@ -81,9 +82,18 @@ static const QtestStep piix3_defaults[] = {
     PCI_READB(ISA, 0x4e, 0x03), PCI_READL(ISA, 0x60, 0x80808080), PCI_READB(ISA, 0x69, 0x02),
 };
 
-/* No function of the bare board drives INTx#: hw/pci/pci_test.c has what the routes do. */
+/* A bus reset by the LSI adapter in slot 5, whose INTA# is PIRQA#; reading SIST0 ends it. */
+#define LSI_ON              PCI_WRITEL(LSI, 0x10, LSI_PORTS | 1), PCI_WRITEW(LSI, 0x04, 0x0001), \
+                            OUTB(LSI_PORTS + 0x40, 0x02)
+#define LSI_INTA_ON         OUTB(LSI_PORTS + 0x01, 0x08)
+#define LSI_INTA_OFF        OUTB(LSI_PORTS + 0x01, 0x00), INB(LSI_PORTS + 0x42, 0x02)
 static const QtestStep pirq_routes[] = {
-    PCI_WRITEL(ISA, 0x60, 0x0b0a0b0a), PCI_READL(ISA, 0x60, 0x0b0a0b0a),
+    PCI_WRITEL(ISA, 0x60, 0x80808080), LSI_ON, LSI_INTA_ON, LINE(10, 0), LINE(11, 0),
+    PCI_WRITEB(ISA, 0x60, 0x0a), PCI_READB(ISA, 0x60, 0x0a), LINE(10, 1), LINE(11, 0),
+    PCI_WRITEB(ISA, 0x60, 0x0b), LINE(10, 0), LINE(11, 1),
+    PCI_WRITEB(ISA, 0x60, 0x8b), LINE(11, 0), PCI_WRITEB(ISA, 0x61, 0x0a), LINE(10, 0),
+    PCI_WRITEL(ISA, 0x60, 0x0b0b0a0a), LINE(10, 1), LSI_INTA_OFF, LINE(10, 0), LINE(11, 0),
+    LSI_INTA_ON, LINE(10, 1),
 };
 
 static void expect_reset(Qtest *q, uint16_t port, uint8_t value)
@@ -214,7 +224,8 @@ static const QtestCase cases[] = {
     { "i440fx/rom", .steps = QTEST_STEPS(rom) },
     { "i440fx/smram", .steps = QTEST_STEPS(smram) },
     { "piix3/defaults", .steps = QTEST_STEPS(piix3_defaults) },
-    { "piix3/pirq", .steps = QTEST_STEPS(pirq_routes) },
+    { "piix3/pirq", "-device lsi53c895a,addr=05.0", "ioapic",
+      QTEST_STEPS(pirq_routes) },
     { "piix3/reset", .run = reset_port },
     { "pm/window", .steps = QTEST_STEPS(pm_window) },
     { "pm/timer", NULL, "PIIX4_PM>0", QTEST_STEPS(pm_timer) },
