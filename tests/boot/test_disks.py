@@ -21,6 +21,9 @@ BUILD = os.environ.get('RHEA_BUILD', os.path.join(ROOT, 'build'))
 ACCEL = ['-accel', os.environ.get('RHEA_ACCEL', 'tcg')]
 MODULES = [os.path.basename(name) for name in fetch_guests.MODULES]
 
+VIRTIO_MODULES = ('virtio_ring', 'virtio', 'virtio_pci_legacy_dev', 'virtio_pci_modern_dev', 'virtio_pci',
+                  'virtio_blk')
+
 SCRIPT = '''b=/bin/busybox
 for m in $(cat /modules); do $b insmod /lib/$m.ko 2>/dev/null; done
 i=0
@@ -67,7 +70,7 @@ def sata_kernel():
 
 
 def module_list(names=tuple(MODULES)):
-    path = os.path.join(BUILD, 'guest', f'modules-{len(names)}')
+    path = os.path.join(BUILD, 'guest', f'modules-{len(names)}-{names[0] if names else "none"}')
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, 'w', encoding='utf-8') as out:
         out.write('\n'.join(names) + '\n')
@@ -77,6 +80,23 @@ def module_list(names=tuple(MODULES)):
 def builtin_kernel():
     """The default guest's kernel has NVMe and ext4 built in."""
     return initrd.kernel(BUILD), initrd.make(BUILD, 'disks', SCRIPT, [module_list(())])
+
+
+def virtio_kernel():
+    """The same kernel with its modules for virtio, from where its package was unpacked or installed."""
+    kernel = initrd.kernel(BUILD)
+    with open(kernel, 'rb') as image:
+        head = image.read(65536)
+    at = 0x200 + int.from_bytes(head[0x20e:0x210], 'little')     # of the boot protocol
+    version = head[at:head.index(b'\0', at)].split()[0].decode()
+    files = []
+    for name in VIRTIO_MODULES:
+        found = [path for top in ('/', os.path.join(BUILD, 'guest', 'kernel')) for path in
+                 glob.glob(os.path.join(top, 'lib/modules', version, '**', name + '.ko'), recursive=True)]
+        if not found:
+            raise Skip(f'no module {name}: install linux-image-{version}')
+        files.append((f'lib/{name}.ko', found[0]))
+    return kernel, initrd.make(BUILD, 'disks-virtio', SCRIPT, [*files, module_list(VIRTIO_MODULES)])
 
 
 def e2fsck(image):
@@ -126,6 +146,23 @@ def ahci():
     run_load(sata_kernel(), 'sda', *AHCI, '-device', 'ide-cd,drive=c,bus=a.1', cdrom='sr0')
 
 
+def virtio():
+    """The same on virtio, with a queue for each processor."""
+    run_load(virtio_kernel(), 'vda', '-device', 'virtio-blk-pci,drive=d')
+
+
+def virtio_forms():
+    """Every form of virtio that a driver may find: legacy, packed, by pin, small rings, large blocks."""
+    for options in ('disable-modern=on', 'disable-modern=on,vectors=0', 'packed=on', 'packed=on,vectors=0',
+                    'packed=on,queue-size=8,indirect_desc=off,event_idx=off', 'num-queues=8,queue-size=1024',
+                    'modern-pio-notify=on,page-per-vq=on,write-cache=off',
+                    'logical_block_size=4096,physical_block_size=4096,discard=off,config-wce=off'):
+        print('#', options)
+        run_load(virtio_kernel(), 'vda', '-device', f'virtio-blk-pci,drive=d,{options}')
+    run_load(virtio_kernel(), 'vda', '-device', 'virtio-blk-pci-non-transitional,drive=d')
+    run_load(virtio_kernel(), 'vda', '-device', 'virtio-blk-pci-transitional,drive=d', megabytes=768, load=LONG)
+
+
 def nvme_long():
     """More and larger files, on blocks of 4 KiB and by interrupt pin."""
     run_load(builtin_kernel(), 'nvme0n1', *NVME, megabytes=768, load=LONG)
@@ -142,4 +179,4 @@ def ahci_long():
 
 if __name__ == '__main__':
     sys.stdout.reconfigure(line_buffering=True)
-    run_tests(nvme, ahci, slow=[nvme_long, ahci_long])
+    run_tests(nvme, ahci, virtio, slow=[nvme_long, ahci_long, virtio_forms])

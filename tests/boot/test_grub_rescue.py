@@ -60,6 +60,16 @@ def nvme_second_namespace():
     disk_on('nvme,id=n,serial=1', 'nvme-ns,bus=n,drive=d,nsid=7,bootindex=1')
 
 
+def virtio_disk():
+    """SeaBIOS boots GRUB from a virtio disk."""
+    disk_on('virtio-blk-pci,drive=d,bootindex=1')
+
+
+def legacy_virtio_disk():
+    """The same with nothing but the legacy registers."""
+    disk_on('virtio-blk-pci,drive=d,bootindex=1,disable-modern=on')
+
+
 def ahci_disk():
     """SeaBIOS boots GRUB from a SATA disk."""
     disk_on('ahci,id=a', 'ide-hd,drive=d,bus=a.3,bootindex=1')
@@ -74,5 +84,5 @@ def ahci_cdrom():
 
 
 if __name__ == '__main__':
-    run_tests(cdrom, floppy, usb_image_as_disk, nvme_disk, ahci_disk, ahci_cdrom,
-              slow=[nvme_second_namespace])
+    run_tests(cdrom, floppy, usb_image_as_disk, nvme_disk, ahci_disk, virtio_disk,
+              ahci_cdrom, slow=[nvme_second_namespace, legacy_virtio_disk])
