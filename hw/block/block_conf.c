@@ -28,6 +28,7 @@ bool block_conf_attach(BlockConf *conf, Device *dev, bool removable, bool read_o
         .read_only = read_only,
         .writable_required = false,
         .share_rw = conf->share_rw,
+        .loop = conf->loop,
     };
 
     conf->logical_block_size = conf->logical_block_size ?: 512;

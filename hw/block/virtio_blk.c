@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "hw/virtio/virtio_pci.h"
+#include "vm/iothread.h"
 #include "vm/machine.h"
 #include "vm/vm.h"
 
@@ -71,17 +72,17 @@ static void config_read(VirtioDevice *vdev, uint8_t *c)
     }
 }
 
-static void set_write_cache(void *opaque)
+static void set_write_cache(VirtioBlk *s, bool on)
 {
-    VirtioBlk *s = opaque;
-
-    blk_set_write_cache(s->conf.blk, s->vdev.config[CFG_WRITEBACK]);
+    virtio_hold(&s->vdev);
+    blk_set_write_cache(s->conf.blk, on);
+    virtio_release(&s->vdev);
 }
 
 static void config_write(VirtioDevice *vdev, const uint8_t *config)
 {
     if (virtio_has(vdev, VIRTIO_BLK_F_CONFIG_WCE)) {
-        virtio_call_in_loop(vdev, set_write_cache, vdev);
+        set_write_cache(blk_of(vdev), config[CFG_WRITEBACK]);
     }
 }
 
@@ -107,7 +108,7 @@ static void status_changed(VirtioDevice *vdev)
 
     if ((vdev->status & VIRTIO_STATUS_DRIVER_OK) &&
         !virtio_has(vdev, VIRTIO_BLK_F_CONFIG_WCE)) {
-        blk_set_write_cache(s->conf.blk, virtio_has(vdev, VIRTIO_BLK_F_FLUSH));
+        set_write_cache(s, virtio_has(vdev, VIRTIO_BLK_F_FLUSH));
     }
 }
 
@@ -118,30 +119,16 @@ static void resized(void *opaque)
 
 /* ---- stopping and going on ---- */
 
-static void drain(void *opaque)
-{
-    blk_drain(((VirtioBlk *)opaque)->conf.blk);
-}
-
+/* Handlers are paused, or there are none but ours. */
 static void wait_for_requests(VirtioBlk *s)
 {
-    for (unsigned i = 0; i < s->vdev.num_queues; i++) {
-        if (virtqueue_in_flight(s->vdev.queues[i])) {
-            virtio_call_in_loop(&s->vdev, drain, s);
-            return;
-        }
+    bool any = s->vdev.loop != NULL;
+
+    for (unsigned i = 0; i < s->vdev.num_queues && !any; i++) {
+        any = virtqueue_in_flight(s->vdev.queues[i]) > 0;
     }
-}
-
-static void go_on(void *opaque)
-{
-    VirtioBlk *s = opaque;
-
-    virtio_blk_retry(s);
-    for (unsigned i = 0; i < s->vdev.num_queues; i++) {
-        if (virtqueue_is_ready(s->vdev.queues[i])) {
-            virtio_blk_kick(&s->vdev, s->vdev.queues[i]);     /* kicks that a load swallowed */
-        }
+    if (any) {
+        blk_drain(s->conf.blk);
     }
 }
 
@@ -149,11 +136,15 @@ static void state_changed(void *opaque, bool running, RunState state)
 {
     VirtioBlk *s = opaque;
 
-    if (running) {
-        virtio_call_in_loop(&s->vdev, go_on, s);
-    } else {
+    if (!running) {
+        virtio_pause(&s->vdev);
         wait_for_requests(s);
+        return;
     }
+    virtio_hold(&s->vdev);
+    virtio_blk_retry(s);
+    virtio_release(&s->vdev);
+    virtio_go_on(&s->vdev);
 }
 
 static void reset(VirtioDevice *vdev)
@@ -162,7 +153,7 @@ static void reset(VirtioDevice *vdev)
 
     wait_for_requests(s);
     virtio_blk_drop(s, NULL);
-    blk_set_write_cache(s->conf.blk, s->original_wce);
+    set_write_cache(s, s->original_wce);
 }
 
 static void queue_reset(VirtioDevice *vdev, VirtQueue *vq)
@@ -211,6 +202,7 @@ static bool virtio_blk_realize(Device *dev, GError **error)
                         : offered(s, VIRTIO_BLK_F_DISCARD)    ? CFG_LEN_DISCARD
                                                               : CFG_LEN_BASIC;
 
+    s->conf.loop = s->iothread ? iothread_object_loop(s->iothread) : NULL;
     if (!check_numbers(s, error) ||
         !block_conf_attach(&s->conf, dev, false, false, &blk_ops, s, error)) {
         return false;
@@ -224,6 +216,10 @@ static bool virtio_blk_realize(Device *dev, GError **error)
     for (unsigned i = 0; i < s->num_queues; i++) {
         virtio_add_queue(&s->vdev, s->queue_size, sizeof(VirtioBlkReq), virtio_blk_kick);
     }
+    if (s->iothread) {
+        iothread_object_hold(s->iothread);
+        virtio_set_loop(&s->vdev, s->conf.loop);
+    }
     vm_add_state_hook(dev->vm, state_changed, s);
     return true;
 }
@@ -235,6 +231,9 @@ static void virtio_blk_unrealize(Device *dev)
     vm_del_state_hook(dev->vm, state_changed, s);
     virtio_cleanup(&s->vdev);
     block_conf_detach(&s->conf);
+    if (s->iothread) {
+        iothread_object_release(s->iothread);
+    }
 }
 
 /* ---- state ---- */
@@ -299,6 +298,7 @@ static const PropDef virtio_blk_props[] = {
     FEATURE("config-wce", VIRTIO_BLK_F_CONFIG_WCE),
     FEATURE("discard", VIRTIO_BLK_F_DISCARD),
     FEATURE("write-zeroes", VIRTIO_BLK_F_WRITE_ZEROES),
+    PROP_LINK("iothread", VirtioBlk, iothread, "iothread"),
     PROP_U16("num-queues", VirtioBlk, num_queues, QUEUES_AUTO),
     PROP_U16("queue-size", VirtioBlk, queue_size, 256),
     PROP_BOOL("seg-max-adjust", VirtioBlk, seg_max_adjust, true),

@@ -71,11 +71,13 @@ void virtio_set_features(VirtioDevice *vdev, uint64_t features, bool legacy)
         log_guest_error("%s: features 0x%" PRIx64 " accepted that were not offered\n",
                         name_of(vdev), features & ~offered);
     }
+    virtio_hold(vdev);
     vdev->unoffered = features & ~offered;
     vdev->guest_features = features & offered;
     for (unsigned i = 0; i < vdev->num_queues; i++) {
         virtqueue_map(vdev->queues[i]);
     }
+    virtio_release(vdev);
     if (legacy && virtio_info(vdev)->features_set) {
         virtio_info(vdev)->features_set(vdev);
     }
@@ -120,8 +122,10 @@ void virtio_set_status(VirtioDevice *vdev, uint8_t status)
         virtio_info(vdev)->features_set) {
         virtio_info(vdev)->features_set(vdev);
     }
-    vdev->status = status;
+    virtio_hold(vdev);
+    vdev->status = status | (vdev->status & VIRTIO_STATUS_NEEDS_RESET);
     vdev->started = status & VIRTIO_STATUS_DRIVER_OK;
+    virtio_release(vdev);
     if (virtio_info(vdev)->status_changed) {
         virtio_info(vdev)->status_changed(vdev);
     }
@@ -129,7 +133,7 @@ void virtio_set_status(VirtioDevice *vdev, uint8_t status)
 
 void virtio_reset(VirtioDevice *vdev)
 {
-    virtio_pause_loop(vdev);
+    virtio_pause(vdev);
     if (virtio_info(vdev)->reset) {
         virtio_info(vdev)->reset(vdev);
     }
@@ -148,7 +152,7 @@ void virtio_reset(VirtioDevice *vdev)
     if (vdev->transport && vdev->transport->device_reset) {
         vdev->transport->device_reset(vdev->proxy);
     }
-    virtio_resume_loop(vdev);
+    virtio_go_on(vdev);
 }
 
 uint8_t virtio_isr_take(VirtioDevice *vdev)
@@ -273,33 +277,37 @@ void virtio_queue_enable(VirtQueue *vq, uint64_t desc, uint64_t driver, uint64_t
                      " are misaligned or past the end of memory", vq->index, desc, driver, device);
         return;
     }
-    vq->ready = true;
+    virtio_hold(vq->vdev);
     virtqueue_map(vq);
+    vq->ready = true;
+    virtio_release(vq->vdev);
 }
 
 void virtio_queue_set_legacy(VirtQueue *vq, uint64_t addr)
 {
+    virtio_hold(vq->vdev);
     if (vq->in_flight) {
         virtio_error(vq->vdev, "queue %u: moved while %u requests are in flight", vq->index,
                      vq->in_flight);
-        return;
+    } else {
+        /* [VIRTIO1.2 2.7.2] */
+        vq->desc = addr;
+        vq->driver = addr + 16ull * vq->num;
+        vq->device = align_up(vq->driver + 6 + 2ull * vq->num, vq->align);
+        vq->ready = addr && virtqueue_areas_fit(vq);
+        virtqueue_map(vq);
     }
-    /* [VIRTIO1.2 2.7.2] */
-    vq->desc = addr;
-    vq->driver = addr + 16ull * vq->num;
-    vq->device = align_up(vq->driver + 6 + 2ull * vq->num, vq->align);
-    vq->ready = addr && virtqueue_areas_fit(vq);
-    virtqueue_map(vq);
+    virtio_release(vq->vdev);
 }
 
 static void reset_queue_now(VirtQueue *vq)
 {
     VirtioDevice *vdev = vq->vdev;
 
-    virtio_pause_loop(vdev);
+    virtio_pause(vdev);
     virtio_info(vdev)->queue_reset(vdev, vq);
     virtqueue_clear(vq);
-    virtio_resume_loop(vdev);
+    virtio_go_on(vdev);
 }
 
 void virtio_queue_reset(VirtQueue *vq)
@@ -334,33 +342,32 @@ static void reset_waited(void *opaque)
 
 /* ---- loops ---- */
 
-static void set_paused(void *opaque)
-{
-    ((VirtioDevice *)opaque)->paused = true;
-}
-
-void virtio_call_in_loop(VirtioDevice *vdev, LoopFn *fn, void *opaque)
+void virtio_hold(VirtioDevice *vdev)
 {
     if (vdev->loop) {
-        event_loop_call_wait(vdev->loop, fn, opaque);
-    } else {
-        fn(opaque);
+        event_loop_park(vdev->loop);
     }
 }
 
-void virtio_pause_loop(VirtioDevice *vdev)
+void virtio_release(VirtioDevice *vdev)
 {
     if (vdev->loop) {
-        event_loop_call_wait(vdev->loop, set_paused, vdev);
+        event_loop_unpark(vdev->loop);
     }
 }
 
-void virtio_resume_loop(VirtioDevice *vdev)
+void virtio_pause(VirtioDevice *vdev)
 {
-    if (!vdev->loop) {
-        return;
-    }
-    __atomic_store_n(&vdev->paused, false, __ATOMIC_SEQ_CST);
+    virtio_hold(vdev);
+    vdev->paused = true;
+    virtio_release(vdev);
+}
+
+void virtio_go_on(VirtioDevice *vdev)
+{
+    virtio_hold(vdev);
+    vdev->paused = false;
+    virtio_release(vdev);
     for (unsigned i = 0; i < vdev->num_queues; i++) {
         if (vdev->queues[i]->ready) {
             bh_schedule(vdev->queues[i]->kick_bh);     /* what came meanwhile */
@@ -370,14 +377,13 @@ void virtio_resume_loop(VirtioDevice *vdev)
 
 void virtio_set_loop(VirtioDevice *vdev, EventLoop *loop)
 {
-    virtio_pause_loop(vdev);
+    virtio_hold(vdev);
     for (unsigned i = 0; i < vdev->num_queues; i++) {
         g_assert(!vdev->queues[i]->in_flight);
         virtqueue_set_loop(vdev->queues[i], loop);
     }
+    virtio_release(vdev);
     vdev->loop = loop;
-    vdev->paused = false;
-    virtio_resume_loop(vdev);
 }
 
 /* ---- life ---- */
@@ -396,6 +402,7 @@ void virtio_setup(VirtioDevice *vdev, size_t config_len)
 void virtio_cleanup(VirtioDevice *vdev)
 {
     virtio_reset(vdev);
+    virtio_set_loop(vdev, NULL);
     for (unsigned i = 0; i < vdev->num_queues; i++) {
         virtqueue_free(vdev->queues[i]);
     }

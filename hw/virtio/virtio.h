@@ -196,11 +196,15 @@ void virtio_config_changed(VirtioDevice *vdev);
 /* The driver did something that ends this device's service until it is reset. */
 void virtio_error(VirtioDevice *vdev, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
-/* Moves all queues to LOOP (NULL: back).  Machine lock; nothing is in flight; the old loop's handlers
- * are done when it returns. */
+/* Queues on an iothread.  LOOP (NULL: back) serves them from now on; nothing is in flight. */
 void virtio_set_loop(VirtioDevice *vdev, EventLoop *loop);
-/* Calls FN where the queues are served, and waits for it. */
-void virtio_call_in_loop(VirtioDevice *vdev, LoopFn *fn, void *opaque);
+/* Between the two, the loop is parked: what its callbacks touch is the caller's.  No waiting there. */
+void virtio_hold(VirtioDevice *vdev);
+void virtio_release(VirtioDevice *vdev);
+/* From the first on, handlers are not called; with the second they are, for all that has come.  Around a
+ * stop of the VM; the core does so around resets. */
+void virtio_pause(VirtioDevice *vdev);
+void virtio_go_on(VirtioDevice *vdev);
 
 /* A request in flight in QEMU's old form, for devices that keep failed ones over a migration. */
 void virtqueue_save_elem(VmWriter *w, const VirtioElem *elem);

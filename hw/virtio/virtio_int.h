@@ -139,10 +139,6 @@ void virtio_connect(VirtioDevice *vdev);
 
 /* ---- inside ---- */
 
-/* Between the two, the queues' loop does nothing for the device. */
-void virtio_pause_loop(VirtioDevice *vdev);
-void virtio_resume_loop(VirtioDevice *vdev);
-
 void virtqueue_clear(VirtQueue *vq);          /* as after reset; nothing is in flight */
 void virtqueue_map(VirtQueue *vq);            /* the windows follow the addresses */
 void virtqueue_free(VirtQueue *vq);
