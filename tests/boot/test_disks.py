@@ -151,6 +151,11 @@ def virtio():
     run_load(virtio_kernel(), 'vda', '-device', 'virtio-blk-pci,drive=d')
 
 
+def virtio_iothread():
+    """The disk's queues and its image on a thread of their own."""
+    run_load(virtio_kernel(), 'vda', '-object', 'iothread,id=io', '-device', 'virtio-blk-pci,drive=d,iothread=io')
+
+
 def virtio_forms():
     """Every form of virtio that a driver may find: legacy, packed, by pin, small rings, large blocks."""
     for options in ('disable-modern=on', 'disable-modern=on,vectors=0', 'packed=on', 'packed=on,vectors=0',
@@ -160,7 +165,8 @@ def virtio_forms():
         print('#', options)
         run_load(virtio_kernel(), 'vda', '-device', f'virtio-blk-pci,drive=d,{options}')
     run_load(virtio_kernel(), 'vda', '-device', 'virtio-blk-pci-non-transitional,drive=d')
-    run_load(virtio_kernel(), 'vda', '-device', 'virtio-blk-pci-transitional,drive=d', megabytes=768, load=LONG)
+    run_load(virtio_kernel(), 'vda', '-object', 'iothread,id=io', '-device',
+             'virtio-blk-pci-transitional,drive=d,iothread=io', megabytes=768, load=LONG)
 
 
 def nvme_long():
@@ -179,4 +185,4 @@ def ahci_long():
 
 if __name__ == '__main__':
     sys.stdout.reconfigure(line_buffering=True)
-    run_tests(nvme, ahci, virtio, slow=[nvme_long, ahci_long, virtio_forms])
+    run_tests(nvme, ahci, virtio, virtio_iothread, slow=[nvme_long, ahci_long, virtio_forms])

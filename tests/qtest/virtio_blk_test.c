@@ -58,6 +58,25 @@ static void assert_sector(Qtest *q, uint64_t addr, unsigned sector)
     }
 }
 
+/* An iothread tells of a completion after it can be seen. */
+static uint8_t wait_isr(Qvirtio *v)
+{
+    uint8_t isr = 0;
+
+    for (unsigned i = 0; !isr; i++) {
+        g_assert_cmpuint(i, <, 1000000);
+        isr = qvirtio_isr(v);
+    }
+    return isr;
+}
+
+static void wait_message(Qtest *q, uint64_t addr, uint32_t data)
+{
+    for (unsigned i = 0; qtest_readl(q, addr) != data; i++) {
+        g_assert_cmpuint(i, <, 1000000);
+    }
+}
+
 /* ---- requests, in each combination ---- */
 
 static void requests(Qvirtio *v)
@@ -68,7 +87,7 @@ static void requests(Qvirtio *v)
     g_assert_cmphex(request(v, T_IN, 5, 1024), ==, OK);
     assert_sector(v->q, DATA, 5);
     assert_sector(v->q, DATA + 512, 6);
-    g_assert_cmphex(qvirtio_isr(v), ==, ISR_QUEUE);
+    g_assert_cmphex(wait_isr(v), ==, ISR_QUEUE);
     g_assert_cmphex(qvirtio_isr(v), ==, 0);
 
     qtest_memset(v->q, DATA, 0xa5, 1024);
@@ -199,7 +218,7 @@ static void messages(Qtest *q, bool legacy)
     qvirtio_start(&v, 2, 16);
     begin(&v, 1, T_IN, 1, 512);
     qvirtio_wait(&v, 1);
-    g_assert_cmphex(qtest_readl(q, 0x8008), ==, 0x1002);
+    wait_message(q, 0x8008, 0x1002);
     g_assert_cmphex(qtest_readl(q, 0x8004), ==, 0);
     /* Masked, it is pending until it is not. */
     qtest_writel(q, 0x8008, 0);
@@ -208,7 +227,7 @@ static void messages(Qtest *q, bool legacy)
     qvirtio_wait(&v, 1);
     g_assert_cmphex(qtest_readl(q, 0x8008), ==, 0);
     qtest_writel(q, QVIRTIO_MSIX + 32 + 12, 0);
-    g_assert_cmphex(qtest_readl(q, 0x8008), ==, 0x1002);
+    wait_message(q, 0x8008, 0x1002);
     /* No such vector. */
     if (!legacy) {
         qtest_writew(q, QVIRTIO_BAR + 0x1a, 77);
@@ -383,6 +402,22 @@ static void bad_features(Qtest *q)
     g_assert_cmphex(qvirtio_status(&v), ==, 3);
 }
 
+/* Taking the disk away while the other side works. */
+static void commands_in_flight(Qtest *q)
+{
+    Qvirtio v = driver(q, MODERN | F_INDIRECT, false);
+
+    qvirtio_start(&v, 2, 16);
+    for (unsigned i = 0; i < 40; i++) {
+        begin(&v, i & 1, T_IN, 100 + i, 512);
+        g_free(qtest_qmp(q, i & 2 ? "{'execute':'stop'}" : "{'execute':'query-blockstats'}"));
+        g_free(qtest_qmp(q, i & 2 ? "{'execute':'cont'}" : "{'execute':'query-block'}"));
+        qvirtio_wait(&v, i & 1);
+        g_assert_cmphex(qtest_readb(q, STATUS), ==, OK);
+        assert_sector(q, DATA, 100 + i);
+    }
+}
+
 /* ---- bad drivers ---- */
 
 static void loop(Qvirtio *v)
@@ -520,6 +555,14 @@ static void (*const misdeeds[])(Qvirtio *v) = {
     ring_in_registers, ring_in_rom, ring_past_the_end, ring_misaligned,
 };
 
+/* At once, but for queues on an iothread. */
+static void wait_needs_reset(Qvirtio *v)
+{
+    for (unsigned i = 0; qvirtio_status(v) != 0x4f; i++) {
+        g_assert_cmpuint(i, <, 1000000);
+    }
+}
+
 /* The device says that it needs a reset, does nothing more, and is well again after it. */
 static void bad_driver(Qtest *q)
 {
@@ -531,10 +574,8 @@ static void bad_driver(Qtest *q)
         g_test_message("misdeed %u", i);
         misdeeds[i](&v);
         qvirtio_kick(&v, 0);
-        g_assert_cmphex(qvirtio_status(&v), ==, 0x4f);
-        for (unsigned k = 0; !qvirtio_isr(&v); k++) {          /* a configuration change tells */
-            g_assert_cmpuint(k, <, 1000000);
-        }
+        wait_needs_reset(&v);
+        wait_isr(&v);                                          /* a configuration change tells */
         g_assert_false(qvirtio_poll(&v, 0, &len));
         qvirtio_start(&v, 1, 16);
         g_assert_cmphex(request(&v, T_IN, 3, 512), ==, OK);
@@ -569,7 +610,7 @@ static void bad_packed_driver(Qtest *q)
         qvirtio_desc(&v, 0, i, HEADER, 16, 0, 0x81);           /* a chain without an end */
     }
     qvirtio_kick(&v, 0);
-    g_assert_cmphex(qvirtio_status(&v), ==, 0x4f);
+    wait_needs_reset(&v);
 }
 
 static void bad_registers(Qtest *q)
@@ -599,7 +640,8 @@ static void bad_registers(Qtest *q)
 int main(int argc, char **argv)
 {
     const char *disk;
-    g_autofree char *drive = NULL, *one = NULL, *two = NULL, *ro = NULL, *failing = NULL;
+    g_autofree char *drive = NULL, *one = NULL, *two = NULL, *ro = NULL, *failing = NULL, *legacy = NULL,
+                    *thread = NULL, *thread_failing = NULL;
 
     g_test_init(&argc, &argv, NULL);
     disk = qtest_temp_disk(SECTORS * 512);
@@ -616,6 +658,11 @@ int main(int argc, char **argv)
         "-blockdev driver=raw,file=b,node-name=d -device virtio-blk-pci,drive=d,addr=4,werror=stop",
         disk);
 
+    legacy = g_strconcat(two, ",disable-modern=on", NULL);
+    thread = g_strconcat("-object iothread,id=io ", two,
+                         ",packed=on,iothread=io,serial=serial-number-of-20b", NULL);
+    thread_failing = g_strconcat("-object iothread,id=io ", failing, ",iothread=io", NULL);
+
     const QtestCase cases[] = {
         { "modern/split", one, .run = modern_split },
         { "modern/indirect", one, .run = modern_indirect },
@@ -627,7 +674,7 @@ int main(int argc, char **argv)
         { "config-window", two, .run = config_window },
         { "read-only", ro, .run = read_only },
         { "messages/modern", two, .run = messages_modern },
-        { "messages/legacy", g_strconcat(two, ",disable-modern=on", NULL), .run = messages_legacy },
+        { "messages/legacy", legacy, .run = messages_legacy },
         { "suppression/split", drive, .run = split_suppression },
         { "suppression/flag", drive, .run = split_no_interrupt },
         { "suppression/packed", one, .run = packed_suppression },
@@ -636,6 +683,18 @@ int main(int argc, char **argv)
         { "stop/reset", failing, .run = stop_and_reset },
         { "reset/in-flight", drive, .run = reset_in_flight },
         { "reset/queue", two, .run = queue_reset },
+        { "reset/commands", two, .run = commands_in_flight },
+        { "iothread/split", thread, .run = modern_indirect },
+        { "iothread/packed", thread, .run = modern_packed },
+        { "iothread/legacy", thread, .run = legacy_split },
+        { "iothread/messages", thread, .run = messages_modern },
+        { "iothread/resize", thread, .run = resize },
+        { "iothread/go-on", thread_failing, .run = stop_and_go_on },
+        { "iothread/stop-reset", thread_failing, .run = stop_and_reset },
+        { "iothread/in-flight", thread, .run = reset_in_flight },
+        { "iothread/queue-reset", thread, .run = queue_reset },
+        { "iothread/commands", thread, .run = commands_in_flight },
+        { "iothread/bad-driver", thread, .run = bad_driver },
         { "bad/features", drive, .run = bad_features },
         { "bad/driver", two, .run = bad_driver },
         { "bad/legacy-driver", drive, .run = bad_legacy_driver },
