@@ -654,6 +654,100 @@ static void test_patched_invalid(void)
     program_clear(&p);
 }
 
+/*
+ * SYSCALL and SYSRET, back and forth: the flags that arrive on either side, with DF and AC in R11 now and
+ * then, an address that is not canonical at last.
+ */
+static void test_syscall(void)
+{
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    p.e.cpu->gpr[R_R10] = 1;
+    p.e.cpu->msrs.fmask = FLAG_DF | FLAG_IF | FLAG_AC;
+    PUT(&p, 0xbb, 40, 0, 0, 0);                                 /* mov ebx, 40 */
+    PUT(&p, 0x49, 0x69, 0xd2, 0x35, 0x77, 0x13, 0x11);          /* again: imul r10, r10, 11137735h */
+    PUT(&p, 0x44, 0x00, 0xd0);                                  /* add al, r10b */
+    PUT(&p, 0x0f, 0x05);                                        /* syscall */
+    PUT(&p, 0x9c, 0x5a, 0x49, 0x01, 0xd0);                      /* pushfq; pop rdx; add r8, rdx */
+    PUT(&p, 0xff, 0xcb, 0x75, 0xeb);                            /* dec ebx; jnz again */
+    PUT(&p, 0x0f, 0x05, 0xf4);                                  /* syscall; hlt */
+    p.e.cpu->msrs.lstar = BENCH_CODE + p.len;
+    PUT(&p, 0x4d, 0x01, 0xd9, 0x49, 0x01, 0xc9);                /* add r9, r11; add r9, rcx */
+    PUT(&p, 0x85, 0xdb, 0x75, 0x05);                            /* test ebx, ebx; jnz + 5 */
+    PUT(&p, 0x48, 0xc1, 0xe1, 0x20, 0xf8);                      /* shl rcx, 32; clc */
+    PUT(&p, 0xf6, 0xc3, 0x04, 0x74, 0x07);                      /* test bl, 4; jz + 7 */
+    PUT(&p, 0x49, 0x81, 0xf3, 0x00, 0x04, 0x04, 0x00);          /* xor r11, DF | AC */
+    PUT(&p, 0x48, 0x0f, 0x07);                                  /* sysretq */
+    check(&p, "system calls", 2000);
+    program_clear(&p);
+}
+
+/* REP MOVS and REP STOS of all sizes: no element, few, over the end of a page, backwards, into themselves. */
+static void test_strings(void)
+{
+    static const struct { uint16_t from, to, count; } rows[] = {
+        { 0x100, 0x800, 0 }, { 0x100, 0x800, 1 }, { 0x103, 0x801, 200 }, { 0xff0, 0x400, 16 }, { 0xff0, 0x400, 17 },
+        { 0x400, 0xff9, 7 }, { 0x400, 0xff9, 8 }, { 0x200, 0x203, 90 }, { 0x203, 0x200, 90 }, { 0x1000, 0, 512 },
+        { 0, 0x1000, 513 }, { 0x1800, 0x4f00, 600 },
+    };
+    static const uint8_t ops[][4] = {
+        { 0x90, 0xf3, 0xa4 }, { 0x66, 0xf3, 0xa5 }, { 0x90, 0xf3, 0xa5 }, { 0xf3, 0x48, 0xa5 },
+        { 0x90, 0xf3, 0xaa }, { 0x66, 0xf3, 0xab }, { 0x90, 0xf3, 0xab }, { 0xf3, 0x48, 0xab },
+    };
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    for (unsigned i = 0; i < BENCH_DATA_SIZE; i++) {
+        ((uint8_t *)(uintptr_t)BENCH_DATA)[i] = i * 7 + (i >> 8);
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(rows) * ARRAY_LEN(ops) * 2; i++) {
+        const uint8_t *op = ops[i % ARRAY_LEN(ops)];
+
+        p.len = 0;
+        p.e.cpu->gpr[R_RSI] = BENCH_DATA + rows[i / ARRAY_LEN(ops) % ARRAY_LEN(rows)].from;
+        p.e.cpu->gpr[R_RDI] = BENCH_DATA + rows[i / ARRAY_LEN(ops) % ARRAY_LEN(rows)].to;
+        p.e.cpu->gpr[R_RCX] = rows[i / ARRAY_LEN(ops) % ARRAY_LEN(rows)].count;
+        p.e.cpu->gpr[R_RAX] = 0x1122334455667788;
+        PUT(&p, i < ARRAY_LEN(rows) * ARRAY_LEN(ops) ? 0xfc : 0xfd);      /* cld, std */
+        PUT(&p, 0x48, 0x39, 0xc1);                              /* cmp rcx, rax */
+        put(&p, op, 3);
+        PUT(&p, 0x0f, 0x97, 0xc3, 0xfc, 0xf4);                  /* seta bl; cld; hlt */
+        check(&p, "strings", 3000);
+    }
+    program_clear(&p);
+}
+
+/* BT and kin with the number in a register: words before and behind the operand, CF read at once. */
+static void test_bits_in_memory(void)
+{
+    static const int64_t bits[] = { 0, 63, 64, -1, -64, 5000, -5000, 32767, 1ll << 40 };
+    static const uint8_t opcodes[] = { 0xa3, 0xab, 0xb3, 0xbb };
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(bits) * ARRAY_LEN(opcodes) * 4; i++) {
+        uint8_t opcode = opcodes[i % ARRAY_LEN(opcodes)];
+
+        p.len = 0;
+        p.e.cpu->gpr[R_RSI] = BENCH_DATA + 0x1004;
+        p.e.cpu->gpr[R_R14] = bits[i / ARRAY_LEN(opcodes) % ARRAY_LEN(bits)];
+        if (i & 4 && opcode != 0xa3) {
+            PUT(&p, 0xf0);                                      /* lock */
+        }
+        PUT(&p, i & 8 ? 0x4c : 0x44, 0x0f, opcode, 0x36);       /* bt? [rsi], r14 or r14d */
+        PUT(&p, 0x11, 0xc0, 0x85, 0xc0, 0xf4);                  /* adc eax, eax; test eax, eax; hlt */
+        check(&p, "bits in memory", 100);
+    }
+    program_clear(&p);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -673,5 +767,8 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/block/not-canonical", test_not_canonical);
     g_test_add_func("/tcg/block/jump-to-0-after-stac", test_jump_to_0_after_stac);
     g_test_add_func("/tcg/block/patched-invalid", test_patched_invalid);
+    g_test_add_func("/tcg/block/syscall", test_syscall);
+    g_test_add_func("/tcg/block/strings", test_strings);
+    g_test_add_func("/tcg/block/bits-in-memory", test_bits_in_memory);
     return g_test_run();
 }
