@@ -18,6 +18,8 @@ typedef struct Engine {
 typedef struct CodePage {
     uint64_t page;              /* number; also the key */
     uint64_t granules;
+    uint64_t serial;
+    bool settled;               /* nobody stores by an old tag any more */
 } CodePage;
 
 struct X86CodeMap {
@@ -25,6 +27,9 @@ struct X86CodeMap {
     GHashTable *pages;
     GArray *engines;
     GPtrArray *cpus;
+    uint64_t serial;            /* of the latest page */
+    void (*settle)(void *opaque);
+    void *settle_opaque;
     _Atomic uint16_t filter[1 << FILTER_BITS];
 };
 
@@ -76,6 +81,14 @@ void code_map_attach_engine(X86CodeMap *map, CodeRetire *retire, void *opaque)
     g_mutex_unlock(&map->lock);
 }
 
+void code_map_set_settle(X86CodeMap *map, void (*settle)(void *opaque), void *opaque)
+{
+    g_mutex_lock(&map->lock);
+    map->settle = settle;
+    map->settle_opaque = opaque;
+    g_mutex_unlock(&map->lock);
+}
+
 void code_map_detach_engine(X86CodeMap *map, void *opaque)
 {
     g_mutex_lock(&map->lock);
@@ -100,14 +113,17 @@ static uint64_t granule_mask(unsigned offset, unsigned len)
 
 void code_map_add(X86CodeMap *map, uint64_t gpa, unsigned len)
 {
-    uint64_t page = gpa >> 12;
+    uint64_t page = gpa >> 12, serial;
     CodePage *entry;
+    bool settled;
 
     g_mutex_lock(&map->lock);
     entry = g_hash_table_lookup(map->pages, &page);
     if (!entry) {
         entry = g_new0(CodePage, 1);
         entry->page = page;
+        entry->serial = ++map->serial;
+        entry->settled = !map->settle;
         g_hash_table_insert(map->pages, &entry->page, entry);
         atomic_fetch_add(&map->filter[filter_slot(page)], 1);
         for (unsigned i = 0; i < map->cpus->len; i++) {
@@ -115,7 +131,18 @@ void code_map_add(X86CodeMap *map, uint64_t gpa, unsigned len)
         }
     }
     entry->granules |= granule_mask(gpa & 4095, len);
+    settled = entry->settled;
+    serial = entry->serial;
     g_mutex_unlock(&map->lock);
+    if (!settled) {             /* be it that another thread waits for the same */
+        map->settle(map->settle_opaque);
+        g_mutex_lock(&map->lock);
+        entry = g_hash_table_lookup(map->pages, &page);
+        if (entry && entry->serial == serial) {
+            entry->settled = true;
+        }
+        g_mutex_unlock(&map->lock);
+    }
 }
 
 bool code_map_has(const X86CodeMap *map, uint64_t gpa)

@@ -24,7 +24,13 @@ void code_map_detach_cpu(X86CodeMap *map, X86Cpu *cpu);
 void code_map_attach_engine(X86CodeMap *map, CodeRetire *retire, void *opaque);
 void code_map_detach_engine(X86CodeMap *map, void *opaque);
 
-/* Before reading the bytes to decode: [gpa, gpa + len) lies within one page. */
+/*
+ * SETTLE is called, with no lock held, by code_map_add() for a page that was not marked before: it waits until stores
+ * are over that other CPUs have begun by a tag that was still open.
+ */
+void code_map_set_settle(X86CodeMap *map, void (*settle)(void *opaque), void *opaque);
+
+/* Before the bytes that have been decoded are compared once more: [gpa, gpa + len) lies within one page. */
 void code_map_add(X86CodeMap *map, uint64_t gpa, unsigned len);
 /* Does this page hold code? Cheap; used by the TLB refill. */
 bool code_map_has(const X86CodeMap *map, uint64_t gpa);

@@ -139,6 +139,7 @@ Translator *translator_new(size_t code_bytes, X86CodeMap *map, GError **error)
     }
     start_empty(tr);
     code_map_attach_engine(map, retire, tr);
+    code_map_set_settle(map, tcg_wait_for_others, tr);
     return tr;
 }
 
@@ -164,6 +165,7 @@ bool translator_open_perf_map(Translator *tr, GError **error)
 void translator_free(Translator *tr)
 {
     g_clear_pointer(&tr->perf_map, fclose);
+    code_map_set_settle(tr->code_map, NULL, NULL);
     code_map_detach_engine(tr->code_map, tr);
     unmap(tr->rw, tr->size);
     unmap(tr->rx, tr->size);
@@ -269,11 +271,7 @@ static void page_list_add(Translator *tr, uint64_t gpa, TcgBlock *block)
 
 void tcg_block_insert(Translator *tr, TcgBlock *block)
 {
-    TcgBlock **slot = slot_of(tr, block->gpa, block->rip, block->mode);
-
     g_mutex_lock(&tr->graph);
-    block->hash_next = *slot;
-    *slot = block;
     page_list_add(tr, block->gpa, block);
     if (block->gpa2) {
         page_list_add(tr, block->gpa2, block);
@@ -285,6 +283,18 @@ void tcg_block_insert(Translator *tr, TcgBlock *block)
         fprintf(tr->perf_map, "%" PRIxPTR " %x guest_%" PRIx64 "\n", (uintptr_t)block->code,
                 block->code_len, block->rip);
     }
+}
+
+void tcg_block_publish(Translator *tr, TcgBlock *block)
+{
+    TcgBlock **slot = slot_of(tr, block->gpa, block->rip, block->mode);
+
+    g_mutex_lock(&tr->graph);
+    if (!block->dead) {
+        block->hash_next = *slot;
+        *slot = block;
+    }
+    g_mutex_unlock(&tr->graph);
 }
 
 TcgBlock *tcg_block_at(Translator *tr, const uint8_t *pc, unsigned *index)
@@ -365,10 +375,12 @@ static void kill_locked(Translator *tr, TcgBlock *block)
     }
     __atomic_store_n(&block->dead, 1, __ATOMIC_SEQ_CST);
     tr->counters.retired++;
-    while (*at != block) {
+    while (*at && *at != block) {
         at = &(*at)->hash_next;
     }
-    *at = block->hash_next;
+    if (*at) {                  /* else it has not been published */
+        *at = block->hash_next;
+    }
     while (block->incoming) {
         TcgLink *link = block->incoming;
 

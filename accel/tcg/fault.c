@@ -244,6 +244,11 @@ bool tcg_thread_bind(X86Cpu *cpu, GError **error)
     return true;
 }
 
+X86Cpu *tcg_own_cpu(void)
+{
+    return own_cpu;
+}
+
 void tcg_thread_unbind(void)
 {
     stack_t stack = { .ss_flags = SS_DISABLE };

@@ -720,11 +720,15 @@ static void interpret(X86Cpu *cpu, void (*run)(X86Cpu *cpu))
     run(cpu);
 }
 
-static void flush_outside(Translator *tr)
+static void flush_outside(TcgCpu *tc)
 {
+    Translator *tr = tc->tr;
+
+    atomic_store(&tc->waiting, true);
     tcg_leave_gate(tr);
     tcg_flush_if_wanted(tr);
     tcg_enter_gate(tr);
+    atomic_store(&tc->waiting, false);
 }
 
 static X86Exit run_loop(X86Cpu *cpu)
@@ -734,8 +738,9 @@ static X86Exit run_loop(X86Cpu *cpu)
     const void *code;
 
     for (;;) {
+        atomic_fetch_add(&tc->passes, 1);
         if (G_UNLIKELY(tc->tr->flush_wanted)) {
-            flush_outside(tc->tr);
+            flush_outside(tc);
         }
         if (G_UNLIKELY(atomic_load_explicit(&cpu->requests, memory_order_relaxed) || cpu->stop ||
                        cpu->halted || cpu->wait_sipi)) {
@@ -840,6 +845,7 @@ X86Exit tcg_run(X86Cpu *cpu)
     }
     forget_fast(cpu);
     find_tsc_base(cpu);
+    atomic_store(&tc->running, true);
     cpu->unwind = &here;
     switch (sigsetjmp(here, 0)) {
     case UNWIND_EVENT:
@@ -860,6 +866,7 @@ out:
     x87_save(cpu);
     forget_upper(cpu);
     cpu->unwind = outer;
+    atomic_store(&tc->running, false);
     tcg_leave_gate(tc->tr);
     return exit;
 }
@@ -916,6 +923,9 @@ void tcg_detach_cpu(X86Cpu *cpu)
     g_ptr_array_remove_fast(tc->tr->cpus, cpu);
     g_mutex_unlock(&tc->tr->graph);
     g_mutex_unlock(&tc->tr->lock);
+    while (atomic_load(&tc->tr->waiters)) {     /* they may be looking at this one */
+        sched_yield();
+    }
     munmap(tc->stack, tc->stack_size);
     g_aligned_free(tc->xsave);
     g_free(tc);

@@ -888,5 +888,6 @@ TcgBlock *tcg_translate(Translator *tr, X86Cpu *cpu, bool each_checked, uint64_t
     if (memcmp(t.copy, host, in_page)) {
         tcg_block_kill(tr, block);
     }
+    tcg_block_publish(tr, block);
     return block;
 }

@@ -167,6 +167,7 @@ typedef struct Translator {
     TcgStubs stubs;
     TcgOptions opt;             /* to be changed before the first CPU is attached */
     FILE *perf_map;
+    _Atomic unsigned waiters;   /* in tcg_wait_for_others(): no CPU is freed */
     bool exact_flags;           /* the flags matter across RET and indirect jumps */
     TcgCounters counters;
 } Translator;
@@ -179,6 +180,9 @@ typedef struct TcgCpu {
     size_t stack_size;
     pthread_t thread;
     _Atomic bool in_code;       /* between entry and exit of stubs.enter(), C helpers included */
+    _Atomic bool running;       /* tcg_run(): may hold a host address that a tag has allowed (others.c) */
+    _Atomic bool waiting;       /* but not now */
+    _Atomic uint32_t passes;    /* how often it came to where it holds none */
     bool stepping;              /* single-stepping the host to an instruction boundary */
     bool interpret_one;         /* the instruction at rip faulted on the host */
     uint64_t spin_checked_ns;   /* when PAUSE was last looked at */
@@ -211,8 +215,9 @@ void translator_info(const Translator *tr, GString *out);
 bool translator_probe(GError **error);
 
 TcgBlock *tcg_block_lookup(Translator *tr, uint64_t gpa, uint64_t rip, uint32_t mode);
-/* Make a finished block findable. */
+/* From now on stores to its page may kill it; then, unless that has come true, make it findable. */
 void tcg_block_insert(Translator *tr, TcgBlock *block);
+void tcg_block_publish(Translator *tr, TcgBlock *block);
 void tcg_block_kill(Translator *tr, TcgBlock *block);
 /* Room for a block of so much; NULL: the cache must be flushed.  Under `lock`. */
 TcgBlock *tcg_block_alloc(Translator *tr, unsigned insns, unsigned bytes, unsigned links);
@@ -324,6 +329,11 @@ void tcg_kick(X86Cpu *cpu);
 /* Is there a reason to leave translated code at the next instruction boundary? */
 bool tcg_wants_attention(const X86Cpu *cpu);
 
+/* ---- others.c: a hook of the code map ------------------------------------------------------- */
+
+/* Until no other vCPU stores through a tag it checked before. */
+void tcg_wait_for_others(void *opaque);
+
 /* ---- fault.c ------------------------------------------------------------------------------ */
 
 /* Signal handlers, once per process. */
@@ -331,5 +341,7 @@ bool tcg_signals_init(GError **error);
 /* The vCPU's thread: signal stack, GS base. */
 bool tcg_thread_bind(X86Cpu *cpu, GError **error);
 void tcg_thread_unbind(void);
+/* The calling thread's vCPU, or NULL. */
+X86Cpu *tcg_own_cpu(void);
 
 #endif

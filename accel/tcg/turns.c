@@ -408,7 +408,8 @@ void turns_add(Turns *t, Cpu *cpu)
     }
     g_mutex_unlock(&t->lock);
     if (t->count) {
-        s->bus.ops.tsc = icount_tsc;    /* 1 GHz */
+        s->bus.ops.tsc = icount_tsc;    /* 1 GHz, and no line of the host's */
+        s->bus.ops.tsc_line = NULL;
         s->bus.ops.doze = NULL;         /* MWAIT ends at once: host time is not the guest's */
     }
 }

@@ -54,6 +54,7 @@ static void start(X86Cpu *cpu, uint64_t rip, uint64_t stack)
     cpu->rip = rip;
     cpu->gpr[R_RSP] = stack;
     cpu->gpr[R_RSI] = COUNTERS;
+    cpu->gpr[R_RDI] = BENCH_CODE + 0x1004;
     cpu->gpr[R_RCX] = ROUNDS;
     cpu->halted = false;
 }
@@ -161,10 +162,57 @@ static void test_cross_modified(void)
     engines_clear(&e);
 }
 
+/*
+ * [rsi]: not 0 when the writer has finished a round; [rsi + 4]: the next value it would write; [rsi + 8]: calls after the
+ * round that gave another one.  The writer's stores are a loop with one check in front, under way
+ * while the reader makes code of the bytes.
+ */
+static void test_written_while_translated(void)
+{
+    static const uint8_t writer[] = {
+        0xbd, 0xe8, 3, 0, 0,                            /*     mov ebp, 1000 */
+        0xc7, 0x05, 1, 0, 0, 0, 0x40, 0x9c, 0, 0,       /*  5: mov dword [16], 40000: blocks start afresh */
+        0xb9, 0x40, 0x9c, 0, 0,                         /* 15: mov ecx, 40000 */
+        0x89, 0x07, 0x83, 0xc0, 1,                      /* 20: mov [rdi], eax; add eax, 1 */
+        0x83, 0xe9, 1, 0x75, 0xf6,                      /*     sub ecx, 1; jnz 20 */
+        0x89, 0x46, 0x04, 0x89, 0x2e,                   /*     mov [rsi + 4], eax; mov [rsi], ebp */
+        0xf3, 0x90, 0x83, 0x3e, 0, 0x75, 0xf9,          /* 35: pause; cmp dword [rsi], 0; jnz 35 */
+        0xff, 0xcd, 0x75, 0xd7, 0xf4,                   /*     dec ebp; jnz 5; hlt */
+    };
+    static const uint8_t reader[] = {
+        0xe8, 0, 0, 0, 0,                               /*  0: call FUNCTION */
+        0x83, 0x3e, 0, 0x74, 0xf6,                      /*     cmp dword [rsi], 0; jz 0 */
+        0x31, 0xc0, 0x0f, 0xa2,                         /*     xor eax, eax; cpuid */
+        0xe8, 0, 0, 0, 0,                               /* 14: call FUNCTION */
+        0xff, 0xc0, 0x3b, 0x46, 0x04,                   /*     inc eax; cmp eax, [rsi + 4] */
+        0x74, 0x03, 0xff, 0x46, 0x08,                   /*     jz 29; inc dword [rsi + 8] */
+        0x8b, 0x2e, 0xc7, 0x06, 0, 0, 0, 0,             /* 29: mov ebp, [rsi]; mov dword [rsi], 0 */
+        0xff, 0xcd, 0x75, 0xd7, 0xf4,                   /*     dec ebp; jnz 0; hlt */
+    };
+    static const uint8_t function[] = { 0xb8, 0, 0, 0, 0, 0xc3 };       /* mov eax, 0; ret */
+    uint8_t *code = (uint8_t *)(uintptr_t)BENCH_CODE;
+    const uint32_t *data = (const uint32_t *)(uintptr_t)COUNTERS;
+    uint32_t at = BENCH_CODE + 0x1003, to[2] = { at - (BENCH_CODE + 0x805), at - (BENCH_CODE + 0x813) };
+    Engines e;
+
+    if (!init(&e)) {
+        return;
+    }
+    engines_code(&e, BENCH_CODE, writer, sizeof(writer));
+    memcpy(code + 0x800, reader, sizeof(reader));
+    memcpy(code + 0x801, &to[0], 4);
+    memcpy(code + 0x80f, &to[1], 4);
+    memcpy(code + 0x1003, function, sizeof(function));
+    run_both(&e, BENCH_CODE, BENCH_CODE + 0x800);
+    g_assert_cmpuint(data[2], ==, 0);
+    engines_clear(&e);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/tcg/smp/counters", test_counters);
     g_test_add_func("/tcg/smp/cross-modified", test_cross_modified);
+    g_test_add_func("/tcg/smp/written-while-translated", test_written_while_translated);
     return g_test_run();
 }
