@@ -20,7 +20,7 @@
 
 #include "base/error.h"
 
-#define HASH_BITS 16
+#define HASH_BITS 18
 /* Of the code bytes: exits and slow paths, away from the hot path. */
 #define COLD_SHARE 3
 /* What one block may need at most. */

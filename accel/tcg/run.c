@@ -507,32 +507,6 @@ const void *tcg_helper_insn(X86Cpu *cpu, uint32_t site)
     return run_insn(cpu, tcg_named(tcg_cpu(cpu)->tr, site & ~(TCG_BLOCK_MAX - 1)), site % TCG_BLOCK_MAX);
 }
 
-/*
- * The range of a group is not in the TLB, or not one page of RAM.  Run its first instruction and see; where that
- * keeps failing (an object across two pages), the check leads straight to the other flavour.
- */
-const void *tcg_helper_group(X86Cpu *cpu, uint32_t name)
-{
-    Translator *tr = tcg_cpu(cpu)->tr;
-    TcgLink *link = tcg_named(tr, name);
-    TcgBlock *block;
-
-    if (link->group.misses < GROUP_MISSES) {
-        return run_insn(cpu, link->from, link->group.insn);
-    }
-    cpu->rip = link->target;
-    if (tcg_wants_attention(cpu)) {
-        return NULL;
-    }
-    update_tag(cpu);
-    block = find(cpu, MODE_EACH_CHECKED);
-    if (!block) {
-        return NULL;
-    }
-    tcg_link_to(tr, link, block);
-    prepare_state(cpu, 0);
-    return block->code;
-}
 
 /*
  * The address that missed; false: another thread has poisoned the tag since.  It can only have
@@ -570,6 +544,18 @@ static bool refill(X86Cpu *cpu, bool write)
            (va ^ (write ? e->tag_w : e->tag_r)) < 4096;
 }
 
+/* Instruction N of the block starts again. */
+static const void *again(X86Cpu *cpu, const TcgBlock *block, unsigned n)
+{
+    TcgCpu *tc = tcg_cpu(cpu);
+
+    cpu->rip = (block->rip + block->insns[n].guest) & cpu->lin_mask;    /* for a kick on the way back */
+    tc->refills++;
+    tc->unexecuted = block->count - n;
+    prepare_state(cpu, block->needs);
+    return block->code + block->insns[n].host;
+}
+
 static const void *miss(X86Cpu *cpu, uint32_t site, bool write)
 {
     TcgCpu *tc = tcg_cpu(cpu);
@@ -580,14 +566,7 @@ static const void *miss(X86Cpu *cpu, uint32_t site, bool write)
     if (insn->flags & TI_SHADOW) {      /* not to be left here */
         return tcg_helper_insn(cpu, site);
     }
-    cpu->rip = (block->rip + insn->guest) & cpu->lin_mask;      /* for a kick on the way back */
-    if (!refill(cpu, write)) {
-        return tcg_helper_insn(cpu, site);
-    }
-    tc->refills++;
-    tc->unexecuted = block->count - site % TCG_BLOCK_MAX;
-    prepare_state(cpu, block->needs);
-    return block->code + insn->host;
+    return refill(cpu, write) ? again(cpu, block, site % TCG_BLOCK_MAX) : tcg_helper_insn(cpu, site);
 }
 
 const void *tcg_helper_miss_read(X86Cpu *cpu, uint32_t site)
@@ -598,6 +577,38 @@ const void *tcg_helper_miss_read(X86Cpu *cpu, uint32_t site)
 const void *tcg_helper_miss_write(X86Cpu *cpu, uint32_t site)
 {
     return miss(cpu, site, true);
+}
+
+/*
+ * The range of a group is not in the TLB, or not one page of RAM.  Run its first instruction and see; where that
+ * keeps failing (an object across two pages), the check leads straight to the other flavour.
+ */
+const void *tcg_helper_group(X86Cpu *cpu, uint32_t name)
+{
+    Translator *tr = tcg_cpu(cpu)->tr;
+    TcgLink *link = tcg_named(tr, name);
+    const TcgBlock *from = link->from;
+    TcgBlock *block;
+
+    if (link->group.refill && refill(cpu, link->group.write) &&
+        !(from->insns[link->group.insn].flags & TI_SHADOW)) {
+        return again(cpu, from, link->group.insn);
+    }
+    if (link->group.misses < GROUP_MISSES) {
+        return run_insn(cpu, from, link->group.insn);
+    }
+    cpu->rip = link->target;
+    if (tcg_wants_attention(cpu)) {
+        return NULL;
+    }
+    update_tag(cpu);
+    block = find(cpu, MODE_EACH_CHECKED);
+    if (!block) {
+        return NULL;
+    }
+    tcg_link_to(tr, link, block);
+    prepare_state(cpu, 0);
+    return block->code;
 }
 
 /* A function boundary that flags do cross: from now on they are kept everywhere. */

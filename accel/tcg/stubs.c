@@ -288,15 +288,16 @@ static void emit_lookups(TcgStubs *s, Emitter *e, const uint8_t *spill, const ui
     emit_jmp(e, s->indirect);
 }
 
-static void emit_misses(TcgStubs *s, Emitter *e, const uint8_t *spill, const uint8_t *go)
+static const uint8_t *emit_miss(Emitter *e, bool flags, const void *fn, const uint8_t *spill,
+                                const uint8_t *go)
 {
-    for (unsigned write = 0; write < 2; write++) {
-        s->miss[write] = emit_here(e);
-        emit_store(e, TX(miss_off), H_R14);
-        emit_store(e, TX(miss_set), H_R15);
-        emit_mov(e, H_R14, H_R13);
-        emit_helper(e, false, write ? tcg_helper_miss_write : tcg_helper_miss_read, spill, go);
-    }
+    const uint8_t *start = emit_here(e);
+
+    emit_store(e, TX(miss_off), H_R14);
+    emit_store(e, TX(miss_set), H_R15);
+    emit_mov(e, H_R14, H_R13);
+    emit_helper(e, flags, fn, spill, go);
+    return start;
 }
 
 void tcg_emit_stubs(Translator *tr, Emitter *e)
@@ -321,9 +322,10 @@ void tcg_emit_stubs(Translator *tr, Emitter *e)
 
     s->insn = emit_helper(e, false, tcg_helper_insn, spill, go);
     s->insn_flags = emit_helper(e, true, tcg_helper_insn, spill, go);
-    emit_misses(s, e, spill, go);
+    s->miss[0] = emit_miss(e, false, tcg_helper_miss_read, spill, go);
+    s->miss[1] = emit_miss(e, false, tcg_helper_miss_write, spill, go);
+    s->group = emit_miss(e, true, tcg_helper_group, spill, go);
     s->link = emit_helper(e, true, tcg_helper_link, spill, go);
-    s->group = emit_helper(e, true, tcg_helper_group, spill, go);
     s->need_x87 = emit_helper(e, false, tcg_helper_need, spill, go);
     emit_lookups(s, e, spill, go);
     s->end = emit_here(e);

@@ -318,7 +318,7 @@ TcgLink *tcg_add_link(Translation *t, TcgLink link, const uint8_t *unlinked)
     *added = link;
     added->from = t->block;
     added->unlinked = emit_here(&t->cold);
-    emit_mov_imm(&t->cold, H_R14, tcg_name(t->tr, added));
+    emit_mov_imm(&t->cold, unlinked == t->tr->stubs.group ? H_R13 : H_R14, tcg_name(t->tr, added));
     emit_jmp(&t->cold, unlinked);
     return added;
 }
@@ -339,9 +339,11 @@ const uint8_t *tcg_cold_group(Translation *t, unsigned g)
     const uint8_t *at;
     TcgLink *link = tcg_add_link(t, (TcgLink){
         .target = (t->rip + t->offset[t->n]) & rip_mask(t), .flags = t->live[t->n],
-        .group = { t->n, group->access, g, 0, group->write, group->span, group->lead },
+        .group = { t->n, group->access, g, 0, group->write, t->tr->opt.refill && t->missing != t->n,
+                   group->span, group->lead },
     }, t->tr->stubs.group);
 
+    t->missing = t->n;
     at = emit_here(&t->cold);
     if (t->live[t->n]) {
         tcg_load_flags(&t->cold);

@@ -74,7 +74,7 @@ typedef struct TcgLink {
     bool crosses;               /* into another page: goes through a check of that page */
     struct {                    /* of a group: TcgGroup and the slot it fills */
         uint8_t insn, access, slot, misses;
-        bool write;
+        bool write, refill;     /* refill: the instruction starts again after a TLB miss */
         uint16_t span, lead;    /* span 0: no group */
     } group;
 } TcgLink;
@@ -110,7 +110,7 @@ typedef struct TcgStubs {
     /* Read, write: no such page in the TLB; r13d = site, r14 = address ^ tag, r15 = set * 32; flags as for insn. */
     const uint8_t *miss[2];
     const uint8_t *link;        /* r14d = link: tcg_helper_link() */
-    const uint8_t *group;       /* r14d = link: tcg_helper_group(); flags in RFLAGS */
+    const uint8_t *group;       /* r13d = link, the rest as for miss[], flags in RFLAGS: tcg_helper_group() */
     const uint8_t *lookup;      /* r13 = target, flags dead or in cpu->cc: tcg_helper_lookup() */
     const uint8_t *again;       /* the same for a block that cannot be entered: tcg_helper_again() */
     const uint8_t *again_flags; /* flags in RFLAGS */
