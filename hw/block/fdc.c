@@ -3,7 +3,8 @@
  * Intel 82078 floppy controller ("isa-fdc") with two drives.
  * Spec: 82078 data sheet (290468-002); register, bit and command names are the sheet's.
  * Not modelled: timing of the mechanics (a seek is over at once), CRC and other media errors, tape
- * drives, sector sizes other than 512 bytes.
+ * drives, sector sizes other than 512 bytes, deleted data marks (such commands move plain data).
+ * Missing: FORMAT AND WRITE; a guest sees an invalid command.
  * Locking: machine lock; block completions come on the main loop, which holds it.
  *
  *   COMMAND --last parameter--> EXECUTION --sectors moved--> RESULT --last byte read--> COMMAND
@@ -128,9 +129,10 @@ static bool is_scan(const Fdc *s)
 static bool advance(Fdc *s)
 {
     FloppyDrive *d = fdc_current(s);
+    unsigned next = d->sect + (is_scan(s) ? MAX(s->step, 1) : 1u);
 
-    if (d->sect < s->eot && d->sect < d->last_sect) {
-        d->sect++;
+    if (next <= s->eot && next <= d->last_sect) {
+        d->sect = (uint8_t)next;
         return true;
     }
     d->sect = 1;
@@ -143,6 +145,19 @@ static bool advance(Fdc *s)
         d->head = 0;
     }
     return false;
+}
+
+/* VERIFY ends with EOT, or with EC after so many sectors; if the cylinder ends before, that is an error.
+ * [table 5-9] */
+static bool verify_ends(Fdc *s, bool more)
+{
+    bool counted = s->counts && --s->sectors_left == 0;
+
+    if (!counted && more) {
+        return false;
+    }
+    fdc_stop_transfer(s, counted || !s->counts ? 0 : ST0_ABNORMAL, counted || !s->counts ? 0 : ST1_EN, 0);
+    return true;
 }
 
 /* One sector is through: end, or go on with the next. */
@@ -159,6 +174,9 @@ static void sector_done(Fdc *s)
         return;
     } else {
         more = advance(s);
+    }
+    if (s->data_dir == DIR_VERIFY && verify_ends(s, more)) {
+        return;
     }
     if (s->tc || (s->data_state & STATE_FORMAT && !more)) {
         fdc_stop_transfer(s, 0, 0, is_scan(s) ? ST2_SNS : 0);
@@ -199,7 +217,7 @@ static void io_done(void *opaque, int ret)
     if (ret < 0) {
         blk_handle_error(fdc_current(s)->blk, is_read, -ret);
         fdc_stop_transfer(s, ST0_ABNORMAL, is_read ? ST1_ND : ST1_NW, 0);
-    } else if (is_read) {
+    } else if (is_read && s->data_dir != DIR_VERIFY) {
         offer_fifo(s);
     } else {
         sector_done(s);
@@ -548,7 +566,7 @@ static void fdc_reset_enter(Device *dev)
     s->dsr = 0;
     s->lock = 0;
     s->pwrd = 0;
-    s->timer0 = s->timer1 = 0;
+    s->timer0 = s->timer1 = s->option = 0;
     reset_controller(s, false);
 }
 

@@ -24,6 +24,7 @@ static void start_transfer(Fdc *s, int direction)
     s->eot = s->cmd[6];
     s->data_dir = direction;
     s->data_state = s->cmd[0] & CMD_MT ? STATE_MULTI : 0;
+    s->step = s->cmd[8] == 2 ? 2 : 1;
     /* C, H, R: an implied seek with EIS, else the head must be there already. */
     if ((s->config & CONFIG_EIS) && s->cmd[2] < d->max_track) {
         d->track = s->cmd[2];
@@ -77,19 +78,12 @@ static void cmd_read_track(Fdc *s)
     start_transfer(s, DIR_READ);
 }
 
-/* Checks that the sectors exist; no data moves. */
+/* Reads as READ does, but nothing goes to the host. */
 static void cmd_verify(Fdc *s)
 {
-    FloppyDrive *d;
-    uint64_t offset;
-    bool ok;
-
-    select_drive(s);
-    d = fdc_current(s);
-    d->head = s->cmd[3] & 1;
-    d->sect = s->cmd[6];
-    ok = d->blk && s->cmd[2] == d->track && floppy_offset(d, d->track, d->head, d->sect, &offset);
-    fdc_stop_transfer(s, ok ? 0 : ST0_ABNORMAL, ok ? 0 : ST1_ND, 0);
+    s->counts = s->cmd[1] & 0x80;
+    s->sectors_left = s->cmd[8] ?: 256;
+    start_transfer(s, DIR_VERIFY);
 }
 
 void fdc_result_timer(void *opaque)
@@ -277,6 +271,45 @@ static void cmd_powerdown(Fdc *s)
     fdc_to_result_phase(s, &result, 1);
 }
 
+/* ISO mode changes the format of a track, which an image does not show; SAVE tells it. */
+static void cmd_option(Fdc *s)
+{
+    s->option = s->cmd[1] & OPTION_ISO;
+    fdc_to_command_phase(s);
+}
+
+/* Bytes 2 to 5 are the drives' cylinders, 8 the EOT or SC; 13 to 15 say nothing here. */
+static void cmd_save(Fdc *s)
+{
+    uint8_t result[SAVE_LEN] = { s->dsr & ~DSR_SWRESET, s->option, s->fdbus.drives[0].track,
+                                 s->fdbus.drives[1].track, 0, 0, s->timer0 << 4, s->timer1, s->eot,
+                                 s->lock << 7 | perpendicular_bits(s), s->config, s->precomp_trk,
+                                 s->pwrd };
+
+    fdc_to_result_phase(s, result, sizeof(result));
+}
+
+/* Takes what SAVE told, byte for byte.  The heads themselves do not move. */
+static void cmd_restore(Fdc *s)
+{
+    const uint8_t *saved = s->cmd + 1;
+
+    s->dsr = saved[0] & ~DSR_SWRESET;
+    s->option = saved[1] & OPTION_ISO;
+    for (unsigned n = 0; n < FLOPPY_UNITS; n++) {
+        s->fdbus.drives[n].track = saved[2 + n];
+        s->fdbus.drives[n].perpendicular = (saved[9] >> (2 + n)) & 1;
+    }
+    s->timer0 = saved[6] >> 4;
+    s->timer1 = saved[7];
+    s->eot = saved[8];
+    s->lock = saved[9] >> 7;
+    s->config = saved[10];
+    s->precomp_trk = saved[11];
+    s->pwrd = saved[12];
+    fdc_to_command_phase(s);
+}
+
 static void cmd_drive_specification(Fdc *s)
 {
     fdc_to_command_phase(s);
@@ -301,7 +334,8 @@ static const FdcCommand commands[] = {
     { 0x12, 0xff, 2, cmd_perpendicular },   { 0x10, 0xff, 1, cmd_version },
     { 0x18, 0xff, 1, cmd_part_id },         { 0x14, 0x7f, 1, cmd_lock },
     { 0x0e, 0xff, 1, cmd_dumpreg },         { 0x17, 0xff, 2, cmd_powerdown },
-    { 0x8e, 0xff, 6, cmd_drive_specification },
+    { 0x8e, 0xff, 6, cmd_drive_specification }, { 0x33, 0xff, 2, cmd_option },
+    { 0x2e, 0xff, 1, cmd_save },            { 0x4e, 0xff, 1 + SAVE_LEN, cmd_restore },
     { 0x00, 0x00, 1, cmd_invalid },
 };
 

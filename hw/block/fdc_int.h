@@ -20,7 +20,7 @@ enum { ST1_MA = 0x01, ST1_NW = 0x02, ST1_ND = 0x04, ST1_EN = 0x80 };
 enum { ST2_SNS = 0x04, ST2_SEH = 0x08 };
 enum { ST3_HEAD = 0x04, ST3_TRK0 = 0x10, ST3_ALWAYS = 0x28, ST3_WP = 0x40 };
 enum { CONFIG_EIS = 0x40, CONFIG_EFIFO = 0x20, CONFIG_DEFAULT = CONFIG_EFIFO };
-enum { CMD_MT = 0x80 };
+enum { CMD_MT = 0x80, OPTION_ISO = 0x01, SAVE_LEN = 16 };
 /* On the wire. */
 enum { PHASE_COMMAND = 1, PHASE_EXECUTION = 2, PHASE_RESULT = 3 };
 enum { DIR_WRITE, DIR_READ, DIR_SCANE, DIR_SCANL, DIR_SCANH, DIR_VERIFY };
@@ -44,13 +44,17 @@ struct Fdc {
     uint8_t phase;
     int32_t reset_sensei;
     Timer result_timer;
-    uint8_t cmd[16];              /* command and its parameters */
+    uint8_t cmd[1 + SAVE_LEN];    /* command and its parameters; RESTORE has the most */
     unsigned cmd_len;
     bool io_busy;
     bool discard_io;              /* the transfer was given up: its completion is nothing */
     bool tc;                      /* terminal count: end well after this sector */
     bool scan_differs, scan_fails;    /* of the sector under comparison */
     uint8_t fill;                 /* FORMAT: the byte */
+    uint8_t option;               /* OPTION's ISO bit */
+    uint8_t step;                 /* SCAN: sectors from one to the next */
+    bool counts;                  /* VERIFY with EC: sectors_left ends it, not EOT */
+    uint32_t sectors_left;
     struct iovec iov;
 };
 

@@ -186,6 +186,68 @@ static void test_format_fills_sectors(Fixture *f, gconstpointer data)
     g_assert_cmpuint(le32_load(bytes), ==, 3 * 36 + 18);
 }
 
+/* To EOT, or with EC as many sectors as asked for; more than the cylinder has are an error. */
+static void test_verify_counts_sectors(Fixture *f, gconstpointer data)
+{
+    seek(f, 2);
+    COMMAND(f, 0x16, 0x00, 2, 0, 3, 2, 18, 0x1b, 0xff);
+    wait_irq(f);
+    EXPECT_RESULT(f, 0x00, 0, 0, 3, 0, 1, 2);
+    seek(f, 2);
+    COMMAND(f, 0x96, 0x80, 2, 0, 17, 2, 18, 0x1b, 4);        /* MT: on to the other side */
+    wait_irq(f);
+    EXPECT_RESULT(f, 0x04, 0, 0, 2, 1, 3, 2);
+    seek(f, 2);
+    COMMAND(f, 0x16, 0x80, 2, 0, 17, 2, 18, 0x1b, 4);
+    wait_irq(f);
+    EXPECT_RESULT(f, 0x40, 0x80, 0, 3, 0, 1, 2);
+    seek(f, 2);
+    COMMAND(f, 0x16, 0x00, 2, 0, 19, 2, 19, 0x1b, 0xff);     /* no such sector */
+    wait_irq(f);
+    EXPECT_RESULT(f, 0x40, 0x04, 0, 2, 0, 19, 2);
+}
+
+/* STP 2: every other sector; the first that is equal ends the scan. */
+static void test_scan_steps(Fixture *f, gconstpointer data)
+{
+    seek(f, 0);
+    address_space_store(&f->b->vm->memory, BUFFER, 1, 4);             /* sector 2, which is left out */
+    address_space_store(&f->b->vm->memory, BUFFER + 512, 2, 4);       /* sector 3 */
+    program_dma(f, 0x4a, 4 * 512);
+    COMMAND(f, 0x11, 0x00, 0, 0, 1, 2, 18, 0x1b, 2);
+    wait_irq(f);
+    EXPECT_RESULT(f, 0x00, 0, 0x08, 0, 0, 3, 2);
+}
+
+/* What SAVE tells, RESTORE takes after a reset that forgot it. */
+static void test_restore_takes_what_save_told(Fixture *f, gconstpointer data)
+{
+    uint8_t saved[16], again[16];
+
+    seek(f, 7);
+    COMMAND(f, 0x03, 0xaf, 0x02);
+    COMMAND(f, 0x13, 0x00, 0x47, 0x09);
+    COMMAND(f, 0x33, 0x01);
+    COMMAND(f, 0x2e);
+    for (unsigned i = 0; i < 16; i++) {
+        saved[i] = isa_in8(f->b, FIFO);
+    }
+    g_assert_cmphex(saved[1], ==, 0x01);
+    g_assert_cmphex(saved[2], ==, 7);
+    g_assert_cmphex(saved[6], ==, 0xa0);
+    g_assert_cmphex(saved[7], ==, 0x02);
+    g_assert_cmphex(saved[10], ==, 0x47);
+    g_assert_cmphex(saved[11], ==, 0x09);
+    vm_reset(f->b->vm);
+    isa_out8(f->b, FIFO, 0x4e);
+    command(f, saved, sizeof(saved));
+    COMMAND(f, 0x2e);
+    for (unsigned i = 0; i < 16; i++) {
+        again[i] = isa_in8(f->b, FIFO);
+    }
+    g_assert_cmpmem(again, 16, saved, 16);
+}
+
 static void test_missing_sector_is_no_data(Fixture *f, gconstpointer data)
 {
     program_dma(f, 0x46, 512);
@@ -256,6 +318,9 @@ int main(int argc, char **argv)
     ADD("dma-write", test_dma_write_reaches_the_image);
     ADD("pio-read", test_pio_read);
     ADD("format", test_format_fills_sectors);
+    ADD("verify", test_verify_counts_sectors);
+    ADD("scan-step", test_scan_steps);
+    ADD("restore", test_restore_takes_what_save_told);
     ADD("no-sector", test_missing_sector_is_no_data);
     ADD("wrong-rate", test_wrong_rate_finds_no_address_mark);
     ADD("disk-change", test_disk_change_line);
