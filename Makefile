@@ -36,12 +36,12 @@ check: deps-check
 	@python3 tests/boot/fetch_guests.py --build $(BUILD) --try
 	@python3 scripts/run_tests.py $(BUILD) --no-suite boot-slow
 
-check-slow: deps-check
+check-slow: deps-slow
 	@$(MAKE) --no-print-directory all
 	@python3 tests/boot/fetch_guests.py --build $(BUILD) --try
 	@python3 scripts/run_tests.py $(BUILD) --suite boot-slow
 
-bench: deps-run
+bench: deps-bench
 	@$(MAKE) --no-print-directory all
 	@python3 tests/bench/bench.py --build $(BUILD) $(ARGS)
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Installs the Debian packages that a task needs and that are missing, saying which.
 #   scripts/install_deps.sh [build|run|check|ci]     each includes those before it
+#   scripts/install_deps.sh slow|bench               check, run and what loads disks
 #   scripts/install_deps.sh --list [TASK]            only prints the names
 set -eu
 
@@ -11,6 +12,7 @@ build="gcc libc6-dev make meson ninja-build pkg-config python3
 run="seabios ipxe-qemu grub-common grub-pc-bin xorriso mtools busybox-static cpio"
 check="acpica-tools grub-rescue-pc memtest86+ git xvfb xdotool
        nbdkit libnbd-bin python3-libnbd gnutls-bin nginx-light qemu-utils"
+fio="fio"
 ci="clang libclang-rt-14-dev ccache"
 
 list_only=no
@@ -23,8 +25,10 @@ case $task in
 build) wanted=$build ;;
 run) wanted="$build $run" ;;
 check) wanted="$build $run $check" ;;
+slow) wanted="$build $run $check $fio" ;;
+bench) wanted="$build $run $fio" ;;
 ci) wanted="$build $run $check $ci" ;;
-*) echo "install_deps.sh: '$task' is none of build, run, check, ci" >&2; exit 1 ;;
+*) echo "install_deps.sh: '$task' is none of build, run, check, ci, slow, bench" >&2; exit 1 ;;
 esac
 
 if [ $list_only = yes ]; then

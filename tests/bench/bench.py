@@ -11,6 +11,7 @@ parts (a list with commas; all of them without the option):
   kernels    the benchmark's kernels (tests/bench/guest), each at least --ms; -k chooses
   programs   programs of Debian's, in an initrd made of this machine's files; processor time of this
              machine, but openssl's own count of time
+  disk       fio on virtio-blk and NVMe
 
 The emulators take turns, round by round.  Figures are printed, and with --write kept as
 docs/performance.md; they are compared with aims, but nothing fails: a slow machine is no fault.
@@ -26,11 +27,12 @@ import sys
 import tempfile
 import time
 
+import disks
 import guests
 import programs
 import report
 
-PARTS = ('start', 'boot', 'iso', 'kernels', 'programs')
+PARTS = ('start', 'boot', 'iso', 'kernels', 'programs', 'disk')
 START_RAM_MIB = 128
 # More processes than that in the last minute, and the reader is told.
 BUSY = 0.7
@@ -128,7 +130,7 @@ class Bench:
             self.table.add(target.name, result)
         if not target.program or result.init_wall is None:
             return
-        if what != 'programs':
+        if what not in ('programs', 'disk'):
             self.table.add_time(target.name, 'boot-uptime', 'boot', result.init_uptime)
             self.table.add_time(target.name, 'boot-wall', 'boot', result.init_wall)
             self.table.add_time(target.name, 'boot-cpu', 'boot', result.init_cpu)
@@ -166,6 +168,11 @@ class Bench:
             images.append(('boot', self.emulators, image, {}))
         if 'programs' in self.parts:
             images.append(('programs', self.targets, programs.image(self.args.build), {}))
+        if 'disk' in self.parts:
+            image = disks.image(self.args.build)
+            if image:
+                seconds = max(1, self.args.ms // 30)
+                images.append(('disk', self.emulators, image, {'SECONDS_EACH': str(seconds)}))
         for _ in range(self.args.rounds):
             for what, targets, image, words in images:
                 for target in targets:

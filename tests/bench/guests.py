@@ -75,8 +75,10 @@ def resident_kib(pid, ram_mib):
 class Image:
     """A kernel and an initrd made of busybox, the benchmark, and more files."""
 
-    def __init__(self, build, name='bench', commands=MEASURE, files=(), ram_mib=512, cpu_time=False):
+    def __init__(self, build, name='bench', commands=MEASURE, files=(), ram_mib=512, cpu_time=False,
+                 options=()):
         self.commands = commands
+        self.options = options       # of the emulators: devices
         self.cpu_time = cpu_time     # programs' times are processor time of this machine
         self.ram_mib = ram_mib
         self.kernel = initrd.kernel(build)
@@ -118,8 +120,8 @@ class Emulator:
         result = Result()
         append = ' '.join([QUIET, *(f'{k}={v}' for k, v in variables.items())])
         with Guest(*self.options, '-smp', '2', '-m', str(image.ram_mib), '-kernel', image.kernel,
-                   '-initrd', image.initrd, '-append', append, program=self.program,
-                   paused=True) as guest:
+                   '-initrd', image.initrd, '-append', append, *image.options,
+                   program=self.program, paused=True) as guest:
             begin = time.monotonic()
             guest.qmp('cont')
             result.init_uptime = float(guest.wait_serial(r'initrd: init at ([\d.]+)\s', limit).group(1))

@@ -24,6 +24,8 @@ CLASSES = {
     'fork':        ('fork, exec', None, 4),
     'pipe':        ('pipe ping-pong', None, 10),
     'program':     ('programs of Debian', None, None),
+    'virtio-blk':  ('virtio-blk under fio', None, 1),
+    'nvme':        ('NVMe under fio', None, 1),
     'boot':        ('boot to /init', None, 3),
     'iso':         ('boot of the GRUB ISO to its prompt', None, None),
 }

@@ -8,12 +8,17 @@ Its init mounts /proc, /dev and /tmp, prints "initrd: init at UPTIME", runs the 
 kernel does not know are the script's environment.  The archive is kept in the build folder until
 one of its sources changes.
 """
+import glob
 import os
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, 'scripts'))
 import default_guest  # noqa: E402
+
+# In an order in which they can be loaded.
+VIRTIO_MODULES = ('virtio_ring', 'virtio', 'virtio_pci_legacy_dev', 'virtio_pci_modern_dev', 'virtio_pci',
+                  'virtio_blk')
 
 INIT = '''#!/bin/busybox sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C
@@ -72,3 +77,20 @@ def make(build, name, script, files):
 def kernel(build):
     """Debian's kernel, as the default guest has it."""
     return os.path.join(default_guest.prepare(build), 'iso', 'boot', 'vmlinuz')
+
+
+def kernel_modules(build, names):
+    """Pairs of a name in the initrd and a path here of modules of kernel(), from where its package was
+    unpacked or installed; FileNotFoundError names the package."""
+    with open(kernel(build), 'rb') as image:
+        head = image.read(65536)
+    at = 0x200 + int.from_bytes(head[0x20e:0x210], 'little')     # [Linux boot protocol, kernel_version]
+    version = head[at:head.index(b'\0', at)].split()[0].decode()
+    files = []
+    for name in names:
+        found = [path for top in ('/', os.path.join(build, 'guest', 'kernel')) for path in
+                 glob.glob(os.path.join(top, 'lib/modules', version, '**', name + '.ko'), recursive=True)]
+        if not found:
+            raise FileNotFoundError(f'no module {name}: install linux-image-{version}')
+        files.append((f'lib/{name}.ko', found[0]))
+    return files

@@ -21,9 +21,6 @@ BUILD = os.environ.get('RHEA_BUILD', os.path.join(ROOT, 'build'))
 ACCEL = ['-accel', os.environ.get('RHEA_ACCEL', 'tcg')]
 MODULES = [os.path.basename(name) for name in fetch_guests.MODULES]
 
-VIRTIO_MODULES = ('virtio_ring', 'virtio', 'virtio_pci_legacy_dev', 'virtio_pci_modern_dev', 'virtio_pci',
-                  'virtio_blk')
-
 SCRIPT = '''b=/bin/busybox
 for m in $(cat /modules); do $b insmod /lib/$m.ko 2>/dev/null; done
 i=0
@@ -83,20 +80,13 @@ def builtin_kernel():
 
 
 def virtio_kernel():
-    """The same kernel with its modules for virtio, from where its package was unpacked or installed."""
-    kernel = initrd.kernel(BUILD)
-    with open(kernel, 'rb') as image:
-        head = image.read(65536)
-    at = 0x200 + int.from_bytes(head[0x20e:0x210], 'little')     # of the boot protocol
-    version = head[at:head.index(b'\0', at)].split()[0].decode()
-    files = []
-    for name in VIRTIO_MODULES:
-        found = [path for top in ('/', os.path.join(BUILD, 'guest', 'kernel')) for path in
-                 glob.glob(os.path.join(top, 'lib/modules', version, '**', name + '.ko'), recursive=True)]
-        if not found:
-            raise Skip(f'no module {name}: install linux-image-{version}')
-        files.append((f'lib/{name}.ko', found[0]))
-    return kernel, initrd.make(BUILD, 'disks-virtio', SCRIPT, [*files, module_list(VIRTIO_MODULES)])
+    """The same kernel with its modules for virtio."""
+    try:
+        files = initrd.kernel_modules(BUILD, initrd.VIRTIO_MODULES)
+    except FileNotFoundError as error:
+        raise Skip(error) from None
+    return initrd.kernel(BUILD), initrd.make(BUILD, 'disks-virtio', SCRIPT,
+                                             [*files, module_list(initrd.VIRTIO_MODULES)])
 
 
 def e2fsck(image):
