@@ -66,6 +66,9 @@ static void ncq_failed(AhciNcq *q, uint8_t error)
     }
     log[7] = ATA_LBA;
     le16_store(log + 12, (uint16_t)q->sector_count);
+    if (error != ATA_ABRT) {
+        ide_smart_error(d, error, q->lba, (uint16_t)q->sector_count);
+    }
     ncq_free(q);
     d->tf.status = ATA_DRDY | ATA_ERR;
     d->tf.error = error;
@@ -167,6 +170,8 @@ void ahci_ncq_start(AhciPort *p, unsigned slot, const uint8_t *fis)
     q->lba = fis[4] | fis[5] << 8 | (uint64_t)fis[6] << 16 | (uint64_t)fis[8] << 24 |
              (uint64_t)fis[9] << 32 | (uint64_t)fis[10] << 40;
     q->fua = fis[7] & 0x80;
+    ide_smart_command(d, &(IdeTaskFile){ .feature = fis[3], .nsector = fis[12], .sector = fis[4],
+                                         .lcyl = fis[5], .hcyl = fis[6], .select = fis[7] }, q->cmd);
     d->tf.status = ATA_DRDY | ATA_DSC;
     memcpy(accepted + 4, fis + 4, 4);
     accepted[12] = fis[12];

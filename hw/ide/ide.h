@@ -80,6 +80,27 @@ typedef struct IdeDma {
     void (*moved)(IdeDrive *d);   /* all data moved; NULL: end of command */
 } IdeDma;
 
+enum { IDE_SMART_COMMAND = 12, IDE_SMART_ERROR = 90, IDE_SMART_TEST = 24,     /* bytes of an entry */
+       IDE_SMART_COMMANDS = 5, IDE_SMART_ERRORS = 5, IDE_SMART_TESTS = 21 };
+
+/* ide_smart.c: what the drive remembers of errors and self-tests. */
+typedef struct IdeSmart {
+    bool enabled, autosave;
+    uint16_t errors;          /* since ever; the last five are in the log, oldest overwritten first */
+    uint16_t tests;           /* likewise, the last 21 */
+    uint8_t error_log[IDE_SMART_ERRORS * IDE_SMART_ERROR];
+    uint8_t test_log[IDE_SMART_TESTS * IDE_SMART_TEST];
+    uint8_t recent[IDE_SMART_COMMANDS * IDE_SMART_COMMAND];   /* commands, the last one at the end */
+    uint8_t test_status;      /* byte 363 of the data page: of the last test, or of the one that runs */
+    uint8_t test;             /* the self-test that runs in the background; 0: none */
+    uint64_t test_pos;        /* sectors of it that are done */
+    unsigned test_singly;     /* sectors to read one by one, after an error */
+    uint8_t *test_buf;
+    struct iovec test_iov;
+    BlkRequest *test_request;
+    bool test_cancelled;      /* the request in flight is being thrown away */
+} IdeSmart;
+
 /* What QEMU's format has in another form: filled before a save, taken after a load. */
 typedef struct IdeDriveWire {
     int32_t mult, identify;
@@ -111,7 +132,8 @@ struct IdeDrive {
     uint8_t mult_sectors;
     uint8_t wwn_set, dma_mode;           /* SET FEATURES 03h value */
     uint8_t ncq_error[14];    /* log 10h: the queued command that failed last; all 0: none */
-    bool smart_enabled, reserved_ahead;
+    bool reserved_ahead;
+    IdeSmart smart;
     uint16_t rotation_rate;
     uint64_t wwn;
     char model[41], serial[21], version[9];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * ATA commands.  Spec: ACS (T13/1699-D) chapter 7, and ATA/ATAPI-7 volume 1 for CHS.
- * Missing: SECURITY, HPA changes (SET MAX), SMART self-tests beyond reporting "passed";
- * a guest gets ABRT.
+ * SMART and the logs are in ide_smart.c.
+ * Missing: SECURITY, HPA changes (SET MAX); a guest gets ABRT.
  */
 #include "hw/ide/ide_int.h"
 
@@ -469,128 +469,6 @@ static void execute_diagnostic(IdeDrive *d, uint8_t cmd)
     }
 }
 
-/* ---- general purpose logs [ACS-2 7.24, A] ---- */
-
-enum { LOG_DIRECTORY = 0x00, LOG_NCQ_ERROR = 0x10 };
-
-static void page_checksum(uint8_t *page)
-{
-    uint8_t sum = 0;
-
-    for (unsigned i = 0; i < IDE_SECTOR - 1; i++) {
-        sum += page[i];
-    }
-    page[IDE_SECTOR - 1] = -sum;
-}
-
-/* READ LOG EXT and READ LOG DMA EXT: the directory and the NCQ error log, a page each. */
-static void read_log(IdeDrive *d, uint8_t cmd)
-{
-    uint8_t log = d->tf.sector;
-    unsigned page = d->tf.lcyl | d->tf.hob_lcyl << 8, count = d->tf.nsector | d->tf.hob_nsector << 8;
-
-    if (!d->bus->host->ncq_depth || (log != LOG_DIRECTORY && log != LOG_NCQ_ERROR) || page ||
-        count != 1) {
-        ide_command_abort(d);
-        return;
-    }
-    memset(d->buf, 0, IDE_SECTOR);
-    if (log == LOG_DIRECTORY) {
-        le16_store(d->buf, 1);                       /* version */
-        le16_store(d->buf + 2 * LOG_NCQ_ERROR, 1);   /* its pages */
-    } else {
-        memcpy(d->buf, d->ncq_error, sizeof(d->ncq_error));
-        page_checksum(d->buf);
-        memset(d->ncq_error, 0, sizeof(d->ncq_error));
-        d->ncq_error[0] = 0x80;                      /* NQ: none failed since */
-    }
-    d->tf.status = ATA_DRDY | ATA_DSC;
-    if (cmd == 0x47) {
-        ide_dma_buf(d, IDE_SECTOR, false, NULL);
-    } else {
-        ide_pio_begin(d, IDE_SECTOR, false, NULL);
-        ide_raise_irq(d);
-    }
-}
-
-/* ---- SMART [ACS 7.48] ---- */
-
-enum { SMART_KEY_LCYL = 0x4f, SMART_KEY_HCYL = 0xc2 };
-
-static void smart_data(uint8_t *page, bool thresholds)
-{
-    /* id, flags, value, worst, raw, threshold */
-    /* clang-format off */
-    static const struct { uint8_t id; uint16_t flags; uint8_t value, worst, raw, threshold; } rows[] = {
-        { 0x01, 0x0003, 100, 100, 0, 6 },   /* raw read error rate */
-        { 0x03, 0x0003, 100, 100, 0, 0 },   /* spin-up time */
-        { 0x04, 0x0002, 100, 100, 100, 20 },/* start/stop count */
-        { 0x05, 0x0003, 100, 100, 0, 36 },  /* reallocated sectors */
-        { 0x09, 0x0003, 100, 100, 1, 0 },   /* power-on hours */
-        { 0x0c, 0x0003, 100, 100, 0, 0 },   /* power cycles */
-        { 0xbe, 0x0003, 69, 69, 31, 50 },   /* temperature */
-    };
-    /* clang-format on */
-    memset(page, 0, IDE_SECTOR);
-    page[0] = 1;
-    for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
-        uint8_t *row = page + 2 + 12 * i;
-
-        row[0] = rows[i].id;
-        if (thresholds) {
-            row[1] = rows[i].threshold;
-        } else {
-            le16_store(row + 1, rows[i].flags);
-            row[3] = rows[i].value;
-            row[4] = rows[i].worst;
-            row[5] = rows[i].raw;
-        }
-    }
-    if (!thresholds) {
-        page[362] = 0x02;             /* off-line data collection completed */
-        page[364] = 1;
-        page[367] = BIT(4) | BIT(3) | BIT(0);
-        le16_store(page + 368, 3);
-        page[370] = 1;
-        page[372] = 2;
-        page[373] = 54;
-    }
-    page_checksum(page);
-}
-
-static void smart(IdeDrive *d, uint8_t cmd)
-{
-    if (d->tf.lcyl != SMART_KEY_LCYL || d->tf.hcyl != SMART_KEY_HCYL ||
-        (!d->smart_enabled && d->tf.feature != 0xd8)) {
-        ide_command_abort(d);
-        return;
-    }
-    switch (d->tf.feature) {
-    case 0xd8:
-    case 0xd9:
-        d->smart_enabled = d->tf.feature == 0xd8;
-        ide_command_ok(d);
-        break;
-    case 0xd2:                        /* attribute autosave */
-        ide_command_ok(d);
-        break;
-    case 0xda:                        /* RETURN STATUS: the key again means "good" */
-        d->tf.lcyl = SMART_KEY_LCYL;
-        d->tf.hcyl = SMART_KEY_HCYL;
-        ide_command_ok(d);
-        break;
-    case 0xd0:
-    case 0xd1:
-        smart_data(d->buf, d->tf.feature == 0xd1);
-        d->tf.status = ATA_DRDY | ATA_DSC;
-        ide_pio_begin(d, IDE_SECTOR, false, NULL);
-        ide_raise_irq(d);
-        break;
-    default:
-        ide_command_abort(d);
-    }
-}
-
 static void packet(IdeDrive *d, uint8_t cmd)
 {
     /* OVL is not supported; then the device asks for the 12 bytes of the packet. */
@@ -622,7 +500,7 @@ static const AtaCommand commands[256] = {
     [0x25] = { read_dma, DISK },
     [0x27] = { read_native_max, DISK },
     [0x29] = { read_multiple, DISK },
-    [0x2f] = { read_log, DISK },
+    [0x2f] = { ide_smart_read_log, DISK },
     [0x30 ... 0x31] = { write_sectors, DISK },
     [0x34] = { write_sectors, DISK },
     [0x35] = { write_dma, DISK },
@@ -630,7 +508,7 @@ static const AtaCommand commands[256] = {
     [0x3c] = { write_sectors, DISK },                 /* WRITE VERIFY */
     [0x3d] = { write_dma, DISK },
     [0x40 ... 0x42] = { verify_sectors, DISK },
-    [0x47] = { read_log, DISK },
+    [0x47] = { ide_smart_read_log, DISK },
     [0x70 ... 0x7f] = { seek, DISK },
     [0x90] = { execute_diagnostic, ALL },
     [0x91] = { init_parameters, DISK },
@@ -639,7 +517,7 @@ static const AtaCommand commands[256] = {
     [0x99] = { no_operation_ok, ALL },
     [0xa0] = { packet, CD },
     [0xa1] = { identify_packet_device, CD },
-    [0xb0] = { smart, DISK },
+    [0xb0] = { ide_smart_run, DISK },
     [0xc4] = { read_multiple, DISK },
     [0xc5] = { write_multiple, DISK },
     [0xc6] = { set_multiple, DISK },
@@ -719,7 +597,7 @@ void ide_ata_identify(IdeDrive *d)
     ID(66, 120);
     ID(67, 120);
     ID(68, 120);
-    ID(69, BIT(14) | BIT(5));                   /* deterministic, zeroed read after TRIM */
+    ID(69, BIT(14));                            /* deterministic reads after TRIM, zeroes or not */
     if (ncq) {
         ID(75, ncq - 1);
         ID(76, BIT(8));
@@ -729,7 +607,7 @@ void ide_ata_identify(IdeDrive *d)
     ID(82, BIT(14) | BIT(5) | BIT(0));          /* NOP, write cache, SMART */
     ID(83, BIT(14) | BIT(13) | BIT(12) | BIT(10));
     ID(84, BIT(14) | logs | (d->wwn ? BIT(8) : 0));
-    ID(85, BIT(14) | (blk_write_cache(d->blk) ? BIT(5) : 0) | (d->smart_enabled ? BIT(0) : 0));
+    ID(85, BIT(14) | (blk_write_cache(d->blk) ? BIT(5) : 0) | (d->smart.enabled ? BIT(0) : 0));
     ID(86, BIT(13) | BIT(12) | BIT(10));
     ID(87, BIT(14) | logs | (d->wwn ? BIT(8) : 0));
     ID(88, 0x3f | (d->dma_mode >> 3 == 8 ? BIT(8 + (d->dma_mode & 7)) : 0));

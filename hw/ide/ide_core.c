@@ -44,6 +44,9 @@ void ide_command_error(IdeDrive *d, uint8_t error)
 {
     d->tf.status = ATA_DRDY | ATA_ERR;
     d->tf.error = error;
+    if (error & (ATA_UNC | ATA_IDNF)) {
+        ide_smart_error(d, error, ide_get_sector(d), d->tf.nsector);
+    }
     ide_raise_irq(d);
     command_over(d);
 }
@@ -422,6 +425,7 @@ void ide_drive_reset(IdeDrive *d)
 {
     dma_forget(d);
     pio_stop(d);
+    ide_smart_reset(d);
     d->cd_sectors_left = 0;
     ide_set_signature(d);
     d->tf.status = d->kind == IDE_KIND_CD ? 0 : ATA_DRDY | ATA_DSC;
@@ -450,6 +454,7 @@ static void run_command(IdeBus *bus, uint8_t command)
     }
     d->tf.error = 0;
     d->retry = NULL;
+    ide_smart_command(d, &d->tf, command);
     ide_ata_command(d, command);
 }
 
@@ -575,13 +580,13 @@ static void stopped_or_running(void *opaque, bool running, RunState state)
 
     for (unsigned i = 0; running && i < 2; i++) {
         IdeDrive *d = &bus->drives[i];
-
         void (*retry)(IdeDrive *d) = d->retry;
 
         if (retry) {
             d->retry = NULL;
             retry(d);
         }
+        ide_smart_go_on(d);
     }
 }
 

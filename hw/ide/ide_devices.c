@@ -150,7 +150,7 @@ static bool ide_device_realize(IdeDevice *s, IdeKind kind, const char *model, GE
     d->secs = s->conf.secs;
     d->wwn = s->wwn;
     d->rotation_rate = s->rotation_rate;
-    d->smart_enabled = true;
+    ide_smart_init(d);
     d->mult_sectors = 16;
     d->dma_mode = 0x45;
     d->buf = g_malloc0(IDE_BUF_LEN + IDE_BUF_PAD);

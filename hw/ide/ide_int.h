@@ -50,6 +50,19 @@ void ide_ata_write_block(IdeDrive *d);
 uint64_t ide_get_sector(const IdeDrive *d);
 void ide_set_sector(IdeDrive *d, uint64_t sector);
 
+/* ---- SMART and logs: ide_smart.c ---- */
+extern const VmStateDesc vmstate_ide_smart;
+void ide_smart_run(IdeDrive *d, uint8_t cmd);
+void ide_smart_read_log(IdeDrive *d, uint8_t cmd);   /* READ LOG EXT, READ LOG DMA EXT */
+void ide_smart_init(IdeDrive *d);
+/* A command begins, with its registers; it failed with ERROR at LBA. */
+void ide_smart_command(IdeDrive *d, const IdeTaskFile *tf, uint8_t command);
+void ide_smart_error(IdeDrive *d, uint8_t error, uint64_t lba, unsigned count);
+/* The drive is reset or goes away: what runs in the background ends. */
+void ide_smart_reset(IdeDrive *d);
+/* The VM runs again, and with it a test. */
+void ide_smart_go_on(IdeDrive *d);
+
 /* ---- ATAPI ---- */
 void ide_atapi_command(IdeDrive *d);         /* the packet has come: pio_next of PACKET */
 void ide_atapi_run(IdeDrive *d);             /* the one in d->packet */

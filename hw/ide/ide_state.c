@@ -6,7 +6,7 @@
  * A command in its PIO data phase goes with its buffer ("pio_state").  What waits for the bus master or
  * for the end of an I/O error goes as "error" of the bus and is begun again when the VM runs: moving the
  * same sectors twice does no harm.  A CD that has sectors left in PIO needs more than QEMU sends:
- * "ide_drive/rhea_reply".
+ * "ide_drive/rhea_reply".  Logs and a switch that is not where it was at power-on go as "ide_drive/rhea_smart".
  * Missing: a TRIM that an I/O error stopped is forgotten; its drive stays busy until the guest's reset.
  * Locking: machine lock.
  */
@@ -109,6 +109,7 @@ static bool drive_pre_load(void *obj, GError **error)
     ide_drive_reset(d);
     d->tray_open = d->tray_locked = false;
     d->media_event = false;
+    ide_smart_init(d);
     d->reply_len = d->reply_pos = 0;
     d->wire = (IdeDriveWire){ 0 };
     return true;
@@ -267,7 +268,7 @@ static const VmStateDesc vmstate_reply = { .name = "ide_drive/rhea_reply", .vers
                                            .post_load = reply_post_load };
 
 static const VmStateDesc *const drive_subsections[] = { &vmstate_pio, &vmstate_tray, &vmstate_reply,
-                                                        NULL };
+                                                        &vmstate_ide_smart, NULL };
 
 static const VmField drive_fields[] = {
     VMS_I32(IdeDrive, wire.mult, .wire = "mult_sectors"),

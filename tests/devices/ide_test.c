@@ -629,6 +629,56 @@ static void test_interrupt_after_load(Fixture *f, gconstpointer data)
     g_assert_cmpuint(f->b->edges[IRQ14], ==, edges + 1);
 }
 
+static void smart(Fixture *f, uint8_t feature, uint8_t low, uint8_t page[512])
+{
+    out(f, HD + 1, feature);
+    command28(f, 0xb0, 0xc24f00 | low, 1);
+    if (!page) {
+        g_assert_cmphex(settle(f, HD), ==, ATA_DRDY | ATA_DSC);
+        return;
+    }
+    g_assert_cmphex(settle(f, HD) & (ATA_DRQ | ATA_ERR), ==, ATA_DRQ);
+    read_words(f, HD, page, 512);
+}
+
+/* What SMART remembers, and a self-test that had not ended. */
+static void test_smart_survives_a_load(Fixture *f, gconstpointer data)
+{
+    uint8_t page[512];
+
+    command28(f, 0x20, HD_SECTORS + 5, 1);
+    smart(f, 0xd4, 2, NULL);
+    run_again(f);
+    run_loop(f);
+    smart(f, 0xd5, 1, page);
+    g_assert_cmpuint(le16_load(page + 452), ==, 1);
+    g_assert_cmpuint(le16_load(page + 2 + 60 + 3), ==, HD_SECTORS + 5);
+    smart(f, 0xd5, 6, page);
+    g_assert_cmpuint(page[508], ==, 1);
+    g_assert_cmphex(le16_load(page + 2), ==, 0x0002);
+    smart(f, 0xd9, 0, NULL);
+    run_again(f);
+    out(f, HD + 1, 0xda);
+    command28(f, 0xb0, 0xc24f00, 1);
+    g_assert_cmphex(settle(f, HD), ==, ATA_DRDY | ATA_ERR);
+}
+
+/* A reset ends a self-test, and the log says so. */
+static void test_reset_ends_a_self_test(Fixture *f, gconstpointer data)
+{
+    uint8_t page[512];
+
+    smart(f, 0xd4, 2, NULL);
+    soft_reset(f, HD);
+    smart(f, 0xd5, 6, page);
+    g_assert_cmphex(page[2], ==, 2);
+    g_assert_cmphex(page[3] >> 4, ==, 2);
+    smart(f, 0xd4, 2, NULL);
+    smart(f, 0xd4, 0x7f, NULL);
+    smart(f, 0xd5, 6, page);
+    g_assert_cmphex(page[2 + 24 + 1] >> 4, ==, 1);
+}
+
 #define ADD(name, fn) g_test_add("/ide/" name, Fixture, NULL, set_up, fn, tear_down)
 
 int main(int argc, char **argv)
@@ -645,6 +695,8 @@ int main(int argc, char **argv)
     ADD("error-report", test_failed_request_reports);
     ADD("error-stop-dma", test_stopped_dma_is_repeated);
     ADD("error-stop-flush", test_stopped_flush_is_repeated);
+    ADD("smart-load", test_smart_survives_a_load);
+    ADD("smart-reset", test_reset_ends_a_self_test);
     ADD("reset-dma", test_soft_reset_forgets_dma);
     ADD("reset-raw-cd", test_reset_forgets_raw_cd_dma);
     ADD("stop-bus-master", test_stopped_bus_master_aborts_the_command);

@@ -318,6 +318,71 @@ static void smart(Qtest *q)
     g_assert_cmphex(qtest_readw(q, RX + 0x45), ==, 0xc24f);
     RUN(CMD_(0xb0, 0, 1, 0xd0), { DATA, 512 });
     g_assert_cmphex(qtest_readl(q, P0 + TFD), ==, 0x441);
+    restart_port(q, P0);
+    RUN(CMD_(0xb0, 0xc24f00, 1, 0xd9));                              /* off: all but ENABLE is refused */
+    EXPECT_OK(P0);
+    RUN(CMD_(0xb0, 0xc24f00, 1, 0xda));
+    g_assert_cmphex(qtest_readl(q, P0 + TFD), ==, 0x441);
+    restart_port(q, P0);
+    RUN(CMD_(0xb0, 0xc24f00, 1, 0xd8));
+    EXPECT_OK(P0);
+    RUN(CMD_(0xb0, 0xc24f81, 1, 0xd4));                              /* captive tests are not there */
+    g_assert_cmphex(qtest_readl(q, P0 + TFD), ==, 0x441);
+    restart_port(q, P0);
+}
+
+enum { SMART_KEY = 0xc24f00, SELF_TEST_LOG = 6 };
+
+/* Starts a self-test, and waits until byte 363 says that none runs. */
+static unsigned self_test(Qtest *q, unsigned kind)
+{
+    RUN(CMD_(0xb0, SMART_KEY + kind, 1, 0xd4));
+    EXPECT_OK(P0);
+    do {
+        RUN(CMD_(0xb0, SMART_KEY, 1, 0xd0), { DATA, 512 });
+        EXPECT_OK(P0);
+    } while (qtest_readb(q, DATA + 363) >> 4 == 0xf);
+    return qtest_readb(q, DATA + 363);
+}
+
+static void expect_checksum(Qtest *q)
+{
+    uint8_t sum = 0;
+
+    for (unsigned i = 0; i < 512; i++) {
+        sum += qtest_readb(q, DATA + i);
+    }
+    g_assert_cmphex(sum, ==, 0);
+}
+
+static void smart_logs(Qtest *q)
+{
+    start(q);
+    RUN(CMD_(0xb0, SMART_KEY, 1, 0xd5), { DATA, 512 });
+    EXPECT_OK(P0);
+    g_assert_cmphex(qtest_readl(q, DATA), ==, 0x00010001);
+    g_assert_cmphex(qtest_readb(q, DATA + 2 * SELF_TEST_LOG), ==, 1);
+    RUN(CMD_(0xb0, SMART_KEY + 1, 1, 0xd5), { DATA, 512 });
+    g_assert_cmphex(qtest_readw(q, DATA), ==, 0x0001);               /* no error yet */
+    RUN(CMD_(0x25, SECTORS + 3, 1), { DATA, 512 });
+    restart_port(q, P0);
+    RUN(CMD_(0xb0, SMART_KEY + 1, 1, 0xd5), { DATA, 512 });
+    expect_checksum(q);
+    g_assert_cmphex(qtest_readw(q, DATA), ==, 0x0101);
+    g_assert_cmphex(qtest_readw(q, DATA + 452), ==, 1);
+    g_assert_cmphex(qtest_readb(q, DATA + 2 + 48 + 7), ==, 0x25);    /* the command that failed */
+    g_assert_cmphex(qtest_readb(q, DATA + 2 + 60 + 1), ==, 0x10);    /* IDNF */
+    g_assert_cmphex(qtest_readl(q, DATA + 2 + 60 + 3) & 0xffffff, ==, SECTORS + 3);
+    for (unsigned kind = 1; kind <= 2; kind++) {
+        g_assert_cmphex(self_test(q, kind), ==, 0);
+    }
+    RUN(CMD_(0xb0, SMART_KEY + SELF_TEST_LOG, 1, 0xd5), { DATA, 512 });
+    expect_checksum(q);
+    g_assert_cmphex(qtest_readb(q, DATA + 508), ==, 2);
+    g_assert_cmphex(qtest_readw(q, DATA + 2), ==, 0x0001);
+    g_assert_cmphex(qtest_readw(q, DATA + 2 + 24), ==, 0x0002);
+    RUN(CMD_(0xb0, SMART_KEY + 9, 1, 0xd5), { DATA, 512 });
+    g_assert_cmphex(qtest_readl(q, P0 + TFD), ==, 0x441);
 }
 
 /* ---- CD ---- */
@@ -444,6 +509,9 @@ static void host_errors(Qtest *q)
     wait_reg(q, P0 + IS, 0x40000000, 0x40000000);
     g_assert_cmphex(qtest_readl(q, P0 + TFD) >> 8, ==, 0x40);
     restart_port(q, P0);
+    g_assert_cmphex(self_test(q, 2) >> 4, ==, 7);                    /* read failure */
+    RUN(CMD_(0xb0, SMART_KEY + SELF_TEST_LOG, 1, 0xd5), { DATA, 512 });
+    g_assert_cmphex(qtest_readl(q, DATA + 2 + 5), ==, 8);
     RUN(CMD_(0x25, 10, 1), { DATA, 512 });
     EXPECT_OK(P0);
 }
@@ -495,6 +563,7 @@ int main(int argc, char **argv)
         { "queued-error", both, .run = queued_error },
         { "errors", both, .run = errors },
         { "smart", both, .run = smart },
+        { "smart-logs", both, .run = smart_logs },
         { "packets", both, .run = packets },
         { "soft-reset", both, .run = soft_reset },
         { "hard-reset", both, .run = hard_reset },
