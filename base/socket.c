@@ -229,22 +229,47 @@ static int take_fd(const SocketAddress *a, bool listening, GError **error)
 
 /* ---- listening ---- */
 
-/* A socket file whose owner is gone refuses connections. */
-static void unlink_stale(const struct sockaddr_un *sun, socklen_t len)
+static bool is_socket_file(const char *path, bool *exists)
 {
     struct stat st;
+
+    *exists = lstat(path, &st) == 0;
+    return *exists && S_ISSOCK(st.st_mode);
+}
+
+void socket_remove_path(const char *path)
+{
+    bool exists;
+
+    if (is_socket_file(path, &exists)) {
+        unlink(path);
+    }
+}
+
+bool socket_clear_path(const char *path, GError **error)
+{
+    struct sockaddr_un sun = { .sun_family = AF_UNIX };
+    bool exists, taken;
     int fd;
 
-    if (!sun->sun_path[0] || lstat(sun->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode)) {
-        return;
+    if (!is_socket_file(path, &exists)) {
+        return !exists || error_set(error, "'%s' exists and is no socket; remove it or choose "
+                                    "another path", path);
     }
+    memcpy(sun.sun_path, path, MIN(strlen(path), sizeof(sun.sun_path)));
     fd = stream_socket(AF_UNIX, false);
-    if (fd >= 0) {
-        if (connect(fd, (const struct sockaddr *)sun, len) < 0 && errno == ECONNREFUSED) {
-            unlink(sun->sun_path);
-        }
-        close(fd);
+    if (fd < 0) {
+        return error_set_errno(error, errno, "Cannot make a socket for '%s'", path);
     }
+    /* A socket file whose owner is gone refuses connections.  A full queue is somebody, too. */
+    taken = connect(fd, (const struct sockaddr *)&sun, sizeof(sun)) == 0 || errno != ECONNREFUSED;
+    close(fd);
+    if (taken) {
+        return error_set(error, "UNIX socket '%s' is taken: another process listens on it; choose "
+                         "another path", path);
+    }
+    unlink(path);
+    return true;
 }
 
 static bool listen_at(const struct sockaddr *sa, socklen_t len, bool mptcp, int backlog,
@@ -343,7 +368,9 @@ GArray *socket_listen(const SocketAddress *a, int backlog, GError **error)
         if (!unix_sockaddr(a, &sun, &len, error)) {
             return NULL;
         }
-        unlink_stale(&sun, len);
+        if (!a->abstract && !socket_clear_path(a->path, error)) {
+            return NULL;
+        }
         if (!listen_at((struct sockaddr *)&sun, len, false, backlog, fds)) {
             error_set_errno(error, errno, "Failed to bind socket to %s", a->path);
             return NULL;

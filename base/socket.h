@@ -48,6 +48,11 @@ void socket_set_fd_names(SocketFdByName *fn, void *opaque);
 GArray *socket_listen(const SocketAddress *a, int backlog, GError **error);
 /* A connected descriptor, or -1. */
 int co_socket_connect(const SocketAddress *a, GError **error);
+/* Makes way for a socket file at PATH: one that nobody listens on any more is removed.  A file of
+ * another kind is left alone and an error, and so is a socket that somebody listens on. */
+bool socket_clear_path(const char *path, GError **error);
+/* Removes PATH if it is a socket file. */
+void socket_remove_path(const char *path);
 /* -1 with errno when there is nobody (EAGAIN) or on an error. */
 int socket_accept(int listener);
 /* Small writes at once, and big buffers, where the socket has such options. */

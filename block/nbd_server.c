@@ -147,7 +147,7 @@ void nbd_server_stop_listening(void)
     g_array_set_size(server->listeners, 0);
     g_ptr_array_set_size(server->watches, 0);
     if (server->unlink_path) {
-        unlink(server->unlink_path);
+        socket_remove_path(server->unlink_path);
         g_clear_pointer(&server->unlink_path, g_free);
     }
 }

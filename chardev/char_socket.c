@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/parse.h"
+#include "base/socket.h"
 #include "chardev/kind.h"
 
 #include <errno.h>
@@ -354,20 +355,13 @@ static bool listen_unix(SocketChardev *s, GError **error)
     if (!unix_address(s, &addr, &len, error)) {
         return false;
     }
+    if (!s->abstract && !socket_clear_path(s->path, error)) {
+        g_prefix_error(error, "Chardev '%s': ", s->chr.id);
+        return false;
+    }
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return error_set_errno(error, errno, "Cannot make a socket for chardev '%s'", s->chr.id);
-    }
-    if (!s->abstract) {
-        /* A stale socket is removed, one that somebody listens on is not. */
-        if (connect(fd, (struct sockaddr *)&addr, len) == 0) {
-            close(fd);
-            return error_set(error, "UNIX socket '%s' is taken: another process listens on it "
-                             "(chardev '%s')", s->path, s->chr.id);
-        }
-        if (errno == ECONNREFUSED) {
-            unlink(s->path);
-        }
     }
     if (bind(fd, (struct sockaddr *)&addr, len) != 0 || listen(fd, 1) != 0) {
         error_set_errno(error, errno, "Cannot listen on UNIX socket '%s' for chardev '%s'", s->path,
@@ -464,9 +458,8 @@ static bool open_server(SocketChardev *s, GError **error)
     }
     name = describe(s, "disconnected:");
     info_report("QEMU waiting for connection on: %s", name);
-    do {
-        fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC);
-    } while (fd < 0 && errno == EINTR);
+    /* No restart after a signal: what the user sends now is Ctrl-C. */
+    fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC);
     if (fd < 0) {
         return error_set_errno(error, errno, "Cannot accept a client for chardev '%s'", s->chr.id);
     }
@@ -701,7 +694,7 @@ static void socket_close(Chardev *chr)
         close(s->connect_fd);
     }
     if (s->unlink_path) {
-        unlink(s->path);
+        socket_remove_path(s->path);
     }
     g_free(s->path);
     g_free(s->host);

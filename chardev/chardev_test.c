@@ -153,6 +153,41 @@ static void test_taken_socket_is_refused(void)
     g_assert_true(chardev_remove("a", NULL));
 }
 
+/* What is no socket is somebody's file: it is neither replaced nor removed. */
+static void test_file_is_not_replaced(void)
+{
+    g_autofree char *path = temp_path("precious"), *option = NULL, *content = NULL;
+
+    option = g_strdup_printf("socket,id=a,path=%s,server=on,wait=off", path);
+    g_assert_true(g_file_set_contents(path, "precious", -1, NULL));
+    expect_error(option, "exists and is no socket");
+    g_assert_true(g_file_get_contents(path, &content, NULL, NULL));
+    g_assert_cmpstr(content, ==, "precious");
+
+    g_assert_cmpint(unlink(path), ==, 0);
+    add(option);
+    g_assert_cmpint(unlink(path), ==, 0);
+    g_assert_true(g_file_set_contents(path, "precious", -1, NULL));
+    g_assert_true(chardev_remove("a", NULL));
+    g_assert_true(g_file_test(path, G_FILE_TEST_IS_REGULAR));
+    g_assert_cmpint(unlink(path), ==, 0);
+}
+
+static void test_stale_socket_is_replaced(void)
+{
+    g_autofree char *path = temp_path("stale"), *option = NULL;
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path));
+    g_assert_cmpint(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), ==, 0);
+    close(fd);
+    option = g_strdup_printf("socket,id=a,path=%s,server=on,wait=off", path);
+    add(option);
+    close(unix_connect(path));
+    g_assert_true(chardev_remove("a", NULL));
+}
+
 static void test_backpressure_both_ways(void)
 {
     int fds[2];
@@ -515,6 +550,8 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/chardev/unix-server", test_unix_server);
     g_test_add_func("/chardev/taken", test_taken_socket_is_refused);
+    g_test_add_func("/chardev/taken/file", test_file_is_not_replaced);
+    g_test_add_func("/chardev/taken/stale", test_stale_socket_is_replaced);
     g_test_add_func("/chardev/backpressure", test_backpressure_both_ways);
     g_test_add_func("/chardev/descriptors", test_descriptors_travel);
     g_test_add_func("/chardev/telnet", test_telnet_commands_are_filtered);

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "chardev/chardev.h"
 #include "monitor/create.h"
 #include "qapi/qapi_commands.h"
 #include "system/backends.h"
@@ -102,6 +103,14 @@ static bool start(System *sys, int argc, char **argv, GError **error)
            connect_display(sys, error);
 }
 
+/* Before the guest ran: the terminal as it was, no sockets left; then the line. */
+static int fail(GError *error)
+{
+    chardev_cleanup();
+    error_report("%s", error->message);
+    return 1;
+}
+
 int main(int argc, char **argv)
 {
     static System sys;
@@ -113,8 +122,7 @@ int main(int argc, char **argv)
     machine_lock_enter_main_loop();
     system_init(&sys);
     if (!start(&sys, argc, argv, &error)) {
-        error_report("%s", error->message);
-        return 1;
+        return fail(error);
     }
     if (sys.dump_vmstate) {
         return 0;
@@ -123,16 +131,14 @@ int main(int argc, char **argv)
     machine_done(sys.vm->machine);
     vm_reset(sys.vm);
     if (!lock_memory(&sys, &error) || !pidfile_write(sys.pidfile, &sys.pidfile_fd, &error)) {
-        error_report("%s", error->message);
-        return 1;
+        return fail(error);
     }
     if (!sys.start_paused) {
         vm_start(sys.vm);
     }
     if (!daemon_ready(&sys.daemon_pipe, &error)) {
-        error_report("%s", error->message);
         pidfile_remove(sys.pidfile, &sys.pidfile_fd);
-        return 1;
+        return fail(error);
     }
     status = system_run(&sys);
     disconnect_backends(&sys);

@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -138,6 +139,49 @@ def taken_socket():
         assert os.path.exists(path)
 
 
+def file_on_path_of_a_socket():
+    """A listener leaves a file alone that is no socket."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b'precious')
+        file.flush()
+        for option in ('-qmp', '-serial', '-monitor'):
+            line = complaint(option, f'unix:{file.name},server=on,wait=off')
+            assert file.name in line and 'no socket' in line, line
+        with open(file.name, 'rb') as again:
+            assert again.read() == b'precious'
+
+
+def nothing_left_behind():
+    """What was made before the mistake was found is gone: sockets, PID file."""
+    with tempfile.TemporaryDirectory() as folder:
+        complaint('-qmp', f'unix:{folder}/qmp,server=on,wait=off', '-pidfile', f'{folder}/pid',
+                  '-serial', f'unix:{folder}/serial,server=on,wait=off', '-device', 'nope')
+        assert os.listdir(folder) == [], os.listdir(folder)
+
+
+def signal_while_waiting_for_a_client():
+    """Ctrl-C ends a program that waits for the client of a socket."""
+    with tempfile.TemporaryDirectory() as folder:
+        with subprocess.Popen([system_program(), '-M', 'none', '-display', 'none', '-qmp',
+                               f'unix:{folder}/qmp,server=on'], stdin=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, text=True) as process:
+            try:
+                line = process.stderr.readline()
+                assert 'waiting for connection' in line, line
+                # The wait begins a moment later; a signal before it has the same end.
+                while process.poll() is None:
+                    process.send_signal(signal.SIGINT)
+                    try:
+                        process.wait(1)
+                    except subprocess.TimeoutExpired:
+                        pass
+                rest = process.stderr.read()
+            finally:
+                process.kill()
+        assert process.returncode == 1 and 'Interrupted' in rest, (process.returncode, rest)
+        assert os.listdir(folder) == [], os.listdir(folder)
+
+
 def stdin_of_a_script():
     """QMP on stdio goes on where its input ends: the last answers and events come."""
     requests = b'{"execute":"qmp_capabilities"}{"execute":"quit"}'
@@ -185,4 +229,5 @@ def qmp_garbage():
 
 if __name__ == '__main__':
     run_tests(*(row_test(name, *row) for name, row in ROWS.items()),
-              unreadable_file, taken_socket, socket_folder, stdin_of_a_script, qmp_malformed, qmp_garbage)
+              unreadable_file, taken_socket, socket_folder, file_on_path_of_a_socket,
+              nothing_left_behind, signal_while_waiting_for_a_client, stdin_of_a_script, qmp_malformed, qmp_garbage)
