@@ -104,6 +104,8 @@ typedef struct IdeSmart {
 /* What QEMU's format has in another form: filled before a save, taken after a load. */
 typedef struct IdeDriveWire {
     int32_t mult, identify;
+    uint8_t identify_data[512];
+    bool new_media, eject_request;
     uint32_t nsector;
     uint8_t changed, lba48;
     bool has_pio;

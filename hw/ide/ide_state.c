@@ -79,6 +79,20 @@ static void position_to_registers(IdeDrive *d)
     }
 }
 
+/* As the guest would be told: the buffer may be in use. */
+static void get_identify_data(IdeDrive *d, uint8_t data[512])
+{
+    g_autofree uint8_t *buf = g_memdup2(d->buf, 512);
+
+    if (d->kind == IDE_KIND_CD) {
+        ide_atapi_identify(d);
+    } else {
+        ide_ata_identify(d);
+    }
+    memcpy(data, d->buf, 512);
+    memcpy(d->buf, buf, 512);
+}
+
 static void drive_pre_save(void *obj)
 {
     IdeDrive *d = obj;
@@ -94,6 +108,9 @@ static void drive_pre_save(void *obj)
         .pio_next = pio_number(d), .pio_pos = (int32_t)d->pio_pos,
         .pio_len = (int32_t)(d->pio_end - d->pio_pos),
     };
+    if (w->identify) {
+        get_identify_data(d, w->identify_data);
+    }
     if (d->kind == IDE_KIND_DISK) {
         w->pio_req = d->pio_next || writes_again(d) ? (int32_t)d->per_irq : 0;
     } else if (w->pio_next == NEXT_REPLY) {
@@ -211,7 +228,7 @@ static bool pio_post_load(void *obj, int version, GError **error)
 static const VmField pio_fields[] = {
     VMS_I32(IdeDrive, wire.pio_req, .wire = "req_nb_sectors"),
     { .name = "io_buffer", .kind = VM_CUSTOM, .offset = offsetof(IdeDrive, buf), .size = WIRE_BUF_LEN,
-      .wire_type = "uint8", .get = buf_get, .put = buf_put },
+      .version = 1, .wire_type = "uint8", .get = buf_get, .put = buf_put },
     VMS_I32(IdeDrive, wire.pio_pos, .wire = "cur_io_buffer_offset"),
     VMS_I32(IdeDrive, wire.pio_len, .wire = "cur_io_buffer_len"),
     VMS_U8(IdeDrive, wire.pio_next, .wire = "end_transfer_fn_idx"),
@@ -235,6 +252,32 @@ static const VmField tray_fields[] = { VMS_BOOL(IdeDrive, tray_open), VMS_BOOL(I
                                        VMS_END };
 static const VmStateDesc vmstate_tray = { .name = "ide_drive/tray_state", .version = 1, .minimum = 1,
                                           .fields = tray_fields, .needed = tray_needed };
+
+static bool event_needed(const void *obj) { return ((const IdeDrive *)obj)->media_event; }
+
+static void event_pre_save(void *obj)
+{
+    IdeDrive *d = obj;
+
+    d->wire.new_media = d->media_event && !d->tray_open && blk_has_medium(d->blk);
+    d->wire.eject_request = d->media_event && !d->wire.new_media;
+}
+
+static bool event_post_load(void *obj, int version, GError **error)
+{
+    IdeDrive *d = obj;
+
+    d->media_event = d->wire.new_media || d->wire.eject_request;
+    return true;
+}
+
+static const VmField event_fields[] = {
+    VMS_BOOL(IdeDrive, wire.new_media, .wire = "events.new_media"),
+    VMS_BOOL(IdeDrive, wire.eject_request, .wire = "events.eject_request"), VMS_END
+};
+static const VmStateDesc vmstate_event = { .name = "ide_drive/atapi/gesn_state", .version = 1, .minimum = 1,
+                                           .fields = event_fields, .needed = event_needed,
+                                           .pre_save = event_pre_save, .post_load = event_post_load };
 
 static bool reply_needed(const void *obj)
 {
@@ -267,12 +310,15 @@ static const VmStateDesc vmstate_reply = { .name = "ide_drive/rhea_reply", .vers
                                            .fields = reply_fields, .needed = reply_needed,
                                            .post_load = reply_post_load };
 
-static const VmStateDesc *const drive_subsections[] = { &vmstate_pio, &vmstate_tray, &vmstate_reply,
+static const VmStateDesc *const drive_subsections[] = { &vmstate_pio, &vmstate_tray, &vmstate_event, &vmstate_reply,
                                                         &vmstate_ide_smart, NULL };
+
+static bool has_identify_data(const void *obj, int version) { return ((const IdeDrive *)obj)->wire.identify; }
 
 static const VmField drive_fields[] = {
     VMS_I32(IdeDrive, wire.mult, .wire = "mult_sectors"),
     VMS_I32(IdeDrive, wire.identify, .wire = "identify_set"),
+    VMS_BUFFER(IdeDrive, wire.identify_data, .wire = "identify_data", .exists = has_identify_data),
     VMS_U8(IdeDrive, tf.feature, .wire = "feature"),
     VMS_U8(IdeDrive, tf.error, .wire = "error"),
     VMS_U32(IdeDrive, wire.nsector, .wire = "nsector"),
