@@ -11,18 +11,32 @@ from guest import Guest, GuestError, need_file, run_tests
 ACCEL = ['-accel', os.environ.get('RHEA_ACCEL', 'tcg')]
 
 
+def ipxe_prompt(guest):
+    """Banner, then the prompt, where a command is understood."""
+    guest.wait_screen(r'Open Source Network Boot Firmware', 120)
+
+    def prompt():
+        if 'iPXE>' in guest.screen():
+            return True
+        guest.key('ctrl', 'b')
+        return False
+    guest.wait_until(prompt, 'prompt after Ctrl-B', 120)
+    guest.type('\necho Ab-${buildarch}\n')
+    guest.wait_screen(r'\nAb-i386', 60)
+
+
 def ipxe_iso():
-    """iPXE's ISO prints its banner."""
+    """iPXE's ISO: banner, prompt, a command."""
     iso = need_file('/usr/lib/ipxe/ipxe.iso', 'ipxe')
     with Guest(*ACCEL, '-m', '64', '-cdrom', iso) as guest:
-        guest.wait_screen(r'iPXE', 90)
+        ipxe_prompt(guest)
 
 
 def ipxe_lkrn():
-    """iPXE as a Linux-style kernel by -kernel."""
+    """iPXE as a Linux-style kernel by -kernel: the same."""
     kernel = need_file('/boot/ipxe.lkrn', 'ipxe')
     with Guest(*ACCEL, '-m', '64', '-kernel', kernel) as guest:
-        guest.wait_screen(r'iPXE initialising|iPXE \d', 90)
+        ipxe_prompt(guest)
 
 
 def option_rom():
