@@ -195,48 +195,14 @@ static void stop_and_go(FuzzInput *in, const FuzzDevice *d)
     vm_start(in->vm);
 }
 
-/* Saves; changes some bytes if DAMAGE; loads. */
-static void transport(FuzzInput *in, bool damage)
-{
-    static bool damaged;
-    VmWriter *w = vm_writer_new();
-    GError *error = NULL;
-    g_autofree uint8_t *bytes = NULL;
-    const uint8_t *saved;
-    VmReader *r;
-    size_t len;
-
-    vm_stop(in->vm, RUN_STATE_PAUSED);
-    if (!vm_save_devices(in->vm, w, &error)) {
-        g_error("%s", error->message);
-    }
-    saved = vm_writer_bytes(w, &len);
-    bytes = g_memdup2(saved, len);
-    for (unsigned n = damage ? 1 + (fuzz_take(in, 1) & 7) : 0; n > 0; n--) {
-        bytes[fuzz_take(in, 3) % len] = fuzz_take(in, 1);
-    }
-    r = vm_reader_new(bytes, len);
-    if (!vm_load_devices(in->vm, r, &error)) {
-        if (!damaged && !damage) {
-            g_error("what was saved is refused: %s", error->message);
-        }
-        g_clear_error(&error);
-        vm_reset(in->vm);
-    }
-    damaged |= damage;
-    vm_reader_free(r);
-    vm_writer_free(w);
-    vm_start(in->vm);
-}
-
 static void save_and_load(FuzzInput *in, const FuzzDevice *d)
 {
-    transport(in, false);
+    fuzz_save_and_load(in, false, NULL);
 }
 
 static void load_damaged(FuzzInput *in, const FuzzDevice *d)
 {
-    transport(in, getenv("FUZZ_DAMAGE") != NULL);
+    fuzz_save_and_load(in, getenv("FUZZ_DAMAGE") != NULL, NULL);
 }
 
 /* clang-format off */

@@ -79,7 +79,7 @@ static void must(bool ok, GError *error)
     }
 }
 
-void fuzz_add_disk(const char *name, size_t bytes)
+MemoryDisk *fuzz_add_disk(const char *name, size_t bytes)
 {
     g_autoptr(NodeOpts) opts = node_opts_new();
     g_autofree char *file = g_strdup_printf("x-memory:%s", name);
@@ -91,6 +91,7 @@ void fuzz_add_disk(const char *name, size_t bytes)
     node_opts_set(opts, "driver", "raw");
     node_opts_set(opts, "node-name", name);
     must(node_open(file, opts, NODE_OPEN_RDWR, &error), error);
+    return disk;
 }
 
 void fuzz_add_device(Vm *vm, const char *type, const char *id, const char *bus_name, const char *prop,
@@ -214,6 +215,37 @@ static int run_random(unsigned seed, unsigned rounds, FuzzOne *one)
         one(data, FUZZ_ROUND);
     }
     return 0;
+}
+
+void fuzz_save_and_load(FuzzInput *in, bool damage, const char *may_miss)
+{
+    static bool damaged;
+    VmWriter *w = vm_writer_new();
+    GError *error = NULL;
+    g_autofree uint8_t *bytes = NULL;
+    const uint8_t *saved;
+    VmReader *r;
+    size_t len;
+
+    vm_stop(in->vm, RUN_STATE_PAUSED);
+    must(vm_save_devices(in->vm, w, &error), error);
+    saved = vm_writer_bytes(w, &len);
+    bytes = g_memdup2(saved, len);
+    for (unsigned n = damage ? 1 + (fuzz_take(in, 1) & 7) : 0; n > 0; n--) {
+        bytes[fuzz_take(in, 3) % len] = fuzz_take(in, 1);
+    }
+    r = vm_reader_new(bytes, len);
+    if (!vm_load_devices(in->vm, r, &error)) {
+        if (!damaged && !damage && !(may_miss && strstr(error->message, may_miss))) {
+            g_error("what was saved is refused: %s", error->message);
+        }
+        g_clear_error(&error);
+        vm_reset(in->vm);
+    }
+    damaged |= damage;
+    vm_reader_free(r);
+    vm_writer_free(w);
+    vm_start(in->vm);
 }
 
 int fuzz_main(int argc, char **argv, FuzzOne *one)

@@ -33,7 +33,7 @@ typedef struct FuzzInput {
 Vm *fuzz_machine(void);
 
 /* A disk in memory of that node name, and a device; failures are the target's bug. */
-void fuzz_add_disk(const char *name, size_t bytes);
+struct MemoryDisk *fuzz_add_disk(const char *name, size_t bytes);
 void fuzz_add_device(Vm *vm, const char *type, const char *id, const char *bus_name, const char *prop,
                      const char *value);
 
@@ -43,6 +43,9 @@ uint64_t fuzz_take(FuzzInput *in, unsigned bytes);
 uint64_t fuzz_pick(FuzzInput *in, const FuzzWindow *list, unsigned n);
 void fuzz_out(FuzzInput *in, uint16_t port, uint32_t value, unsigned size);
 uint32_t fuzz_in(FuzzInput *in, uint16_t port, unsigned size);
+/* Saves all devices; changes some bytes if DAMAGE; loads.  What was saved well is loaded, unless the error has the
+ * text MAY_MISS (not NULL): for states that refer to memory, which a guest overwrites. */
+void fuzz_save_and_load(FuzzInput *in, bool damage, const char *may_miss);
 
 typedef int FuzzOne(const uint8_t *data, size_t size);
 FuzzOne LLVMFuzzerTestOneInput;
