@@ -22,7 +22,7 @@ ACCEL = ['-accel', os.environ.get('RHEA_ACCEL', 'tcg')]
 MODULES = [os.path.basename(name) for name in fetch_guests.MODULES]
 
 SCRIPT = '''b=/bin/busybox
-for m in $(cat /modules); do $b insmod /lib/$m.ko 2>/dev/null; done
+for m in $(cat /modules); do $b insmod /lib/$m.ko || exit 4; done
 i=0
 while [ ! -b /dev/$DISK ] && [ $i -lt 600 ]; do $b sleep 1; i=$((i + 1)); done
 $b mkdir m
@@ -53,8 +53,8 @@ while :; do $b sleep 100; done
 '''
 
 
-def sata_kernel():
-    """Debian's full kernel, and an initrd with the modules that AHCI takes."""
+def full_kernel():
+    """Debian's full kernel, and an initrd with the modules that AHCI and SCSI take."""
     folder = os.path.join(BUILD, 'guests', 'linux-amd64')
     kernels = glob.glob(os.path.join(folder, 'boot/vmlinuz-*'))
     files = []
@@ -63,7 +63,7 @@ def sata_kernel():
         if not kernels or not found:
             raise Skip('no kernel with modules: run tests/boot/fetch_guests.py linux-amd64')
         files.append((f'lib/{name}.ko', found[0]))
-    return max(kernels), initrd.make(BUILD, 'disks-sata', SCRIPT, [*files, module_list()])
+    return max(kernels), initrd.make(BUILD, 'disks-full', SCRIPT, [*files, module_list()])
 
 
 def module_list(names=tuple(MODULES)):
@@ -113,7 +113,9 @@ def run_load(kernel, disk, *options, megabytes=64, load='JOBS=3 FILES=4 BLOCKS=8
         with Guest(*ACCEL, '-m', '256', '-smp', '2', '-nodefaults', '-kernel', kernel[0], '-initrd', kernel[1],
                    '-append', append, '-drive', f'if=none,id=d,format=raw,file={image}', *options,
                    timeout=900) as guest:
-            guest.wait_serial(r'disks: (\d+) files are right|initrd: status \d')
+            match = guest.wait_serial(r'disks: (\d+) files are right|initrd: status \d')
+            if not match.group(1):
+                raise GuestError(f'the guest gave up, {match.group(0)}: {guest.serial_log[-3000:]}')
             if cdrom:
                 guest.wait_serial(hashlib.md5(random.Random(1).randbytes(3 << 20)).hexdigest())
             guest.wait_serial(r'disks: unmounted')
@@ -123,6 +125,9 @@ def run_load(kernel, disk, *options, megabytes=64, load='JOBS=3 FILES=4 BLOCKS=8
 
 NVME = ['-device', 'nvme,drive=d,serial=1']
 AHCI = ['-device', 'ahci,id=a', '-device', 'ide-hd,drive=d,bus=a.0']
+LSI = ['-device', 'lsi53c895a,id=s', '-device', 'scsi-hd,drive=d,bus=s.0']
+VIRTIO_SCSI = ['-device', 'virtio-scsi-pci,id=s', '-device', 'scsi-hd,drive=d,bus=s.0']
+SCSI_CD = ['-device', 'scsi-cd,drive=c,bus=s.0,scsi-id=3']
 LONG = 'JOBS=6 FILES=20 BLOCKS=48'
 
 
@@ -133,7 +138,23 @@ def nvme():
 
 def ahci():
     """The same on SATA with queued commands, and a CD is read whole."""
-    run_load(sata_kernel(), 'sda', *AHCI, '-device', 'ide-cd,drive=c,bus=a.1', cdrom='sr0')
+    run_load(full_kernel(), 'sda', *AHCI, '-device', 'ide-cd,drive=c,bus=a.1', cdrom='sr0')
+
+
+def virtio_scsi():
+    """The same on virtio-scsi, with a command queue for each CPU."""
+    run_load(full_kernel(), 'sda', *VIRTIO_SCSI, *SCSI_CD, cdrom='sr0')
+
+
+def lsi():
+    """The same on an LSI53C895A, by the SCRIPTS of Linux's driver."""
+    run_load(full_kernel(), 'sda', *LSI, *SCSI_CD, cdrom='sr0')
+
+
+def scsi_long():
+    """More and larger files on SCSI, behind both adapters."""
+    run_load(full_kernel(), 'sda', *VIRTIO_SCSI, megabytes=768, load=LONG)
+    run_load(full_kernel(), 'sda', *LSI, megabytes=768, load=LONG)
 
 
 def virtio():
@@ -169,10 +190,11 @@ def nvme_long():
 
 def ahci_long():
     """More and larger files, with and without MSI."""
-    run_load(sata_kernel(), 'sda', *AHCI, megabytes=768, load=LONG)
-    run_load(sata_kernel(), 'sda', *AHCI, megabytes=768, load=LONG + ' pci=nomsi')
+    run_load(full_kernel(), 'sda', *AHCI, megabytes=768, load=LONG)
+    run_load(full_kernel(), 'sda', *AHCI, megabytes=768, load=LONG + ' pci=nomsi')
 
 
 if __name__ == '__main__':
     sys.stdout.reconfigure(line_buffering=True)
-    run_tests(nvme, ahci, virtio, virtio_iothread, slow=[nvme_long, ahci_long, virtio_forms])
+    run_tests(nvme, ahci, virtio, virtio_iothread, virtio_scsi, lsi,
+              slow=[nvme_long, ahci_long, virtio_forms, scsi_long])

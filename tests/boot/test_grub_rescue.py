@@ -70,19 +70,48 @@ def legacy_virtio_disk():
     disk_on('virtio-blk-pci,drive=d,bootindex=1,disable-modern=on')
 
 
+VIRTIO_SCSI = 'virtio-scsi-pci,id=s'
+LSI = 'lsi53c895a,id=s'
+
+
+def virtio_scsi_disk():
+    """SeaBIOS boots GRUB from a disk behind virtio-scsi."""
+    disk_on(VIRTIO_SCSI, 'scsi-hd,drive=d,bus=s.0,scsi-id=5,lun=2,bootindex=1')
+
+
+def lsi_disk():
+    """SeaBIOS boots GRUB from a disk behind an LSI53C895A, by scripts of its own."""
+    disk_on(LSI, 'scsi-hd,drive=d,bus=s.0,scsi-id=2,bootindex=1')
+
+
 def ahci_disk():
     """SeaBIOS boots GRUB from a SATA disk."""
     disk_on('ahci,id=a', 'ide-hd,drive=d,bus=a.3,bootindex=1')
 
 
-def ahci_cdrom():
-    """SeaBIOS boots GRUB from a SATA CD drive."""
+def cdrom_on(*devices):
+    """The CD in a drive that is not on the board, first in the boot order."""
     iso = need_file(f'{FOLDER}/grub-rescue-cdrom.iso', 'grub-rescue-pc')
     with Guest(*ACCEL, '-m', '64', '-drive', f'if=none,id=d,format=raw,media=cdrom,file={iso}',
-               '-device', 'ahci,id=a', '-device', 'ide-cd,drive=d,bus=a.1,bootindex=1') as guest:
+               *(word for device in devices for word in ('-device', device))) as guest:
         list_devices(guest, r'\(cd0?')
 
 
+def ahci_cdrom():
+    """SeaBIOS boots GRUB from a SATA CD drive."""
+    cdrom_on('ahci,id=a', 'ide-cd,drive=d,bus=a.1,bootindex=1')
+
+
+def virtio_scsi_cdrom():
+    """SeaBIOS boots GRUB from a CD behind virtio-scsi."""
+    cdrom_on(VIRTIO_SCSI, 'scsi-cd,drive=d,bus=s.0,scsi-id=1,bootindex=1')
+
+
+def lsi_cdrom():
+    """SeaBIOS boots GRUB from a CD behind an LSI53C895A."""
+    cdrom_on(LSI, 'scsi-cd,drive=d,bus=s.0,scsi-id=3,bootindex=1')
+
+
 if __name__ == '__main__':
-    run_tests(cdrom, floppy, usb_image_as_disk, nvme_disk, ahci_disk, virtio_disk,
-              ahci_cdrom, slow=[nvme_second_namespace, legacy_virtio_disk])
+    run_tests(cdrom, floppy, usb_image_as_disk, nvme_disk, ahci_disk, virtio_disk, virtio_scsi_disk, lsi_disk,
+              ahci_cdrom, slow=[nvme_second_namespace, legacy_virtio_disk, virtio_scsi_cdrom, lsi_cdrom])
