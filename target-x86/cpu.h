@@ -155,6 +155,8 @@ typedef struct X86Translated {
     uint64_t return_stack_base; /* of an empty one */
     uint64_t resume;            /* where C lets translated code go on */
     uint64_t jump_tag;
+    uint64_t smap_tag[2];       /* those of smap_mode, without and with MODE_SMAP_AC: STAC, CLAC */
+    uint32_t smap_mode;         /* ~0: not known */
     uint64_t scratch;           /* of one guest instruction */
     uint64_t miss_off, miss_set;        /* an access that missed the TLB: address ^ tag, set * 32 */
     uint64_t group[X86_GROUPS]; /* host addresses that have been checked, within one block */

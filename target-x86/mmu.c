@@ -498,6 +498,7 @@ void x86_mmu_explain(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx, 
 static void code_pages_forget(X86Cpu *cpu, unsigned class)
 {
     cpu->tx.generation[class]++;
+    cpu->tx.smap_mode = ~0u;
     cpu->tx.return_stack = cpu->tx.return_stack_base;
     memset(cpu->tx.itlb[class], 0xff, sizeof(cpu->tx.itlb[class]));
 }
@@ -518,6 +519,7 @@ static void code_page_forget(X86Cpu *cpu, uint64_t va, bool large)
         } else if (itlb[x86_itlb_index(va)] >> 28 == (va << 16 >> 28)) {
             itlb[x86_itlb_index(va)] = X86_ITLB_EMPTY;
             cpu->tx.generation[class]++;
+            cpu->tx.smap_mode = ~0u;
             cpu->tx.return_stack = cpu->tx.return_stack_base;
         }
     }

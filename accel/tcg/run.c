@@ -154,25 +154,37 @@ static uint64_t new_tag(TcgCpu *tc)
 }
 
 /* Any 64-bit number may be looked up, not only canonical addresses: hence tags as random as that. */
-static void update_tag(X86Cpu *cpu)
+static uint64_t tag_of(X86Cpu *cpu, uint32_t mode)
 {
     TcgCpu *tc = tcg_cpu(cpu);
-    unsigned slot = (cpu->mode ^ cpu->mode >> 15 ^ cpu->mode >> 21) & (ARRAY_LEN(tc->tags) - 1);
-    uint32_t generation = cpu->tx.generation[class_of(cpu)];
+    unsigned slot = (mode ^ mode >> 15 ^ mode >> 21) & (ARRAY_LEN(tc->tags) - 1);
+    uint32_t generation = cpu->tx.generation[(mode & MODE_CPL) == 3];
 
-    if (tc->tags[slot].mode != cpu->mode || tc->tags[slot].generation != generation ||
+    if (tc->tags[slot].mode != mode || tc->tags[slot].generation != generation ||
         !tc->tags[slot].tag) {
-        tc->tags[slot].mode = cpu->mode;
+        tc->tags[slot].mode = mode;
         tc->tags[slot].generation = generation;
         tc->tags[slot].tag = new_tag(tc);
         for (unsigned n = 0; n < ARRAY_LEN(cpu->tx.fast); n++) {
-            if (cpu->tx.fast[n].mode == cpu->mode) {
+            if (cpu->tx.fast[n].mode == mode) {
                 cpu->tx.fast[n].jump_tag = tc->tags[slot].tag;
                 cpu->tx.fast[n].generation = generation;
             }
         }
     }
-    cpu->tx.jump_tag = tc->tags[slot].tag;
+    return tc->tags[slot].tag;
+}
+
+static void update_tag(X86Cpu *cpu)
+{
+    const uint32_t other = cpu->mode & ~(uint32_t)MODE_SMAP_AC;
+
+    cpu->tx.jump_tag = tag_of(cpu, cpu->mode);
+    if (!(cpu->mode & MODE_CPL) && cpu->tx.smap_mode != other) {
+        cpu->tx.smap_tag[0] = tag_of(cpu, other);
+        cpu->tx.smap_tag[1] = tag_of(cpu, other | MODE_SMAP_AC);
+        cpu->tx.smap_mode = other;
+    }
 }
 
 static uint64_t linear_rip(X86Cpu *cpu)
@@ -906,6 +918,7 @@ bool tcg_attach_cpu(Translator *tr, X86Cpu *cpu, GError **error)
     cpu->tx.return_stack_base = cpu->tx.return_stack = base;
     cpu->tx.host_mxcsr = 0x1f80;
     cpu->tx.live = 0;
+    cpu->tx.smap_mode = ~0u;
     forget_upper(cpu);
     if (getrandom(&tc->next_tag, sizeof(tc->next_tag), 0) != sizeof(tc->next_tag)) {
         return error_set_errno(error, errno, "Cannot get random bytes");

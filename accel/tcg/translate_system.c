@@ -2,7 +2,7 @@
 /*
  * Privileged instructions and those on system flags that kernels run all the time, without C.
  * Privilege and CPUID have been checked by the decoder for the block's mode.
- * Spec: SDM2 CLI, STI, STAC, CLAC, SWAPGS, RDFSBASE, PUSHF, PAUSE, RDTSC.
+ * Spec: SDM2 CLI, STI, STAC, CLAC, SWAPGS, RDFSBASE, PUSHF, PAUSE, RDTSC, MOV from CRn.
  * Locking: translate_int.h.
  */
 #include "accel/tcg/translate_int.h"
@@ -115,9 +115,13 @@ static const uint8_t *emit_smap(Translation *t, const Insn *insn)
     emit32(e, set ? t->mode | MODE_SMAP_AC : t->mode & ~(uint32_t)MODE_SMAP_AC);
     emit_rm(e, 0, false, 0xc6, 0, CPU(mmu_idx));
     emit8(e, set ? X86_MMU_KERNEL_AC : X86_MMU_KERNEL);
-    /* No entry of the jump table has this tag: C finds the right one. */
-    emit_rm(e, 0, true, 0xc7, 0, TX(jump_tag));
-    emit32(e, ~0u);
+    /* The other tag; or one that no entry of the jump table has, so that C finds it. */
+    emit_rm(e, 0, false, 0x81, 7, TX(smap_mode));
+    emit32(e, t->mode & ~(uint32_t)MODE_SMAP_AC);
+    emit_load(e, H_R14, TX(smap_tag[set]));
+    emit_bytes(e, "\x74\x07", 2);               /* je over the next */
+    emit_bytes(e, "\x49\xc7\xc6\xff\xff\xff\xff", 7);       /* mov r14, -1 */
+    emit_store(e, TX(jump_tag), H_R14);
     tcg_end_flags(t);
     tcg_emit_exit(t, tcg_next_rip(t, t->n));
     return op;
@@ -177,7 +181,7 @@ static const uint8_t *emit_write_base(Translation *t, const Insn *insn)
 
 static bool selector_to_register(const Translation *t, const Insn *insn)
 {
-    return is_gpr(insn, 0) && insn->op[0].size >= 4 && insn->op[1].kind == OPK_SEG;
+    return is_gpr(insn, 0) && insn->op[1].kind == OPK_SEG;
 }
 
 static const uint8_t *emit_mov_selector(Translation *t, const Insn *insn)
@@ -187,8 +191,38 @@ static const uint8_t *emit_mov_selector(Translation *t, const Insn *insn)
                           offsetof(X86Seg, sel));
     const uint8_t *op;
 
+    if (insn->op[0].size == 2) {        /* the rest of the register stays */
+        emit_rm(&t->hot, 0, false, 0x0fb7, H_R13, sel);
+        op = emit_here(&t->hot);
+        if (dst == H_NONE) {
+            emit_rm(&t->hot, 0x66, false, 0x89, H_R13, tcg_gpr_slot(insn->op[0].reg));
+        } else {
+            emit_rr(&t->hot, 0x66, false, 0x8b, dst, H_R13);
+        }
+        return op;
+    }
     emit_rm(&t->hot, 0, false, 0x0fb7, dst == H_NONE ? H_R13 : dst, sel);
     op = NULL;
+    if (dst == H_NONE) {
+        op = emit_here(&t->hot);
+        emit_store(&t->hot, tcg_gpr_slot(insn->op[0].reg), H_R13);
+    }
+    return op;
+}
+
+static bool is_plain_control_register(const Translation *t, const Insn *insn)
+{
+    return insn->op[1].reg <= 4 && insn->op[1].reg != 1;
+}
+
+static const uint8_t *emit_mov_from_cr(Translation *t, const Insn *insn)
+{
+    static const size_t at[] = { [0] = offsetof(X86Cpu, cr0), [2] = offsetof(X86Cpu, cr2),
+                                 [3] = offsetof(X86Cpu, cr3), [4] = offsetof(X86Cpu, cr4) };
+    unsigned dst = tcg_host_reg[insn->op[0].reg];
+    const uint8_t *op = NULL;
+
+    emit_load(&t->hot, dst == H_NONE ? H_R13 : dst, HOST_GS(at[insn->op[1].reg]));
     if (dst == H_NONE) {
         op = emit_here(&t->hot);
         emit_store(&t->hot, tcg_gpr_slot(insn->op[0].reg), H_R13);
@@ -287,6 +321,7 @@ static const SystemRow rows[] = {
     { sem_wrfsbase, emit_write_base, MODE_CS64,           false, base_is_register },
     { sem_wrgsbase, emit_write_base, MODE_CS64,           false, base_is_register },
     { sem_mov,      emit_mov_selector, 0,                 false, selector_to_register },
+    { sem_mov_from_cr, emit_mov_from_cr, MODE_CS64,       false, is_plain_control_register },
     { sem_syscall,  tcg_emit_syscall, MODE_CS64,          false, tcg_syscall_is_native },
     { sem_sysret,   tcg_emit_sysret, MODE_CS64,           false, tcg_syscall_is_native },
 };

@@ -600,7 +600,42 @@ static void test_not_canonical(void)
     program_clear(&p);
 }
 
-/* Between STAC and the next visit to C no entry of the jump table counts; address 0 is none. */
+/*
+ * One function through the jump table, with AC and without: the user's page must not be read without, at
+ * last.  Selectors and control registers into registers, too.
+ */
+static void test_calls_around_stac(void)
+{
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    engines_mode(&p.e, 64, 0);
+    p.e.cpu->cr2 = 0x123456789abcull;
+    p.e.cpu->cr4 |= CR4_SMAP;
+    x86_update_mode(p.e.cpu);
+    p.e.cpu->gpr[R_RSP] = ENGINES_KERNEL + 0x800;
+    p.e.cpu->gpr[R_RSI] = BENCH_DATA;
+    p.e.cpu->gpr[R_RDX] = ENGINES_KERNEL;
+    PUT(&p, 0xb9, 40, 0, 0, 0);                                 /* mov ecx, 40 */
+    PUT(&p, 0x0f, 0x01, 0xcb, 0x48, 0x89, 0xf7, 0xff, 0xd3);    /* again: stac; mov rdi, rsi; call rbx */
+    PUT(&p, 0x0f, 0x01, 0xca, 0x48, 0x89, 0xd7, 0xff, 0xd3);    /* clac; mov rdi, rdx; call rbx */
+    PUT(&p, 0xff, 0xc9, 0x75, 0xec);                            /* dec ecx; jnz again */
+    PUT(&p, 0x49, 0xc7, 0xc1, 0xff, 0xff, 0xff, 0xff);          /* mov r9, -1 */
+    PUT(&p, 0x66, 0x41, 0x8c, 0xd1, 0x66, 0x8c, 0xdd);          /* mov r9w, ss; mov bp, ds */
+    PUT(&p, 0x66, 0x41, 0x8c, 0xd7);                            /* mov r15w, ss */
+    PUT(&p, 0x0f, 0x20, 0xd0, 0x41, 0x0f, 0x20, 0xda);          /* mov rax, cr2; mov r10, cr3 */
+    PUT(&p, 0x41, 0x0f, 0x20, 0xe6, 0x0f, 0x20, 0xc1);          /* mov r14, cr4; mov rcx, cr0 */
+    PUT(&p, 0x48, 0x89, 0xf7, 0xff, 0xd3, 0xf4);                /* mov rdi, rsi; call rbx; hlt */
+    p.e.cpu->gpr[R_RBX] = BENCH_CODE + p.len;
+    PUT(&p, 0x44, 0x03, 0x07, 0xc3);                            /* add r8d, [rdi]; ret */
+    check(&p, "calls around STAC", 2000);
+    g_assert_cmpint(p.e.cpu->faults[0].event.vector, ==, VEC_PF);
+    program_clear(&p);
+}
+
+/* From STAC on no entry of the jump table counts that is not of that mode; address 0 is none. */
 static void test_jump_to_0_after_stac(void)
 {
     Program p;
@@ -765,6 +800,7 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/block/odd-returns", test_odd_returns);
     g_test_add_func("/tcg/block/flags-across-functions", test_flags_across_functions);
     g_test_add_func("/tcg/block/not-canonical", test_not_canonical);
+    g_test_add_func("/tcg/block/calls-around-stac", test_calls_around_stac);
     g_test_add_func("/tcg/block/jump-to-0-after-stac", test_jump_to_0_after_stac);
     g_test_add_func("/tcg/block/patched-invalid", test_patched_invalid);
     g_test_add_func("/tcg/block/syscall", test_syscall);
