@@ -775,6 +775,9 @@ static X86Exit run_loop(X86Cpu *cpu)
                 return exit;
             }
         }
+        if (tc->tr->opt.icount && cpu->insn_count >= cpu->insn_limit) {
+            return X86_EXIT_LIMIT;
+        }
         if (G_UNLIKELY((cpu->mode & (MODE_TF | MODE_DEBUG)) || cpu->interrupt_shadow ||
                        tc->interpret_one)) {
             tc->interpret_one = false;
@@ -785,9 +788,6 @@ static X86Exit run_loop(X86Cpu *cpu)
             continue;
         }
         if (tc->tr->opt.icount && cpu->insn_limit - cpu->insn_count < TCG_BLOCK_MAX) {
-            if (cpu->insn_count >= cpu->insn_limit) {
-                return X86_EXIT_LIMIT;
-            }
             interpret(cpu, interp_run_next);
             continue;
         }

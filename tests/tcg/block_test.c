@@ -783,6 +783,59 @@ static void test_bits_in_memory(void)
     program_clear(&p);
 }
 
+/* -icount: both engines stop at any instruction count asked for, in the same state; STI's shadow is one of them. */
+static void test_exact_stops(void)
+{
+    unsigned limit = 0;
+    X86Cpu *cpu;
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    p.e.tr->opt.icount = true;
+    p.e.tr->opt.trace = p.e.tr->opt.system = p.e.tr->opt.group = false;
+    cpu = p.e.cpu;
+    engines_mode(&p.e, 64, 0);
+    PUT(&p, 0xbb, 20, 0, 0, 0);                                 /* mov ebx, 20 */
+    PUT(&p, 0xfb, 0x90, 0xfa);                                  /* again: sti; nop; cli */
+    PUT(&p, 0x48, 0x89, 0xe6, 0x48, 0x8d, 0x7e, 0x40);          /* mov rsi, rsp; lea rdi, [rsi + 64] */
+    PUT(&p, 0xb9, 5, 0, 0, 0, 0xf3, 0xa4);                      /* mov ecx, 5; rep movsb */
+    PUT(&p, 0x53, 0x01, 0x1c, 0x24, 0x58, 0x66, 0x0f, 0xd4, 0xc0);      /* push rbx; add [rsp], ebx; pop rax; paddq */
+    PUT(&p, 0xfb, 0xe8, 6, 0, 0, 0);                            /* sti; call f */
+    PUT(&p, 0xff, 0xcb, 0x75, 0xd8, 0xf4, 0x90);                /* dec ebx; jnz again; hlt */
+    PUT(&p, 0x01, 0xc2, 0xfa, 0xc3);                            /* f: add edx, eax; cli; ret */
+    engines_code(&p.e, BENCH_CODE, p.code, p.len);
+    cpu->rip = BENCH_CODE;
+    engines_save(&p.e, p.start);
+    do {
+        g_autoptr(GString) why = g_string_new(NULL);
+
+        limit++;
+        engines_load(&p.e, p.start, true);
+        cpu->insn_count = 0;
+        cpu->insn_limit = limit;
+        p.interpreted->exit = interp_run(cpu);
+        engines_save(&p.e, p.interpreted);
+        for (unsigned i = 0; i < 2; i++) {
+            engines_load(&p.e, p.start, i == 0);
+            cpu->insn_count = 0;
+            p.translated->exit = tcg_run(cpu);
+            engines_save(&p.e, p.translated);
+            engines_compare(p.interpreted, p.translated, ~(uint64_t)FLAG_AF, 0, why);
+            g_assert_cmpint(p.translated->exit, ==, p.interpreted->exit);
+            g_assert_cmpuint(cpu->insn_count, <=, limit);
+            if (why->len && p.failed++ < 20) {
+                g_test_message("stop at %u, run %u:%s", limit, i, why->str);
+            }
+        }
+    } while (p.interpreted->exit == X86_EXIT_LIMIT && limit < 2000);
+    g_assert_cmpint(p.interpreted->exit, ==, X86_EXIT_HALT);
+    g_assert_cmpuint(limit, >, 300);
+    cpu->insn_limit = ~0ull;
+    program_clear(&p);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -806,5 +859,6 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/block/syscall", test_syscall);
     g_test_add_func("/tcg/block/strings", test_strings);
     g_test_add_func("/tcg/block/bits-in-memory", test_bits_in_memory);
+    g_test_add_func("/tcg/block/exact-stops", test_exact_stops);
     return g_test_run();
 }
