@@ -36,6 +36,8 @@
 #define STACK_BYTES (256u << 10)
 #define GUARD_BYTES 4096u
 #define POOL_MAX 64
+#define BATCH (POOL_MAX / 2)
+#define BATCHES_MAX 8
 
 struct Coroutine {
     void *sp;             /* while not running */
@@ -47,6 +49,7 @@ struct Coroutine {
     EventLoop *home;
     bool done;
     Coroutine *next_free;
+    Coroutine *next_batch;    /* of the first one in a batch */
     void *asan_fake_stack;
     void *tsan_fiber;
 };
@@ -172,12 +175,60 @@ static void pool_drain(void *unused)
     t->pool_len = 0;
 }
 
+/*
+ * What begins in one thread (a vCPU) often ends in another (the main loop): full pools give batches to
+ * all, from which empty ones take.
+ */
+static GMutex batches_lock;
+static Coroutine *batches;
+static unsigned batches_len;
+
+/* Half of a full pool; false: there are enough for all. */
+static bool batch_give(CoThread *t)
+{
+    Coroutine *first = t->pool, *last = first;
+    bool wanted;
+
+    g_mutex_lock(&batches_lock);
+    wanted = batches_len < BATCHES_MAX;
+    if (wanted) {
+        for (unsigned i = 1; i < BATCH; i++) {
+            last = last->next_free;
+        }
+        t->pool = last->next_free;
+        t->pool_len -= BATCH;
+        last->next_free = NULL;
+        first->next_batch = batches;
+        batches = first;
+        batches_len++;
+    }
+    g_mutex_unlock(&batches_lock);
+    return wanted;
+}
+
+static void batch_take(CoThread *t)
+{
+    g_mutex_lock(&batches_lock);
+    if (batches) {
+        t->pool = batches;
+        t->pool_len = BATCH;
+        batches = batches->next_batch;
+        batches_len--;
+        g_private_set(&pool_cleaner, t);
+    }
+    g_mutex_unlock(&batches_lock);
+}
+
 static Coroutine *coroutine_alloc(void)
 {
     CoThread *t = co_thread();
-    Coroutine *co = t->pool;
+    Coroutine *co;
     char *map;
 
+    if (!t->pool && __atomic_load_n(&batches_len, __ATOMIC_RELAXED)) {
+        batch_take(t);
+    }
+    co = t->pool;
     if (co) {
         t->pool = co->next_free;
         t->pool_len--;
@@ -201,7 +252,7 @@ static void coroutine_recycle(Coroutine *co)
 {
     CoThread *t = co_thread();
 
-    if (t->pool_len >= POOL_MAX) {
+    if (t->pool_len >= POOL_MAX && !batch_give(t)) {
         coroutine_destroy(co);
         return;
     }

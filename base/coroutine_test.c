@@ -2,6 +2,8 @@
 /* Coroutines: switching, waking, mutexes and queues. */
 #include "base/coroutine.h"
 
+#include "base/thread.h"
+
 #include <unistd.h>
 
 typedef struct Trail {
@@ -216,12 +218,82 @@ static void test_woken_by_another_thread_on_its_home(void)
     coroutine_run_sync(event_loop_main(), hop, t);
 }
 
+/* ---- coroutines that begin in one thread and end in another ---- */
+
+static unsigned fresh_stacks;
+
+static void mark_and_yield(void *opaque)
+{
+    struct { uint64_t mark; char above[4096]; } deep;
+
+    /* What was there before, where no other function comes: a stack that nobody has used is zero. */
+    __asm__ volatile("" : "=m"(deep));
+    fresh_stacks += deep.mark != 0x1234;
+    deep.mark = 0x1234;
+    __asm__ volatile("" : : "m"(deep));
+    co_yield();
+}
+
+typedef struct Starts {
+    Coroutine *cos[16];
+    GMutex lock;
+    GCond cond;
+    bool started, ended, quit;
+} Starts;
+
+static void *start_them(void *opaque)
+{
+    Starts *s = opaque;
+
+    g_mutex_lock(&s->lock);
+    while (!s->quit) {
+        for (unsigned i = 0; i < G_N_ELEMENTS(s->cos); i++) {
+            s->cos[i] = coroutine_new(mark_and_yield, NULL);
+            coroutine_enter(s->cos[i]);
+        }
+        s->started = true;
+        g_cond_signal(&s->cond);
+        while (!s->ended) {
+            g_cond_wait(&s->cond, &s->lock);
+        }
+        s->ended = false;
+    }
+    g_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+static void test_stacks_come_back_from_other_threads(void)
+{
+    Starts s = { .started = false };
+    Thread *t;
+
+    g_mutex_lock(&s.lock);
+    t = thread_new("starts", start_them, &s);
+    for (unsigned round = 0; round < 200; round++) {
+        while (!s.started) {
+            g_cond_wait(&s.cond, &s.lock);
+        }
+        s.started = false;
+        for (unsigned i = 0; i < G_N_ELEMENTS(s.cos); i++) {
+            coroutine_enter(s.cos[i]);
+        }
+        s.quit = round == 199;
+        s.ended = true;
+        g_cond_signal(&s.cond);
+    }
+    g_mutex_unlock(&s.lock);
+    thread_join(t);
+    /* A pool of each thread's and what lies between, not one for each of 3200. */
+    g_assert_cmpuint(fresh_stacks, <, 400);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/coroutine/yield", test_yield_and_enter);
     g_test_add_func("/coroutine/nested", test_nested);
     g_test_add_func("/coroutine/pool", test_stacks_are_reused);
+    g_test_add_func("/coroutine/pool/threads", test_stacks_come_back_from_other_threads);
     g_test_add_func("/coroutine/mutex", test_mutex_excludes);
     g_test_add_func("/coroutine/queue", test_queue_wakes_in_order);
     g_test_add_func("/coroutine/rwlock", test_rwlock);
