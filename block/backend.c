@@ -350,6 +350,7 @@ BlockBackend *blk_attach(const char *drive, const BlkAttachConf *conf, const Blk
         return NULL;
     }
     blk->share_rw = conf->share_rw;
+    blk->early_done = conf->early_done;
     if (blk->root && !node_root_set_perm(blk->root, perm_for(writable), shared_for(blk), error)) {
         return NULL;
     }

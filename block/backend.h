@@ -24,7 +24,8 @@
  * Threads: calls on one backend are made on the event loop that it belongs to, the main loop
  * unless the device asked for another (BlkAttachConf.loop).  Those marked [main] are for the main
  * loop only, those prefixed co_ for coroutines.  Completion callbacks run on the backend's loop,
- * never from within the call that started the request.  Buffers and the iovec array stay valid
+ * never from within the call that started the request unless the device allows it
+ * (BlkAttachConf.early_done).  Buffers and the iovec array stay valid
  * until then.
  *
  * Iothreads.  A device with an iothread= attaches with conf.loop, and holds the object as long:
@@ -100,6 +101,7 @@ typedef struct BlkAttachConf {
     bool share_rw;               /* share-rw=on: others may write too */
     EventLoop *loop;             /* where its requests run; NULL: the main loop */
     bool any_loop;               /* or wherever the node is, and goes */
+    bool early_done;             /* callbacks may run before the call that starts a request returns */
 } BlkAttachConf;
 
 /* DRIVE is the name of a backend or of a node; with DRIVE == NULL an empty, anonymous seat for a
@@ -174,6 +176,7 @@ bool blk_change_medium(BlockBackend *blk, const char *filename, const char *form
 
 /* ---- requests ---- */
 
+/* NULL: the callback has run already (BlkAttachConf.early_done). */
 BlkRequest *blk_aio_preadv(BlockBackend *blk, uint64_t offset, const struct iovec *iov, int niov,
                            BlkDone *done, void *opaque);
 BlkRequest *blk_aio_pwritev(BlockBackend *blk, uint64_t offset, const struct iovec *iov, int niov,

@@ -17,6 +17,7 @@ struct BlockBackend {
     BlockChild *root;
     void *device;
     const BlkDeviceOps *ops;
+    bool early_done;              /* BlkAttachConf */
     bool removable, share_rw, writable, device_reads_only, medium_read_only, medium_locked;
     bool write_cache;
     int iostatus;                 /* 0 ok, 1 failed, 2 nospace */

@@ -169,7 +169,7 @@ static void co_request_entry(void *opaque)
     BlkRequest *r = opaque;
 
     r->ret = co_request(r);
-    if (r->started) {
+    if (r->started || r->blk->early_done) {
         request_report(r);
     } else {
         /* Done before the call that started it has returned: the callback has to wait. */
@@ -200,6 +200,10 @@ static BlkRequest *start(BlockBackend *blk, BlkRequest request, BlkDone *done, v
     if (is_here) {
         coroutine_start(co_request_entry, r);
         r->started = true;
+        if (r->finished) {
+            request_unref(r);
+            return NULL;
+        }
         r->refs--;
     } else {
         event_loop_post(blk->loop, start_posted, r);

@@ -29,6 +29,7 @@ bool block_conf_attach(BlockConf *conf, Device *dev, bool removable, bool read_o
         .writable_required = false,
         .share_rw = conf->share_rw,
         .loop = conf->loop,
+        .early_done = conf->early_done,
     };
 
     conf->logical_block_size = conf->logical_block_size ?: 512;

@@ -13,6 +13,7 @@
 typedef struct BlockConf {
     char *drive;              /* drive=: name of a backend or node */
     EventLoop *loop;          /* where its requests are to run; NULL: the main loop */
+    bool early_done;          /* BlkAttachConf.early_done */
     BlockBackend *blk;        /* from block_conf_attach() to _detach() */
     uint64_t logical_block_size, physical_block_size, min_io_size, opt_io_size;
     uint64_t discard_granularity;

@@ -202,6 +202,7 @@ static bool virtio_blk_realize(Device *dev, GError **error)
                         : offered(s, VIRTIO_BLK_F_DISCARD)    ? CFG_LEN_DISCARD
                                                               : CFG_LEN_BASIC;
 
+    s->conf.early_done = true;
     s->conf.loop = s->iothread ? iothread_object_loop(s->iothread) : NULL;
     if (!check_numbers(s, error) ||
         !block_conf_attach(&s->conf, dev, false, false, &blk_ops, s, error)) {

@@ -164,7 +164,8 @@ VirtQueue *virtio_add_queue(VirtioDevice *vdev, uint16_t size, size_t elem_size,
 
 /* The next request, or NULL: none, not started, or the device is broken. */
 void *virtqueue_pop(VirtQueue *vq);
-/* Calls FN for each request there is, with the driver's notifications off meanwhile. */
+/* Calls FN for each request there is, with the driver's notifications off meanwhile; those of the device
+ * come at the end, as one. */
 void virtqueue_run(VirtQueue *vq, void (*fn)(VirtioDevice *vdev, void *elem));
 /* WRITTEN bytes of the writable buffers, from their start, were written. */
 void virtqueue_push(VirtioElem *elem, uint32_t written);

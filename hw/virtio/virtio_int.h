@@ -39,6 +39,7 @@ struct VirtQueue {
     bool signalled_valid;
     bool last_wrap, used_wrap;    /* packed: wrap counters */
     bool notification;
+    bool in_batch, notify_due;    /* virtqueue_run() tells the driver at its end */
     bool resetting;           /* the driver's reset of it waits for what is in flight */
     unsigned slots_used;      /* packed: descriptors of what is in flight */
 

@@ -283,6 +283,7 @@ void virtqueue_run(VirtQueue *vq, void (*fn)(VirtioDevice *vdev, void *elem))
 {
     unsigned left = 2u * vq->num_default;
 
+    vq->in_batch = true;
     do {
         void *e;
 
@@ -293,6 +294,10 @@ void virtqueue_run(VirtQueue *vq, void (*fn)(VirtioDevice *vdev, void *elem))
         }
         virtqueue_set_notification(vq, true);
     } while (left && !virtqueue_is_empty(vq));
+    vq->in_batch = false;
+    if (vq->notify_due) {
+        virtqueue_notify(vq);
+    }
     if (!left) {
         bh_schedule(vq->kick_bh);     /* a driver that never stops does not hold up the others */
     }
@@ -314,7 +319,8 @@ void virtqueue_notify(VirtQueue *vq)
 {
     RCU_READ_SCOPE();
 
-    if (!ring_open(vq)) {
+    vq->notify_due = vq->in_batch;
+    if (vq->in_batch || !ring_open(vq)) {
         return;
     }
     /* The used index is visible before the driver's wish is read. */
@@ -426,6 +432,7 @@ void virtqueue_clear(VirtQueue *vq)
     vq->notification = true;
     vq->slots_used = 0;
     vq->resetting = false;
+    vq->notify_due = false;
 }
 
 void virtqueue_free(VirtQueue *vq)
