@@ -466,6 +466,8 @@ static bool nvme_realize(Device *dev, GError **error)
     g_queue_init(&n->aers);
     bus_init(&n->bus, &bus_nvme, dev, dev->vm, dev->id);
     n->own_ns.nsid = 1;
+    n->own_ns.mssrl = n->own_ns.mcl = NVME_COPY_BLOCKS;
+    n->own_ns.msrc = NVME_COPY_RANGES - 1;
     if ((n->own_ns.conf.drive && !nvme_ns_attach(n, &n->own_ns, dev, error)) ||
         !add_capabilities(n, error)) {
         if (n->own_ns.ctrl) {

@@ -47,9 +47,10 @@ static void put_controller(const Nvme *n, uint8_t *id)
     id[512] = 0x66;
     id[513] = 0x44;
     le32_store(id + 516, NVME_MAX_NS);
-    /* Compare, DSM, write zeroes, timestamp, verify. */
-    le16_store(id + 520, BIT(0) | BIT(2) | BIT(3) | BIT(6) | BIT(7));
+    /* Compare, DSM, write zeroes, "select" of features, timestamp, verify, copy. */
+    le16_store(id + 520, BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(6) | BIT(7) | BIT(8));
     id[525] = 7;                              /* write cache; flush of all namespaces */
+    le16_store(id + 534, 1);                  /* format 0 of COPY's ranges */
     le32_store(id + 536, 1);                  /* SGLs */
     g_snprintf((char *)id + 768, 256, "nqn.2019-08.org.qemu:%s", n->serial);
     le16_store(id + 2048, 0x9c4);             /* power state 0: 25 W */
@@ -74,6 +75,9 @@ static void put_namespace(const NvmeNs *ns, uint8_t *id)
     le64_store(id + 48, blk_length(ns->conf.blk));
     le16_store(id + 68, (uint16_t)MIN((granularity >> ns->lba_shift) - 1, UINT16_MAX));
     le16_store(id + 70, (uint16_t)MIN((granularity >> ns->lba_shift) - 1, UINT16_MAX));
+    le16_store(id + 74, ns->mssrl);
+    le32_store(id + 76, ns->mcl);
+    id[80] = ns->msrc;
     id[99] = blk_is_writable(ns->conf.blk) ? 0 : 1;
     be64_store(id + 120, ns->eui64);
     id[130] = 9;
@@ -94,9 +98,10 @@ static uint8_t *put_descriptor(uint8_t *p, uint8_t type, const void *value, uint
 
 static void put_descriptors(const NvmeNs *ns, uint8_t *id)
 {
+    static const uint8_t no_uuid[16];
     uint8_t eui[8], set = 0;
 
-    if (ns->has_uuid) {
+    if (memcmp(ns->uuid, no_uuid, sizeof(no_uuid))) {
         id = put_descriptor(id, 3, ns->uuid, 16);
     }
     if (ns->eui64) {

@@ -29,6 +29,11 @@ typedef struct NvmeNs NvmeNs;
 
 /* ---- namespaces ---- */
 
+/* What the host moved since the namespace is there: reads, then writes. */
+typedef struct NvmeTraffic {
+    uint64_t bytes, commands;
+} NvmeTraffic;
+
 struct NvmeNs {
     Device *dev;              /* the controller or the nvme-ns */
     Nvme *ctrl;
@@ -36,16 +41,21 @@ struct NvmeNs {
     uint32_t nsid;            /* 0: to be given by the controller */
     uint8_t lba_shift;        /* from format or logical_block_size */
     bool detached;            /* property; afterwards: the present state */
-    bool has_uuid;
-    uint8_t uuid[16];
+    uint8_t uuid[16];         /* all 0: none */
     uint64_t eui64;
     bool formatting;
+    uint16_t mssrl;           /* of COPY: blocks of a range, of all, and ranges but one */
+    uint32_t mcl;
+    uint8_t msrc;
+    NvmeTraffic traffic[2];
 };
 
 static inline uint64_t nvme_ns_blocks(const NvmeNs *ns)
 {
     return blk_length(ns->conf.blk) >> ns->lba_shift;
 }
+
+enum { NVME_COPY_BLOCKS = 128, NVME_COPY_RANGES = 128 };
 
 /* clang-format off */
 #define NVME_NS_PROPS(T, n) \
@@ -111,7 +121,9 @@ struct NvmeReq {
     uint64_t offset, left;    /* bytes on the medium */
     uint32_t piece;           /* bytes in flight */
     uint32_t index, count;    /* ranges of DSM, namespaces of a broadcast flush */
-    uint64_t moved;           /* bytes compared or verified */
+    uint64_t moved;           /* bytes compared or verified, or copied of the range */
+    bool writes;              /* COPY: the piece is read, and is to be written */
+    uint8_t lba_shift;        /* COPY: as it began */
     uint8_t *buf;             /* ranges, or what is compared */
     struct iovec iov;
 };
@@ -121,7 +133,7 @@ typedef struct NvmeEvent {
 } NvmeEvent;
 
 /* RUNNING_MAX: slots of the controller, whatever the queues' sizes. */
-enum { NVME_ERRORS = 1, NVME_RUNNING_MAX = 1024 };
+enum { NVME_ERRORS = 16, NVME_ERROR_LEN = 64, NVME_RUNNING_MAX = 1024 };
 
 struct Nvme {
     PciDevice pci;
@@ -166,6 +178,9 @@ struct Nvme {
     NvmeEvent *events;        /* ring of aer_max_queued */
     uint32_t event_first, event_count;
     uint8_t event_mask;       /* types reported whose log was not read */
+
+    uint64_t error_count;     /* entries of the error log ever made; the last ones are there */
+    uint8_t errors[NVME_ERRORS][NVME_ERROR_LEN];
 
     /* features */
     uint32_t async_config;
@@ -223,6 +238,8 @@ bool nvme_sg_equal(const DmaSg *sg, uint64_t offset, const void *buf, uint64_t l
 void nvme_admin_run(NvmeReq *req);
 uint16_t nvme_identify(NvmeReq *req);
 uint16_t nvme_get_log(NvmeReq *req);
+/* REQ ends with STATUS, an error. */
+void nvme_log_error(const NvmeReq *req, uint16_t status);
 uint16_t nvme_get_feature(NvmeReq *req);
 uint16_t nvme_set_feature(NvmeReq *req);
 void nvme_io_run(NvmeReq *req);

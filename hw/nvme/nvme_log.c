@@ -1,20 +1,49 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * GET LOG PAGE.  Spec: [NVMe1.4 5.14].
- * Missing: telemetry, self-test, sanitize and vendor pages, "invalid log page" to the guest; the error log
- * is there and empty.
+ * Missing: telemetry, self-test, sanitize and vendor pages, "invalid log page" to the guest.
  * Locking: machine lock.
  */
 #include "hw/nvme/nvme_int.h"
 #include "vm/vm.h"
 
-enum { TEMPERATURE_K = 0x143, SMART_LEN = 512, EFFECTS_LEN = 4096, ERROR_LEN = 64,
+enum { TEMPERATURE_K = 0x143, SMART_LEN = 512, EFFECTS_LEN = 4096, ERROR_LEN = NVME_ERRORS * NVME_ERROR_LEN,
        FIRMWARE_LEN = 512, EFFECTS_ADMIN = 0, EFFECTS_IO = 1024 };
 
 uint16_t nvme_temperature(const Nvme *n)
 {
     return TEMPERATURE_K;
 }
+
+/* ---- the error log ---- */
+
+void nvme_log_error(const NvmeReq *req, uint16_t status)
+{
+    Nvme *n = req->n;
+    uint8_t *entry = n->errors[n->error_count++ % NVME_ERRORS];
+    bool has_lba = req->sq->id && (req->cmd.opcode == NVM_READ || req->cmd.opcode == NVM_WRITE ||
+                                   req->cmd.opcode == NVM_COMPARE || req->cmd.opcode == NVM_VERIFY ||
+                                   req->cmd.opcode == NVM_WRITE_ZEROES);
+
+    memset(entry, 0, NVME_ERROR_LEN);
+    le64_store(entry, n->error_count);
+    le16_store(entry + 8, req->sq->id);
+    le16_store(entry + 10, req->cmd.cid);
+    le16_store(entry + 12, (uint16_t)(status << 1));
+    le16_store(entry + 14, 0xffff);           /* which parameter is not known */
+    le64_store(entry + 16, has_lba ? req->cmd.cdw10 | (uint64_t)req->cmd.cdw11 << 32 : 0);
+    le32_store(entry + 24, req->cmd.nsid);
+}
+
+/* The newest first. */
+static void error_page(const Nvme *n, uint8_t *page)
+{
+    for (unsigned i = 0; i < MIN(n->error_count, NVME_ERRORS); i++) {
+        memcpy(page + i * NVME_ERROR_LEN, n->errors[(n->error_count - 1 - i) % NVME_ERRORS], NVME_ERROR_LEN);
+    }
+}
+
+/* ---- pages ---- */
 
 static void smart_page(const Nvme *n, const NvmeNs *only, uint8_t *page)
 {
@@ -23,11 +52,9 @@ static void smart_page(const Nvme *n, const NvmeNs *only, uint8_t *page)
 
     for (uint32_t i = 1; i <= NVME_MAX_NS; i++) {
         if (n->ns[i] && (!only || only == n->ns[i])) {
-            const BlkStats *stats = blk_stats(n->ns[i]->conf.blk);
-
             for (unsigned w = 0; w < 2; w++) {
-                bytes[w] += stats->bytes[w ? BLK_ACCT_WRITE : BLK_ACCT_READ];
-                ops[w] += stats->ops[w ? BLK_ACCT_WRITE : BLK_ACCT_READ];
+                bytes[w] += n->ns[i]->traffic[w].bytes;
+                ops[w] += n->ns[i]->traffic[w].commands;
             }
         }
     }
@@ -39,6 +66,7 @@ static void smart_page(const Nvme *n, const NvmeNs *only, uint8_t *page)
     }
     le64_store(page + 128, (uint64_t)(clock_now(n->pci.dev.vm->clock) - n->power_on_ns) /
                                (3600ull * NANOSECONDS_PER_SECOND));
+    le64_store(page + 176, n->error_count);
 }
 
 static void firmware_page(uint8_t *page)
@@ -62,7 +90,8 @@ static void changed_ns_page(Nvme *n, uint8_t *page)
 static void effects_page(uint8_t *page)
 {
     for (unsigned op = 0; op < 256; op++) {
-        bool writes = op == NVM_WRITE || op == NVM_WRITE_ZEROES || op == NVM_DSM;
+        bool writes = op == NVM_WRITE || op == NVM_WRITE_ZEROES || op == NVM_DSM ||
+                      op == NVM_COPY;
         uint32_t admin = op == ADM_FORMAT ? 3 : op == ADM_NS_ATTACHMENT ? 1 | BIT(3) : 1;
 
         le32_store(page + EFFECTS_ADMIN + 4 * op, nvme_admin_has(op) ? admin : 0);
@@ -96,6 +125,9 @@ uint16_t nvme_get_log(NvmeReq *req)
     }
     page = g_malloc0(pages[id].len);
     switch (id) {
+    case LOG_ERROR:
+        error_page(n, page);
+        break;
     case LOG_SMART:
         if (cmd->nsid != NVME_NSID_ALL && (cmd->nsid == 0 || cmd->nsid > NVME_MAX_NS)) {
             return SC_INVALID_NS | SC_DNR;

@@ -92,7 +92,10 @@ static bool nvme_ns_realize(Device *dev, GError **error)
     NvmeNsDevice *s = DEVICE_CAST(NvmeNsDevice, dev);
     Nvme *n = container_of(dev->bus, Nvme, bus);
 
-    s->ns.has_uuid = true;
+    if (!s->ns.mssrl || !s->ns.mcl) {
+        return error_set(error, "nvme-ns: mssrl=%u and mcl=%u are blocks that a copy may have: at least 1",
+                         s->ns.mssrl, s->ns.mcl);
+    }
     if (!nvme_ns_attach(n, &s->ns, dev, error)) {
         return false;
     }
@@ -118,11 +121,14 @@ static void nvme_ns_unrealize(Device *dev)
 static const PropDef nvme_ns_props[] = {
     NVME_NS_PROPS(NvmeNsDevice, ns),
     PROP_U32("nsid", NvmeNsDevice, ns.nsid, 0),
-    PROP_ROW("uuid", &prop_uuid, NvmeNsDevice, ns.uuid, .def_str = "auto",
+    PROP_ROW("uuid", &prop_uuid, NvmeNsDevice, ns.uuid,
              .help = "UUID (aka GUID) or \"auto\" for random value (default)"),
     PROP_U64("eui64", NvmeNsDevice, ns.eui64, 0),
     PROP_BOOL("eui64-default", NvmeNsDevice, eui64_default, false),
     PROP_BOOL("detached", NvmeNsDevice, ns.detached, false),
+    PROP_U16("mssrl", NvmeNsDevice, ns.mssrl, NVME_COPY_BLOCKS),
+    PROP_U32("mcl", NvmeNsDevice, ns.mcl, NVME_COPY_BLOCKS),
+    PROP_U8("msrc", NvmeNsDevice, ns.msrc, NVME_COPY_RANGES - 1),
     PROP_END
 };
 /* clang-format on */

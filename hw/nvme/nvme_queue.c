@@ -100,6 +100,9 @@ void nvme_complete(NvmeReq *req, uint16_t status)
     }
     g_clear_pointer(&req->buf, g_free);
     req->status = status;
+    if (status != SC_SUCCESS) {
+        nvme_log_error(req, status);
+    }
     n->running--;
     sq->running--;
     req->done = true;

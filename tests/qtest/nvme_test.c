@@ -13,7 +13,7 @@ enum { ENTRIES = 16 };                      /* of each queue */
 enum { DNR = 0x4000, DELETE_SQ = 0, CREATE_SQ = 1, GET_LOG = 2, DELETE_CQ = 4, CREATE_CQ = 5, IDENTIFY = 6,
        ABORT = 8, SET_FEATURES = 9, GET_FEATURES = 10, ASYNC_EVENT = 12, ATTACH = 0x15, DBBUF = 0x7c,
        FORMAT = 0x80 };
-enum { FLUSH = 0, WRITE = 1, READ = 2, COMPARE = 5, ZEROES = 8, DSM = 9, VERIFY = 12 };
+enum { FLUSH = 0, WRITE = 1, READ = 2, COMPARE = 5, ZEROES = 8, DSM = 9, VERIFY = 12, COPY = 25 };
 
 typedef struct Queue {
     unsigned id, tail, head, phase, size;
@@ -333,6 +333,74 @@ static void deallocate(Qtest *q)
     qtest_writeq(q, DATA + 24, 2041);
     EXPECT(io, DNR | 0x80, DSM, 0, 1, DATA, .dw10 = 1, .dw11 = 4);
     EXPECT(io, 0, DSM, 0, 1, DATA, .dw10 = 1, .dw11 = 1);                 /* only a hint */
+}
+
+/* Ranges of blocks for COPY at DATA. */
+static void copy_range(Qtest *q, unsigned i, uint64_t slba, unsigned blocks)
+{
+    qtest_memset(q, DATA + 32 * i, 0, 32);
+    qtest_writeq(q, DATA + 32 * i + 8, slba);
+    qtest_writew(q, DATA + 32 * i + 16, (uint16_t)(blocks - 1));
+}
+
+static void copy_blocks(Qtest *q)
+{
+    start_io(q);
+    copy_range(q, 0, 100, 3);
+    copy_range(q, 1, 7, 1);
+    copy_range(q, 2, 1900, 100);
+    EXPECT(io, 0, COPY, 0, 1, DATA, .dw10 = 500, .dw12 = 2);
+    EXPECT(io, 0, READ, 0, 1, DATA + 0x10000, DATA + 0x11000, .dw10 = 500, .dw12 = 7);
+    expect_disk(q, DATA + 0x10000, 100 * 512, 3 * 512);
+    expect_disk(q, DATA + 0x10600, 7 * 512, 512);
+    expect_disk(q, DATA + 0x10800, 1900 * 512, 4 * 512);
+    EXPECT(io, 0, READ, 0, 1, DATA + 0x10000, DATA + 0x11000, .dw10 = 602, .dw12 = 3);
+    expect_disk(q, DATA + 0x10000, 1998 * 512, 2 * 512);
+    expect_disk(q, DATA + 0x10400, 604 * 512, 2 * 512);
+    /* One block too many of a range and of all; too many ranges; beyond the end; another format. */
+    copy_range(q, 0, 0, 129);
+    EXPECT(io, DNR | 0x183, COPY, 0, 1, DATA, .dw10 = 500);
+    copy_range(q, 0, 0, 29);
+    EXPECT(io, DNR | 0x183, COPY, 0, 1, DATA, .dw10 = 500, .dw12 = 2);
+    EXPECT(io, DNR | 0x183, COPY, 0, 1, DATA, .dw10 = 500, .dw12 = 0xff);
+    EXPECT(io, DNR | 0x80, COPY, 0, 1, DATA, .dw10 = BLOCKS - 28);
+    copy_range(q, 0, BLOCKS - 1, 2);
+    EXPECT(io, DNR | 0x80, COPY, 0, 1, DATA, .dw10 = 500);
+    copy_range(q, 0, 1ull << 63, 2);
+    EXPECT(io, DNR | 0x80, COPY, 0, 1, DATA, .dw10 = 500);
+    EXPECT(io, DNR | 2, COPY, 0, 1, DATA, .dw10 = 500, .dw12 = 0x100);
+    EXPECT(io, DNR | 4, COPY, 0, 1, 0x7000000000, .dw10 = 500);
+}
+
+/* The newest error is first; the SMART log counts them, and what was moved. */
+static void error_log(Qtest *q)
+{
+    start_io(q);
+    EXPECT(io, DNR | 0x80, READ, 0, 1, DATA, .dw10 = BLOCKS, .dw11 = 5);
+    EXPECT(admin, DNR | 1, 0x33, .nsid = 9);
+    EXPECT(admin, 0, GET_LOG, .prp1 = DATA, .dw10 = 1 | 255 << 16);
+    g_assert_cmpuint(qtest_readq(q, DATA), ==, 2);
+    g_assert_cmphex(qtest_readl(q, DATA + 8) & 0xffff, ==, 0);
+    g_assert_cmphex(qtest_readw(q, DATA + 12), ==, (DNR | 1) << 1);
+    g_assert_cmpuint(qtest_readl(q, DATA + 24), ==, 9);
+    g_assert_cmpuint(qtest_readq(q, DATA + 64), ==, 1);
+    g_assert_cmpuint(qtest_readw(q, DATA + 72), ==, 1);
+    g_assert_cmphex(qtest_readw(q, DATA + 76), ==, (DNR | 0x80) << 1);
+    g_assert_cmphex(qtest_readq(q, DATA + 80), ==, BLOCKS | 5ull << 32);
+    g_assert_cmpuint(qtest_readq(q, DATA + 128), ==, 0);
+    for (unsigned i = 0; i < 20; i++) {
+        EXPECT(admin, DNR | 1, 0x33, .nsid = i);
+    }
+    EXPECT(admin, 0, GET_LOG, .prp1 = DATA, .dw10 = 1 | 255 << 16);
+    g_assert_cmpuint(qtest_readq(q, DATA), ==, 22);
+    g_assert_cmpuint(qtest_readq(q, DATA + 15 * 64), ==, 7);
+    EXPECT(io, 0, ZEROES, 0, 1, .dw10 = 0, .dw12 = 1023);
+    EXPECT(io, 0, WRITE, 0, 1, DATA);
+    EXPECT(admin, 0, GET_LOG, 0, 0xffffffff, DATA, .dw10 = 2 | 127 << 16);
+    g_assert_cmpuint(qtest_readq(q, DATA + 32), ==, 0);
+    g_assert_cmpuint(qtest_readq(q, DATA + 48), ==, 1);
+    g_assert_cmpuint(qtest_readq(q, DATA + 80), ==, 1);
+    g_assert_cmpuint(qtest_readq(q, DATA + 176), ==, 22);
 }
 
 static void sgl(Qtest *q)
@@ -692,6 +760,8 @@ int main(int argc, char **argv)
         { "read-prp", plain, .run = read_prp },
         { "write", plain, .run = write_back },
         { "deallocate", plain, .run = deallocate },
+        { "copy", plain, .run = copy_blocks },
+        { "error-log", plain, .run = error_log },
         { "sgl", plain, .run = sgl },
         { "io-errors", plain, .run = io_errors },
         { "prp-loop", plain, .run = prp_loop },
