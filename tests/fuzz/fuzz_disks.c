@@ -123,7 +123,7 @@ static void nvme_admin(FuzzInput *in)
 
 static void nvme_io(FuzzInput *in)
 {
-    static const uint8_t opcodes[] = { 0, 1, 2, 2, 1, 5, 8, 9, 12, 0x7f };
+    static const uint8_t opcodes[] = { 0, 1, 2, 2, 1, 5, 8, 9, 12, 25, 25, 0x7f };
     uint8_t how = fuzz_take(in, 1);
 
     nvme_command(in, 1 + (how & 1), opcodes[fuzz_take(in, 1) % ARRAY_LEN(opcodes)] | (how & 2 ? 0x4000 : 0),
@@ -178,6 +178,11 @@ static void ahci_command(FuzzInput *in)
     store(in, header + 8, how & 0x1f ? table : some_address(in), 8);
     store(in, table, 0x8027 | op << 16 | (queued ? sectors : some_number(in)) << 24, 4);
     store(in, table + 4, 0x40000000 | (some_number(in) & 0xffffff), 4);
+    if (op == 0xb0) {             /* SMART: a subcommand, its key, and a log or a test */
+        store(in, table, 0x8027 | op << 16 | (0xd0u + (how & 0xf)) << 24, 4);
+        store(in, table + 4, 0xc24f00 | (fuzz_take(in, 1) & 0x87), 4);
+        sectors = how & 0x10 ? 1 : sectors;
+    }
     store(in, table + 8, how & 0x80 ? some_number(in) : 0, 4);
     store(in, table + 12, queued ? slot << 3 : sectors, 4);
     store(in, table + 0x40, packets[fuzz_take(in, 1) % ARRAY_LEN(packets)] | (uint64_t)fuzz_take(in, 4) << 8, 8);
