@@ -168,6 +168,7 @@ typedef struct X86Translated {
     uint8_t upper_unknown;      /* whether they are has not been looked at */
     uint8_t kicked;             /* leave instead of going on at `resume` */
     uint8_t kernel_not_global;  /* some entry of class 0 below is from a page without G */
+    uint8_t any_lost[2];        /* a bit of itlb_lost is set */
     uint32_t host_mxcsr;
     int64_t budget;             /* -icount: instructions that may still be run */
     int32_t pauses;             /* PAUSEs until C looks whether the guest only spins */
@@ -176,6 +177,8 @@ typedef struct X86Translated {
     uint32_t generation[2];     /* of the entries for CPL 0-2 and CPL 3 */
     /* Code pages by virtual page: virtual page << 28 | physical page, for CPL 0-2 and CPL 3. */
     uint64_t itlb[2][1 << X86_ITLB_BITS];
+    /* Of pages in the lower and upper half: another has taken the entry of such a page, whose code may be in `jumps`. */
+    uint64_t itlb_lost[2][2][(1 << X86_ITLB_BITS) / 64];
     X86Jump jumps[1 << X86_JUMP_BITS];
 } X86Translated;
 
@@ -402,6 +405,21 @@ static inline void x86_set_rflags(X86Cpu *cpu, uint64_t flags)
 {
     cpu->cc = x86_flags_to_cc(flags);
     cpu->eflags = flags & 0x3f7700;
+}
+
+static inline void x86_itlb_lose(X86Cpu *cpu, unsigned class, uint64_t va)
+{
+    unsigned slot = x86_itlb_index(va);
+
+    cpu->tx.itlb_lost[class][va >> 63][slot / 64] |= BIT64(slot % 64);
+    cpu->tx.any_lost[class] = true;
+}
+
+static inline bool x86_itlb_is_lost(const X86Cpu *cpu, unsigned class, uint64_t va)
+{
+    unsigned slot = x86_itlb_index(va);
+
+    return cpu->tx.itlb_lost[class][va >> 63][slot / 64] >> (slot % 64) & 1;
 }
 
 static inline bool x86_has(const X86Cpu *cpu, unsigned feature)

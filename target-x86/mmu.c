@@ -494,33 +494,50 @@ void x86_mmu_explain(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx, 
 
 /* ---- invalidation -------------------------------------------------------------------------- */
 
-/* Translations of where code lies, for CPL 0-2 (0) or CPL 3 (1). */
-static void code_pages_forget(X86Cpu *cpu, unsigned class)
+/* Jumps to where code lies, for CPL 0-2 (0) or CPL 3 (1), are looked up anew. */
+static void code_jumps_forget(X86Cpu *cpu, unsigned class)
 {
     cpu->tx.generation[class]++;
+    if (cpu->tx.any_lost[class]) {
+        memset(cpu->tx.itlb_lost[class], 0, sizeof(cpu->tx.itlb_lost[class]));
+        cpu->tx.any_lost[class] = false;
+    }
     cpu->tx.smap_mode = ~0u;
     cpu->tx.return_stack = cpu->tx.return_stack_base;
+}
+
+/* And links between pages. */
+static void code_pages_forget(X86Cpu *cpu, unsigned class)
+{
+    code_jumps_forget(cpu, class);
     memset(cpu->tx.itlb[class], 0xff, sizeof(cpu->tx.itlb[class]));
+}
+
+static bool has_code_near(const X86Cpu *cpu, unsigned class, uint64_t va)
+{
+    const uint64_t *itlb = cpu->tx.itlb[class];
+
+    for (unsigned i = 0; i < 1u << X86_ITLB_BITS; i++) {
+        if (itlb[i] != X86_ITLB_EMPTY && itlb[i] >> 46 == (va << 16 >> 46)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* The same for one page, or for the gigabyte around it when large mappings are cached. */
 static void code_page_forget(X86Cpu *cpu, uint64_t va, bool large)
 {
     for (unsigned class = 0; class < 2; class++) {
-        uint64_t *itlb = cpu->tx.itlb[class];
+        uint64_t *entry = &cpu->tx.itlb[class][x86_itlb_index(va)];
 
-        if (large) {
-            for (unsigned i = 0; i < 1u << X86_ITLB_BITS; i++) {
-                if (itlb[i] != X86_ITLB_EMPTY && itlb[i] >> 46 == (va << 16 >> 46)) {
-                    code_pages_forget(cpu, class);
-                    break;
-                }
-            }
-        } else if (itlb[x86_itlb_index(va)] >> 28 == (va << 16 >> 28)) {
-            itlb[x86_itlb_index(va)] = X86_ITLB_EMPTY;
-            cpu->tx.generation[class]++;
-            cpu->tx.smap_mode = ~0u;
-            cpu->tx.return_stack = cpu->tx.return_stack_base;
+        if (large && has_code_near(cpu, class, va)) {
+            code_pages_forget(cpu, class);
+        } else if (*entry >> 28 == (va << 16 >> 28)) {
+            *entry = X86_ITLB_EMPTY;
+            code_jumps_forget(cpu, class);
+        } else if (cpu->tx.any_lost[class] && (large || x86_itlb_is_lost(cpu, class, va))) {
+            code_jumps_forget(cpu, class);
         }
     }
 }

@@ -207,11 +207,17 @@ static bool is_far_up(uint64_t va)
 static void note_code_page(X86Cpu *cpu, uint64_t va, uint64_t gpa)
 {
     unsigned class = class_of(cpu), idx = class ? X86_MMU_USER : X86_MMU_KERNEL;
+    uint64_t *entry = &cpu->tx.itlb[class][x86_itlb_index(va)];
+    uint64_t page = va << 16 >> 28;
 
     if (gpa >> 40 || is_far_up(va)) {
+        x86_itlb_lose(cpu, class, va);
         return;
     }
-    cpu->tx.itlb[class][x86_itlb_index(va)] = (va << 16 >> 28) << 28 | gpa >> 12;
+    if (*entry != X86_ITLB_EMPTY && *entry >> 28 != page) {
+        x86_itlb_lose(cpu, class, (uint64_t)((int64_t)(*entry >> 28 << 28) >> 16));
+    }
+    *entry = page << 28 | gpa >> 12;
     if (!class && !(cpu->tlb_phys[idx][x86_tlb_index(va)].attr & X86_PAGE_GLOBAL)) {
         cpu->tx.kernel_not_global = true;
     }

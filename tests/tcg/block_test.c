@@ -505,6 +505,40 @@ static void test_remapped(void)
     program_clear(&p);
 }
 
+/*
+ * The same with another page of code in between, which takes the first one's place among those that links
+ * compare: the jump table must lose the first one all the same.
+ */
+static void test_remapped_unnoticed(void)
+{
+    const uint64_t other_va = 0x80301000;   /* in another gigabyte: INVLPG forgets that of large pages */
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    build_twins();
+    g_assert_cmpuint(x86_itlb_index(other_va), ==, x86_itlb_index(TWIN_VA));
+    ((uint64_t *)(uintptr_t)(TWIN_TABLES + 0x2000))[other_va >> 21] = (TWIN_TABLES + 0x7000) | 7;
+    ((uint64_t *)(uintptr_t)(TWIN_TABLES + 0x7000))[other_va >> 12 & 511] = TWIN_PAGES | 7;
+    engines_mode(&p.e, 64, 0);
+    p.e.anywhere = true;
+    p.e.cpu->cr3 = TWIN_TABLES;
+    p.e.cpu->gpr[R_RSI] = TWIN_PAGES | 7;
+    p.e.cpu->gpr[R_RDI] = (TWIN_PAGES + 0x1000) | 7;
+    p.e.cpu->gpr[R_R8] = TWIN_TABLES + 0x7000;
+    p.e.cpu->gpr[R_RDX] = TWIN_VA;
+    p.e.cpu->gpr[R_R9] = other_va;
+    PUT(&p, 0xb9, 40, 0, 0, 0);                                 /* mov ecx, 40 */
+    PUT(&p, 0x49, 0x89, 0x30);                                  /* again: mov [r8], rsi */
+    PUT(&p, 0x0f, 0x01, 0x3a);                                  /* invlpg [rdx] */
+    PUT(&p, 0xff, 0xd2, 0x41, 0xff, 0xd1);                      /* call rdx; call r9 */
+    PUT(&p, 0x48, 0x87, 0xf7);                                  /* xchg rsi, rdi */
+    PUT(&p, 0xff, 0xc9, 0x75, 0xee, 0xf4);                      /* dec ecx; jnz again; hlt */
+    check(&p, "remapped unnoticed", 2000);
+    program_clear(&p);
+}
+
 /* ---- calls and returns ------------------------------------------------------------------------------------- */
 
 /* Deeper than the host's return stack; the way back finds nothing there. */
@@ -849,6 +883,7 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/block/patched-function", test_patched_function);
     g_test_add_func("/tcg/block/twins", test_twins);
     g_test_add_func("/tcg/block/remapped", test_remapped);
+    g_test_add_func("/tcg/block/remapped-unnoticed", test_remapped_unnoticed);
     g_test_add_func("/tcg/block/deep-recursion", test_deep_recursion);
     g_test_add_func("/tcg/block/odd-returns", test_odd_returns);
     g_test_add_func("/tcg/block/flags-across-functions", test_flags_across_functions);
