@@ -137,6 +137,14 @@ const char *suggest_text(Suggest *s)
     return s->text;
 }
 
+const char *suggest_text_or(Suggest *s, const char *otherwise)
+{
+    if (!s->best) {
+        g_snprintf(s->text, sizeof(s->text), "; %s", otherwise);
+    }
+    return suggest_text(s);
+}
+
 const char *suggest_closest(const char *word, const char *const *candidates)
 {
     Suggest s;

@@ -64,6 +64,9 @@ void suggest_offer(Suggest *s, const char *candidate);
 /* "" or "; did you mean 'best'?"; valid as long as S. */
 const char *suggest_text(Suggest *s);
 
+/* The same, but "; OTHERWISE" where nothing is close: how to see what there is. */
+const char *suggest_text_or(Suggest *s, const char *otherwise);
+
 /* The closest of the NULL-terminated CANDIDATES, or NULL if none is close enough to WORD. */
 const char *suggest_closest(const char *word, const char *const *candidates);
 

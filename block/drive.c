@@ -137,7 +137,14 @@ static bool drive_place(Drive *d, NodeOpts *opts, const DriveDefaults *defaults,
         }
     }
     if (type) {
-        return error_set(error, "unsupported bus type '%s'", type);
+        Suggest s;
+
+        suggest_init(&s, type);
+        for (unsigned i = 0; i < ARRAY_LEN(type_names); i++) {
+            suggest_offer(&s, type_names[i]);
+        }
+        return error_set(error, "unsupported bus type '%s'%s", type,
+                         suggest_text_or(&s, "there are ide, floppy, virtio and none"));
     }
     if (!take_int(opts, "index", &index, &has_index, error) ||
         !take_int(opts, "bus", &d->bus, &has_bus, error) ||

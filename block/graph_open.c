@@ -333,7 +333,13 @@ BlockNode *co_node_open(const char *filename, NodeOpts *caller_opts, int flags,
     }
     driver = node_opts_take(opts, "driver");
     if (driver && !node_type_find(driver)) {
-        error_set(error, "Unknown driver '%s'", driver);
+        Suggest s;
+
+        suggest_init(&s, driver);
+        for (unsigned i = 0; node_type_at(i); i++) {
+            suggest_offer(&s, node_type_at(i)->name);
+        }
+        error_set(error, "Unknown driver '%s'%s", driver, suggest_text(&s));
         return NULL;
     }
     if (driver) {

@@ -328,15 +328,16 @@ static bool fdinfo_has_lock(const char *path, const struct stat *st, int byte)
     return false;
 }
 
-/* "held by process 4711 (qemu-system-x86)", or "". */
+/* Who uses the image: this process, too, by another node, or "... process 4711 (qemu-system-x86)". */
 static char *lock_holder(int fd, int byte)
 {
+    bool ours = false;
     struct stat st;
     g_autoptr(GDir) proc = g_dir_open("/proc", 0, NULL);
     const char *pid;
 
     if (!proc || fstat(fd, &st) < 0) {
-        return g_strdup("");
+        return g_strdup("another process is using the image");
     }
     while ((pid = g_dir_read_name(proc)) != NULL) {
         g_autofree char *folder = g_strdup_printf("/proc/%s/fdinfo", pid);
@@ -351,16 +352,20 @@ static char *lock_holder(int fd, int byte)
             struct stat other;
 
             if (stat(link, &other) < 0 || other.st_ino != st.st_ino ||
-                other.st_dev != st.st_dev || !fdinfo_has_lock(info, &st, byte) ||
-                atoi(pid) == getpid()) {
+                other.st_dev != st.st_dev || !fdinfo_has_lock(info, &st, byte)) {
+                continue;
+            }
+            if (atoi(pid) == getpid()) {
+                ours |= atoi(name) != fd;
                 continue;
             }
             g_file_get_contents(comm, &program, NULL, NULL);
-            return g_strdup_printf("; it is held by process %s (%s)", pid,
-                                   program ? g_strchomp(program) : "unknown");
+            return g_strdup_printf("another process is using the image; it is held by process %s "
+                                   "(%s)", pid, program ? g_strchomp(program) : "unknown");
         }
     }
-    return g_strdup("");
+    return g_strdup(ours ? "the image is in use already, in this process" :
+                           "another process is using the image");
 }
 
 static int lock_byte(int fd, int byte, short type, bool test)
@@ -381,8 +386,7 @@ static bool lock_clash(BlockNode *node, int byte, bool shared, unsigned perm, GE
     HostFile *f = node->state;
     g_autofree char *holder = lock_holder(f->fd, byte);
 
-    return error_set(error, "Failed to get %s\"%s\" lock on '%s': another process is using the "
-                     "image%s", shared ? "shared " : "", perm_names[perm], node->filename, holder);
+    return error_set(error, "Failed to get %s\"%s\" lock on '%s': %s", shared ? "shared " : "", perm_names[perm], node->filename, holder);
 }
 
 static void lock_apply(HostFile *f, uint32_t perm, uint32_t unshared, bool drop)

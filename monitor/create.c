@@ -59,7 +59,8 @@ static const DeviceType *find_driver(const char *driver, GError **error)
     }
     suggest_init(&suggest, driver);
     type_foreach("device", false, offer_device, &suggest);
-    error_set(error, "'%s' is not a valid device model name%s", driver, suggest_text(&suggest));
+    error_set(error, "'%s' is not a valid device model name%s", driver,
+              suggest_text_or(&suggest, "-device help lists them"));
     return NULL;
 }
 

@@ -526,56 +526,82 @@ static void end_section(System *sys, const OptionRow *row, GString *arg)
     g_string_truncate(arg, 0);
 }
 
-/* One line of: [group], [group "id"], key = "value", blank, # comment. */
-static bool config_line(System *sys, char *line, const OptionRow **row, GString *arg,
-                        GError **error)
+/* Lines are: [group], [group "id"], key = "value", blank, # comment. */
+typedef struct ConfigFile {
+    System *sys;
+    GRegex *header, *setting;
+    const OptionRow *row;        /* of the section; NULL before the first */
+    GString *section;            /* its option's argument so far */
+} ConfigFile;
+
+static bool config_line(ConfigFile *c, char *line, GError **error)
 {
-    char group[64], id[128], key[64], value[1024];
+    g_autoptr(GMatchInfo) header = NULL, setting = NULL;
 
     g_strstrip(line);
     if (!*line || *line == '#') {
         return true;
     }
-    if (sscanf(line, "[%63s \"%127[^\"]\"]", group, id) == 2) {
-        end_section(sys, *row, arg);
-        *row = row_of_group(group);
-        g_string_append_printf(arg, "id=%s", id);
-    } else if (sscanf(line, "[%63[^]]]", group) == 1) {
-        end_section(sys, *row, arg);
-        *row = row_of_group(group);
-    } else if (sscanf(line, "%63s = \"%1023[^\"]\"", key, value) == 2 ||
-               (value[0] = '\0', sscanf(line, "%63s = \"\"", key) == 1)) {
+    if (g_regex_match(c->header, line, 0, &header)) {
+        g_autofree char *group = g_match_info_fetch(header, 1);
+        g_autofree char *id = g_match_info_fetch(header, 2);
+
+        end_section(c->sys, c->row, c->section);
+        c->row = row_of_group(group);
+        if (id && *id) {
+            g_string_append_printf(c->section, "id=%s", id);
+        }
+        return c->row || error_set(error, "There is no option group '%s'", group);
+    }
+    if (g_regex_match(c->setting, line, 0, &setting)) {
+        g_autofree char *key = g_match_info_fetch(setting, 1);
+        g_autofree char *value = g_match_info_fetch(setting, 2);
         g_auto(GStrv) commas = g_strsplit(value, ",", -1);
         g_autofree char *doubled = g_strjoinv(",,", commas);
 
-        if (!*row) {
-            return error_set(error, "no group defined");
+        if (!c->row) {
+            return error_set(error, "no group defined before '%s'", key);
         }
-        g_string_append_printf(arg, "%s%s=%s", arg->len ? "," : "", key, doubled);
+        g_string_append_printf(c->section, "%s%s=%s", c->section->len ? "," : "", key, doubled);
         return true;
-    } else {
-        return error_set(error, "parse error");
     }
-    return *row || error_set(error, "There is no option group '%s'", group);
+    return error_set(error, "parse error in '%s'; expected [group], [group \"id\"] or key = "
+                     "\"value\"", line);
+}
+
+static bool config_lines(ConfigFile *c, const char *name, char **lines, GError **error)
+{
+    for (unsigned i = 0; lines[i]; i++) {
+        if (!g_utf8_validate(lines[i], -1, NULL)) {
+            return error_set(error, "%s:%u: not UTF-8 text", name, i + 1);
+        }
+        if (!config_line(c, lines[i], error)) {
+            g_prefix_error(error, "%s:%u: ", name, i + 1);
+            return false;
+        }
+    }
+    end_section(c->sys, c->row, c->section);
+    return true;
 }
 
 bool opt_readconfig(System *sys, const char *arg, GError **error)
 {
+    ConfigFile c = { .sys = sys };
     g_autofree char *text = NULL;
     g_auto(GStrv) lines = NULL;
-    g_autoptr(GString) section = g_string_new(NULL);
-    const OptionRow *row = NULL;
+    bool ok;
 
     if (!g_file_get_contents(arg, &text, NULL, NULL)) {
-        return error_set_errno(error, errno, "Could not open '%s'", arg);
+        return error_set_errno(error, g_file_test(arg, G_FILE_TEST_IS_DIR) ? EISDIR : errno,
+                               "Could not open '%s'", arg);
     }
     lines = g_strsplit(text, "\n", -1);
-    for (unsigned i = 0; lines[i]; i++) {
-        if (!config_line(sys, lines[i], &row, section, error)) {
-            g_prefix_error(error, "%s:%u: ", arg, i + 1);
-            return false;
-        }
-    }
-    end_section(sys, row, section);
-    return true;
+    c.header = g_regex_new("^\\[([^]\\s\"]+)(?:\\s+\"([^\"]+)\")?\\]$", 0, 0, NULL);
+    c.setting = g_regex_new("^([^\\s=]+)\\s*=\\s*\"([^\"]*)\"$", 0, 0, NULL);
+    c.section = g_string_new(NULL);
+    ok = config_lines(&c, arg, lines, error);
+    g_string_free(c.section, TRUE);
+    g_regex_unref(c.header);
+    g_regex_unref(c.setting);
+    return ok;
 }

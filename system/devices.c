@@ -295,7 +295,8 @@ bool opt_device(System *sys, const char *arg, GError **error)
         if (!driver) {
             list_devices();
         } else if (!type) {
-            return error_set(error, "'%s' is not a valid device model name", driver);
+            return error_set(error, "'%s' is not a valid device model name; -device help lists "
+                             "them", driver);
         } else {
             list_props(type);
         }

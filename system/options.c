@@ -154,7 +154,8 @@ static bool unknown_option(const char *word, GError **error)
     for (unsigned i = 0; i < option_count; i++) {
         suggest_offer(&suggest, option_table[i].name);
     }
-    return error_set(error, "%s: invalid option%s", word, suggest_text(&suggest));
+    return error_set(error, "%s: invalid option%s", word,
+                     suggest_text_or(&suggest, "-help lists those there are"));
 }
 
 static void add_use(System *sys, const OptionRow *row, const char *arg)

@@ -110,7 +110,7 @@ bool memory_parse(KeyVal *memory, const MachineType *type, Machine *machine, GEr
     const char *size = memory ? keyval_get(memory, "size") : NULL;
     uint64_t bytes = type->default_ram, slots = 0, maxmem = 0;
 
-    if (size && !parse_size("size", size, MIB, &bytes, error)) {
+    if (size && !parse_size("-m: size", size, MIB, &bytes, error)) {
         return false;
     }
     if (size && !bytes) {

@@ -115,7 +115,8 @@ bool x86_cpu_model_exists(const char *model, GError **error)
     for (unsigned i = 0; i < all_names()->len; i++) {
         suggest_offer(&s, g_array_index(all_names(), ModelName, i).name);
     }
-    return error_set(error, "Unable to find CPU definition: %s%s", model, suggest_text(&s));
+    return error_set(error, "Unable to find CPU definition: %s%s", model,
+                     suggest_text_or(&s, "-cpu help lists them"));
 }
 
 /* ---- feature lists ----------------------------------------------------------------------------------- */
@@ -288,7 +289,8 @@ bool x86_cpu_set_feature(X86Cpu *cpu, const char *name, bool on, GError **error)
         for (unsigned i = 0; i < x86_feature_name_count; i++) {
             suggest_offer(&s, x86_feature_names[i].name);
         }
-        return error_set(error, "-cpu has no feature or property '%s'%s", name, suggest_text(&s));
+        return error_set(error, "-cpu has no feature or property '%s'%s", name,
+                         suggest_text_or(&s, "-cpu help lists the features"));
     }
     if (f >= FEAT_WORDS * 32) {
         /* Off is what it is; on is a missing feature, reported at the end. */

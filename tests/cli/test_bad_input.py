@@ -13,17 +13,26 @@ import tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'boot'))
 from guest import Guest, GuestError, Skip, run_tests, system_program  # noqa: E402
 
-# Options and what the one line must hold.  DIR and BADCFG stand for paths that exist.
+# Options and what the one line must hold.  DIR and IMAGE stand for paths
+# that exist, CFG:TEXT for that of a file with the text.
 ROWS = {
     'option': (['-nogrpahic'], r"invalid option.*'nographic'"),
+    'option_like_none': (['-zzzz'], r'invalid option; -help lists'),
     'unsupported_option': (['-spice', 'port=1'], r'-spice: .*Rhea does not support it yet'),
     'missing_argument': (['-m'], r'-m: requires an argument'),
     'device': (['-device', 'isa-serail'], r"'isa-serail'.*did you mean 'isa-serial'"),
+    'device_like_none': (['-device', 'zzzzzz'], r"'zzzzzz'.*; -device help lists"),
     'device_json': (['-device', '{"driver":'], r'JSON parse error'),
     'property': (['-device', 'isa-serial,iobas=1'], r"iobas.*did you mean 'iobase'"),
     'machine': (['-M', 'pcc'], r"'pcc'; did you mean 'pc'"),
     'machine_property': (['-M', 'none,foo=1'], r'foo'),
     'cpu': (['-cpu', 'qemu65'], r"qemu65.*did you mean 'qemu64'"),
+    'cpu_like_none': (['-cpu', 'zzzzzz'], r'zzzzzz; -cpu help lists'),
+    'cpu_feature': (['-cpu', 'qemu64,+avx22'], r"'avx22'; did you mean 'avx2'"),
+    'drive_if': (['-drive', 'if=floopy'], r"'floopy'; did you mean 'floppy'"),
+    'drive_format': (['-drive', 'file=IMAGE,format=qow2'], r"'qow2'; did you mean 'qcow2'"),
+    'drive_twice': (['-drive', 'file=IMAGE,format=raw', '-drive', 'file=IMAGE,format=raw'],
+                    r'"write" lock on .*in use already, in this process'),
     'accel': (['-accel', 'tgc'], r"did you mean 'tcg'"),
     'accel_property': (['-accel', 'tcg', '-accel', 'kvm,foo=1'], r"-accel kvm,foo=1: .*'?kvm-accel\.foo"),
     'log_item': (['-d', 'gest_errors'], r"did you mean 'guest_errors'"),
@@ -60,7 +69,13 @@ ROWS = {
     'missing_firmware': (['-bios', 'nope.bin'], r'nope\.bin'),
     'pid_file': (['-M', 'none', '-pidfile', '/nonexistent/pid'], r'/nonexistent/pid'),
     'config_file': (['-readconfig', '/nonexistent/cfg'], r"Could not open '/nonexistent/cfg'"),
-    'config_group': (['-readconfig', 'BADCFG'], r"no option group 'nope'"),
+    'config_group': (['-readconfig', 'CFG:[nope]\n'], r"no option group 'nope'"),
+    'config_folder': (['-readconfig', 'DIR'], r"Could not open 'DIR': Is a directory"),
+    'config_header': (['-readconfig', 'CFG:[device'], r"cfg:1: parse error in '\[device'; expected"),
+    'config_value': (['-readconfig', 'CFG:[name]\nguest = "a'], r'cfg:2: parse error'),
+    'config_no_group': (['-readconfig', 'CFG:guest = "a"'], r"cfg:1: no group defined before 'guest'"),
+    'config_bytes': (['-readconfig', 'CFG:[name]\n\udcff'], r'cfg:2: not UTF-8'),
+    'memory_negative': (['-m', '-5'], r"-m: size expects.*'-5'"),
     'memory_0': (['-m', '0'], r'-m 0'),
     'memory_suffix': (['-m', '4X'], r"'4X'"),
     'memory_key': (['-m', '1G,foo=1'], r'foo'),
@@ -107,11 +122,17 @@ def complaint(*options):
 def row_test(name, options, pattern):
     def test():
         with tempfile.TemporaryDirectory() as folder:
-            config = os.path.join(folder, 'bad.cfg')
-            with open(config, 'w', encoding='utf-8') as file:
-                file.write('[nope]\n')
-            paths = {'DIR': folder, 'BADCFG': config}
-            line = complaint(*(paths.get(option, option) for option in options))
+            def real(option):
+                """With the paths in it; CFG:TEXT is a file with that."""
+                start, colon, text = option.partition('CFG:')
+                if colon:
+                    with open(f'{folder}/cfg', 'wb') as file:
+                        file.write(text.encode(errors='surrogateescape'))
+                    return f'{start}{folder}/cfg'
+                return option.replace('DIR', folder).replace('IMAGE', f'{folder}/image')
+            with open(f'{folder}/image', 'wb') as image:
+                image.truncate(1 << 20)
+            line = complaint(*map(real, options))
             if not re.search(pattern.replace('DIR', re.escape(folder)), line):
                 raise GuestError(f'the line lacks {pattern!r}: {line}')
     test.__name__ = name
