@@ -28,18 +28,16 @@ static bool implicit_is_native(const Insn *insn)
            (insn->def->attrs & A_X87);
 }
 
-/* Instructions of the memory bit string form reach beyond their operand. */
-static bool is_bit_string(const Insn *insn)
+/* BT and kin with the number in a register: in memory they reach beyond their operand. */
+static bool is_bit_test(const Insn *insn)
 {
-    return insn_has_mem(insn) && insn->map == MAP_0F &&
-           (insn->opcode == 0xa3 || insn->opcode == 0xab || insn->opcode == 0xb3 ||
-            insn->opcode == 0xbb);
+    return insn->map == MAP_0F && (insn->opcode == 0xa3 || insn->opcode == 0xab || insn->opcode == 0xb3 ||
+                                   insn->opcode == 0xbb);
 }
 
 static bool operands_are_plain(const Insn *insn)
 {
     bool high = false, mem = insn_has_mem(insn);
-    unsigned spilled = 0;
 
     for (unsigned n = 0; n < 4; n++) {
         switch (insn->op[n].kind) {
@@ -50,22 +48,14 @@ static bool operands_are_plain(const Insn *insn)
             high = true;
             break;
         case OPK_GPR:
-            if (tcg_host_reg[insn->op[n].reg] == H_NONE && n > 0) {
-                spilled++;
-                /* Memory would be written before the register: no way back between the two. */
-                if (mem && (insn->def->attrs & A_XCHG)) {
-                    return false;
-                }
-            } else if (tcg_host_reg[insn->op[n].reg] == H_NONE) {
-                spilled++;
+            /* Memory would be written before the register: no way back between the two. */
+            if (tcg_host_reg[insn->op[n].reg] == H_NONE && n > 0 && mem && (insn->def->attrs & A_XCHG)) {
+                return false;
             }
             break;
         default:
             break;
         }
-    }
-    if (mem && insn->vex && spilled > 1) {
-        return false;           /* one scratch register is left */
     }
     if (mem && high && insn->sem == sem_cmpxchg) {
         return false;           /* AL and AH change places for it, and it reads AL, too */
@@ -93,7 +83,7 @@ bool tcg_can_reemit(const Insn *insn)
     if (insn->map == MAP_1BYTE && insn->opcode == 0x63 && insn->op_size == 2) {
         return false;
     }
-    return operands_are_plain(insn) && !is_bit_string(insn) && !(a & A_NOMEM && a & A_UMIP);
+    return operands_are_plain(insn) && !(insn_has_mem(insn) && is_bit_test(insn)) && !(a & A_NOMEM && a & A_UMIP);
 }
 
 /* Where the fields of the encoding point, renamed. */
@@ -104,7 +94,7 @@ typedef struct Fields {
 
 typedef struct Spill {
     unsigned guest, host;
-    bool written;
+    bool read, written;
 } Spill;
 
 typedef struct Renaming {
@@ -114,35 +104,65 @@ typedef struct Renaming {
     unsigned high;              /* 1 + number of the register whose high byte meets memory */
 } Renaming;
 
-static unsigned rename_reg(Renaming *r, unsigned guest, unsigned scratch, bool written)
-{
-    unsigned host = tcg_host_reg[guest];
-
-    if (host != H_NONE) {
-        return host;
-    }
-    for (unsigned i = 0; i < r->spills; i++) {
-        if (r->spill[i].guest == guest) {
-            r->spill[i].written |= written;
-            return r->spill[i].host;
-        }
-    }
-    r->spill[r->spills++] = (Spill){ guest, scratch, written };
-    return scratch;
-}
-
 bool tcg_is_written(const Insn *insn, unsigned n)
 {
     return (n == 0 && insn->def->opnd[0] != OPND_NIL) ||
            (n == 1 && (insn->def->attrs & (A_XCHG | A_DST2)));
 }
 
-static void rename_operands(const Insn *insn, bool mem, Renaming *r)
+/* Is the old value of a register that is written of no account? */
+static bool is_replaced(const Insn *insn, unsigned n)
+{
+    SemFn *s = insn->sem;
+
+    if (insn->op[n].size < 4 || !tcg_is_written(insn, n)) {
+        return false;
+    }
+    return n == 0 ? insn->vex || s == sem_mov || s == sem_movzx || s == sem_movsx
+                  : insn->def->attrs & A_DST2;
+}
+
+static unsigned rename_reg(Renaming *r, const Insn *insn, unsigned n, unsigned scratch)
+{
+    unsigned guest = insn->op[n].reg, host = tcg_host_reg[guest];
+    bool written = tcg_is_written(insn, n), read = !is_replaced(insn, n);
+
+    if (host != H_NONE) {
+        return host;
+    }
+    for (unsigned i = 0; i < r->spills; i++) {
+        if (r->spill[i].guest == guest) {
+            r->spill[i].read |= read;
+            r->spill[i].written |= written;
+            return r->spill[i].host;
+        }
+    }
+    r->spill[r->spills++] = (Spill){ guest, scratch, read, written };
+    return scratch;
+}
+
+/* The operand that may be X86Cpu.gpr as well as a register: its number + 1, or 0. */
+static unsigned operand_in_slot(const Insn *insn)
+{
+    if (insn->def->attrs & (A_XCHG | A_NOMEM) || insn->def->match & M_RR || is_bit_test(insn)) {
+        return 0;
+    }
+    for (unsigned n = 0; n < 4; n++) {
+        const InsnOpnd *op = &insn->op[n];
+
+        if (op->kind == OPK_GPR && insn->def->opnd[n] >> 8 == OT_E && tcg_host_reg[op->reg] == H_NONE) {
+            return tcg_is_written(insn, n) && op->size == 4 ? 0 : n + 1;    /* the upper half is to be cleared */
+        }
+    }
+    return 0;
+}
+
+/* SLOT: operand_in_slot(). */
+static void rename_operands(const Insn *insn, bool mem, unsigned slot, Renaming *r)
 {
     r->f = (Fields){ insn_reg(insn), insn_rm(insn), insn->vvvv, insn->opcode & 7, false };
     for (unsigned n = 0; n < 4; n++) {
         const InsnOpnd *op = &insn->op[n];
-        bool written = tcg_is_written(insn, n);
         unsigned type = insn->def->opnd[n] >> 8;
 
         if (op->kind == OPK_GPR8H) {
@@ -155,21 +175,21 @@ static void rename_operands(const Insn *insn, bool mem, Renaming *r)
         if (op->kind == OPK_VEC && type == OT_H) {
             r->f.vvvv = op->reg;        /* 32-bit code: without the bit that is ignored there */
         }
-        if (op->kind != OPK_GPR) {
+        if (op->kind != OPK_GPR || n + 1 == slot) {
             continue;
         }
         switch (type) {
         case OT_G:
-            r->f.reg = rename_reg(r, op->reg, H_R13, written);
+            r->f.reg = rename_reg(r, insn, n, H_R13);
             break;
         case OT_E: case OT_R: case OT_RM:
-            r->f.rm = rename_reg(r, op->reg, H_R14, written);
+            r->f.rm = rename_reg(r, insn, n, H_R14);
             break;
-        case OT_B:
-            r->f.vvvv = rename_reg(r, op->reg, mem ? H_R13 : H_R15, written);
+        case OT_B:              /* with memory, a source may share R13 with the destination, and MULX has read R14 */
+            r->f.vvvv = rename_reg(r, insn, n, !mem ? H_R15 : tcg_is_written(insn, n) ? H_R14 : H_R13);
             break;
         case OT_Z:
-            r->f.low = rename_reg(r, op->reg, H_R14, written);
+            r->f.low = rename_reg(r, insn, n, H_R14);
             break;
         default:                /* fixed: identity */
             break;
@@ -298,16 +318,27 @@ static void swap_bytes(Emitter *e, unsigned reg)
 
 const uint8_t *tcg_reemit(Emitter *e, const Insn *insn, const HostMem *mem)
 {
+    unsigned in_slot = mem ? 0 : operand_in_slot(insn);
     Renaming r = { 0 };
     const uint8_t *op;
+    HostMem slot;
 
-    rename_operands(insn, mem, &r);
+    rename_operands(insn, mem, in_slot, &r);
+    if (in_slot) {
+        slot = tcg_gpr_slot(insn->op[in_slot - 1].reg);
+        mem = &slot;
+    }
     for (unsigned i = 0; i < r.spills; i++) {
-        emit_load(e, r.spill[i].host, tcg_gpr_slot(r.spill[i].guest));
+        if (r.spill[i].read) {
+            emit_load(e, r.spill[i].host, tcg_gpr_slot(r.spill[i].guest));
+        }
     }
     op = emit_here(e);
     if (r.high) {
         swap_bytes(e, r.high - 1);
+    }
+    if (mem && mem->gs) {
+        emit8(e, 0x65);
     }
     if (insn->vex) {
         emit_vex(e, insn, &r.f, mem);
