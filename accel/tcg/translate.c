@@ -181,9 +181,10 @@ static uint32_t site_of(const Translation *t)
 const uint8_t *tcg_cold_helper(Translation *t)
 {
     const uint8_t *at = emit_here(&t->cold);
+    bool flags = tcg_flags_out_of_line(t);
 
     emit_mov_imm(&t->cold, H_R14, site_of(t));
-    emit_jmp(&t->cold, t->tr->stubs.insn);
+    emit_jmp(&t->cold, flags ? t->tr->stubs.insn_flags : t->tr->stubs.insn);
     return at;
 }
 
@@ -239,12 +240,16 @@ static const uint8_t *emit_push(Translation *t, const Insn *insn)
     const uint8_t *op;
     HostMem mem;
 
-    tcg_begin_checks(t);
     if (is_mem(insn, 1)) {
+        tcg_begin_flags(t);     /* not in R13, which is needed */
         mem = tcg_memory_operand(t, insn, width, false);
         emit_rm(e, 0, t->wide, 0x8b, H_R13, mem);
+        mem = tcg_stack_operand(t, -(int)width, width, true);
+    } else {
+        tcg_begin_checks(t);
+        mem = tcg_stack_operand(t, -(int)width, width, true);
+        tcg_end_checks(t);
     }
-    mem = tcg_stack_operand(t, -(int)width, width, true);
     if (is_gpr(insn, 1)) {
         reg = tcg_source(t, insn->op[1].reg, H_R13);
     }
@@ -255,7 +260,9 @@ static const uint8_t *emit_push(Translation *t, const Insn *insn)
     } else {
         emit_rm(e, 0, t->wide, 0x89, reg, mem);
     }
-    tcg_end_checks(t);
+    if (is_mem(insn, 1)) {
+        tcg_end_flags(t);
+    }
     tcg_move_stack(t, -(int)width);
     return op;
 }
@@ -345,7 +352,7 @@ const uint8_t *tcg_cold_group(Translation *t, unsigned g)
 
     t->missing = t->n;
     at = emit_here(&t->cold);
-    if (t->live[t->n]) {
+    if (!tcg_flags_out_of_line(t) && t->live[t->n]) {
         tcg_load_flags(&t->cold);
     }
     link->field = emit_jmp_aligned(&t->cold, link->unlinked);

@@ -194,3 +194,64 @@ void tcg_end_flags(Translation *t)
         tcg_load_flags(&t->hot);
     }
 }
+
+static void emit_hold(Emitter *e, unsigned live)
+{
+    if (!(live & ~FX_CF)) {
+        emit_bytes(e, "\x41\x0f\x92\xc5", 4);           /* setc r13b */
+        return;
+    }
+    if (!(live & ~FX_ZF)) {
+        emit_bytes(e, "\x41\x0f\x95\xc5", 4);           /* setnz r13b */
+        return;
+    }
+    emit_mov(e, H_R13, H_RAX);
+    emit8(e, 0x9f);                                     /* lahf */
+    if (live & FX_OF) {
+        emit_bytes(e, "\x0f\x90\xc0", 3);              /* seto al */
+    }
+    emit_bytes(e, "\x4c\x87\xe8", 3);                  /* xchg rax, r13 */
+}
+
+static void emit_release(Emitter *e, unsigned live)
+{
+    if (!(live & ~FX_CF)) {
+        emit_bytes(e, "\x41\x80\xc5\xff", 4);           /* add r13b, -1 */
+        return;
+    }
+    if (!(live & ~FX_ZF)) {
+        emit_bytes(e, "\x45\x84\xed", 3);              /* test r13b, r13b */
+        return;
+    }
+    emit_bytes(e, "\x4c\x87\xe8", 3);                  /* xchg rax, r13 */
+    if (live & FX_OF) {
+        emit_bytes(e, "\x04\x7f", 2);                   /* add al, 127 */
+    }
+    emit8(e, 0x9e);                                     /* sahf */
+    emit_mov(e, H_RAX, H_R13);
+}
+
+void tcg_hold_flags(Translation *t)
+{
+    t->held = t->live[t->n];
+    if (t->held) {
+        emit_hold(&t->hot, t->held);
+        t->block->insns[t->n].flags |= TI_SAVES_FLAGS;
+    }
+}
+
+void tcg_release_flags(Translation *t)
+{
+    if (t->held) {
+        emit_release(&t->hot, t->held);
+        t->held = 0;
+    }
+}
+
+bool tcg_flags_out_of_line(Translation *t)
+{
+    if (t->held) {
+        emit_release(&t->cold, t->held);
+    }
+    return t->held;
+}

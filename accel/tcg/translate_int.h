@@ -54,6 +54,7 @@ typedef struct Translation {
     Insn insns[TCG_BLOCK_MAX + 1];
     unsigned plain_sti;         /* this one ends the block; TCG_BLOCK_MAX: none */
     TcgKind kind[TCG_BLOCK_MAX];
+    unsigned held;              /* FX_*: in R13, by tcg_hold_flags() */
     unsigned missing;           /* the latest with an access that starts it again after a TLB miss */
     TcgGroup groups[X86_GROUPS];
     unsigned group_count;
@@ -100,9 +101,14 @@ void tcg_find_live_flags(Translation *t, unsigned count);
 /* RFLAGS to cpu->cc and back; R13 is lost. */
 void tcg_save_flags(Emitter *e);
 void tcg_load_flags(Emitter *e);
-/* Around code of the current instruction that changes RFLAGS: nothing when they are dead. */
+/* Around code of the current instruction that changes RFLAGS: nothing when they are dead.  In cpu->cc meanwhile. */
 void tcg_begin_flags(Translation *t);
 void tcg_end_flags(Translation *t);
+/* The same, cheaper, those that are live only: in R13 meanwhile. */
+void tcg_hold_flags(Translation *t);
+void tcg_release_flags(Translation *t);
+/* Out of line, between the two: back to RFLAGS; false: dead, or in cpu->cc.  R13 is lost. */
+bool tcg_flags_out_of_line(Translation *t);
 
 /* ---- translate_groups.c ---- */
 
@@ -124,7 +130,7 @@ HostMem tcg_hoisted_operand(Translation *t, const TcgGroup *group, unsigned base
 /* The memory operand of a row: its bytes, and whether it is written. */
 unsigned tcg_memory_size(const Insn *insn);
 bool tcg_writes_memory(const Insn *insn);
-/* Does the instruction check an address, and change RFLAGS by that?  Then these are around it. */
+/* Does the instruction check an address, and change RFLAGS by that?  Then these are around it; R13 is taken between them. */
 void tcg_begin_checks(Translation *t);
 void tcg_end_checks(Translation *t);
 

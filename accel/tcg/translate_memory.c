@@ -35,16 +35,27 @@ unsigned tcg_source(Translation *t, unsigned reg, unsigned scratch)
     return scratch;
 }
 
+/* An offset that no register takes part in. */
+static bool is_constant(const Insn *insn)
+{
+    return insn->base == R_RIP || (insn->base == R_ZERO && insn->index == R_ZERO);
+}
+
+static uint64_t constant_offset(const Translation *t, const Insn *insn, int64_t disp)
+{
+    uint64_t at = disp + (insn->base == R_RIP ? tcg_next_rip(t, t->n) : 0);
+
+    return insn->addr_size == 8 ? at : (uint32_t)at;
+}
+
 /* base + index << scale + disp into DST, truncated to the address size; no segment base, no flags. */
 static void emit_offset(Translation *t, const Insn *insn, int64_t disp, unsigned dst)
 {
     bool wide = insn->addr_size == 8;
     HostMem mem = { H_NONE, H_NONE, 0, false, disp };
 
-    if (insn->base == R_RIP || (insn->base == R_ZERO && insn->index == R_ZERO)) {
-        uint64_t at = disp + (insn->base == R_RIP ? tcg_next_rip(t, t->n) : 0);
-
-        emit_mov_imm(&t->hot, dst, wide ? at : (uint32_t)at);
+    if (is_constant(insn)) {
+        emit_mov_imm(&t->hot, dst, constant_offset(t, insn, disp));
         return;
     }
     if (insn->base != R_ZERO) {
@@ -62,10 +73,15 @@ void tcg_emit_offset(Translation *t, const Insn *insn, unsigned dst)
     emit_offset(t, insn, insn->disp, dst);
 }
 
+static bool has_segment_base(const Translation *t, const Insn *insn)
+{
+    return t->wide && (insn->seg == SEG_FS || insn->seg == SEG_GS);
+}
+
 void tcg_emit_linear(Translation *t, const Insn *insn, int64_t disp)
 {
     emit_offset(t, insn, disp, H_R14);
-    if (t->wide && (insn->seg == SEG_FS || insn->seg == SEG_GS)) {
+    if (has_segment_base(t, insn)) {
         emit_rm(&t->hot, 0, true, 0x03, H_R14,
                 HOST_GS(offsetof(X86Cpu, segs) + insn->seg * sizeof(X86Seg) +
                         offsetof(X86Seg, base)));
@@ -110,15 +126,13 @@ static bool has_checks(const Translation *t)
 void tcg_begin_checks(Translation *t)
 {
     if (has_checks(t)) {
-        tcg_begin_flags(t);
+        tcg_hold_flags(t);
     }
 }
 
 void tcg_end_checks(Translation *t)
 {
-    if (has_checks(t)) {
-        tcg_end_flags(t);
-    }
+    tcg_release_flags(t);
 }
 
 static HostMem slot_of(const Translation *t, const TcgGroup *group)
@@ -130,22 +144,33 @@ static HostMem slot_of(const Translation *t, const TcgGroup *group)
 static const uint8_t *cold_miss(Translation *t, bool write)
 {
     const uint8_t *at = emit_here(&t->cold);
+    bool flags;
 
     /* Two pages of one set would take each other's place for ever. */
     if (!t->tr->opt.refill || t->missing == t->n) {
         return tcg_cold_helper(t);
     }
     t->missing = t->n;
+    flags = tcg_flags_out_of_line(t);
     emit_mov_imm(&t->cold, H_R13, tcg_name(t->tr, t->block) | t->n);
-    emit_jmp(&t->cold, t->tr->stubs.miss[write]);
+    emit_jmp(&t->cold, flags ? t->tr->stubs.miss_flags[write] : t->tr->stubs.miss[write]);
     return at;
+}
+
+static size_t tlb_offset(const Translation *t)
+{
+    return offsetof(X86Cpu, tlb) + t->cpu->mmu_idx * sizeof(t->cpu->tlb[0]);
+}
+
+static size_t tag_offset(bool write)
+{
+    return write ? offsetof(X86TlbEntry, tag_w) : offsetof(X86TlbEntry, tag_r);
 }
 
 void tcg_emit_tlb(Translation *t, unsigned size, bool write, const uint8_t *failed)
 {
     Emitter *e = &t->hot;
-    size_t tlb = offsetof(X86Cpu, tlb) + t->cpu->mmu_idx * sizeof(t->cpu->tlb[0]);
-    size_t tag = write ? offsetof(X86TlbEntry, tag_w) : offsetof(X86TlbEntry, tag_r);
+    size_t tlb = tlb_offset(t), tag = tag_offset(write);
 
     emit_bytes(e, "\xc4\x43\xfb\xf0\xfe", 5);           /* rorx r15, r14, 7 */
     emit8(e, 12 - 5);
@@ -161,17 +186,62 @@ void tcg_check_here(Translation *t, unsigned size, bool write)
     tcg_emit_tlb(t, size, write, cold_miss(t, write));
 }
 
+static const uint8_t *cold_check(Translation *t, const TcgGroup *group, bool write)
+{
+    return group ? tcg_cold_group(t, group - t->groups) : cold_miss(t, write);
+}
+
 /* R14 = linear address, less what the group's first access says. */
 static HostMem check(Translation *t, TcgAccess access, unsigned size, bool write)
 {
     const TcgGroup *group = group_of(t, access);
 
     if (!group) {
-        tcg_emit_tlb(t, size, write, cold_miss(t, write));
+        tcg_emit_tlb(t, size, write, cold_check(t, group, write));
         return HOST_AT(H_R14, H_R15);
     }
-    tcg_emit_tlb(t, group->span, group->write, tcg_cold_group(t, group - t->groups));
+    tcg_emit_tlb(t, group->span, group->write, cold_check(t, group, write));
     emit_rm(&t->hot, 0, true, 0x8d, H_R15, HOST_AT(H_R14, H_R15));
+    emit_store(&t->hot, slot_of(t, group), H_R15);
+    return HOST_DISP(H_R15, group->lead);
+}
+
+/* The same for an address that is known: so are the TLB's set and the offset in the page. */
+static HostMem check_constant(Translation *t, TcgAccess access, uint64_t at, unsigned size, bool write)
+{
+    const TcgGroup *group = group_of(t, access);
+    uint64_t page = at & ~4095ull;
+    unsigned offset = at & 4095, set = (at >> 12 & (X86_TLB_SIZE - 1)) * sizeof(X86TlbEntry);
+    const uint8_t *failed, *missed;
+    HostMem tag, host;
+
+    size = group ? group->span : size;
+    write = group ? group->write : write;
+    if (offset + size > 4096) {
+        emit_mov_imm(&t->hot, H_R14, at);
+        return check(t, access, size, write);
+    }
+    tag = HOST_GS(tlb_offset(t) + set + tag_offset(write));
+    host = HOST_GS(tlb_offset(t) + set + offsetof(X86TlbEntry, host));
+    missed = cold_check(t, group, write);
+    failed = emit_here(&t->cold);               /* what is found there: see tcg_emit_tlb() */
+    emit_mov_imm(&t->cold, H_R15, set);
+    emit_mov_imm(&t->cold, H_R14, at);
+    emit_rm(&t->cold, 0, true, 0x33, H_R14, tag);
+    emit_jmp(&t->cold, missed);
+    if ((int64_t)page == (int32_t)page) {
+        emit_rm(&t->hot, 0, true, 0x81, 7, tag);        /* cmp */
+        emit32(&t->hot, page);
+    } else {
+        emit_mov_imm(&t->hot, H_R14, page);
+        emit_rm(&t->hot, 0, true, 0x3b, H_R14, tag);
+    }
+    emit_jcc(&t->hot, COND_NE, failed);
+    emit_load(&t->hot, H_R15, host);
+    if (!group) {
+        return HOST_DISP(H_R15, offset);
+    }
+    emit_rm(&t->hot, 0, true, 0x8d, H_R15, HOST_DISP(H_R15, offset));
     emit_store(&t->hot, slot_of(t, group), H_R15);
     return HOST_DISP(H_R15, group->lead);
 }
@@ -227,6 +297,10 @@ HostMem tcg_memory_operand(Translation *t, const Insn *insn, unsigned size, bool
 
     if (shares_check(t, ACCESS_DATA, insn->base, insn->index, &mem)) {
         return mem;
+    }
+    if (is_constant(insn) && !has_segment_base(t, insn)) {
+        return check_constant(t, ACCESS_DATA, constant_offset(t, insn, insn->disp - lead_of(t, ACCESS_DATA)),
+                              size, write);
     }
     tcg_emit_linear(t, insn, insn->disp - lead_of(t, ACCESS_DATA));
     return check(t, ACCESS_DATA, size, write);

@@ -273,6 +273,45 @@ static void test_group_across_pages(void)
     program_clear(&p);
 }
 
+/* Each condition over a load and a store, by register and by constant address: misses, hits, faults keep its flags. */
+static void test_flags_over_checks(void)
+{
+    static const uint64_t at[] = { BENCH_DATA + 0x1000, BENCH_DATA + 0x1ffc, ENGINES_NONE - 4, ENGINES_NONE,
+                                   ENGINES_READONLY, ENGINES_KERNEL, ENGINES_MMIO };
+    static const uint64_t operands[][2] = { { 1, 2 }, { 5, 5 }, { 0x7f, -1 }, { 0x80, 1 }, { 3, 0xf0 } };
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(at) * ARRAY_LEN(operands) * 16 * 2; i++) {
+        const uint64_t *v = operands[i / 32 % ARRAY_LEN(operands)], place = at[i / 32 / ARRAY_LEN(operands)];
+        g_autofree char *what = g_strdup_printf("%" PRIx64 ", condition %u, values %u", place, i & 15, i / 32 % 5);
+        bool constant = i & 16;
+
+        p.len = 0;
+        p.e.cpu->gpr[R_RDI] = place;
+        p.e.cpu->gpr[R_RAX] = v[0];
+        p.e.cpu->gpr[R_R11] = v[1];
+        p.e.cpu->gpr[R_R14] = p.e.cpu->gpr[R_R15] = 0x5500;
+        PUT(&p, 0x44, 0x38, 0xd8);                              /* cmp al, r11b */
+        PUT(&p, 0x4c, 0x8b, constant ? 0x35 : 0x37);            /* mov r14, [rdi] or [rip + d] */
+        if (constant) {
+            put32(&p, place - (BENCH_CODE + p.len + 4));
+        }
+        PUT(&p, 0x41, 0x0f, 0x90 | (i & 15), 0xc6);             /* setCC r14b */
+        PUT(&p, constant ? 0xc6 : 0x89, constant ? 0x05 : 0x07);        /* mov [rdi], eax or byte [rip + d], 7 */
+        if (constant) {
+            put32(&p, place - (BENCH_CODE + p.len + 5));
+            PUT(&p, 7);
+        }
+        PUT(&p, 0x4c, 0x0f, 0x40 | (i & 15), 0xf8);             /* cmovCC r15, rax */
+        PUT(&p, 0x4d, 0x11, 0xfe, 0x4d, 0x31, 0xff, 0xf4);      /* adc r14, r15; xor r15, r15; hlt */
+        check(&p, what, 100);
+    }
+    program_clear(&p);
+}
+
 /* ---- loops whose checks are hoisted ---------------------------------------------------------------------- */
 
 /* Loops over memory, RCX times; RSI, RDI, RBX, R14 point somewhere. */
@@ -876,6 +915,7 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/block/random", test_random);
     g_test_add_func("/tcg/block/group", test_group);
     g_test_add_func("/tcg/block/group-across-pages", test_group_across_pages);
+    g_test_add_func("/tcg/block/flags-over-checks", test_flags_over_checks);
     g_test_add_func("/tcg/block/loop", test_loop);
     g_test_add_func("/tcg/block/loop-patched", test_loop_patched);
     g_test_add_func("/tcg/block/store-ahead", test_store_ahead);
