@@ -760,6 +760,20 @@ static void flush_outside(TcgCpu *tc)
     atomic_store(&tc->waiting, false);
 }
 
+/* icount: no block that would go beyond the limit. */
+static const void *code_within_limit(X86Cpu *cpu)
+{
+    uint64_t left = cpu->insn_limit - cpu->insn_count;
+    TcgBlock *block = NULL;
+    const void *code;
+
+    if (left >= TCG_BLOCK_MAX) {
+        return code_at_rip(cpu, NULL);
+    }
+    code = code_at_rip(cpu, &block);
+    return block && block->count <= left ? code : NULL;
+}
+
 static X86Exit run_loop(X86Cpu *cpu)
 {
     TcgCpu *tc = tcg_cpu(cpu);
@@ -793,11 +807,7 @@ static X86Exit run_loop(X86Cpu *cpu)
         if (tcg_wants_attention(cpu)) {
             continue;
         }
-        if (tc->tr->opt.icount && cpu->insn_limit - cpu->insn_count < TCG_BLOCK_MAX) {
-            interpret(cpu, interp_run_next);
-            continue;
-        }
-        code = code_at_rip(cpu, NULL);
+        code = tc->tr->opt.icount ? code_within_limit(cpu) : code_at_rip(cpu, NULL);
         if (code) {
             enter(cpu, code);
         } else if (!tc->tr->flush_wanted) {

@@ -335,7 +335,7 @@ TcgLink *tcg_new_link(Translation *t, uint64_t target)
     uint64_t attrs = t->n < t->block->count ? t->insns[t->n].def->attrs : 0;
 
     return tcg_add_link(t, (TcgLink){
-        .target = target, .flags = t->live[t->block->count], .function = attrs & A_CALL,
+        .target = target, .flags = t->live[t->block->count], .function = (attrs & A_CALL) && !t->tr->exact_flags,
         .crosses = (target ^ t->rip) >> 12 || t->block->gpa2,
     }, t->tr->stubs.link);
 }

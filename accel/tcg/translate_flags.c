@@ -5,6 +5,8 @@
  */
 #include "accel/tcg/translate_int.h"
 
+#include <string.h>
+
 #include "target-x86/sem.h"
 
 /* Instructions of a successor that are searched for what becomes of the flags. */
@@ -143,10 +145,23 @@ static unsigned flags_after_end(const Translation *t, TcgKind kind, unsigned n, 
     }
 }
 
+/* x-opt-dead-flags=off: no flag ever dies, as the frames of exceptions would show. */
+static void keep_all_flags(Translation *t, unsigned count)
+{
+    memset(t->live, FX_ARITH, count + 1);
+    t->flags_read = FX_ARITH;
+}
+
 void tcg_find_live_flags(Translation *t, unsigned count)
 {
     TcgKind end = t->kind[count - 1];
-    unsigned certain = flags_after_end(t, end, count - 1, 0), side;
+    unsigned certain, side;
+
+    if (!t->tr->opt.dead_flags) {
+        keep_all_flags(t, count);
+        return;
+    }
+    certain = flags_after_end(t, end, count - 1, 0);
 
     t->live[count] = flags_after_end(t, end, count - 1, FX_ARITH);
     for (unsigned n = count; n-- > 0;) {

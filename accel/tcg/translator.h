@@ -69,7 +69,7 @@ typedef struct TcgLink {
     uint8_t *field;             /* the jump's displacement, writable alias */
     const uint8_t *unlinked;    /* where it goes while not linked */
     uint8_t flags;              /* FX_*: those that are right there */
-    bool function;              /* into or back from a function */
+    bool function;              /* into or back from a function: its flags are dead */
     bool loop;                  /* of a block to itself, behind the entry's checks (translate_loop.c) */
     bool crosses;               /* into another page: goes through a check of that page */
     struct {                    /* of a group: TcgGroup and the slot it fills */

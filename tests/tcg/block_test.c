@@ -13,7 +13,7 @@
 
 typedef struct Program {
     Engines e;
-    uint8_t code[4096];
+    uint8_t code[4096 + 64];
     unsigned len;
     EngineState *start, *interpreted, *translated;
     unsigned failed;
@@ -640,6 +640,30 @@ static void test_flags_across_functions(void)
     program_clear(&p);
 }
 
+/* The same into another page and back, where a check of that page comes between, and flags are kept. */
+static void test_flags_across_pages(void)
+{
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    p.e.tr->exact_flags = true;
+    PUT(&p, 0xb9, 30, 0, 0, 0);                                 /* mov ecx, 30 */
+    PUT(&p, 0x0f, 0xba, 0xe1, 1);                               /* again: bt ecx, 1 */
+    PUT(&p, 0xe8);                                              /* call f */
+    put32(&p, 0x1000 - (p.len + 4));
+    PUT(&p, 0x11, 0xf0);                                        /* adc eax, esi */
+    PUT(&p, 0xff, 0xc9, 0x75, 0xf1, 0xf4);                      /* dec ecx; jnz again; hlt */
+    memset(p.code + p.len, 0xf4, sizeof(p.code) - p.len);
+    p.len = 0x1000;
+    PUT(&p, 0x73, 2, 0xff, 0xc2, 0x0f, 0xba, 0xe1, 0, 0xc3);    /* f: jnc +2; inc edx; bt ecx, 0; ret */
+    check(&p, "flags across pages", 1000);
+    g_assert_cmpuint(p.e.cpu->gpr[R_RAX], ==, 15);
+    g_assert_cmpuint(p.e.cpu->gpr[R_RDX], ==, 15);
+    program_clear(&p);
+}
+
 /* Numbers that are no addresses, near one where code of CPL 0 is known: none leads there. */
 static void test_not_canonical(void)
 {
@@ -866,7 +890,8 @@ static void test_exact_stops(void)
     if (!program_init(&p)) {
         return;
     }
-    p.e.tr->opt.icount = true;
+    p.e.tr->opt.icount = p.e.tr->exact_flags = true;
+    p.e.tr->opt.dead_flags = false;
     p.e.tr->opt.trace = p.e.tr->opt.system = p.e.tr->opt.group = false;
     cpu = p.e.cpu;
     engines_mode(&p.e, 64, 0);
@@ -927,6 +952,7 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/block/deep-recursion", test_deep_recursion);
     g_test_add_func("/tcg/block/odd-returns", test_odd_returns);
     g_test_add_func("/tcg/block/flags-across-functions", test_flags_across_functions);
+    g_test_add_func("/tcg/block/flags-across-pages", test_flags_across_pages);
     g_test_add_func("/tcg/block/not-canonical", test_not_canonical);
     g_test_add_func("/tcg/block/calls-around-stac", test_calls_around_stac);
     g_test_add_func("/tcg/block/jump-to-0-after-stac", test_jump_to_0_after_stac);
