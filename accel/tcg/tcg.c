@@ -27,6 +27,8 @@ typedef struct TcgAccel {
     bool icount_sleep;
     uint32_t tb_size;           /* MiB of code */
     TcgOptions opt;
+    LockstepOptions hash;
+    Lockstep *lockstep;
 } TcgAccel;
 
 enum { THREAD_MULTI, THREAD_SINGLE };
@@ -34,6 +36,20 @@ static const char *const thread_words[] = { "multi", "single", NULL };
 /* Index: shift + 2. */
 static const char *const icount_words[] = { "off", "auto", "0", "1", "2", "3", "4", "5", "6", "7", "8",
                                             "9", "10", NULL };
+
+/* Hashes of the state at exact counts want a count, and time that follows from it alone. */
+static bool set_up_lockstep(TcgAccel *s, Vm *vm, int shift, GError **error)
+{
+    if (!s->hash.file) {
+        return true;
+    }
+    if (shift < 0 || s->icount_sleep) {
+        return error_set(error, "x-hash-file needs -icount shift=N,sleep=off with a number N");
+    }
+    s->lockstep = lockstep_new(vm, &s->hash, error);
+    turns_set_lockstep(s->turns, s->lockstep);
+    return s->lockstep;
+}
 
 static bool tcg_init_vm(Accel *accel, Vm *vm, GError **error)
 {
@@ -50,6 +66,9 @@ static bool tcg_init_vm(Accel *accel, Vm *vm, GError **error)
     if (shift != ICOUNT_OFF) {
         s->opt.icount = true;
         s->opt.trace = s->opt.system = s->opt.group = false;
+    }
+    if (!set_up_lockstep(s, vm, shift, error)) {
+        return false;
     }
     if (!s->translate || !translator_probe(NULL)) {
         return true;
@@ -181,6 +200,12 @@ static const PropDef tcg_props[] = {
               .help = "a block is one instruction"),
     PROP_BOOL("x-translate", TcgAccel, translate, true,
               .help = "off: the interpreter runs everything"),
+    PROP_STR("x-hash-file", TcgAccel, hash.file,
+             .help = "where to write hashes of the state (scripts/lockstep.py)"),
+    PROP_U64("x-hash-every", TcgAccel, hash.every, 1000000, .help = "instructions between two of them"),
+    PROP_U64("x-hash-from", TcgAccel, hash.from, 0, .help = "instructions before the first"),
+    PROP_U64("x-hash-to", TcgAccel, hash.to, UINT64_MAX, .help = "end the process there"),
+    PROP_BOOL("x-hash-detail", TcgAccel, hash.detail, false, .help = "registers and pages, too"),
     PROP_BOOL("x-perfmap", TcgAccel, perf_map, false, .help = "write /tmp/perf-PID.map"),
     PROP_BOOL("x-opt-link", TcgAccel, opt.link, true, .help = "blocks jump to each other"),
     PROP_BOOL("x-opt-jump-table", TcgAccel, opt.jump_table, true,

@@ -50,6 +50,7 @@ struct Turns {
     uint64_t turn_left;       /* instructions of the owner's turn */
     _Atomic int64_t idle_since;         /* host time; -1: not waiting */
     int64_t auto_host_ns, auto_virtual_ns, auto_next_ns;
+    Lockstep *lockstep;         /* NULL: no state hashes */
 };
 
 static X86Cpu *x86_of(Cpu *cpu)
@@ -314,6 +315,9 @@ static bool set_limit(Turns *t, Cpu *cpu)
 
         insns = MIN(insns, ((uint64_t)left + (1ull << shift) - 1) >> shift);
     }
+    if (t->lockstep) {
+        insns = MIN(insns, lockstep_next(t->lockstep) - atomic_load(&t->done));
+    }
     x86->insn_limit = x86->insn_count + insns;
     return true;
 }
@@ -344,6 +348,9 @@ void turns_pass(Turns *t, Cpu *cpu, X86Exit exit)
         source_now(t);          /* into `done` */
         t->turn_left -= MIN(x86_of(cpu)->insn_count - t->start, t->turn_left);
         over = !t->turn_left;
+        if (t->lockstep) {
+            lockstep_at(t->lockstep, atomic_load(&t->done), t->cpus);
+        }
     } else {
         over = g_get_monotonic_time() >= t->turn_end_us;
     }
@@ -386,6 +393,11 @@ Turns *turns_new(Vm *vm, int shift, bool sleep)
         clock_set_notify(vm->clock, deadline_changed, t);
     }
     return t;
+}
+
+void turns_set_lockstep(Turns *t, Lockstep *lockstep)
+{
+    t->lockstep = lockstep;
 }
 
 bool turns_count(const Turns *t)

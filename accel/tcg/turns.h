@@ -22,6 +22,7 @@
 #ifndef ACCEL_TCG_TURNS_H
 #define ACCEL_TCG_TURNS_H
 
+#include "accel/tcg/lockstep.h"
 #include "target-x86/cpu.h"
 #include "vm/cpu.h"
 
@@ -34,6 +35,8 @@ typedef struct Turns Turns;
 #define ICOUNT_OFF (-2)
 Turns *turns_new(Vm *vm, int shift, bool sleep);
 bool turns_count(const Turns *t);
+/* With -icount, before the first turn; stays the caller's. */
+void turns_set_lockstep(Turns *t, Lockstep *lockstep);
 
 /* The vCPU's thread, machine lock held. */
 void turns_add(Turns *t, Cpu *cpu);
