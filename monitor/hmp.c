@@ -5,6 +5,7 @@
 #include "monitor/hmp.h"
 
 #include "base/error.h"
+#include "base/parse.h"
 #include "monitor/monitor_int.h"
 #include "vm/cpu.h"
 
@@ -305,6 +306,14 @@ static bool take_argument(Monitor *mon, const char *name, const char *type, cons
             return false;
         }
         json_set(args, name, json_new_int(value));
+    } else if (type[0] == 'o') {
+        g_autofree char *word = take_word(p, error);
+        uint64_t bytes;
+
+        if (!word || !parse_size(name, word, 1 << 20, &bytes, error)) {
+            return false;
+        }
+        json_set(args, name, json_new_int((int64_t)MIN(bytes, (uint64_t)INT64_MAX)));
     } else if (type[0] == 'S') {
         json_set(args, name, json_new_string(*p));
         *p += strlen(*p);
@@ -417,6 +426,29 @@ static char *command_word(const char **p)
     return g_strndup(start, (gsize)(*p - start));
 }
 
+/* What QEMU has and Rhea has not is no spelling mistake. */
+static void print_unknown(Monitor *mon, const HmpCommand *table, const char *prefix,
+                          const char *word)
+{
+    g_autofree char *full = g_strconcat(prefix, word, NULL);
+    Suggest suggest;
+
+    if (g_strv_contains(hmp_absent, full)) {
+        monitor_printf(mon, "Error: '%s': QEMU has this command, Rhea does not support it yet; "
+                            "'help' lists those it has\n", full);
+        return;
+    }
+    suggest_init(&suggest, word);
+    for (; table->name; table++) {
+        g_auto(GStrv) names = g_strsplit(table->name, "|", -1);
+
+        for (unsigned i = 0; names[i]; i++) {
+            suggest_offer(&suggest, g_intern_string(names[i]));
+        }
+    }
+    monitor_printf(mon, "unknown command: '%s'%s\n", full, suggest_text(&suggest));
+}
+
 void hmp_run_line(Monitor *mon, const char *line)
 {
     const char *p = line;
@@ -444,12 +476,12 @@ void hmp_run_line(Monitor *mon, const char *line)
         row = find(row->sub, second);
         p = after;
         if (!row) {
-            monitor_printf(mon, "unknown command: '%s %s'\n", word, second);
+            print_unknown(mon, hmp_info_commands, "info ", second);
             return;
         }
     }
     if (!row) {
-        monitor_printf(mon, "unknown command: '%s'\n", word);
+        print_unknown(mon, hmp_commands, "", word);
         return;
     }
     args = take_arguments(mon, row, p, &error);

@@ -3,13 +3,14 @@
 #include "monitor/hmp.h"
 
 #include "base/error.h"
+#include "base/keyval.h"
 #include "base/log.h"
 #include "base/trace.h"
+#include "chardev/chardev.h"
 
 #include <string.h>
 
-/* An argument dict out of members that HMP calls the same as QMP: "a" or "hmp=qmp", comma-split. */
-static Json *pick(const Json *args, const char *names)
+Json *hmp_pick(const Json *args, const char *names)
 {
     Json *out = json_new_dict();
     g_auto(GStrv) list = g_strsplit(names, ",", -1);
@@ -31,7 +32,7 @@ static Json *pick(const Json *args, const char *names)
 #define FORWARD(id, command, names)                                                          \
     static void cmd_##id(Monitor *mon, const Json *args)                                     \
     {                                                                                        \
-        monitor_do(mon, command, pick(args, names));                                         \
+        monitor_do(mon, command, hmp_pick(args, names));                                         \
     }
 FORWARD(quit, "quit", "")
 FORWARD(stop, "stop", "")
@@ -83,7 +84,7 @@ static Json *key_value(const char *word)
 static void cmd_sendkey(Monitor *mon, const Json *args)
 {
     g_auto(GStrv) words = g_strsplit(json_lookup_string(args, "keys"), "-", -1);
-    Json *out = pick(args, "hold-time"), *keys = json_new_list();
+    Json *out = hmp_pick(args, "hold-time"), *keys = json_new_list();
 
     for (unsigned i = 0; words[i]; i++) {
         if (*words[i]) {
@@ -192,7 +193,7 @@ static void cmd_object_add(Monitor *mon, const Json *args)
 
 static void cmd_ringbuf_read(Monitor *mon, const Json *args)
 {
-    g_autoptr(Json) text = monitor_qmp(mon, "ringbuf-read", pick(args, "device,size"));
+    g_autoptr(Json) text = monitor_qmp(mon, "ringbuf-read", hmp_pick(args, "device,size"));
 
     if (text) {
         monitor_printf(mon, "%s\n", json_get_string(text));
@@ -226,7 +227,7 @@ static void cmd_trace_event(Monitor *mon, const Json *args)
 
 static void cmd_qom_list(Monitor *mon, const Json *args)
 {
-    g_autoptr(Json) list = monitor_qmp(mon, "qom-list", pick(args, "path"));
+    g_autoptr(Json) list = monitor_qmp(mon, "qom-list", hmp_pick(args, "path"));
 
     for (size_t i = 0; i < json_list_len(list); i++) {
         Json *row = json_list_at(list, i);
@@ -238,7 +239,7 @@ static void cmd_qom_list(Monitor *mon, const Json *args)
 
 static void cmd_qom_get(Monitor *mon, const Json *args)
 {
-    g_autoptr(Json) value = monitor_qmp(mon, "qom-get", pick(args, "path,property"));
+    g_autoptr(Json) value = monitor_qmp(mon, "qom-get", hmp_pick(args, "path,property"));
 
     if (value) {
         g_autofree char *text = json_to_pretty(value);
@@ -251,7 +252,7 @@ static void cmd_qom_get(Monitor *mon, const Json *args)
 static void cmd_qom_set(Monitor *mon, const Json *args)
 {
     const char *text = json_lookup_string(args, "value");
-    Json *out = pick(args, "path,property");
+    Json *out = hmp_pick(args, "path,property");
     Json *value = json_parse(text, NULL);
 
     json_set(out, "value", value ? value : json_new_string(text));
@@ -270,6 +271,31 @@ static void cmd_sum(Monitor *mon, const Json *args)
         sum = (uint16_t)((sum >> 1 | sum << 15) + byte);
     }
     monitor_printf(mon, "%05d\n", sum);
+}
+
+/* As -chardev. */
+static void cmd_chardev_add(Monitor *mon, const Json *args)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!chardev_new_from_option(json_lookup_string(args, "args"), &error)) {
+        monitor_printf(mon, "Error: %s\n", error->message);
+    }
+}
+
+static void cmd_chardev_change(Monitor *mon, const Json *args)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(KeyVal) opts = keyval_parse(json_lookup_string(args, "args"), "backend",
+                                          KEYVAL_BARE_BOOL, &error);
+    const char *kind = opts ? keyval_get(opts, "backend") : NULL;
+
+    if (opts && !kind) {
+        monitor_puts(mon, "Error: the kind of the new chardev is missing, such as null or "
+                          "file,path=...\n");
+    } else if (!opts || !chardev_change(json_lookup_string(args, "id"), kind, opts, &error)) {
+        monitor_printf(mon, "Error: %s\n", error->message);
+    }
 }
 
 static void cmd_none(Monitor *mon, const Json *args)
@@ -303,6 +329,21 @@ const HmpCommand hmp_commands[] = {
     { "ringbuf_read", "device:s,size:i", "device size", "Read from a ring buffer character device", cmd_ringbuf_read },
     { "ringbuf_write", "device:s,data:s", "device data", "Write to a ring buffer character device", cmd_ringbuf_write },
     { "watchdog_action", "action:s", "[reset|shutdown|poweroff|pause|debug|none]", "change watchdog action", cmd_watchdog_action },
+    { "chardev-add", "args:S", "args", "add chardev", cmd_chardev_add },
+    { "chardev-change", "id:s,args:S", "id args", "change chardev", cmd_chardev_change },
+    { "block_resize", "device:s,size:o", "device size", "resize a block image", hmp_block_resize },
+    { "block_stream", "device:s,speed:o?,base:s?", "device [speed [base]]", "copy data from a backing file into a block device", hmp_block_stream },
+    { "block_job_set_speed", "device:s,speed:o", "device speed", "set maximum speed for a background block operation", hmp_block_job_set_speed },
+    { "block_job_cancel", "force:-f,device:s", "[-f] device", "stop an active background block operation (-f: at once, without waiting for the data to be in sync)", hmp_block_job_cancel },
+    { "block_job_complete", "device:s", "device", "stop an active background block operation", hmp_block_job_complete },
+    { "block_job_pause", "device:s", "device", "pause an active background block operation", hmp_block_job_pause },
+    { "block_job_resume", "device:s", "device", "resume a paused background block operation", hmp_block_job_resume },
+    { "block_set_io_throttle", "device:s,bps:i,bps_rd:i,bps_wr:i,iops:i,iops_rd:i,iops_wr:i", "device bps bps_rd bps_wr iops iops_rd iops_wr", "change I/O throttle limits for a block drive", hmp_block_set_io_throttle },
+    { "drive_mirror", "reuse:-n,full:-f,device:s,target:F,format:s?", "[-n] [-f] device target [format]", "copy a device to a new image file, with what is written meanwhile (-n: the file exists; -f: all of it, also what a backing file has)", hmp_drive_mirror },
+    { "drive_backup", "reuse:-n,full:-f,compress:-c,device:s,target:F,format:s?", "[-n] [-f] [-c] device target [format]", "copy a device as it is now to a new image file (-n: the file exists; -f: all of it, also what a backing file has; -c: compressed)", hmp_drive_backup },
+    { "snapshot_blkdev", "reuse:-n,device:s,snapshot-file:F,format:s?", "[-n] device new-image-file [format]", "go on in a new image file on top of the device's (-n: the file exists); the default format is qcow2", hmp_snapshot_blkdev },
+    { "snapshot_blkdev_internal", "device:s,name:s", "device name", "take an internal snapshot of device", hmp_snapshot_blkdev_internal },
+    { "snapshot_delete_blkdev_internal", "device:s,name:s,id:s?", "device name [id]", "delete an internal snapshot of device", hmp_snapshot_delete_blkdev_internal },
     { "getfd", "fdname:s", "getfd name", "receive a file descriptor via SCM rights and assign it a name", cmd_getfd },
     { "closefd", "fdname:s", "closefd name", "close a file descriptor previously passed via SCM rights", cmd_closefd },
     { "nbd_server_start", "all:-a,writable:-w,uri:s", "[-a] [-w] host:port", "serve block devices on the given host and port", hmp_nbd_server_start },

@@ -106,6 +106,23 @@ static void info_chardev(Monitor *mon, const Json *args)
     }
 }
 
+static void print_inserted(Monitor *mon, Json *inserted)
+{
+    Json *cache = json_lookup(inserted, "cache");
+    const char *backing = json_lookup_string(inserted, "backing_file");
+
+    if (cache) {
+        monitor_printf(mon, "    Cache mode:       %s%s%s\n",
+                       hmp_flag(cache, "writeback") ? "writeback" : "writethrough",
+                       hmp_flag(cache, "direct") ? ", direct" : "",
+                       hmp_flag(cache, "no-flush") ? ", ignore flushes" : "");
+    }
+    if (backing) {
+        monitor_printf(mon, "    Backing file:     %s (chain depth: %" PRId64 ")\n", backing,
+                       hmp_int(inserted, "backing_file_depth", 0));
+    }
+}
+
 static void print_block(Monitor *mon, Json *b)
 {
     Json *inserted = json_lookup(b, "inserted");
@@ -127,6 +144,9 @@ static void print_block(Monitor *mon, Json *b)
     if (hmp_flag(b, "removable")) {
         monitor_printf(mon, "    Removable device: %slocked, tray %s\n",
                        hmp_flag(b, "locked") ? "" : "not ", hmp_flag(b, "tray_open") ? "open" : "closed");
+    }
+    if (inserted) {
+        print_inserted(mon, inserted);
     }
 }
 
@@ -253,6 +273,31 @@ static void info_pci(Monitor *mon, const Json *args)
     }
 }
 
+static void info_hotpluggable_cpus(Monitor *mon, const Json *args)
+{
+    static const char *const names[] = { "node-id", "socket-id", "die-id", "cluster-id", "core-id",
+                                         "thread-id" };
+    g_autoptr(Json) list = monitor_qmp(mon, "query-hotpluggable-cpus", NULL);
+
+    monitor_puts(mon, list ? "Hotpluggable CPUs:\n" : "");
+    for (size_t i = 0; i < json_list_len(list); i++) {
+        Json *row = json_list_at(list, i), *props = json_lookup(row, "props");
+
+        monitor_printf(mon, "  type: \"%s\"\n  vcpus_count: \"%" PRId64 "\"\n",
+                       json_lookup_string(row, "type"), hmp_int(row, "vcpus-count", 1));
+        if (json_has(row, "qom-path")) {
+            monitor_printf(mon, "  qom_path: \"%s\"\n", json_lookup_string(row, "qom-path"));
+        }
+        monitor_puts(mon, "  CPUInstance Properties:\n");
+        for (unsigned k = 0; k < G_N_ELEMENTS(names); k++) {
+            if (json_has(props, names[k])) {
+                monitor_printf(mon, "    %s: \"%" PRId64 "\"\n", names[k],
+                               hmp_int(props, names[k], 0));
+            }
+        }
+    }
+}
+
 static void print_event(TraceEvent *event, void *opaque)
 {
     monitor_printf(opaque, "%s : state %d\n", event->name, event->enabled);
@@ -289,6 +334,9 @@ const HmpCommand hmp_info_commands[] = {
     { "jit", "", NULL, "show dynamic compiler info", info_jit },
     { "chardev", "", NULL, "show the character devices", info_chardev },
     { "block", "device:s?", "[device]", "show info of one block device or all block devices", info_block },
+    { "blockstats", "", NULL, "show block device statistics", hmp_info_blockstats },
+    { "block-jobs", "", NULL, "show progress of ongoing block device operations", hmp_info_block_jobs },
+    { "hotpluggable-cpus", "", NULL, "Show information about hotpluggable CPUs", info_hotpluggable_cpus },
     { "mice", "", NULL, "show which guest mouse is receiving events", info_mice },
     { "memory_size_summary", "", NULL, "show the amount of initially allocated memory in bytes.", info_memory_size },
     { "memdev", "", NULL, "show memory backends", info_memdev },
