@@ -151,3 +151,9 @@ bool parse_ranges(const char *name, const char *text, uint64_t max,
     }
     return true;
 }
+
+bool parse_is_id(const char *text)
+{
+    return g_ascii_isalpha(*text) &&
+           strspn(text, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "-._") == strlen(text);
+}

@@ -30,4 +30,7 @@ bool parse_ranges(const char *name, const char *text, uint64_t max,
                   void (*visit)(uint64_t first, uint64_t last, void *opaque), void *opaque,
                   GError **error);
 
+/* What may be the id of an object, a device, a job: a letter, then letters, digits, '-', '.', '_'. */
+bool parse_is_id(const char *text);
+
 #endif

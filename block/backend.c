@@ -102,6 +102,7 @@ void blk_unref(BlockBackend *blk)
     blk->refs = 1;
     blk_remove_node(blk);
     throttle_group_unref(blk->throttle);
+    blk_acct_clear(&blk->stats);
     g_ptr_array_remove(all_backends, blk);
     g_free(blk->name);
     g_free(blk->device_name);
@@ -688,107 +689,4 @@ bool blk_flush_all(GError **error)
 {
     GRAPH_HOLD();
     return node_flush_all(error);
-}
-
-/* ---- queries ---- */
-
-static Json *query_inserted(BlockBackend *blk, BlockNode *node)
-{
-    Json *ins = node_query(node, false), *cache = json_lookup(ins, "cache");
-
-    json_set(cache, "writeback", json_new_bool(blk->write_cache));
-    if (blk->throttle) {
-        throttle_query(throttle_group_limits(blk->throttle), ins);
-        json_set(ins, "group", json_new_string(throttle_group_name(blk->throttle)));
-    }
-    return ins;
-}
-
-Json *blk_query(BlockBackend *blk)
-{
-    Json *info = json_new_dict();
-
-    GRAPH_HOLD();
-    json_set(info, "device", json_new_string(blk->name));
-    if (blk->device_name) {
-        json_set(info, "qdev", json_new_string(blk->device_name));
-    }
-    json_set(info, "type", json_new_string("unknown"));
-    json_set(info, "removable", json_new_bool(blk_is_removable(blk)));
-    json_set(info, "locked", json_new_bool(blk->ops && blk->ops->medium_is_locked &&
-                                           blk->ops->medium_is_locked(blk->device)));
-    if (blk->ops && blk->ops->tray_is_open) {
-        json_set(info, "tray_open", json_new_bool(tray_open(blk)));
-    }
-    if (blk->device) {
-        json_set(info, "io-status", json_new_string(blk_iostatus(blk)));
-    }
-    if (blk->root) {
-        BlockNode *node = blk->root->node;
-
-        while (node->implicit && node->file) {
-            node = node->file->node;
-        }
-        json_set(info, "inserted", query_inserted(blk, node));
-    }
-    return info;
-}
-
-static const char *const acct_names[BLK_ACCT_COUNT] = { "rd", "wr", "flush", "unmap" };
-
-static Json *query_node_stats(BlockBackend *blk, BlockNode *node)
-{
-    Json *dict = json_new_dict(), *stats = json_new_dict();
-    const BlkStats *s = blk ? &blk->stats : NULL;
-
-    if (node) {
-        json_set(dict, "node-name", json_new_string(node->name));
-    }
-    for (unsigned i = 0; i < BLK_ACCT_COUNT; i++) {
-        g_autofree char *bytes = g_strdup_printf("%s_bytes", acct_names[i]);
-        g_autofree char *ops = g_strdup_printf("%s_operations", acct_names[i]);
-        g_autofree char *ns = g_strdup_printf("%s_total_time_ns", acct_names[i]);
-        g_autofree char *merged = g_strdup_printf("%s_merged", acct_names[i]);
-        g_autofree char *failed = g_strdup_printf("failed_%s_operations", acct_names[i]);
-        g_autofree char *invalid = g_strdup_printf("invalid_%s_operations", acct_names[i]);
-
-        if (i != BLK_ACCT_FLUSH) {
-            json_set(stats, bytes, json_new_uint(s ? s->bytes[i] : 0));
-            json_set(stats, merged, json_new_uint(s ? s->merged[i] : 0));
-        }
-        json_set(stats, ops, json_new_uint(s ? s->ops[i] : 0));
-        json_set(stats, ns, json_new_uint(s ? s->ns[i] : 0));
-        json_set(stats, failed, json_new_uint(s ? s->failed[i] : 0));
-        json_set(stats, invalid, json_new_uint(s ? s->invalid[i] : 0));
-    }
-    json_set(stats, "wr_highest_offset", json_new_uint(node ? node->wr_highest : 0));
-    json_set(stats, "account_invalid", json_new_bool(true));
-    json_set(stats, "account_failed", json_new_bool(true));
-    json_set(stats, "timed_stats", json_new_list());
-    if (s && s->last_access_ns) {
-        json_set(stats, "idle_time_ns",
-                 json_new_int(g_get_monotonic_time() * 1000 - s->last_access_ns));
-    }
-    json_set(dict, "stats", stats);
-    if (node && node->file) {
-        json_set(dict, "parent", query_node_stats(NULL, node->file->node));
-    }
-    if (node && node->backing) {
-        json_set(dict, "backing", query_node_stats(NULL, node->backing->node));
-    }
-    return dict;
-}
-
-Json *blk_query_stats(BlockBackend *blk, bool query_nodes)
-{
-    GRAPH_HOLD();
-    Json *dict = query_node_stats(query_nodes ? NULL : blk, blk_node(blk));
-
-    if (!query_nodes) {
-        json_set(dict, "device", json_new_string(blk->name));
-        if (blk->device_name) {
-            json_set(dict, "qdev", json_new_string(blk->device_name));
-        }
-    }
-    return dict;
 }

@@ -54,10 +54,11 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#include "base/json.h"
+#include "block/acct.h"
 
 typedef struct BlockBackend BlockBackend;
 typedef struct BlockNode BlockNode;
+typedef struct NodeOpts NodeOpts;
 typedef struct BlkRequest BlkRequest;
 typedef struct EventLoop EventLoop;
 typedef struct BlockStatus BlockStatus;        /* block/io.h */
@@ -268,21 +269,18 @@ bool blk_set_limits(BlockBackend *blk, const char *group, const Throttle *limits
 
 /* ---- statistics ---- */
 
-typedef enum BlkAcctType {
-    BLK_ACCT_READ, BLK_ACCT_WRITE, BLK_ACCT_FLUSH, BLK_ACCT_UNMAP, BLK_ACCT_COUNT,
-} BlkAcctType;
-typedef struct BlkStats {
-    uint64_t bytes[BLK_ACCT_COUNT], ops[BLK_ACCT_COUNT], ns[BLK_ACCT_COUNT];
-    uint64_t failed[BLK_ACCT_COUNT], invalid[BLK_ACCT_COUNT], merged[BLK_ACCT_COUNT];
-    uint64_t wr_highest_offset;
-    int64_t last_access_ns;
-} BlkStats;
 /* Requests count themselves; devices add what never became one. */
 const BlkStats *blk_stats(const BlockBackend *blk);
 void blk_acct_invalid(BlockBackend *blk, BlkAcctType type);
+/* Takes stats-intervals.N, stats-account-invalid and stats-account-failed out of OPTS. */
+bool blk_set_accounting(BlockBackend *blk, NodeOpts *opts, GError **error);
+/* Of latencies in ns; COUNT 0: none.  False when they do not ascend from above 0.  [main] */
+bool blk_set_histogram(BlockBackend *blk, BlkAcctType type, const uint64_t *boundaries,
+                       unsigned count);
 
 /* ---- query-block and query-blockstats elements ---- [main] */
 Json *blk_query(BlockBackend *blk);
-Json *blk_query_stats(BlockBackend *blk, bool query_nodes);
+Json *blk_query_stats(BlockBackend *blk);
+Json *node_query_stats(BlockNode *node);
 
 #endif

@@ -89,14 +89,8 @@ static int co_request(BlkRequest *r)
     if (r->kind == REQ_STATUS) {
         return ret;                   /* no I/O of the user's: not counted */
     }
-    if (ret < 0) {
-        blk->stats.failed[type]++;
-    } else {
-        blk->stats.ops[type]++;
-        blk->stats.bytes[type] += r->bytes;
-    }
-    blk->stats.ns[type] += (uint64_t)(g_get_monotonic_time() - begin) * 1000;
-    blk->stats.last_access_ns = g_get_monotonic_time() * 1000;
+    blk_acct_done(&blk->stats, type, r->bytes, begin * 1000, g_get_monotonic_time() * 1000,
+                  ret >= 0);
     return ret;
 }
 
@@ -390,16 +384,4 @@ bool blk_truncate(BlockBackend *blk, uint64_t length, const char *prealloc, GErr
         return false;
     }
     return node_truncate(blk->root->node, length, prealloc, error);
-}
-
-/* ---- statistics ---- */
-
-const BlkStats *blk_stats(const BlockBackend *blk)
-{
-    return &blk->stats;
-}
-
-void blk_acct_invalid(BlockBackend *blk, BlkAcctType type)
-{
-    blk->stats.invalid[type]++;
 }

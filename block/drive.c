@@ -266,9 +266,13 @@ static bool take_policies(BlockBackend *blk, NodeOpts *opts, GError **error)
 
 static bool take_limits(BlockBackend *blk, NodeOpts *opts, GError **error)
 {
-    g_autofree char *group = node_opts_take(opts, "throttling.group");
+    g_autofree char *group = NULL;
     Throttle limits;
 
+    if (!node_opts_rename(opts, "group", "throttling.group", error)) {
+        return false;
+    }
+    group = node_opts_take(opts, "throttling.group");
     throttle_init(&limits);
     if (!throttle_rename_old(opts, "throttling.", error) ||
         !throttle_parse(&limits, opts, "throttling.", error)) {
@@ -293,10 +297,15 @@ static bool drive_open(Drive *d, NodeOpts *opts, bool snapshot, GError **error)
     g_autofree char *file = NULL;
     g_autoptr(BlockNode) node = NULL;
     int flags = NODE_OPEN_RDWR;
-    bool copy_on_read = false;
+    bool copy_on_read = false, overlay_read_only = false;
 
     if (!node_opts_take_bool(opts, "copy-on-read", &copy_on_read, error)) {
         return false;
+    }
+    /* Here that is no error: without discard nothing is unmapped, only written as zeroes. */
+    if (g_strcmp0(node_opts_get(opts, "detect-zeroes"), "unmap") == 0 &&
+        !node_opts_get(opts, "discard")) {
+        node_opts_set(opts, "detect-zeroes", "on");
     }
 
     if (is_shorthand_empty(opts)) {
@@ -307,6 +316,10 @@ static bool drive_open(Drive *d, NodeOpts *opts, bool snapshot, GError **error)
     }
     if (node_opts_get(opts, "file") && !node_by_name(node_opts_get(opts, "file"))) {
         file = node_opts_take(opts, "file");
+    }
+    if (snapshot && node_opts_get(opts, "read-only") &&
+        !parse_bool("read-only", node_opts_get(opts, "read-only"), &overlay_read_only, error)) {
+        return false;
     }
     if (d->cdrom || snapshot) {
         node_opts_default(opts, "read-only", "on");
@@ -336,6 +349,9 @@ static bool drive_open(Drive *d, NodeOpts *opts, bool snapshot, GError **error)
             return false;
         }
     }
+    if (overlay_read_only && !node_set_read_only(node, true, error)) {
+        return false;
+    }
     return blk_insert_node(d->blk, node, !node->read_only, error);
 }
 
@@ -343,7 +359,7 @@ bool drive_add(NodeOpts *caller_opts, const DriveDefaults *defaults, GError **er
 {
     g_autoptr(NodeOpts) opts = node_opts_copy(caller_opts);
     g_autofree char *media = node_opts_take(opts, "media");
-    bool snapshot = defaults->snapshot, write_through = false, ro = false;
+    bool snapshot = defaults->snapshot, write_through = false;
     Drive *d = g_new0(Drive, 1);
 
     if (!media) {
@@ -364,15 +380,13 @@ bool drive_add(NodeOpts *caller_opts, const DriveDefaults *defaults, GError **er
         drive_free(d);
         return false;
     }
-    if (snapshot && node_opts_get(opts, "read-only") &&
-        (!parse_bool("read-only", node_opts_get(opts, "read-only"), &ro, error) || ro)) {
-        if (!error || !*error) {
-            error_set(error, "Cannot use snapshot=on together with read-only=on");
-        }
+    d->id = node_opts_take(opts, "id");
+    if (d->id && !parse_is_id(d->id)) {
+        error_set(error, "Parameter 'id' expects an identifier, not '%s': letters, digits, '-', '.' "
+                  "and '_', of which the first is a letter", d->id);
         drive_free(d);
         return false;
     }
-    d->id = node_opts_take(opts, "id");
     if (!d->id) {
         drive_default_id(d);
     }
@@ -384,6 +398,7 @@ bool drive_add(NodeOpts *caller_opts, const DriveDefaults *defaults, GError **er
     d->blk = blk_new(d->id);
     blk_set_write_cache(d->blk, !write_through);
     if (!take_policies(d->blk, opts, error) || !take_limits(d->blk, opts, error) ||
+        !blk_set_accounting(d->blk, opts, error) ||
         !drive_open(d, opts, snapshot, error)) {
         drive_free(d);
         return false;

@@ -44,7 +44,8 @@ typedef struct TrackedWrite TrackedWrite;
 struct BlockNode {
     const NodeType *type;
     void *state;
-    char *name, *filename;
+    char *name, *filename;     /* filename: of the file below, for relative names */
+    char *json_filename;       /* json:{...}, where a plain name would not open the same; or NULL */
     unsigned refs;
     bool monitor_owned;
     int flags;
@@ -70,6 +71,7 @@ struct BlockNode {
     GPtrArray *bitmaps;        /* of DirtyBitmap */
     uint64_t write_gen;        /* bumped by each completed write */
     uint64_t wr_highest;
+    uint64_t write_threshold;  /* tell of a write beyond it, once; 0: no */
     NodeOpts *options;         /* as opened, flat */
 };
 
@@ -89,6 +91,8 @@ struct NodeType {
     void (*close)(BlockNode *node);
     /* Turns the protocol's own filename syntax into options. */
     bool (*parse_filename)(const char *filename, NodeOpts *opts, GError **error);
+    /* Options, "KEY" or "KEY.", without which the data would be other data; NULL-terminated. */
+    const char *const *telling_options;
 
     int (*co_preadv)(BlockNode *node, uint64_t offset, IoSpan span);
     int (*co_pwritev)(BlockNode *node, uint64_t offset, IoSpan span, int flags);
@@ -123,6 +127,7 @@ struct NodeType {
     const char *create_help;   /* "  size=<size>            - Virtual disk size\n" ... */
     uint32_t (*cluster_size)(const BlockNode *node);
     void (*info)(BlockNode *node, Json *image_info);
+    Json *(*stats)(BlockNode *node);   /* BlockStatsSpecific */
     uint64_t (*allocated_size)(BlockNode *node);
     bool (*check)(BlockNode *node, int fix, CheckResult *result, GError **error);
     bool (*change_backing)(BlockNode *node, const char *file, const char *format,

@@ -6,6 +6,7 @@
 
 #include "base/bits.h"
 #include "base/error.h"
+#include "base/parse.h"
 #include "block/nbd_server.h"
 #include "qapi/qapi_types.h"
 
@@ -141,12 +142,6 @@ static const ExportType *type_of(NodeOpts *opts, GError **error)
     return NULL;
 }
 
-static bool id_is_valid(const char *id)
-{
-    return g_ascii_isalpha(*id) &&
-           strspn(id, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "-._") == strlen(id);
-}
-
 static BlockIoThreadFinder *find_iothread;
 static void *find_opaque;
 
@@ -229,7 +224,7 @@ bool block_export_add(NodeOpts *caller_opts, GError **error)
     const ExportType *type;
     BlockExport *exp;
 
-    if (!id || !id_is_valid(id)) {
+    if (!id || !parse_is_id(id)) {
         return id ? error_set(error, "Invalid block export id '%s': a letter, then letters, "
                               "digits, '-', '.' and '_'", id)
                   : error_set(error, "Parameter 'id' is missing");

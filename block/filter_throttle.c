@@ -64,7 +64,10 @@ static int throttle_co_write_compressed(BlockNode *node, uint64_t offset, IoSpan
     return filter_co_write_compressed(node, offset, span);
 }
 
+static const char *const throttle_telling[] = { "throttle-group", NULL };
+
 const NodeType node_type_throttle = {
+    .telling_options = throttle_telling,
     .name = "throttle", .is_filter = true, .state_size = sizeof(ThrottleGroup *),
     .open = throttle_open, .close = throttle_close, .co_preadv = throttle_co_preadv,
     .co_pwritev = throttle_co_pwritev, .co_write_zeroes = throttle_co_write_zeroes,

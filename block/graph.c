@@ -58,7 +58,7 @@ const char *node_format(const BlockNode *node)
 
 const char *node_filename(const BlockNode *node)
 {
-    return node->filename;
+    return node->json_filename ? node->json_filename : node->filename;
 }
 
 bool node_is_read_only(const BlockNode *node)
@@ -271,6 +271,7 @@ void node_unref(BlockNode *node)
     g_free(node->state);
     g_free(node->name);
     g_free(node->filename);
+    g_free(node->json_filename);
     g_free(node->backing_file);
     g_free(node->backing_format);
     node_opts_free(node->options);

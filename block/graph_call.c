@@ -73,6 +73,7 @@ static void co_call(void *opaque)
     case CALL_BACKING:
         c->ok = t->change_backing(c->node, c->a, c->b, c->error) &&
                 flush_changed(c->node, c->error);
+        graph_note_filename(c->node);
         break;
     case CALL_MEASURE:
         c->ok = t->measure(c->opts, c->node, c->out[0], c->out[1], c->out[2], c->error);

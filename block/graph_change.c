@@ -331,6 +331,7 @@ bool node_set_backing(BlockNode *node, BlockNode *backing, GError **error)
         }
     } else {
         node->backing = edge;
+        graph_note_filename(node);
         if (old) {
             g_ptr_array_add(old->node->parents, old);
             graph_edge_free(old);

@@ -38,4 +38,7 @@ void graph_node_set_loop(BlockNode *node, EventLoop *loop);
 /* Tells the roots whose subtree has come under, or out of, a drain. */
 void graph_sync_drain(void);
 
+/* Sets node->json_filename, where one is needed: as the node was opened. */
+void graph_note_filename(BlockNode *node);
+
 #endif

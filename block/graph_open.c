@@ -383,6 +383,7 @@ BlockNode *co_node_open(const char *filename, NodeOpts *caller_opts, int flags,
                   node_opts_any_key(opts));
         return NULL;
     }
+    graph_note_filename(node);
     return g_steal_pointer(&node);
 }
 

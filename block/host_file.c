@@ -37,6 +37,7 @@ typedef struct HostFile {
     bool use_uring;           /* else worker threads */
     bool inline_io, locking, is_device, no_zero_range, no_punch, no_nowait;
     uint32_t locked_perm, locked_unshared;
+    uint64_t discards, discards_failed, discarded_bytes;
 } HostFile;
 
 /* ---- requests ---- */
@@ -268,9 +269,29 @@ static int file_co_copy_range(BlockNode *from, uint64_t from_offset, BlockNode *
 
 static int file_co_discard(BlockNode *node, uint64_t offset, uint64_t bytes)
 {
-    FileOp op = { OP_DISCARD, node->state, offset, bytes };
+    HostFile *f = node->state;
+    FileOp op = { OP_DISCARD, f, offset, bytes };
+    int ret = co_op(&op);
 
-    return co_op(&op);
+    if (ret < 0) {
+        f->discards_failed++;
+    } else {
+        f->discards++;
+        f->discarded_bytes += bytes;
+    }
+    return ret;
+}
+
+static Json *file_stats(BlockNode *node)
+{
+    const HostFile *f = node->state;
+    Json *dict = json_new_dict();
+
+    json_set(dict, "driver", json_new_string(node->type->name));
+    json_set(dict, "discard-nb-ok", json_new_uint(f->discards));
+    json_set(dict, "discard-nb-failed", json_new_uint(f->discards_failed));
+    json_set(dict, "discard-bytes-ok", json_new_uint(f->discarded_bytes));
+    return dict;
 }
 
 static int file_co_status(BlockNode *node, uint64_t offset, uint64_t bytes, BlockStatus *status)
@@ -779,7 +800,8 @@ static uint64_t file_allocated_size(BlockNode *node)
     .co_preadv = file_co_preadv, .co_pwritev = file_co_pwritev, .co_flush = file_co_flush, \
     .co_write_zeroes = file_co_write_zeroes, .co_copy_range = file_co_copy_range, .co_discard = file_co_discard,              \
     .co_status = file_co_status, .co_truncate = file_co_truncate,                        \
-    .set_perm = file_set_perm, .reopen = file_reopen, .allocated_size = file_allocated_size
+    .set_perm = file_set_perm, .reopen = file_reopen, .allocated_size = file_allocated_size, \
+    .stats = file_stats
 
 const NodeType node_type_file = {
     .name = "file", .prefixes = "file", HOST_IO,

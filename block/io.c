@@ -9,6 +9,7 @@
 
 #include "block/bitmap.h"
 #include "block/driver.h"
+#include "qapi/qapi_commands.h"
 
 #define ZERO_CHUNK (1u << 20)
 #define MAX_REQUEST (1ull << 62)
@@ -233,8 +234,40 @@ int co_node_preadv(BlockNode *node, uint64_t offset, IoSpan span)
 
 /* ---- writing ---- */
 
+typedef struct ThresholdNews {
+    char *name;
+    uint64_t exceeded, threshold;
+} ThresholdNews;
+
+static void tell_threshold(void *opaque)
+{
+    ThresholdNews *t = opaque;
+
+    qapi_event_block_write_threshold(t->name, t->exceeded, t->threshold);
+    g_free(t->name);
+    g_free(t);
+}
+
+/* Once: who wants to hear of the next one sets another threshold. */
+static void check_threshold(BlockNode *node, uint64_t end)
+{
+    uint64_t threshold = node->write_threshold;
+    ThresholdNews *t;
+
+    if (G_LIKELY(!threshold || end <= threshold)) {
+        return;
+    }
+    node->write_threshold = 0;
+    t = g_new0(ThresholdNews, 1);
+    t->name = g_strdup(node->name);
+    t->exceeded = end - threshold;
+    t->threshold = threshold;
+    event_loop_post(event_loop_main(), tell_threshold, t);
+}
+
 static int write_done(BlockNode *node, uint64_t offset, uint64_t bytes, int flags, int ret)
 {
+    check_threshold(node, offset + bytes);
     if (ret == 0) {
         node->write_gen++;
         node->dirty_since_flush = true;

@@ -5,6 +5,7 @@
  */
 #include "block/job.h"
 
+#include "base/parse.h"
 #include "block/driver.h"
 
 #define SLICE_US 100000
@@ -52,19 +53,6 @@ static void set_status(Job *job, QapiJobStatus status)
 
 /* ---- life ---- */
 
-static bool id_is_valid(const char *id)
-{
-    if (!id || !g_ascii_isalpha(id[0])) {
-        return false;
-    }
-    for (const char *p = id; *p; p++) {
-        if (!g_ascii_isalnum(*p) && !strchr("-._", *p)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static const char *default_id(const BlockNode *node)
 {
     for (BlockBackend *blk = blk_next(NULL); node && blk; blk = blk_next(blk)) {
@@ -93,7 +81,7 @@ void *job_new(const JobType *type, const JobCommon *common, GError **error)
     const char *id = common->id ? common->id : default_id(common->node);
     Job *job;
 
-    if (!id_is_valid(id)) {
+    if (!id || !parse_is_id(id)) {
         error_set(error, "Invalid job ID '%s'", id);
         return NULL;
     }

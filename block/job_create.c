@@ -11,6 +11,7 @@ typedef struct Create {
     char *driver, *filename;
     NodeOpts *opts;
     BlockNode *file;           /* a node to put a format into; NULL: FILENAME */
+    BlockNode *data_file;      /* another for the guest's data, or NULL */
 } Create;
 
 static int co_create_run(Job *job, GError **error)
@@ -32,6 +33,7 @@ static void create_clean(Job *job)
     g_clear_pointer(&c->driver, g_free);
     g_clear_pointer(&c->filename, g_free);
     g_clear_pointer(&c->file, node_unref);
+    g_clear_pointer(&c->data_file, node_unref);
 }
 
 static const JobType create_type = {
@@ -43,6 +45,7 @@ static const JobType create_type = {
 static void rename_options(const char *driver, NodeOpts *opts)
 {
     g_autofree char *version = node_opts_take(opts, "version");
+    const char *crypt = node_opts_get(opts, "encrypt.format");
     g_autoptr(NodeOpts) all = node_opts_copy(opts);
     const char *key;
 
@@ -50,25 +53,36 @@ static void rename_options(const char *driver, NodeOpts *opts)
         node_opts_set(all, "compat", g_str_equal(version, "v2") ? "0.10" : "1.1");
         node_opts_set(opts, "compat", node_opts_get(all, "compat"));
     }
+    if (g_str_equal(driver, "vpc")) {
+        node_opts_set(opts, "x-exact", "on");
+    }
+    if (crypt && g_str_equal(crypt, "qcow")) {
+        node_opts_set(opts, "encrypt.format", "aes");
+    }
     while ((key = node_opts_any_key(all)) != NULL) {
         g_autofree char *old = g_strdup(key);
         g_autofree char *value = node_opts_take(all, old);
         g_autofree char *name = g_strdelimit(g_strdup(old), "-", '_');
+        bool of_luks = g_str_equal(driver, "luks") || g_str_has_prefix(old, "encrypt.");
 
-        if (!g_str_equal(name, old)) {
+        if (!of_luks && !g_str_has_prefix(old, "x-") && !g_str_equal(name, old)) {
             g_free(node_opts_take(opts, old));
             node_opts_set(opts, name, value);
         }
     }
 }
 
-/* "file": the name of a node, or the options of one. */
-static BlockNode *open_file(NodeOpts *opts, GError **error)
+/* KEY ("file"): the name of a node, or the options of one. */
+static BlockNode *open_file(NodeOpts *opts, const char *key, GError **error)
 {
-    g_autofree char *name = node_opts_take(opts, "file");
-    g_autoptr(NodeOpts) sub = node_opts_take_prefix(opts, "file");
+    g_autofree char *name = node_opts_take(opts, key);
+    g_autoptr(NodeOpts) sub = node_opts_take_prefix(opts, key);
     BlockNode *node;
 
+    if (!name && node_opts_empty(sub)) {
+        error_set(error, "Parameter '%s' is missing", key);
+        return NULL;
+    }
     if (!name) {
         return node_open(NULL, sub, NODE_OPEN_PROTOCOL | NODE_OPEN_RDWR, error);
     }
@@ -78,6 +92,25 @@ static BlockNode *open_file(NodeOpts *opts, GError **error)
         return NULL;
     }
     return node_ref(node);
+}
+
+/* Its file name goes into the header. */
+static bool open_data_file(Create *job, GError **error)
+{
+    g_autoptr(NodeOpts) look = node_opts_copy(job->opts);
+    g_autofree char *name = node_opts_take(look, "data-file");
+    g_autoptr(NodeOpts) sub = node_opts_take_prefix(look, "data-file");
+
+    if (!name && node_opts_empty(sub)) {
+        return true;
+    }
+    job->data_file = open_file(job->opts, "data-file", error);
+    if (!job->data_file) {
+        return false;
+    }
+    node_opts_set(job->opts, "data_file", node_filename(job->data_file));
+    node_opts_set(job->opts, "x-data-node", job->data_file->name);
+    return true;
 }
 
 bool job_create_start(const JobCommon *common, const char *driver, NodeOpts *opts,
@@ -96,8 +129,8 @@ bool job_create_start(const JobCommon *common, const char *driver, NodeOpts *opt
     if (node_opts_get(job->opts, "filename")) {
         job->filename = node_opts_take(job->opts, "filename");
     } else {
-        job->file = open_file(job->opts, error);
-        if (!job->file) {
+        job->file = open_file(job->opts, "file", error);
+        if (!job->file || !open_data_file(job, error)) {
             job_discard(&job->job);
             return false;
         }

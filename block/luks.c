@@ -180,7 +180,10 @@ static void luks_node_info(BlockNode *node, Json *info)
     json_set(info, "format-specific", specific);
 }
 
+static const char *const luks_telling[] = { "key-secret", NULL };
+
 const NodeType node_type_luks = {
+    .telling_options = luks_telling,
     .name = "luks", .state_size = sizeof(LuksNode), .probe = luks_probe, .open = luks_open,
     .close = luks_close, .child_moved = luks_child_moved, .co_preadv = luks_co_preadv,
     .co_pwritev = luks_co_pwritev, .co_truncate = luks_co_truncate, .create = luks_create,

@@ -27,6 +27,10 @@ static bool null_open(BlockNode *node, NodeOpts *opts, GError **error)
         return false;
     }
     g_free(node_opts_take(opts, "filename"));
+    if (!*node->filename) {
+        g_free(node->filename);
+        node->filename = g_strconcat(node->type->name, "://", NULL);
+    }
     if (node->length > INT64_MAX) {
         return error_set(error, "size is too large for null-co");
     }
@@ -74,16 +78,18 @@ static int null_co_status(BlockNode *node, uint64_t offset, uint64_t bytes, Bloc
     return 0;
 }
 
+static const char *const null_telling[] = { "size", "read-zeroes", NULL };
+
 const NodeType node_type_null_co = {
     .name = "null-co", .prefixes = "null-co", .is_protocol = true, .state_size = sizeof(Null),
-    .open = null_open, .co_preadv = null_co_preadv, .co_pwritev = null_co_pwritev,
+    .telling_options = null_telling, .open = null_open, .co_preadv = null_co_preadv, .co_pwritev = null_co_pwritev,
     .co_write_zeroes = null_co_write_zeroes, .co_flush = null_wait, .co_status = null_co_status,
 };
 
 /* The same: what differs in QEMU is how the answer comes. */
 const NodeType node_type_null_aio = {
     .name = "null-aio", .prefixes = "null-aio", .is_protocol = true, .state_size = sizeof(Null),
-    .open = null_open, .co_preadv = null_co_preadv, .co_pwritev = null_co_pwritev,
+    .telling_options = null_telling, .open = null_open, .co_preadv = null_co_preadv, .co_pwritev = null_co_pwritev,
     .co_write_zeroes = null_co_write_zeroes, .co_flush = null_wait, .co_status = null_co_status,
 };
 

@@ -420,25 +420,80 @@ static bool prepare_writing(Qcow2 *q, GError **error)
     return repair_dirty(q, error);
 }
 
+static bool take_slice_size(Qcow2 *q, NodeOpts *opts, GError **error)
+{
+    uint64_t entry = q->slice_size;
+
+    if (!node_opts_take_size(opts, "l2-cache-entry-size", &entry, error)) {
+        return false;
+    }
+    if (!is_pow2(entry) || entry < 512 || entry > q->cluster_size) {
+        return error_set(error, "L2 cache entry size must be a power of two between 512 and the "
+                         "cluster size (%u)", q->cluster_size);
+    }
+    q->slice_size = (uint32_t)entry;
+    return true;
+}
+
+/* Of cache-size the refcounts get four slices at least, and what the L2 tables do not need. */
 static bool take_cache_sizes(Qcow2 *q, NodeOpts *opts, GError **error)
 {
-    uint64_t l2 = 32 * MIB, ref = 0, total = 0, entry = 0, interval = 0;
+    uint64_t l2 = 32 * MIB, ref = 4 * MIB, total = 0, interval = 0;
     uint64_t need = div_round_up(q->node->length, q->cluster_size) * q->l2_entry_size;
+    bool has_total = node_opts_get(opts, "cache-size") != NULL;
+    bool has_l2 = node_opts_get(opts, "l2-cache-size") != NULL;
+    bool has_ref = node_opts_get(opts, "refcount-cache-size") != NULL;
 
-    if (!node_opts_take_size(opts, "cache-size", &total, error) ||
+    if (!take_slice_size(q, opts, error) ||
+        !node_opts_take_size(opts, "cache-size", &total, error) ||
         !node_opts_take_size(opts, "l2-cache-size", &l2, error) ||
         !node_opts_take_size(opts, "refcount-cache-size", &ref, error) ||
-        !node_opts_take_size(opts, "l2-cache-entry-size", &entry, error) ||
         !node_opts_take_uint(opts, "cache-clean-interval", &interval, error)) {
         return false;
     }
-    if (entry || interval) {
-        return error_set(error, "l2-cache-entry-size and cache-clean-interval are not "
-                         "adjustable: slices have %u bytes", q->slice_size);
+    if (has_total && has_l2 && has_ref) {
+        return error_set(error, "cache-size, l2-cache-size and refcount-cache-size may not be set "
+                         "at the same time");
     }
-    l2 = MIN(total ? total : l2, MAX(need, 64 * KIB));
+    if (has_total && ((has_l2 && l2 > total) || (has_ref && ref > total))) {
+        return error_set(error, "%s may not exceed cache-size",
+                         has_l2 ? "l2-cache-size" : "refcount-cache-size");
+    }
+    if (interval > UINT32_MAX) {
+        return error_set(error, "Cache clean interval too big: at most %u seconds", UINT32_MAX);
+    }
+    if (has_total) {
+        l2 = has_l2 ? l2 : has_ref ? total - ref : MIN(total, MAX(need, 64 * KIB));
+        ref = has_ref ? ref : total - l2;
+    }
+    l2 = MIN(l2, MAX(need, 64 * KIB));
     slice_cache_init(&q->l2_cache, (unsigned)(MIN(l2, GIB) / q->slice_size));
-    slice_cache_init(&q->ref_cache, (unsigned)(MIN(MAX(ref, 4 * MIB), GIB) / q->slice_size));
+    slice_cache_init(&q->ref_cache, (unsigned)(MIN(ref, GIB) / q->slice_size));
+    q->l2_cache.keep_us = q->ref_cache.keep_us = (int64_t)interval * G_USEC_PER_SEC;
+    return true;
+}
+
+/* What a request frees goes to the host with discard=unmap, a snapshot's clusters always, others
+ * stay for the next allocation; unless the user says otherwise. */
+static bool take_discards(Qcow2 *q, NodeOpts *opts, GError **error)
+{
+    static const char *const keys[] = {
+        [FREE_REQUEST] = "pass-discard-request", [FREE_SNAPSHOT] = "pass-discard-snapshot",
+        [FREE_OTHER] = "pass-discard-other",
+    };
+
+    q->pass_discard[FREE_REQUEST] = -1;
+    q->pass_discard[FREE_SNAPSHOT] = 1;
+    for (unsigned i = 0; i < ARRAY_LEN(keys); i++) {
+        bool given = node_opts_get(opts, keys[i]) != NULL, on = false;
+
+        if (!node_opts_take_bool(opts, keys[i], &on, error)) {
+            return false;
+        }
+        if (given) {
+            q->pass_discard[i] = on;
+        }
+    }
     return true;
 }
 
@@ -504,7 +559,7 @@ static bool qcow2_open_inner(BlockNode *node, NodeOpts *opts, GError **error)
     if (ret < 0) {
         return error_set_errno(error, -ret, "Could not read the qcow2 header");
     }
-    if (!take_cache_sizes(q, opts, error) || !read_backing(q, h, &ext_end, error) ||
+    if (!take_cache_sizes(q, opts, error) || !take_discards(q, opts, error) || !read_backing(q, h, &ext_end, error) ||
         !read_extensions(q, h, ext_end, error) || !open_tables(q, h, error) ||
         !open_data_file(q, opts, error) || !co_qcow2_crypt_open(q, opts, error)) {
         return false;
@@ -672,7 +727,10 @@ static bool qcow2_make_empty(BlockNode *node, GError **error)
     return ret == 0 || error_set_errno(error, -ret, "Could not empty the image");
 }
 
+static const char *const qcow2_telling[] = { "encrypt.", "data-file.", "data-file", NULL };
+
 const NodeType node_type_qcow2 = {
+    .telling_options = qcow2_telling,
     .name = "qcow2", .state_size = sizeof(Qcow2), .has_backing = true, .zero_init = true,
     .probe = qcow2_probe, .open = qcow2_open, .close = qcow2_close,
     .child_moved = qcow2_child_moved, .reopen = qcow2_reopen,

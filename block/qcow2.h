@@ -47,6 +47,7 @@ typedef struct Slice {
     uint64_t offset;
     uint8_t *data;
     bool dirty;
+    int64_t used_us;           /* with cache-clean-interval */
     GList link;
 } Slice;
 
@@ -55,7 +56,11 @@ typedef struct SliceCache {
     GQueue lru;                /* head: most recent */
     GPtrArray *dirty;
     unsigned max;
+    int64_t keep_us, clean_us; /* cache-clean-interval, 0: off; when that was done last */
 } SliceCache;
+
+/* Why clusters become free: which of them are given back to the host is an option each. */
+typedef enum FreeKind { FREE_REQUEST, FREE_SNAPSHOT, FREE_OTHER, FREE_KEEP, FREE_KINDS } FreeKind;
 
 typedef struct Qcow2Snapshot {
     SnapshotInfo info;
@@ -119,6 +124,7 @@ typedef struct Qcow2 {
     uint32_t slice_size;
     SliceCache l2_cache, ref_cache;
     GArray *deferred;          /* of DeferredFree */
+    int8_t pass_discard[FREE_KINDS]; /* -1: as discard= of the node says */
     uint64_t free_index;
     uint64_t compressed_at;    /* next free byte in a cluster of compressed data; 0: none */
     uint8_t *decompressed;     /* last cluster read */
@@ -139,6 +145,8 @@ typedef struct DeferredFree {
 
 void slice_cache_init(SliceCache *cache, unsigned max);
 void slice_cache_clear(SliceCache *cache);
+/* Drops what has not been used for the cache's keep_us. */
+void slice_cache_clean(SliceCache *cache, int64_t now_us);
 int co_slice_get(Qcow2 *q, SliceCache *cache, uint64_t offset, Slice **slice);
 void slice_set_dirty(SliceCache *cache, Slice *slice);
 /* Forgets slices of a cluster that is no table any more. */
@@ -157,9 +165,9 @@ int co_alloc(Qcow2 *q, uint64_t want, bool exact, uint64_t *host, uint64_t *got)
 /* Would these bytes of the file lie over the header or an active table? */
 bool qcow2_hits_metadata(const Qcow2 *q, uint64_t host, uint64_t bytes);
 int co_alloc_bytes(Qcow2 *q, uint32_t size, uint64_t *host);
-void free_later(Qcow2 *q, uint64_t host, uint64_t bytes, bool punch);
+void free_later(Qcow2 *q, uint64_t host, uint64_t bytes, FreeKind kind);
 /* Everything that an L2 entry holds. */
-void free_entry_later(Qcow2 *q, uint64_t entry, bool punch);
+void free_entry_later(Qcow2 *q, uint64_t entry, FreeKind kind);
 int co_l1_grow(Qcow2 *q, uint64_t entries);
 int co_l1_write(Qcow2 *q);
 void compressed_extent(const Qcow2 *q, uint64_t entry, uint64_t *offset, uint64_t *bytes);

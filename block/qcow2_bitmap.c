@@ -300,10 +300,10 @@ static int free_table(Qcow2 *q, const Qcow2BitmapEntry *e)
 
     for (uint32_t i = 0; ret == 0 && i < e->table_entries; i++) {
         if (table[i] & ENTRY_OFFSET_MASK) {
-            free_later(q, table[i] & ENTRY_OFFSET_MASK, q->cluster_size, false);
+            free_later(q, table[i] & ENTRY_OFFSET_MASK, q->cluster_size, FREE_OTHER);
         }
     }
-    free_later(q, e->table, MAX(e->table_entries, 1) * 8ull, false);
+    free_later(q, e->table, MAX(e->table_entries, 1) * 8ull, FREE_OTHER);
     return ret;
 }
 
@@ -396,7 +396,7 @@ int co_qcow2_bitmaps_store(Qcow2 *q)
         }
     }
     if (old_size) {
-        free_later(q, old_offset, old_size, false);
+        free_later(q, old_offset, old_size, FREE_OTHER);
     }
     g_ptr_array_unref(q->bitmaps);
     q->bitmaps = g_steal_pointer(&fresh);

@@ -153,7 +153,7 @@ int co_qcow2_write_compressed(BlockNode *node, uint64_t offset, IoSpan span)
     }
     if (ret == 0) {
         old = l2_entry(q, slice, index);
-        free_entry_later(q, old, false);
+        free_entry_later(q, old, FREE_OTHER);
         sectors = ((host + codec.out_len - 1) >> 9) - (host >> 9);
         l2_store(q, slice, index, host | sectors << x | ENTRY_COMPRESSED, 0);
     }

@@ -12,6 +12,7 @@ typedef struct CreateOpts {
     bool lazy, ext_l2, data_file_raw;
     uint8_t compression;
     char *backing, *backing_format, *prealloc, *data_file;
+    char *data_node;           /* blockdev-create: the open node of the data file */
     Qcow2CryptCreate crypt;
 } CreateOpts;
 
@@ -21,6 +22,7 @@ static void create_opts_clear(CreateOpts *c)
     g_free(c->backing_format);
     g_free(c->prealloc);
     g_free(c->data_file);
+    g_free(c->data_node);
     qcow2_crypt_clear(&c->crypt);
 }
 
@@ -48,6 +50,7 @@ static bool take_create_opts(NodeOpts *opts, CreateOpts *c, GError **error)
     c->backing_format = node_opts_take(opts, "backing_fmt");
     c->prealloc = node_opts_take(opts, "preallocation");
     c->data_file = node_opts_take(opts, "data_file");
+    c->data_node = node_opts_take(opts, "x-data-node");
     if (!qcow2_crypt_take(&c->crypt, opts, error)) {
         return false;
     }
@@ -86,12 +89,13 @@ static bool check_create_opts(const CreateOpts *c, GError **error)
     }
     if (c->version < 3 && (c->refcount_bits != 16 || c->lazy || c->compression || c->ext_l2 ||
                            c->data_file)) {
-        return error_set(error, "%s only supported with compatibility level 1.1 and above (use "
-                         "version=v3 or greater)",
-                         c->refcount_bits != 16 ? "Different refcount widths than 16 bits are"
-                         : c->lazy ? "Lazy refcounts are" : c->compression
-                         ? "Compression types other than zlib are" : c->ext_l2
-                         ? "Extended L2 entries are" : "External data files are");
+        return error_set(error, "%s compatibility level 1.1 %s above (use version=v3 or greater)",
+                         c->refcount_bits != 16 ? "Different refcount widths than 16 bits require"
+                         : c->lazy ? "Lazy refcounts are only supported with" : c->compression
+                         ? "Compression types other than zlib are only supported with" : c->ext_l2
+                         ? "Extended L2 entries are only supported with"
+                         : "External data files are only supported with",
+                         c->refcount_bits != 16 ? "or" : "and");
     }
     if (c->ext_l2 && c->cluster_size < 16384) {
         return error_set(error, "Extended L2 entries are only supported with cluster sizes of at "
@@ -179,7 +183,9 @@ bool qcow2_create(const char *filename, NodeOpts *opts, GError **error)
         !check_create_opts(&c, error)) {
         return false;
     }
-    if (c.data_file) {
+    if (c.data_node) {
+        node_opts_set(open_opts, "data-file", c.data_node);
+    } else if (c.data_file) {
         g_autoptr(BlockNode) data = NULL;
 
         data_path = path_combine(filename, c.data_file);

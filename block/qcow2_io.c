@@ -70,13 +70,13 @@ static int l2_new_table(Qcow2 *q, uint64_t i, uint64_t old)
         ret = co_node_write_zeroes(q->file, host, q->cluster_size, 0);
     }
     if (ret < 0) {
-        free_later(q, host, q->cluster_size, false);
+        free_later(q, host, q->cluster_size, FREE_OTHER);
         return ret;
     }
     q->l1[i] = host | ENTRY_COPIED;
     q->l1_dirty = true;
     if (old) {
-        free_later(q, old, q->cluster_size, false);
+        free_later(q, old, q->cluster_size, FREE_OTHER);
     }
     return 0;
 }
@@ -414,7 +414,7 @@ static int co_link(Qcow2 *q, const WritePlan *plan, uint64_t offset, uint64_t by
             }
         }
         if (!plan->reuse) {
-            free_entry_later(q, old, false);
+            free_entry_later(q, old, FREE_OTHER);
         }
         l2_store(q, slice, index + i, (plan->host + (i << q->cluster_bits)) | ENTRY_COPIED,
                  bitmap);
@@ -478,7 +478,7 @@ static int co_write_piece(BlockNode *node, uint64_t offset, IoSpan span, uint64_
                 ret = co_link(q, &plan, offset, plan.bytes);
             }
             if (ret < 0 && !plan.reuse && !q->has_data_file) {
-                free_later(q, plan.host, plan.clusters * cs, false);
+                free_later(q, plan.host, plan.clusters * cs, FREE_OTHER);
             }
         }
     } else {

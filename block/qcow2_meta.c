@@ -81,6 +81,24 @@ static int slice_make_room(Qcow2 *q, SliceCache *cache)
     return co_qcow2_writeback(q);      /* all is clean now; the next call drops one */
 }
 
+void slice_cache_clean(SliceCache *cache, int64_t now_us)
+{
+    GList *link = cache->lru.tail;
+
+    if (now_us - cache->clean_us < cache->keep_us) {
+        return;
+    }
+    cache->clean_us = now_us;
+    while (link && now_us - ((Slice *)link->data)->used_us >= cache->keep_us) {
+        Slice *slice = link->data;
+
+        link = link->prev;
+        if (!slice->dirty) {
+            slice_drop(cache, slice);
+        }
+    }
+}
+
 int co_slice_get(Qcow2 *q, SliceCache *cache, uint64_t offset, Slice **out)
 {
     Slice *slice = g_hash_table_lookup(cache->map, &offset);
@@ -89,6 +107,7 @@ int co_slice_get(Qcow2 *q, SliceCache *cache, uint64_t offset, Slice **out)
     if (slice) {
         g_queue_unlink(&cache->lru, &slice->link);
         g_queue_push_head_link(&cache->lru, &slice->link);
+        slice->used_us = cache->keep_us ? g_get_monotonic_time() : 0;
         *out = slice;
         return 0;
     }
@@ -96,10 +115,14 @@ int co_slice_get(Qcow2 *q, SliceCache *cache, uint64_t offset, Slice **out)
     if (ret < 0) {
         return ret;
     }
+    if (cache->keep_us) {
+        slice_cache_clean(cache, g_get_monotonic_time());
+    }
     slice = g_new0(Slice, 1);
     slice->data = g_malloc(q->slice_size);
     slice->offset = offset;
     slice->link.data = slice;
+    slice->used_us = cache->keep_us ? g_get_monotonic_time() : 0;
     node_event(q->file, cache == &q->l2_cache ? QAPI_BLKDEBUG_EVENT_L2_LOAD
                                               : QAPI_BLKDEBUG_EVENT_REFBLOCK_LOAD);
     ret = co_node_pread(q->file, offset, slice->data, q->slice_size);
@@ -187,9 +210,17 @@ int co_l1_write(Qcow2 *q)
     return ret;
 }
 
+static void co_punch(Qcow2 *q, uint64_t host, uint64_t bytes)
+{
+    if (bytes) {
+        co_node_discard(q->file, host, bytes);
+    }
+}
+
 static int apply_frees(Qcow2 *q)
 {
     g_autoptr(GArray) list = g_steal_pointer(&q->deferred);
+    uint64_t hole = 0, hole_bytes = 0;
     int ret = 0;
 
     q->deferred = g_array_new(false, false, sizeof(DeferredFree));
@@ -213,11 +244,16 @@ static int apply_frees(Qcow2 *q)
             if (q->compressed_at >> q->cluster_bits == f.cluster) {
                 q->compressed_at = 0;
             }
-            if (f.punch) {
-                co_node_discard(q->file, host, q->cluster_size);
+            if (f.punch && hole_bytes && hole + hole_bytes == host) {
+                hole_bytes += q->cluster_size;
+            } else if (f.punch) {
+                co_punch(q, hole, hole_bytes);
+                hole = host;
+                hole_bytes = q->cluster_size;
             }
         }
     }
+    co_punch(q, hole, hole_bytes);
     return ret;
 }
 
@@ -435,7 +471,7 @@ static int reftable_grow(Qcow2 *q, uint64_t index)
     }
     g_steal_pointer(&table);
     g_free(old_table);
-    free_later(q, old_offset, (uint64_t)old_entries * 8, false);
+    free_later(q, old_offset, (uint64_t)old_entries * 8, FREE_OTHER);
     return 0;
 }
 
@@ -674,8 +710,15 @@ int co_alloc_bytes(Qcow2 *q, uint32_t size, uint64_t *host)
     return 0;
 }
 
-void free_later(Qcow2 *q, uint64_t host, uint64_t bytes, bool punch)
+/* Is the host to have the clusters? */
+static bool pass_discard(const Qcow2 *q, FreeKind kind)
 {
+    return q->pass_discard[kind] < 0 ? q->node->discard_unmap : q->pass_discard[kind] > 0;
+}
+
+void free_later(Qcow2 *q, uint64_t host, uint64_t bytes, FreeKind kind)
+{
+    bool punch = pass_discard(q, kind);
     uint64_t first = host >> q->cluster_bits;
     uint64_t last = (host + bytes + q->cluster_size - 1) >> q->cluster_bits;
 
@@ -696,15 +739,15 @@ void compressed_extent(const Qcow2 *q, uint64_t entry, uint64_t *offset, uint64_
     *bytes = sectors * 512 - (*offset & 511);
 }
 
-void free_entry_later(Qcow2 *q, uint64_t entry, bool punch)
+void free_entry_later(Qcow2 *q, uint64_t entry, FreeKind kind)
 {
     uint64_t offset, bytes;
 
     if (entry & ENTRY_COMPRESSED) {
         compressed_extent(q, entry, &offset, &bytes);
-        free_later(q, offset, bytes, punch);
+        free_later(q, offset, bytes, kind);
     } else if ((entry & ENTRY_OFFSET_MASK) && !q->has_data_file) {
-        free_later(q, entry & ENTRY_OFFSET_MASK, q->cluster_size, punch);
+        free_later(q, entry & ENTRY_OFFSET_MASK, q->cluster_size, kind);
     }
 }
 
@@ -755,10 +798,10 @@ int co_l1_grow(Qcow2 *q, uint64_t entries)
         q->l1 = old_l1;
         q->l1_entries = old_entries;
         q->l1_offset = old_offset;
-        free_later(q, host, bytes, false);
+        free_later(q, host, bytes, FREE_OTHER);
         return ret;
     }
     g_free(old_l1);
-    free_later(q, old_offset, (uint64_t)old_entries * 8, false);
+    free_later(q, old_offset, (uint64_t)old_entries * 8, FREE_OTHER);
     return 0;
 }

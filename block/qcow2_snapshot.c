@@ -149,7 +149,7 @@ static int table_write(Qcow2 *q)
         return ret;
     }
     if (old_size) {
-        free_later(q, old, old_size, false);
+        free_later(q, old, old_size, FREE_SNAPSHOT);
     }
     return 0;
 }
@@ -186,7 +186,7 @@ static int entry_adjust(Qcow2 *q, uint64_t entry, int delta)
         return 0;
     }
     if (delta < 0) {
-        free_later(q, offset, bytes, false);
+        free_later(q, offset, bytes, FREE_SNAPSHOT);
         return 0;
     }
     for (uint64_t c = offset >> q->cluster_bits;
@@ -497,7 +497,7 @@ static int co_delete(Qcow2 *q, int index)
         ret = l1_adjust(q, l1, entries, -1);
     }
     if (ret == 0) {
-        free_later(q, l1_offset, MAX((uint64_t)entries * 8, 1), false);
+        free_later(q, l1_offset, MAX((uint64_t)entries * 8, 1), FREE_SNAPSHOT);
     }
     return ret;
 }

@@ -6,7 +6,7 @@
 #include "block/qcow2.h"
 
 /* One whole cluster: ZERO keeps the place when KEEP, else the cluster is given up. */
-static int co_clear_cluster(Qcow2 *q, uint64_t guest, bool zero, bool keep, bool punch)
+static int co_clear_cluster(Qcow2 *q, uint64_t guest, bool zero, bool keep, FreeKind kind)
 {
     Slice *slice;
     unsigned index, left;
@@ -39,7 +39,7 @@ static int co_clear_cluster(Qcow2 *q, uint64_t guest, bool zero, bool keep, bool
         return 0;
     }
     if (!keep) {
-        free_entry_later(q, entry, punch);
+        free_entry_later(q, entry, kind);
     }
     l2_store(q, slice, index, fresh, fresh_bitmap);
     return 0;
@@ -62,7 +62,7 @@ int co_qcow2_discard_clusters(Qcow2 *q, uint64_t start, uint64_t end, bool full)
             continue;
         }
         if (ret == 0) {
-            ret = co_clear_cluster(q, at, zero, false, true);
+            ret = co_clear_cluster(q, at, zero, false, FREE_REQUEST);
         }
     }
     co_mutex_unlock(&q->lock);
@@ -120,7 +120,7 @@ int co_qcow2_write_zeroes(BlockNode *node, uint64_t offset, uint64_t bytes, int 
             continue;
         }
         if (ret == 0) {
-            ret = co_clear_cluster(q, at, zero, !unmap, unmap);
+            ret = co_clear_cluster(q, at, zero, !unmap, unmap ? FREE_REQUEST : FREE_OTHER);
         }
     }
     co_mutex_unlock(&q->lock);
@@ -155,7 +155,7 @@ int co_qcow2_preallocate(Qcow2 *q, uint64_t start, uint64_t end)
 
             if (entry & ~ENTRY_ZERO) {
                 if (!q->has_data_file) {
-                    free_later(q, host + i * cs, cs, false);
+                    free_later(q, host + i * cs, cs, FREE_OTHER);
                 }
                 continue;
             }

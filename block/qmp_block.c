@@ -21,12 +21,17 @@ bool qmp_query_blockstats(QmpCall *call, const QmpQueryBlockstatsArgs *args, Jso
                           GError **error)
 {
     GRAPH_HOLD();
-    bool nodes = args->has_query_nodes && args->query_nodes;
 
     *ret = json_new_list();
+    if (args->has_query_nodes && args->query_nodes) {
+        for (BlockNode *node = node_next(NULL); node; node = node_next(node)) {
+            json_append(*ret, node_query_stats(node));
+        }
+        return true;
+    }
     for (BlockBackend *blk = blk_next(NULL); blk; blk = blk_next(blk)) {
         if (*blk_name(blk) || blk_device_name(blk)) {
-            json_append(*ret, blk_query_stats(blk, nodes));
+            json_append(*ret, blk_query_stats(blk));
         }
     }
     return true;

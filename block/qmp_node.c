@@ -99,6 +99,48 @@ bool qmp_block_set_io_throttle(QmpCall *call, const Json *args, GError **error)
            blk_set_limits(blk, node_opts_get(opts, "group"), &limits, error);
 }
 
+/* ---- telling of writes, and of how long they took ---- */
+
+bool qmp_block_set_write_threshold(QmpCall *call, const QmpBlockSetWriteThresholdArgs *args,
+                                   GError **error)
+{
+    GRAPH_HOLD();
+    BlockNode *node = node_by_name(args->node_name);
+
+    if (!node) {
+        return error_set(error, "Device '%s' not found", args->node_name);
+    }
+    node->write_threshold = args->write_threshold;
+    return true;
+}
+
+/* A list of numbers, or of none. */
+static bool set_histogram(BlockBackend *blk, BlkAcctType type, const GArray *own,
+                          const GArray *all, GError **error)
+{
+    static const char *const names[] = { "read", "write", "flush" };
+    const GArray *list = own ? own : all;
+
+    if (blk_set_histogram(blk, type, list ? (const uint64_t *)(const void *)list->data : NULL,
+                          list ? list->len : 0)) {
+        return true;
+    }
+    return error_set(error, "Device '%s' set %s boundaries fail: they must ascend from above 0",
+                     blk_device_name(blk) ? blk_device_name(blk) : blk_name(blk), names[type]);
+}
+
+bool qmp_block_latency_histogram_set(QmpCall *call, const QmpBlockLatencyHistogramSetArgs *args,
+                                     GError **error)
+{
+    GRAPH_HOLD();
+    BlockBackend *blk = blk_find(NULL, args->id, error);
+
+    return blk &&
+           set_histogram(blk, BLK_ACCT_READ, args->boundaries_read, args->boundaries, error) &&
+           set_histogram(blk, BLK_ACCT_WRITE, args->boundaries_write, args->boundaries, error) &&
+           set_histogram(blk, BLK_ACCT_FLUSH, args->boundaries_flush, args->boundaries, error);
+}
+
 /* ---- bitmaps ---- */
 
 DirtyBitmap *qmp_find_bitmap(const char *node_name, const char *name, BlockNode **node,

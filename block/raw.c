@@ -154,7 +154,10 @@ static bool raw_measure(NodeOpts *opts, BlockNode *source, uint64_t *required, u
     return create_opts_finish("raw", opts, error);
 }
 
+static const char *const raw_telling[] = { "offset", "size", NULL };
+
 const NodeType node_type_raw = {
+    .telling_options = raw_telling,
     .name = "raw",
     .state_size = sizeof(Raw),
     .zero_init = true,

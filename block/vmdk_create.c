@@ -168,23 +168,28 @@ bool vmdk_create(const char *filename, NodeOpts *opts, GError **error)
 {
     g_auto(VmdkCreate) c = { .parent_cid = VMDK_NO_PARENT };
     g_autoptr(GString) lines = g_string_new(NULL);
-    const char *slash = strrchr(filename, '/');
+    const BlockNode *node = g_str_has_prefix(filename, "node:") ? node_by_name(filename + 5) : NULL;
+    const char *path = node ? node_filename(node) : filename, *slash = strrchr(path, '/');
     g_autofree char *text = NULL;
 
     if (!take_opts(opts, &c, error) || (c.backing && !read_parent_cid(&c, filename, error))) {
         return false;
     }
-    if (strpbrk(filename, "\"\r\n")) {
+    if (strpbrk(path, "\"\r\n")) {
         return error_set(error, "Quotes and line ends cannot be stored in a VMDK descriptor");
     }
     if (c.subformat == MONO_SPARSE || c.subformat == STREAM) {
         VmdkSparseNew sparse = { c.size, c.subformat == STREAM, c.zeroed_grain, NULL };
 
         g_string_printf(lines, "RW %" PRIu64 " SPARSE \"%s\"\n", c.size / 512,
-                        slash ? slash + 1 : filename);
+                        slash ? slash + 1 : path);
         text = descriptor_text(&c, lines->str);
         sparse.descriptor = text;
         return image_write_new(filename, vmdk_sparse_create, &sparse, error);
+    }
+    if (node) {
+        return error_set(error, "The subformat '%s' is made of several files: create it with "
+                         "rhea-img", subformats[c.subformat]);
     }
     if (!create_extents(&c, filename, lines, error)) {
         return false;

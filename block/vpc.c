@@ -444,15 +444,22 @@ static bool vpc_create(const char *filename, NodeOpts *opts, GError **error)
     static const char *const subformats[] = { "dynamic", "fixed", NULL };
     VpcCreate c = { 0 };
     unsigned subformat = 0;
+    bool exact = false;                /* blockdev-create does not round */
+    uint64_t asked;
 
     if (!create_take_size(opts, VHD_MAX_SECTORS * 512, &c.size, error) ||
+        !node_opts_take_bool(opts, "x-exact", &exact, error) ||
         !node_opts_take_bool(opts, "force_size", &c.force_size, error) ||
         !create_take_choice(opts, "subformat", subformats, &subformat, error) ||
         !create_opts_finish("vpc", opts, error)) {
         return false;
     }
     c.fixed = subformat == 1;
+    asked = c.size;
     choose_size(&c);
+    if (exact && c.size != asked) {
+        return error_set(error, "The requested image size cannot be represented in CHS geometry");
+    }
     return image_write_new(filename, write_image, &c, error);
 }
 

@@ -3,6 +3,7 @@
 #include "monitor/create.h"
 
 #include "base/error.h"
+#include "base/parse.h"
 
 #include <string.h>
 
@@ -27,13 +28,9 @@ static bool set_one(const char *key, Json *value, void *opaque)
 
 static bool id_is_well_formed(const char *id, GError **error)
 {
-    bool good = g_ascii_isalpha(id[0]);
-
-    for (const char *p = id; *p; p++) {
-        good = good && (g_ascii_isalnum(*p) || strchr("-._", *p));
-    }
-    return good || error_set(error, "Parameter 'id' expects an identifier, not '%s': letters, "
-                                    "digits, '-', '.', '_', starting with a letter", id);
+    return parse_is_id(id) ||
+           error_set(error, "Parameter 'id' expects an identifier, not '%s': letters, digits, "
+                     "'-', '.', '_', starting with a letter", id);
 }
 
 static void offer_device(const ObjectType *type, void *opaque)

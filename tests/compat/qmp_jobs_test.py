@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 VOLATILE = {'current-progress', 'total-progress', 'offset', 'len', 'busy', 'date-sec', 'date-nsec',
-            'vm-clock-sec', 'vm-clock-nsec'}
+            'vm-clock-sec', 'vm-clock-nsec', 'idle_time_ns', 'node-name'}
 
 
 class Qmp:
@@ -76,6 +76,7 @@ def steps(do, wait):
     def gone():
         wait('JOB_STATUS_CHANGE', 'null')
 
+    do('query-blockstats', sort=True, query_nodes=True)
     for command, key in (('job-pause', 'id'), ('job-cancel', 'id'), ('block-job-pause', 'device'),
                          ('block-job-dismiss', 'id')):
         do(command, **{key: 'nope'})
@@ -153,12 +154,53 @@ def steps(do, wait):
     wait('JOB_STATUS_CHANGE', 'concluded')
     do('query-jobs')
     do('job-dismiss', id='cr')
+    create_formats(do, wait)
+    do('block-set-write-threshold', node_name='f', write_threshold=4096)
+    do('block-set-write-threshold', node_name='zz', write_threshold=4096)
 
 
-def strip(value):
+# Names of files and nodes are N-FORMAT.
+CREATE = [
+    ('0', 'qcow2', {}),
+    ('1', 'qcow2', {'version': 'v2', 'cluster-size': 4096, 'preallocation': 'metadata'}),
+    ('2', 'qcow2', {'extended-l2': True, 'lazy-refcounts': True, 'compression-type': 'zstd',
+                    'refcount-bits': 8}),
+    ('3', 'qcow2', {'backing-file': 'e.qcow2', 'backing-fmt': 'qcow2'}),
+    ('4', 'qcow2', {'encrypt': {'format': 'luks', 'key-secret': 's', 'iter-time': 10}}),
+    ('5', 'qcow2', {'encrypt': {'format': 'luks', 'key-secret': 'zz', 'iter-time': 10}}),
+    ('6', 'qcow2', {'data-file': 'data', 'data-file-raw': True}),
+    ('7', 'qcow2', {'version': 'v2', 'refcount-bits': 8}),
+    ('8', 'luks', {'key-secret': 's', 'iter-time': 10, 'cipher-alg': 'aes-128'}),
+    ('9', 'luks', {}),
+    ('a', 'vdi', {'preallocation': 'metadata'}),
+    ('b', 'vhdx', {'block-size': 1 << 20, 'log-size': 1 << 20, 'subformat': 'fixed'}),
+    ('c', 'vmdk', {'subformat': 'streamOptimized', 'adapter-type': 'lsilogic'}),
+    ('d', 'vmdk', {'hwversion': '6'}),
+    ('e', 'vpc', {'subformat': 'dynamic', 'force-size': True}),
+    ('f', 'vpc', {'subformat': 'fixed'}),
+]
+
+
+def create_formats(do, wait):
+    do('object-add', qom_type='secret', id='s', data='password')
+    for n in [n + '.img' for n, _, _ in CREATE] + ['data.img']:
+        do('blockdev-create', job_id='cr', options={'driver': 'file', 'filename': n, 'size': 0})
+        wait('JOB_STATUS_CHANGE', 'concluded')
+        do('job-dismiss', id='cr')
+        do('blockdev-add', node_name=('n' if n != 'data.img' else '') + n[:-4], **file(n))
+    for n, driver, more in CREATE:
+        do('blockdev-create', job_id='cr',
+           options=dict({'driver': driver, 'file': 'n' + n, 'size': 8 << 20}, **more))
+        wait('JOB_STATUS_CHANGE', 'concluded')
+        do('query-jobs')
+        do('job-dismiss', id='cr')
+        do('blockdev-del', node_name='n' + n)
+
+
+def strip(value, keys=frozenset(VOLATILE)):
     if isinstance(value, dict):
-        return {k: strip(v) for k, v in value.items() if k not in VOLATILE}
-    return [strip(v) for v in value] if isinstance(value, list) else value
+        return {k: strip(v, keys) for k, v in value.items() if k not in keys}
+    return [strip(v, keys) for v in value] if isinstance(value, list) else value
 
 
 def answers(program, img, folder):
@@ -170,12 +212,25 @@ def answers(program, img, folder):
     q = Qmp(program, folder)
     out = []
     try:
-        steps(lambda command, **args: out.append((command, args, strip(q.run(command, **args)))),
-              q.wait)
+        def do(command, sort=False, **args):
+            answer = strip(q.run(command, **args))
+            if sort:
+                answer.sort(key=lambda x: json.dumps(x, sort_keys=True))
+            out.append((command, args, answer))
+        steps(do, q.wait)
         q.run('quit')
     finally:
         q.end()
     return out
+
+
+def info(img, driver, name, folder):
+    """What the image says of itself, without what is random in it."""
+    p = subprocess.run([img, 'info', '--output=json', '-f', driver, name], cwd=folder, check=False,
+                       capture_output=True, text=True)
+    out = strip(json.loads(p.stdout)) if p.returncode == 0 else p.returncode
+    return out if p.returncode else strip(out, {'uuid', 'cid', 'parent-cid', 'actual-size',
+                                                'master-key-iters', 'iters', 'filename'})
 
 
 def main():
@@ -196,6 +251,13 @@ def main():
             print('%sok %d - %s %s' % ('' if same else 'not ', number, a[0], json.dumps(a[1])[:70]))
             if not same:
                 print('# ours:   %s\n# theirs: %s' % (json.dumps(a[2]), json.dumps(b[2])))
+        for n, driver, _ in (c for c in CREATE if c[0] != '5'):
+            number += 1
+            a, b = (info(img, driver, n + '.img', folder) for folder in (ours, theirs))
+            bad += a != b
+            print('%sok %d - %s is the same image' % ('' if a == b else 'not ', number, n))
+            if a != b:
+                print('# ours:   %s\n# theirs: %s' % (json.dumps(a), json.dumps(b)))
         for name in sorted(n for n in os.listdir(ours) if n.endswith('.qcow2')):
             number += 1
             r = subprocess.run([img, 'check', os.path.join(ours, name)], stdout=subprocess.DEVNULL,
