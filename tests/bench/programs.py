@@ -66,12 +66,6 @@ SPEED = [('openssl-aes-gcm', '-evp aes-128-gcm', 4), ('openssl-sha256', '-evp sh
          ('openssl-chacha', '-evp chacha20-poly1305', 4)]
 
 
-def libraries(path):
-    """What the dynamic loader would load, the loader included."""
-    text = subprocess.run(['ldd', path], capture_output=True, text=True).stdout
-    return re.findall(r'(/\S+) \(0x', text)
-
-
 # Runs a script and prints the modules that were loaded then: source, compiled form.
 FINDER = '''import contextlib, io, runpy, sys
 with contextlib.redirect_stdout(io.StringIO()):
@@ -94,7 +88,7 @@ class Collector:
     def add_program(self, path):
         """A program at its own path, and its libraries at theirs."""
         self.add(path)
-        for library in libraries(path):
+        for library in guests.initrd.libraries(path):
             self.add(library)
 
     def write(self, name, content):

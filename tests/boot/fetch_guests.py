@@ -19,9 +19,10 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 INSTALLER = './usr/lib/debian-installer/images/12/amd64/{}/debian-installer/amd64/{}'
-# For disks on AHCI and SCSI, in an order in which they can be loaded.
+# For disks on IDE, AHCI and SCSI, in an order in which they can be loaded.
 MODULES = ('drivers/scsi/scsi_common', 'drivers/scsi/scsi_mod', 'drivers/ata/libata', 'drivers/ata/libahci',
-           'drivers/ata/ahci', 'drivers/scsi/scsi_transport_spi', 'drivers/scsi/sym53c8xx_2/sym53c8xx',
+           'drivers/ata/ahci', 'drivers/ata/ata_piix', 'drivers/scsi/scsi_transport_spi',
+           'drivers/scsi/sym53c8xx_2/sym53c8xx',
            'drivers/virtio/virtio_ring', 'drivers/virtio/virtio', 'drivers/virtio/virtio_pci_legacy_dev',
            'drivers/virtio/virtio_pci_modern_dev', 'drivers/virtio/virtio_pci', 'drivers/scsi/virtio_scsi',
            'lib/crc64', 'crypto/crc64_rocksoft_generic', 'lib/crc64-rocksoft',

@@ -10,6 +10,8 @@ one of its sources changes.
 """
 import glob
 import os
+import re
+import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -77,6 +79,12 @@ def make(build, name, script, files):
 def kernel(build):
     """Debian's kernel, as the default guest has it."""
     return os.path.join(default_guest.prepare(build), 'iso', 'boot', 'vmlinuz')
+
+
+def libraries(path):
+    """What the dynamic loader would load for a program, the loader included."""
+    text = subprocess.run(['ldd', path], capture_output=True, text=True, check=False).stdout
+    return re.findall(r'(/\S+) \(0x', text)
 
 
 def kernel_modules(build, names):

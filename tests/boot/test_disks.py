@@ -53,17 +53,19 @@ while :; do $b sleep 100; done
 '''
 
 
-def full_kernel():
-    """Debian's full kernel, and an initrd with the modules that AHCI and SCSI take."""
+def full_kernel(name='disks', script=SCRIPT, more=()):
+    """Debian's full kernel, and an initrd with the modules that IDE, AHCI and SCSI take.
+
+    NAME and SCRIPT of the initrd, and MORE files, are the caller's, here and below."""
     folder = os.path.join(BUILD, 'guests', 'linux-amd64')
     kernels = glob.glob(os.path.join(folder, 'boot/vmlinuz-*'))
     files = []
-    for name in MODULES:
-        found = glob.glob(os.path.join(folder, 'lib/modules/**', name + '.ko'), recursive=True)
+    for module in MODULES:
+        found = glob.glob(os.path.join(folder, 'lib/modules/**', module + '.ko'), recursive=True)
         if not kernels or not found:
             raise Skip('no kernel with modules: run tests/boot/fetch_guests.py linux-amd64')
-        files.append((f'lib/{name}.ko', found[0]))
-    return max(kernels), initrd.make(BUILD, 'disks-full', SCRIPT, [*files, module_list()])
+        files.append((f'lib/{module}.ko', found[0]))
+    return max(kernels), initrd.make(BUILD, f'{name}-full', script, [*files, module_list(), *more])
 
 
 def module_list(names=tuple(MODULES)):
@@ -74,19 +76,19 @@ def module_list(names=tuple(MODULES)):
     return 'modules', path
 
 
-def builtin_kernel():
+def builtin_kernel(name='disks', script=SCRIPT, more=()):
     """The default guest's kernel has NVMe and ext4 built in."""
-    return initrd.kernel(BUILD), initrd.make(BUILD, 'disks', SCRIPT, [module_list(())])
+    return initrd.kernel(BUILD), initrd.make(BUILD, name, script, [module_list(()), *more])
 
 
-def virtio_kernel():
+def virtio_kernel(name='disks', script=SCRIPT, more=()):
     """The same kernel with its modules for virtio."""
     try:
         files = initrd.kernel_modules(BUILD, initrd.VIRTIO_MODULES)
     except FileNotFoundError as error:
         raise Skip(error) from None
-    return initrd.kernel(BUILD), initrd.make(BUILD, 'disks-virtio', SCRIPT,
-                                             [*files, module_list(initrd.VIRTIO_MODULES)])
+    return initrd.kernel(BUILD), initrd.make(BUILD, f'{name}-virtio', script,
+                                             [*files, module_list(initrd.VIRTIO_MODULES), *more])
 
 
 def e2fsck(image):
@@ -101,7 +103,7 @@ def run_load(kernel, disk, *options, megabytes=64, load='JOBS=3 FILES=4 BLOCKS=8
     os.environ['PATH'] += ':/usr/sbin:/sbin'
     with tempfile.TemporaryDirectory(prefix='rhea-disks-') as folder:
         image = os.path.join(folder, 'disk')
-        subprocess.run(['mkfs.ext4', '-q', '-F', image, f'{megabytes}M'], check=True,
+        subprocess.run(['mkfs.ext4', '-q', '-F', '-b', '4096', image, f'{megabytes}M'], check=True,
                        stdout=subprocess.DEVNULL)
         append = f'{QUIET} DISK={disk} {load}'
         options = list(options)
