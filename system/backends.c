@@ -106,11 +106,12 @@ bool create_default_chardevs(System *sys, GError **error)
     bool serial = sys->default_serial && !sys->serials->len;
     bool monitor = sys->default_monitor && !sys->monitors->len &&
                    !any_shares_a_monitor(sys->serials) && !any_shares_a_monitor(sys->parallels);
+    bool parallel = sys->default_parallel && !sys->parallels->len;
     bool window;
 
     chardev_set_mux_actions(&mux_actions, sys);
     window = strcmp(display_name(sys), "none") != 0 && vc_is_available(NULL);
-    sys->serial_is_default = serial && !sys->parallels->len;
+    sys->ports_are_default = serial && (parallel || !sys->parallels->len);
     if (sys->nographic && serial) {
         g_ptr_array_add(sys->serials, g_strdup(monitor ? "mon:stdio" : "stdio"));
     } else if (sys->nographic && monitor) {
@@ -126,6 +127,9 @@ bool create_default_chardevs(System *sys, GError **error)
         if (serial) {
             g_ptr_array_add(sys->serials, g_strdup(window ? "vc" : "null"));
         }
+    }
+    if (parallel) {
+        g_ptr_array_add(sys->parallels, g_strdup(window && !sys->nographic ? "vc" : "null"));
     }
     return make_all(sys, sys->serials, "serial", "serial", error) &&
            make_all(sys, sys->parallels, "parallel", "parallel", error);
@@ -289,35 +293,45 @@ static bool plug_drive(System *sys, const Drive *d, GError **error)
     }
 }
 
-/* The board may have claimed some; the rest become devices here.  An empty CD-ROM drive is part of
- * a default machine. */
-bool create_default_drives(System *sys, GError **error)
+/* What the board has not claimed becomes a device. */
+static bool plug_drives(System *sys, GError **error)
 {
-    const MachineType *type = machine_type(sys->vm->machine);
-    bool want_cdrom = sys->default_cdrom && !type->no_cdrom && type_find("ide-cd");
-
     for (Drive *d = drive_next(NULL); d; d = drive_next(d)) {
-        if (d->type == DRIVE_IDE && d->bus == 1 && d->unit == 0) {
-            want_cdrom = false;
-        }
         if ((d->type == DRIVE_IDE || d->type == DRIVE_FLOPPY || d->type == DRIVE_VIRTIO) &&
-            !type->no_cdrom && drive_claim(d) && !plug_drive(sys, d, error)) {
+            drive_claim(d) && !plug_drive(sys, d, error)) {
             g_prefix_error(error, "drive %s: ", d->id);
             return false;
         }
     }
-    if (want_cdrom) {
-        if (!drive_add_text("if=ide,index=2,media=cdrom", NULL, &(DriveDefaults){ DRIVE_IDE, -1 },
-                            error)) {
-            return false;
-        }
-        for (Drive *d = drive_next(NULL); d; d = drive_next(d)) {
-            if (d->type == DRIVE_IDE && drive_claim(d) && !plug_drive(sys, d, error)) {
-                return false;
-            }
+    return true;
+}
+
+static bool have_drive(DriveType type, int bus, int unit)
+{
+    for (Drive *d = drive_next(NULL); d; d = drive_next(d)) {
+        if (d->type == type && d->bus == bus && d->unit == unit) {
+            return true;
         }
     }
-    return drive_check_claimed(error);
+    return false;
+}
+
+/* An empty floppy and an empty CD-ROM drive are part of a default machine. */
+bool create_default_drives(System *sys, GError **error)
+{
+    const MachineType *type = machine_type(sys->vm->machine);
+    bool floppy = sys->default_floppy && !type->no_floppy && type_find("floppy") &&
+                  !have_drive(DRIVE_FLOPPY, 0, 0);
+    bool cdrom = sys->default_cdrom && !type->no_cdrom && type_find("ide-cd") &&
+                 !have_drive(DRIVE_IDE, 1, 0);
+
+    if ((cdrom && !drive_add_text("if=ide,index=2,media=cdrom", NULL,
+                                  &(DriveDefaults){ DRIVE_IDE, -1 }, error)) ||
+        (floppy && !drive_add_text("if=floppy,index=0", NULL,
+                                   &(DriveDefaults){ DRIVE_FLOPPY, -1 }, error))) {
+        return false;
+    }
+    return (type->no_cdrom || plug_drives(sys, error)) && drive_check_claimed(error);
 }
 
 /* What block/ tells the outside. */

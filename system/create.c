@@ -377,7 +377,7 @@ bool system_create_default_devices(System *sys, GError **error)
         !make(sys, props_new("VGA", NULL), error)) {
         return false;
     }
-    if (sys->serial_is_default && !bus_find(sys->vm, "isa.0", NULL)) {
+    if (sys->ports_are_default && !bus_find(sys->vm, "isa.0", NULL)) {
         return true;             /* a board without ISA ports: nobody asked for one */
     }
     return make_ports(sys, sys->serials, "isa-serial", "serial", error) &&

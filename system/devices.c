@@ -36,6 +36,38 @@ static Json *props_of(const char *arg, const char *implied, bool *help, GError *
     return props;
 }
 
+/* ---- defaults ---- */
+
+/* A device on the command line takes the place of what a machine has unasked. */
+#define DEFAULT(driver, field) { driver, offsetof(System, field) }
+static const struct {
+    const char *driver;
+    size_t flag;
+} replaced_defaults[] = {
+    DEFAULT("isa-serial", default_serial), DEFAULT("isa-parallel", default_parallel),
+    DEFAULT("isa-fdc", default_floppy), DEFAULT("floppy", default_floppy),
+    DEFAULT("ide-cd", default_cdrom), DEFAULT("ide-hd", default_cdrom),
+    DEFAULT("scsi-cd", default_cdrom), DEFAULT("scsi-hd", default_cdrom),
+    DEFAULT("VGA", default_vga),
+};
+#undef DEFAULT
+
+void replace_defaults(System *sys)
+{
+    for (unsigned i = 0; i < sys->uses->len; i++) {
+        const OptionUse *use = sys->uses->pdata[i];
+        bool help, device = strcmp(use->row->name, "device") == 0;
+        g_autoptr(Json) props = device ? props_of(use->arg, "driver", &help, NULL) : NULL;
+        const char *driver = props ? json_lookup_string(props, "driver") : NULL;
+
+        for (unsigned k = 0; driver && k < G_N_ELEMENTS(replaced_defaults); k++) {
+            if (strcmp(driver, replaced_defaults[k].driver) == 0) {
+                *(bool *)((char *)sys + replaced_defaults[k].flag) = false;
+            }
+        }
+    }
+}
+
 /* ---- lists ---- */
 
 static const char *const categories[] = {

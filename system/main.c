@@ -48,6 +48,7 @@ static void system_init(System *sys)
 
 static bool check_combinations(System *sys, GError **error)
 {
+    replace_defaults(sys);
     if (options_has(sys, "qmp") || options_has(sys, "qmp-pretty") || options_has(sys, "mon")) {
         sys->default_monitor = false;
     }

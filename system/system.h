@@ -88,7 +88,7 @@ struct System {
     bool mem_prealloc, mem_lock;
     char *pidfile, *dump_vmstate, *qtest, *qtest_log;
     bool nodefaults, nographic, start_paused, daemonize, no_hpet, no_acpi, snapshot;
-    bool serial_is_default;  /* serials holds only what is there unless refused */
+    bool ports_are_default;  /* serials and parallels hold only what is there unless refused */
     bool default_serial, default_parallel, default_monitor, default_vga, default_net,
         default_cdrom, default_floppy;
     int daemon_pipe;         /* the waiting parent; -1: none */
@@ -220,5 +220,7 @@ void system_request_powerdown(System *sys);
 
 /* ---- daemon.c ---- */
 void signals_install(System *sys);
+/* Drops the default devices that -device options replace. */
+void replace_defaults(System *sys);
 
 #endif

@@ -114,5 +114,46 @@ def chardevs():
         expect(guest, 'chardev-change nope null', r'^Error: .*nope')
 
 
+SERIAL, PARALLEL = ('isa-serial,chardev=c', 'isa-parallel,chardev=c')
+DEFAULTS = 'VGA floppy ide-cd isa-parallel isa-serial'
+# Options, and what "info qtree" has of these kinds then; QEMU 7.2 agrees.
+DEFAULT_ROWS = [
+    ([], DEFAULTS),
+    (['-device', 'VGA'], DEFAULTS),
+    (['-device', SERIAL, '-chardev', 'null,id=c'], DEFAULTS),
+    (['-device', PARALLEL, '-chardev', 'null,id=c'], DEFAULTS),
+    (['-device', 'floppy'], DEFAULTS),
+    (['-device', '{"driver":"ide-cd"}'], DEFAULTS),
+    (['-device', 'isa-fdc,iobase=0x370'], 'VGA ide-cd isa-parallel isa-serial'),
+    (['-drive', 'if=none,id=x,format=raw,file=IMAGE', '-device', 'ide-hd,drive=x'],
+     'VGA floppy ide-hd isa-parallel isa-serial'),
+    (['-fda', 'IMAGE'], DEFAULTS),
+    (['-fdb', 'IMAGE'], 'VGA floppy floppy ide-cd isa-parallel isa-serial'),
+    (['-hdc', 'IMAGE'], 'VGA floppy ide-hd isa-parallel isa-serial'),
+    (['-device', SERIAL, '-chardev', 'null,id=c', '-serial', 'null'],
+     'VGA floppy ide-cd isa-parallel isa-serial isa-serial'),
+    (['-serial', 'none', '-parallel', 'none', '-vga', 'none'], 'floppy ide-cd'),
+    (['-nodefaults'], ''),
+    (['-machine', 'none'], ''),
+]
+
+
+def default_devices():
+    """A device on the command line takes the place of the default one of its kind."""
+    with tempfile.NamedTemporaryFile() as image:
+        image.truncate(1474560)
+        for options, wanted in DEFAULT_ROWS:
+            words = [word.replace('IMAGE', image.name) for word in options]
+            with Guest(*words, serial=False, paused=True) as guest:
+                found = re.findall(r'dev: (VGA|floppy|ide-[ch]d|isa-parallel|isa-serial),',
+                                   guest.hmp('info qtree'))
+            if sorted(found) != wanted.split():
+                raise GuestError(f'{options}: {sorted(found)}')
+        with Guest(serial=False, paused=True) as guest:
+            assert guest.hmp(f'change floppy0 {image.name} raw') == ''
+            expect(guest, 'info block floppy0', re.escape(image.name))
+
+
 if __name__ == '__main__':
-    run_tests(unknown_commands, each_info_item, each_command_of_qemu, disks, chardevs)
+    run_tests(unknown_commands, each_info_item, each_command_of_qemu, disks, chardevs,
+              default_devices)
