@@ -89,6 +89,11 @@ static void host_stop(Vm *vm, RunState state)
     note(sys, &sys->run.stop_state, (int)state + 1);
 }
 
+static void host_device_deleted(Vm *vm, const char *id, const char *path)
+{
+    qapi_event_device_deleted(id, path);
+}
+
 static const VmHost vm_host = {
     .request_reset = host_reset,
     .request_shutdown = host_shutdown,
@@ -99,6 +104,7 @@ static const VmHost vm_host = {
     .watchdog_expired = host_watchdog,
     .request_exit = host_exit,
     .request_stop = host_stop,
+    .device_deleted = host_device_deleted,
 };
 
 void system_request_powerdown(System *sys)

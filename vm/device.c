@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "vm/object_int.h"
+#include "vm/vm.h"
 #include "vm/vm_int.h"
 
 /* ---- what every device has ---- */
@@ -308,6 +309,8 @@ unplace:
 
 void device_unplug(Device *dev)
 {
+    g_autofree char *path = dev->realized ? object_path(&dev->obj) : NULL;
+
     object_ref(&dev->obj);
     for (unsigned i = 0; i < dev->buses->len; i++) {
         Bus *bus = g_ptr_array_index(dev->buses, i);
@@ -327,6 +330,9 @@ void device_unplug(Device *dev)
     }
     device_detach(dev);
     object_unparent(&dev->obj);
+    if (path) {
+        vm_device_deleted(dev->vm, dev->id, path);
+    }
     object_unref(&dev->obj);
 }
 

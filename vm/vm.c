@@ -97,6 +97,7 @@ static void unplug_one(Device *dev, void *opaque)
 
 void vm_free(Vm *vm)
 {
+    vm->host = NULL;                  /* it does not want to know how the VM ends */
     device_foreach(vm, unplug_one, NULL);
     bus_clear(&vm->system_bus);
     object_unref(vm->root);
@@ -147,6 +148,11 @@ void vm_request_wakeup(Vm *vm, const char *reason)
 void vm_request_stop(Vm *vm, RunState state)
 {
     HOST_REQUEST(vm, request_stop, vm, state);
+}
+
+void vm_device_deleted(Vm *vm, const char *id, const char *path)
+{
+    HOST_REQUEST(vm, device_deleted, vm, id, path);
 }
 
 void vm_request_exit(Vm *vm, int status)

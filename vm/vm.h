@@ -74,6 +74,8 @@ typedef struct VmHost {
     void (*request_exit)(Vm *vm, int status);
     /* Stops the guest with this state (I/O error, internal error, debug). */
     void (*request_stop)(Vm *vm, RunState state);
+    /* A device of a VM that stays is gone; ID may be NULL. */
+    void (*device_deleted)(Vm *vm, const char *id, const char *path);
 } VmHost;
 
 Vm *vm_new(void);
@@ -85,6 +87,7 @@ void vm_request_suspend(Vm *vm);
 void vm_request_wakeup(Vm *vm, const char *reason);
 void vm_request_stop(Vm *vm, RunState state);
 void vm_request_exit(Vm *vm, int status);
+void vm_device_deleted(Vm *vm, const char *id, const char *path);
 void vm_guest_panicked(Vm *vm);
 /* system_powerdown: devices that can tell the guest (ACPI power button) listen. */
 void vm_add_powerdown_hook(Vm *vm, void (*fn)(void *opaque), void *opaque);
