@@ -319,6 +319,7 @@ static bool disk_realize(ScsiDisk *d, bool cd, GError **error)
         d->device_id = g_strdup(d->conf.serial ?: blk_name(d->blk));
     }
     d->seen_blocks = scsi_disk_blocks(d);
+    d->wce_default = blk_write_cache(d->blk);
     return true;
 }
 

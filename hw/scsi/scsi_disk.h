@@ -19,6 +19,7 @@ typedef struct ScsiDisk {
     BlockConf conf;
     BlockBackend *blk;
     bool is_cd, removable, dpofua;
+    bool wce_default;         /* as the user set it */
     char *version, *vendor, *product, *device_id;
     uint64_t wwn, port_wwn;
     uint16_t port_index, rotation_rate;

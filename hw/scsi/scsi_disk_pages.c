@@ -208,8 +208,9 @@ static void fill_flexible_geometry(const ScsiDisk *d, uint8_t *p)
         be16_store(p + 6 + 2 * i, cyls);
     }
     be16_store(p + 12, 1);            /* step rate, 100 us */
-    be16_store(p + 15, 0x101);        /* head settle delay, motor on delay */
-    p[17] = 1;
+    p[14] = 1;                        /* step pulse width */
+    be16_store(p + 15, 1);            /* head settle delay */
+    p[17] = p[18] = 1;                /* motor on, off delay */
     be16_store(p + 26, 5400);
 }
 
@@ -248,8 +249,10 @@ static unsigned put_mode_page(const ScsiDisk *d, unsigned row, unsigned control,
             scsi_cd_mode_page(d, mode_pages[row].page, p);
         }
     }
-    if (control == PC_CHANGEABLE || control == PC_DEFAULT) {
-        p[2] |= mode_pages[row].changeable;      /* caching is on by default */
+    if (control == PC_CHANGEABLE) {
+        p[2] = mode_pages[row].changeable;
+    } else if (control == PC_DEFAULT && mode_pages[row].page == 0x08) {
+        p[2] = d->wce_default ? 0x04 : 0;
     }
     p[0] = mode_pages[row].page;
     p[1] = mode_pages[row].len;
