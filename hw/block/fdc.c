@@ -74,13 +74,14 @@ void fdc_stop_transfer(Fdc *s, uint8_t st0, uint8_t st1, uint8_t st2)
     result[0] = s->status0;
     result[1] = st1;
     result[2] = st2;
-    result[3] = d->track;
+    result[3] = d->track + s->cylinder_over;     /* the head itself stays */
     result[4] = d->head;
     result[5] = d->sect;
     result[6] = 2;
     isa_dma_release_dreq(isa_bus(&s->isa.dev), s->dma);
     s->discard_io = s->io_busy;
     s->data_state &= ~STATE_FORMAT;
+    s->cylinder_over = false;
     fdc_to_result_phase(s, result, sizeof(result));
     fdc_raise_irq(s);
 }
@@ -140,7 +141,7 @@ static bool advance(Fdc *s)
         d->head = 1;
         return true;
     }
-    d->track++;
+    s->cylinder_over = true;
     if (s->data_state & STATE_MULTI) {
         d->head = 0;
     }
@@ -163,7 +164,6 @@ static bool verify_ends(Fdc *s, bool more)
 /* One sector is through: end, or go on with the next. */
 static void sector_done(Fdc *s)
 {
-    FloppyDrive *d = fdc_current(s);
     bool more;
 
     if (s->data_state & STATE_FORMAT) {
@@ -185,8 +185,6 @@ static void sector_done(Fdc *s)
          * as it has no way to give one. */
         fdc_stop_transfer(s, uses_dma(s) ? ST0_ABNORMAL : 0, uses_dma(s) ? ST1_EN : 0,
                       is_scan(s) ? ST2_SNS : 0);
-    } else if (d->track >= d->max_track) {
-        fdc_stop_transfer(s, ST0_ABNORMAL, ST1_ND, 0);
     } else {
         fdc_next_step(s);
     }

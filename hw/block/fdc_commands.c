@@ -20,7 +20,7 @@ static void start_transfer(Fdc *s, int direction)
 
     select_drive(s);
     d = fdc_current(s);
-    s->tc = false;
+    s->tc = s->cylinder_over = false;
     s->eot = s->cmd[6];
     s->data_dir = direction;
     s->data_state = s->cmd[0] & CMD_MT ? STATE_MULTI : 0;
@@ -120,7 +120,7 @@ static void cmd_format(Fdc *s)
     d = fdc_current(s);
     d->head = (s->cmd[1] >> 2) & 1;
     d->sect = 1;
-    s->tc = false;
+    s->tc = s->cylinder_over = false;
     s->eot = s->cmd[3];           /* sectors left */
     s->fill = s->cmd[5];
     if (!d->blk || d->last_sect == 0 || (s->dsr & DSR_RATE) != d->media_rate) {

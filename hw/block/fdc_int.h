@@ -48,6 +48,7 @@ struct Fdc {
     unsigned cmd_len;
     bool io_busy;
     bool discard_io;              /* the transfer was given up: its completion is nothing */
+    bool cylinder_over;           /* the result names the cylinder after the head's */
     bool tc;                      /* terminal count: end well after this sector */
     bool scan_differs, scan_fails;    /* of the sector under comparison */
     uint8_t fill;                 /* FORMAT: the byte */

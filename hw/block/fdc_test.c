@@ -148,6 +148,21 @@ static void test_dma_write_reaches_the_image(Fixture *f, gconstpointer data)
     g_assert_cmphex(le32_load(bytes), ==, 0xabcd0001);
 }
 
+/* To the last sector of a side, without MT: the result names the first sector of the next cylinder, but the
+ * head is where it was, and the other side of the cylinder follows without a seek. */
+static void test_write_to_the_end_of_a_side(Fixture *f, gconstpointer data)
+{
+    seek(f, 12);
+    program_dma(f, 0x4a, 1024);
+    COMMAND(f, 0x45, 0x00, 12, 0, 17, 2, 18, 0x1b, 0xff);
+    wait_irq(f);
+    EXPECT_RESULT(f, 0x00, 0, 0, 13, 0, 1, 2);
+    program_dma(f, 0x4a, 1024);
+    COMMAND(f, 0x45, 0x04, 12, 1, 17, 2, 18, 0x1b, 0xff);
+    wait_irq(f);
+    EXPECT_RESULT(f, 0x04, 0, 0, 13, 1, 1, 2);
+}
+
 static void test_pio_read(Fixture *f, gconstpointer data)
 {
     uint32_t word = 0;
@@ -316,6 +331,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     ADD("dma-read", test_dma_read_crosses_heads);
     ADD("dma-write", test_dma_write_reaches_the_image);
+    ADD("dma-write-end", test_write_to_the_end_of_a_side);
     ADD("pio-read", test_pio_read);
     ADD("format", test_format_fills_sectors);
     ADD("verify", test_verify_counts_sectors);
