@@ -28,6 +28,7 @@ void x86_cpu_free(X86Cpu *cpu)
 {
     if (cpu) {
         g_free(cpu->cpuid);
+        g_free(cpu->contexts);
     }
     free(cpu);
 }

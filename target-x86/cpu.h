@@ -30,6 +30,7 @@ typedef struct X86Cpu X86Cpu;
 typedef struct Insn Insn;
 typedef struct X86Bus X86Bus;
 typedef struct X86CodeMap X86CodeMap;
+typedef struct X86Contexts X86Contexts;
 struct Cpu;                     /* vm/cpu.h */
 
 /* ---- segments and tables -------------------------------------------------------------- */
@@ -131,6 +132,7 @@ typedef struct X86Jump {
 #define X86_JUMP_BITS 12
 #define X86_ITLB_BITS 10
 #define X86_ITLB_EMPTY (~0ull)
+#define X86_ITLB_LIST 256
 
 /* Groups of memory accesses in a block of translated code that share a check. */
 #define X86_GROUPS 8
@@ -175,6 +177,10 @@ typedef struct X86Translated {
     X86Fast fast[2];            /* SYSCALL, SYSRET */
     uint64_t tsc_base;          /* the TSC is RDTSC plus that plus tsc_offset */
     uint32_t generation[2];     /* of the entries for CPL 0-2 and CPL 3 */
+    uint32_t last_generation;   /* of all there have been */
+    uint8_t user_global;        /* some entry of class 1 is from a page with G */
+    uint16_t itlb_listed;       /* entries of class 1 that have been set; more than fit: any may be */
+    uint16_t itlb_list[X86_ITLB_LIST];
     /* Code pages by virtual page: virtual page << 28 | physical page, for CPL 0-2 and CPL 3. */
     uint64_t itlb[2][1 << X86_ITLB_BITS];
     /* Of pages in the lower and upper half: another has taken the entry of such a page, whose code may be in `jumps`. */
@@ -309,6 +315,7 @@ struct X86Cpu {
     struct { uint64_t start, len; uint8_t *host; } ram[3];  /* plain memory: mmu.c */
     uint64_t debug_hits;        /* DR6 bits of the instruction being executed: debug.h */
     uint64_t mmu_leaf;          /* gpa of the entry that ended the latest walk */
+    X86Contexts *contexts;      /* tlb_contexts.h; NULL: none are kept */
     bool tlb_large[2];          /* large mappings cached in the lower, upper half since a flush */
 
     /* SIMD and x87.  Upper parts of zmm[] are kept exact even where the guest has no AVX. */
@@ -413,6 +420,24 @@ static inline void x86_itlb_lose(X86Cpu *cpu, unsigned class, uint64_t va)
 
     cpu->tx.itlb_lost[class][va >> 63][slot / 64] |= BIT64(slot % 64);
     cpu->tx.any_lost[class] = true;
+}
+
+static inline void x86_itlb_set(X86Cpu *cpu, unsigned class, uint64_t va, uint64_t value)
+{
+    unsigned slot = x86_itlb_index(va);
+    uint64_t *entry = &cpu->tx.itlb[class][slot];
+
+    if (*entry == X86_ITLB_EMPTY) {
+        if (class && cpu->tx.itlb_listed <= X86_ITLB_LIST) {
+            if (cpu->tx.itlb_listed < X86_ITLB_LIST) {
+                cpu->tx.itlb_list[cpu->tx.itlb_listed] = slot;
+            }
+            cpu->tx.itlb_listed++;
+        }
+    } else if (*entry >> 28 != value >> 28) {
+        x86_itlb_lose(cpu, class, (uint64_t)((int64_t)(*entry >> 28 << 28) >> 16));
+    }
+    *entry = value;
 }
 
 static inline bool x86_itlb_is_lost(const X86Cpu *cpu, unsigned class, uint64_t va)

@@ -5,11 +5,10 @@
  * global pages, reserved bits, A/D updates by compare-exchange on the entry.
  * Missing: supervisor keys, paging-structure caches: each refill walks from CR3.
  * One TLB set per privilege context holds one 4 KiB page; larger mappings are cached in pieces.
- * The TLB is not tagged with a PCID: every CR3 load drops what is not global, as the architecture
- * permits even with the no-flush bit.
+ * The TLB is that of one PCID: tlb_contexts.c puts aside what belongs to others.
  * Locking: the vCPU's thread, except x86_tlb_poison_page().
  */
-#include "target-x86/mmu.h"
+#include "target-x86/mmu_int.h"
 
 #include <inttypes.h>
 
@@ -17,6 +16,7 @@
 #include "target-x86/code.h"
 #include "target-x86/exception.h"
 #include "target-x86/mem.h"
+#include "target-x86/tlb_contexts.h"
 
 enum {
     PTE_P = BIT(0), PTE_W = BIT(1), PTE_U = BIT(2), PTE_A = BIT(5), PTE_D = BIT(6),
@@ -368,51 +368,30 @@ static void note_used(X86Cpu *cpu, unsigned idx, unsigned set, bool global)
     __atomic_store_n(not_there, *not_there & ~BIT64(set % 64), __ATOMIC_RELAXED);
 }
 
-/* What the walk has found becomes the entry. */
-static const X86TlbPhys *enter_page(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx, const Walk *found)
+const X86TlbPhys *x86_tlb_open(X86Cpu *cpu, X86MmuIdx idx, const X86TlbPhys *page)
 {
-    unsigned set = x86_tlb_index(va);
-    uint64_t page = va & ~0xfffull;
+    unsigned set = x86_tlb_index(page->va);
     X86TlbEntry *e = &cpu->tlb[idx][set];
     X86TlbPhys *p = &cpu->tlb_phys[idx][set];
-    const Walk w = *found;
-    uint32_t perm = 0;
-    X86Phys phys;
 
-    phys_map(cpu, w.gpa & ~0xfffull, &phys);
-    for (unsigned a = X86_READ; a <= X86_EXEC; a++) {
-        /* A page whose D bit is clear, or that is logged, takes the slow path for its first write. */
-        if (a == access || (!rights_check(cpu, &w, a, idx) &&
-                            (a != X86_WRITE || ((!w.leaf || (w.leaf & PTE_D)) && !phys.log_writes)))) {
-            perm |= BIT(a);
-        }
-    }
-    if (access == X86_WRITE && phys.log_writes && phys.writable && cpu->bus->dirty_open &&
-        cpu->bus->dirty_open(cpu->bus_opaque, w.gpa & ~0xfffull)) {
-        phys.log_writes = false;
-    }
     entry_drop(cpu, idx, set);
-    __atomic_store_n(&p->gpa, w.gpa & ~0xfffull, __ATOMIC_RELAXED);
-    p->perm = perm;
-    p->host = phys.host;
-    p->attr = (phys.host ? phys.writable ? 0 : X86_PAGE_ROM : X86_PAGE_MMIO) |
-              (phys.log_writes ? X86_PAGE_LOG : 0) |
-              (cpu->code && code_map_has(cpu->code, w.gpa) ? X86_PAGE_CODE : 0) |
-              (page_is_watched(cpu, va) ? X86_PAGE_WATCH : 0) |
-              ((w.leaf & PTE_G) && (cpu->cr4 & CR4_PGE) ? X86_PAGE_GLOBAL : 0) |
-              (w.shift > 12 ? X86_PAGE_LARGE : 0);
-    p->va = page;
-    e->host = phys.host;
+    __atomic_store_n(&p->gpa, page->gpa, __ATOMIC_RELAXED);
+    p->perm = page->perm;
+    p->host = page->host;
+    p->attr = (page->attr & ~(uint32_t)X86_PAGE_CODE) |
+              (cpu->code && code_map_has(cpu->code, page->gpa) ? X86_PAGE_CODE : 0);
+    p->va = page->va;
+    e->host = page->host;
     note_used(cpu, idx, set, p->attr & X86_PAGE_GLOBAL);
-    if (w.shift > 12) {
-        cpu->tlb_large[va >> 63] = true;
+    if (p->attr & X86_PAGE_LARGE) {
+        cpu->tlb_large[page->va >> 63] = true;
     }
-    if (phys.host && !(p->attr & X86_PAGE_WATCH)) {
-        if (perm & BIT(X86_READ)) {
-            __atomic_store_n(&e->tag_r, page, __ATOMIC_RELAXED);
+    if (p->host && !(p->attr & X86_PAGE_WATCH)) {
+        if (p->perm & BIT(X86_READ)) {
+            __atomic_store_n(&e->tag_r, page->va, __ATOMIC_RELAXED);
         }
-        if ((perm & BIT(X86_WRITE)) && !(p->attr & (X86_PAGE_ROM | X86_PAGE_CODE | X86_PAGE_LOG))) {
-            __atomic_store_n(&e->tag_w, page, __ATOMIC_RELAXED);
+        if ((p->perm & BIT(X86_WRITE)) && !(p->attr & (X86_PAGE_ROM | X86_PAGE_CODE | X86_PAGE_LOG))) {
+            __atomic_store_n(&e->tag_w, page->va, __ATOMIC_RELAXED);
             /* Pairs with code_map_add(): either it finds the tag, or we find its mark. */
             __atomic_thread_fence(__ATOMIC_SEQ_CST);
             if (cpu->code && code_map_has(cpu->code, p->gpa)) {
@@ -421,10 +400,37 @@ static const X86TlbPhys *enter_page(X86Cpu *cpu, uint64_t va, X86Access access, 
             }
         }
     }
-    if (phys.host && (perm & BIT(X86_EXEC))) {
-        __atomic_store_n(&e->tag_x, page, __ATOMIC_RELAXED);
+    if (p->host && (p->perm & BIT(X86_EXEC))) {
+        __atomic_store_n(&e->tag_x, page->va, __ATOMIC_RELAXED);
     }
     return p;
+}
+
+/* What the walk has found becomes the entry. */
+static const X86TlbPhys *enter_page(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx, const Walk *w)
+{
+    X86TlbPhys page = { .va = va & ~0xfffull, .gpa = w->gpa & ~0xfffull };
+    X86Phys phys;
+
+    phys_map(cpu, page.gpa, &phys);
+    for (unsigned a = X86_READ; a <= X86_EXEC; a++) {
+        /* A page whose D bit is clear, or that is logged, takes the slow path for its first write. */
+        if (a == access || (!rights_check(cpu, w, a, idx) &&
+                            (a != X86_WRITE || ((!w->leaf || (w->leaf & PTE_D)) && !phys.log_writes)))) {
+            page.perm |= BIT(a);
+        }
+    }
+    if (access == X86_WRITE && phys.log_writes && phys.writable && cpu->bus->dirty_open &&
+        cpu->bus->dirty_open(cpu->bus_opaque, page.gpa)) {
+        phys.log_writes = false;
+    }
+    page.host = phys.host;
+    page.attr = (phys.host ? phys.writable ? 0 : X86_PAGE_ROM : X86_PAGE_MMIO) |
+                (phys.log_writes ? X86_PAGE_LOG : 0) |
+                (page_is_watched(cpu, va) ? X86_PAGE_WATCH : 0) |
+                ((w->leaf & PTE_G) && (cpu->cr4 & CR4_PGE) ? X86_PAGE_GLOBAL : 0) |
+                (w->shift > 12 ? X86_PAGE_LARGE : 0);
+    return x86_tlb_open(cpu, idx, &page);
 }
 
 const X86TlbPhys *x86_mmu_fill(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx)
@@ -497,7 +503,7 @@ void x86_mmu_explain(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx, 
 /* Jumps to where code lies, for CPL 0-2 (0) or CPL 3 (1), are looked up anew. */
 static void code_jumps_forget(X86Cpu *cpu, unsigned class)
 {
-    cpu->tx.generation[class]++;
+    cpu->tx.generation[class] = ++cpu->tx.last_generation;
     if (cpu->tx.any_lost[class]) {
         memset(cpu->tx.itlb_lost[class], 0, sizeof(cpu->tx.itlb_lost[class]));
         cpu->tx.any_lost[class] = false;
@@ -510,7 +516,17 @@ static void code_jumps_forget(X86Cpu *cpu, unsigned class)
 static void code_pages_forget(X86Cpu *cpu, unsigned class)
 {
     code_jumps_forget(cpu, class);
-    memset(cpu->tx.itlb[class], 0xff, sizeof(cpu->tx.itlb[class]));
+    if (class && cpu->tx.itlb_listed <= X86_ITLB_LIST) {
+        for (unsigned i = 0; i < cpu->tx.itlb_listed; i++) {
+            cpu->tx.itlb[1][cpu->tx.itlb_list[i]] = X86_ITLB_EMPTY;
+        }
+    } else {
+        memset(cpu->tx.itlb[class], 0xff, sizeof(cpu->tx.itlb[class]));
+    }
+    if (class) {
+        cpu->tx.itlb_listed = 0;
+        cpu->tx.user_global = false;
+    }
 }
 
 static bool has_code_near(const X86Cpu *cpu, unsigned class, uint64_t va)
@@ -565,6 +581,7 @@ void x86_tlb_flush(X86Cpu *cpu, bool globals_too)
     drop_all(cpu, cpu->tlb_used);
     if (globals_too) {
         drop_all(cpu, cpu->tlb_global);
+        x86_contexts_forget_all(cpu);
         cpu->tlb_large[0] = cpu->tlb_large[1] = false;
         memset(cpu->ram, 0, sizeof(cpu->ram));
     }
@@ -653,6 +670,7 @@ static void drop_if_watch_changed(X86Cpu *cpu, unsigned idx, unsigned set, uint6
 void x86_tlb_update_watch(X86Cpu *cpu)
 {
     tlb_foreach(cpu, drop_if_watch_changed, 0);
+    x86_contexts_forget_all(cpu);
 }
 
 /* ---- control registers ------------------------------------------------------------------------ */
@@ -720,8 +738,12 @@ void x86_write_cr0(X86Cpu *cpu, uint64_t value)
 
 void x86_write_cr3(X86Cpu *cpu, uint64_t value)
 {
+    bool pcids = (cpu->efer & EFER_LMA) && (cpu->cr4 & CR4_PCIDE);
+    bool keep = pcids && value >> 63;
+    unsigned from = cpu->cr3 & 0xfff;
+
     if (cpu->efer & EFER_LMA) {
-        if (cpu->cr4 & CR4_PCIDE) {
+        if (pcids) {
             value &= ~BIT64(63);
         }
         if (value & ~phys_limit_mask(cpu)) {
@@ -732,7 +754,22 @@ void x86_write_cr3(X86Cpu *cpu, uint64_t value)
         load_pdptes_or_gp(cpu, cpu->cr0, value, cpu->cr4);
     }
     cpu->cr3 = value;
-    x86_tlb_flush(cpu, false);
+    if (pcids) {
+        x86_contexts_switch(cpu, from, value & 0xfff, keep);
+    } else {
+        x86_tlb_flush(cpu, false);
+    }
+}
+
+void x86_tlb_flush_pcid(X86Cpu *cpu, unsigned pcid, const uint64_t *va)
+{
+    if (pcid != ((cpu->cr4 & CR4_PCIDE) ? cpu->cr3 & 0xfff : 0)) {
+        x86_contexts_forget(cpu, pcid);
+    } else if (va) {
+        x86_tlb_flush_page(cpu, *va);
+    } else {
+        x86_tlb_flush(cpu, false);
+    }
 }
 
 static uint64_t cr4_known(const X86Cpu *cpu)

@@ -47,6 +47,8 @@ void x86_mmu_explain(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx, 
 
 void x86_tlb_flush(X86Cpu *cpu, bool globals_too);
 void x86_tlb_flush_page(X86Cpu *cpu, uint64_t va);
+/* INVPCID of one address, or of all that is not global (NULL), in one address space. */
+void x86_tlb_flush_pcid(X86Cpu *cpu, unsigned pcid, const uint64_t *va);
 /* After a change of DR7 or of a data breakpoint address: such pages take the slow path. */
 void x86_tlb_update_watch(X86Cpu *cpu);
 /* Any thread: from now on stores (watch: all data accesses) to this physical page take the slow path. */

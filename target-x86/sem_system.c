@@ -14,6 +14,7 @@
 #include "target-x86/msr.h"
 #include "target-x86/segment.h"
 #include "target-x86/sem.h"
+#include "target-x86/tlb_contexts.h"
 
 static uint64_t edx_eax(const X86Cpu *cpu)
 {
@@ -182,10 +183,11 @@ void sem_invpcid(X86Cpu *cpu, const Insn *insn)
         (kind < 2 && pcid && !(cpu->cr4 & CR4_PCIDE))) {
         cpu_raise(cpu, VEC_GP, 0);
     }
-    if (kind == 0) {
-        x86_tlb_flush_page(cpu, va);
+    if (kind < 2) {
+        x86_tlb_flush_pcid(cpu, pcid, kind == 0 ? &va : NULL);
     } else {
         x86_tlb_flush(cpu, kind == 2);
+        x86_contexts_forget_all(cpu);
     }
 }
 

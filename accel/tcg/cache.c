@@ -129,7 +129,7 @@ Translator *translator_new(size_t code_bytes, X86CodeMap *map, GError **error)
     tr->host_cpus = g_get_num_processors();
     tr->pages = g_hash_table_new_full(NULL, NULL, NULL, free_list);
     tr->code_map = map;
-    tr->opt = (TcgOptions){ .link = true, .jump_table = true, .return_stack = true,
+    tr->opt = (TcgOptions){ .link = true, .jump_table = true, .return_stack = true, .contexts = true,
                             .dead_flags = true, .system = true, .trace = true, .group = true, .loop = true,
                             .string = true, .syscall = true, .refill = true, .spin_yield = true, .halt_poll = true };
     if (!tr->rw || !tr->rx || !tr->meta || !tr->order || !tr->hash) {

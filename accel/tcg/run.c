@@ -21,6 +21,7 @@
 #include "target-x86/bus.h"
 #include "target-x86/interp.h"
 #include "target-x86/sem.h"
+#include "target-x86/tlb_contexts.h"
 
 #define RETURN_STACK_BYTES (256u << 10)
 #define XSAVE_BYTES 1024
@@ -157,8 +158,8 @@ static uint64_t new_tag(TcgCpu *tc)
 static uint64_t tag_of(X86Cpu *cpu, uint32_t mode)
 {
     TcgCpu *tc = tcg_cpu(cpu);
-    unsigned slot = (mode ^ mode >> 15 ^ mode >> 21) & (ARRAY_LEN(tc->tags) - 1);
     uint32_t generation = cpu->tx.generation[(mode & MODE_CPL) == 3];
+    unsigned slot = (mode ^ mode >> 15 ^ mode >> 21 ^ generation * 6) & (ARRAY_LEN(tc->tags) - 1);
 
     if (tc->tags[slot].mode != mode || tc->tags[slot].generation != generation ||
         !tc->tags[slot].tag) {
@@ -207,20 +208,15 @@ static bool is_far_up(uint64_t va)
 static void note_code_page(X86Cpu *cpu, uint64_t va, uint64_t gpa)
 {
     unsigned class = class_of(cpu), idx = class ? X86_MMU_USER : X86_MMU_KERNEL;
-    uint64_t *entry = &cpu->tx.itlb[class][x86_itlb_index(va)];
-    uint64_t page = va << 16 >> 28;
+    bool global = cpu->tlb_phys[idx][x86_tlb_index(va)].attr & X86_PAGE_GLOBAL;
 
+    cpu->tx.kernel_not_global |= !class && !global;
+    cpu->tx.user_global |= class && global;
     if (gpa >> 40 || is_far_up(va)) {
         x86_itlb_lose(cpu, class, va);
         return;
     }
-    if (*entry != X86_ITLB_EMPTY && *entry >> 28 != page) {
-        x86_itlb_lose(cpu, class, (uint64_t)((int64_t)(*entry >> 28 << 28) >> 16));
-    }
-    *entry = page << 28 | gpa >> 12;
-    if (!class && !(cpu->tlb_phys[idx][x86_tlb_index(va)].attr & X86_PAGE_GLOBAL)) {
-        cpu->tx.kernel_not_global = true;
-    }
+    x86_itlb_set(cpu, class, va, (va << 16 >> 28) << 28 | gpa >> 12);
 }
 
 /* The block at rip, translated if need be; NULL: the interpreter's turn.  May raise. */
@@ -391,6 +387,19 @@ static bool changes_system(const Insn *insn)
            s == sem_clts || s == sem_xsetbv || s == sem_rsm;
 }
 
+/* CR3 has been loaded: the code that they lead to is looked up by other tags. */
+static void update_fast(X86Cpu *cpu)
+{
+    for (unsigned n = 0; n < ARRAY_LEN(cpu->tx.fast); n++) {
+        X86Fast *fast = &cpu->tx.fast[n];
+
+        if (fast->from_mode != ~0u) {
+            fast->jump_tag = tag_of(cpu, fast->mode);
+            fast->generation = cpu->tx.generation[(fast->mode & MODE_CPL) == 3];
+        }
+    }
+}
+
 static void run_syscall(X86Cpu *cpu, const Insn *insn)
 {
     X86Fast *fast = &cpu->tx.fast[insn->sem == sem_sysret];
@@ -497,6 +506,8 @@ static const void *run_insn(X86Cpu *cpu, const TcgBlock *block, unsigned n)
         run_sem(cpu, insn);
         if (changes_system(insn)) {
             forget_fast(cpu);
+        } else if (insn->sem == sem_mov_to_cr) {
+            update_fast(cpu);
         }
     }
     if (touches_upper(insn)) {
@@ -939,6 +950,7 @@ bool tcg_attach_cpu(Translator *tr, X86Cpu *cpu, GError **error)
     if (getrandom(&tc->next_tag, sizeof(tc->next_tag), 0) != sizeof(tc->next_tag)) {
         return error_set_errno(error, errno, "Cannot get random bytes");
     }
+    x86_contexts_enable(cpu, tr->opt.contexts);
     tcg_forget_jumps(cpu);
     memset(cpu->tx.itlb, 0xff, sizeof(cpu->tx.itlb));
     g_mutex_lock(&tr->lock);

@@ -222,6 +222,8 @@ static const PropDef tcg_props[] = {
               .help = "SYSCALL and SYSRET without C"),
     PROP_BOOL("x-opt-refill", TcgAccel, opt.refill, true,
               .help = "after a TLB miss an instruction starts again, not in C"),
+    PROP_BOOL("x-opt-contexts", TcgAccel, opt.contexts, true,
+              .help = "an address space with a PCID finds its translations again"),
     PROP_BOOL("x-opt-spin-yield", TcgAccel, opt.spin_yield, true,
               .help = "a vCPU that spins lets others have the processor"),
     PROP_BOOL("x-opt-halt-poll", TcgAccel, opt.halt_poll, true,

@@ -131,6 +131,7 @@ typedef struct TcgOptions {
     bool string;                /* REP MOVS, REP STOS and bit tests without C */
     bool syscall;               /* SYSCALL and SYSRET without C */
     bool refill;                /* an instruction that misses the TLB starts again, not in C */
+    bool contexts;              /* PCIDs keep their translations (target-x86/tlb_contexts.h) */
     bool spin_yield;            /* a CPU that spins on PAUSE lets others have the host's */
     bool halt_poll;             /* a CPU that halts looks a moment for what wakes it */
     bool group;                 /* accesses through one base share a check (translate_groups.c) */
@@ -191,7 +192,7 @@ typedef struct TcgCpu {
     uint64_t misses, refills;   /* of the TLB in translated code; those that needed no more than a page */
     uint64_t halted_ns;         /* when that was in vain; 0: it was not */
     uint64_t next_tag;          /* starts at random */
-    struct { uint32_t mode, generation; uint64_t tag; } tags[16];
+    struct { uint32_t mode, generation; uint64_t tag; } tags[64];
     struct { uint32_t site; Insn insn; } decoded[256];
     unsigned unexecuted;        /* icount: of a block, paid for at its entry, but not run (yet) */
     stack_t old_stack;

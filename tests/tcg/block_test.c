@@ -516,6 +516,37 @@ static void test_twins(void)
     program_clear(&p);
 }
 
+/* The same for programs with PCIDs: each finds its own page again, by SYSRET, links and the jump table. */
+static void test_twins_with_pcids(void)
+{
+    const uint64_t stack = BENCH_DATA + 0x1000;
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    build_twins();
+    p.e.anywhere = true;
+    p.e.cpu->cr4 |= CR4_PCIDE;
+    x86_update_mode(p.e.cpu);
+    *(uint64_t *)(uintptr_t)stack = BENCH_CODE;
+    p.e.cpu->msrs.lstar = BENCH_CODE + 2;
+    p.e.cpu->gpr[R_RSI] = TWIN_TABLES | 1 | BIT64(63);
+    p.e.cpu->gpr[R_RDI] = (TWIN_TABLES + 0x10000) | 2 | BIT64(63);
+    p.e.cpu->gpr[R_RDX] = stack;
+    p.e.cpu->gpr[R_R8] = TWIN_VA;
+    p.e.cpu->gpr[R_R9] = 60;
+    PUT(&p, 0x0f, 0x05);                                        /* syscall, and where the twins return to */
+    PUT(&p, 0x41, 0xff, 0xc9, 0x74, 0x0f);                      /* dec r9d; jz end */
+    PUT(&p, 0x0f, 0x22, 0xde, 0x48, 0x87, 0xf7);                /* mov cr3, rsi; xchg rsi, rdi */
+    PUT(&p, 0x48, 0x89, 0xd4, 0x4c, 0x89, 0xc1);                /* mov rsp, rdx; mov rcx, r8 */
+    PUT(&p, 0x48, 0x0f, 0x07, 0x45, 0x31, 0xdb, 0xf4);          /* sysretq; end: xor r11d, r11d; hlt */
+    check(&p, "twins by PCID", 2000);
+    g_assert_cmpint(p.e.cpu->fault_count, ==, 0);
+    g_assert_cmpint(p.e.cpu->gpr[R_RAX], ==, 30 + 2 * 29);
+    program_clear(&p);
+}
+
 /* The same by INVLPG, with the call in the page that changes under its return address. */
 static void test_remapped(void)
 {
@@ -947,6 +978,7 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/block/data-in-code-page", test_data_in_code_page);
     g_test_add_func("/tcg/block/patched-function", test_patched_function);
     g_test_add_func("/tcg/block/twins", test_twins);
+    g_test_add_func("/tcg/block/twins-with-pcids", test_twins_with_pcids);
     g_test_add_func("/tcg/block/remapped", test_remapped);
     g_test_add_func("/tcg/block/remapped-unnoticed", test_remapped_unnoticed);
     g_test_add_func("/tcg/block/deep-recursion", test_deep_recursion);
