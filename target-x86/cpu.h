@@ -98,7 +98,10 @@ G_STATIC_ASSERT(sizeof(X86TlbEntry) == 32);
 /* A tag for set SET that no address which looks there can match, not even one of the last page:
  * it names a page of another set. */
 #define X86_TLB_POISON_TAG(set) ((uint64_t)((set) ^ 1) << 12)
+/* At least 6; a build with CFLAGS=-DX86_TLB_BITS=6 misses all the time, which is good for tests. */
+#ifndef X86_TLB_BITS
 #define X86_TLB_BITS 12
+#endif
 #define X86_TLB_SIZE (1u << X86_TLB_BITS)
 
 /* Contexts.  Accesses are checked as if made with the privilege in the name. */

@@ -194,7 +194,7 @@ static const PropDef tcg_props[] = {
               .help = "see -icount: binary logarithm of an instruction's virtual nanoseconds"),
     PROP_BOOL("x-icount-sleep", TcgAccel, icount_sleep, true,
               .help = "halted vCPUs wait for the host's clock"),
-    PROP_U32("tb-size", TcgAccel, tb_size, 128, .min = 2, .max = 1024,
+    PROP_U32("tb-size", TcgAccel, tb_size, 128, .min = 1, .max = 1024,
              .help = "code cache in MiB"),
     PROP_BOOL("one-insn-per-tb", TcgAccel, opt.one_insn, false,
               .help = "a block is one instruction"),

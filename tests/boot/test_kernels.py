@@ -170,6 +170,27 @@ def cpu_max_needs_no_mitigations():
             raise GuestError(f'vulnerabilities: {slow or found}')
 
 
+def cpu_max_has_the_vectors():
+    """-cpu max offers what the host's processor has and the translator knows."""
+    kernel, initrd = default_kernel()
+    wanted = {'avx', 'avx2', 'fma', 'f16c', 'bmi1', 'bmi2', 'aes', 'pclmulqdq', 'sha_ni', 'sse4_2', 'popcnt', 'movbe', 'adx', 'vaes',
+              'vpclmulqdq', 'gfni', 'xsavec', 'fsgsbase', 'rdtscp', 'erms', 'pcid', 'smep', 'smap', 'umip', 'arch_capabilities'}
+    with open('/proc/cpuinfo', encoding='utf-8') as f:
+        host = set(re.search(r'^flags\s*: (.*)$', f.read(), re.MULTILINE).group(1).split())
+    with Guest(*ACCEL, '-cpu', 'max', '-m', '256', '-kernel', kernel, '-initrd', initrd,
+               '-append', QUIET) as guest:
+        guest.wait_serial(r'Welcome to the default guest of Rhea', 400)
+        guest.wait_serial(r'# ')
+        guest.send_serial('grep ^flags /proc/cpuinfo; echo $((6*7))\n')
+        guest.wait_serial(r'\n42\s')
+        has = set(re.search(r'^flags\s*: ([\w ]+)', guest.serial_log, re.MULTILINE).group(1).split())
+    # Those of system mode need nothing of the host.
+    always = {'fsgsbase', 'rdtscp', 'erms', 'smep', 'smap', 'umip', 'arch_capabilities'}
+    missing = (wanted & (host | always)) - has
+    if missing:
+        raise GuestError(f'not in the guest: {sorted(missing)}; it has {sorted(has)}')
+
+
 def generic_kernel():
     """Debian's generic amd64 kernel reaches a shell and powers off."""
     kernel = fetched('linux-amd64', 'boot/vmlinuz-*')
@@ -192,6 +213,6 @@ def i386_pae_kernel():
 
 if __name__ == '__main__':
     run_tests(xen, xen_finds_its_module, gnu_mach, gnu_mach_modules, vmlinux_by_pvh,
-              video_mode, cloud_kernel_2_cpus, cpu_max_needs_no_mitigations, generic_kernel,
+              video_mode, cloud_kernel_2_cpus, cpu_max_needs_no_mitigations, cpu_max_has_the_vectors, generic_kernel,
               i386_pae_kernel,
               slow=[xen_dom0])

@@ -44,12 +44,12 @@ def firmware_and_early_boot():
 
 def whole_boot():
     """One CPU to the shell's prompt and beyond."""
-    lockstep(2500000001)
+    lockstep(1600000001)
 
 
 def two_cpus():
     """Two CPUs that take turns, to the shell's prompt."""
-    lockstep(2500000001, '-smp', '2')
+    lockstep(1600000001, '-smp', '2')
 
 
 def one_instruction_a_block():
