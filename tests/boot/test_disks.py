@@ -53,18 +53,23 @@ while :; do $b sleep 100; done
 '''
 
 
+def full_module(name):
+    """A module of Debian's full kernel, as a file of an initrd."""
+    found = glob.glob(os.path.join(BUILD, 'guests', 'linux-amd64', 'lib/modules/**', name + '.ko'), recursive=True)
+    if not found:
+        raise Skip(f'no module {name}: run tests/boot/fetch_guests.py linux-amd64')
+    return f'lib/{name}.ko', found[0]
+
+
 def full_kernel(name='disks', script=SCRIPT, more=()):
     """Debian's full kernel, and an initrd with the modules that IDE, AHCI and SCSI take.
 
     NAME and SCRIPT of the initrd, and MORE files, are the caller's, here and below."""
     folder = os.path.join(BUILD, 'guests', 'linux-amd64')
     kernels = glob.glob(os.path.join(folder, 'boot/vmlinuz-*'))
-    files = []
-    for module in MODULES:
-        found = glob.glob(os.path.join(folder, 'lib/modules/**', module + '.ko'), recursive=True)
-        if not kernels or not found:
-            raise Skip('no kernel with modules: run tests/boot/fetch_guests.py linux-amd64')
-        files.append((f'lib/{module}.ko', found[0]))
+    if not kernels:
+        raise Skip('no kernel: run tests/boot/fetch_guests.py linux-amd64')
+    files = [full_module(module) for module in MODULES]
     return max(kernels), initrd.make(BUILD, f'{name}-full', script, [*files, module_list(), *more])
 
 
@@ -196,7 +201,54 @@ def ahci_long():
     run_load(full_kernel(), 'sda', *AHCI, megabytes=768, load=LONG + ' pci=nomsi')
 
 
+FLOPPY = '''b=/bin/busybox
+$b insmod /lib/floppy.ko || exit 1
+i=0
+while [ ! -b /dev/fd1 ] && [ $i -lt 600 ]; do $b sleep 1; i=$((i + 1)); done
+echo "floppy: read $($b md5sum </dev/fd0)"
+$b dd if=/dev/urandom of=x bs=64k count=4 2>/dev/null
+$b dd if=x of=/dev/fd0 bs=64k count=4 seek=3 conv=fsync 2>/dev/null || exit 2
+echo 3 >/proc/sys/vm/drop_caches
+$b dd if=/dev/fd0 bs=64k count=4 skip=3 2>/dev/null | $b cmp - x || exit 3
+echo "floppy: wrote $($b md5sum <x)"
+if $b dd if=x of=/dev/fd1 bs=64k count=1 2>/dev/null; then exit 4; fi
+echo "floppy: read $($b md5sum </dev/fd1)"
+echo o >/proc/sysrq-trigger
+while :; do $b sleep 100; done
+'''
+
+
+def floppy():
+    """Linux writes over the ends of sides and cylinders of a floppy disk and finds what it wrote; the other disk, of
+    2.88 MB, is write-protected."""
+    kernel = full_kernel('floppy', FLOPPY, [full_module('floppy')])
+    disks = [random.Random(i).randbytes(1440 * 1024 * (1 + i)) for i in range(2)]
+    sums = [hashlib.md5(disk).hexdigest() for disk in disks]
+    with tempfile.TemporaryDirectory(prefix='rhea-floppy-') as folder:
+        options = []
+        for i, content in enumerate(disks):
+            with open(f'{folder}/{i}', 'wb') as out:
+                out.write(content)
+            options += ['-drive', f'if=floppy,index={i},format=raw,file={folder}/{i}' + ',readonly=on' * i]
+        with Guest(*ACCEL, '-m', '256', '-nodefaults', '-kernel', kernel[0], '-initrd', kernel[1],
+                   '-append', QUIET, *options, timeout=900) as guest:
+            written = ''
+            for pattern in (f'read {sums[0]}', 'wrote ([0-9a-f]{32})', f'read {sums[1]}'):
+                match = guest.wait_serial(f'floppy: {pattern}|initrd: status (\\d)')
+                if 'status' in match[0]:
+                    raise GuestError(f'the guest did not get as far as "{pattern}": {match[0]}')
+                written = match[1] if 'wrote' in pattern else written
+            guest.wait_exit()
+        with open(f'{folder}/0', 'rb') as f:
+            after = f.read()
+    start, end = 3 * 65536, 7 * 65536
+    if hashlib.md5(after[start:end]).hexdigest() != written:
+        raise GuestError('the image does not have what the guest wrote')
+    if after[:start] != disks[0][:start] or after[end:] != disks[0][end:]:
+        raise GuestError('sectors changed that the guest did not write')
+
+
 if __name__ == '__main__':
     sys.stdout.reconfigure(line_buffering=True)
     run_tests(nvme, ahci, virtio, virtio_iothread, virtio_scsi, lsi,
-              slow=[nvme_long, ahci_long, virtio_forms, scsi_long])
+              slow=[floppy, nvme_long, ahci_long, virtio_forms, scsi_long])
