@@ -502,14 +502,26 @@ static void emit_indirect_target(Translation *t, const Insn *insn)
 
 static const uint8_t *emit_jmp_indirect(Translation *t, const Insn *insn)
 {
-    const uint8_t *op;
+    const uint8_t *op, *miss;
+    HostMem code;
 
+    if (t->live[t->n] && tcg_flags_can_be_repeated(t)) {
+        tcg_hold_flags(t);
+        emit_indirect_target(t, insn);
+        op = emit_here(&t->hot);
+        miss = emit_here(&t->cold);
+        tcg_flags_out_of_line(t);
+        emit_jmp(&t->cold, t->tr->stubs.again_flags);
+        code = tcg_emit_jump_probe(&t->hot, miss);
+        tcg_release_flags(t);
+        emit_rm(&t->hot, 0, false, 0xff, 4, code);
+        return op;
+    }
     tcg_begin_flags(t);
     emit_indirect_target(t, insn);
     op = emit_here(&t->hot);
     if (t->live[t->n]) {
-        HostMem code = tcg_emit_jump_probe(&t->hot, t->tr->stubs.again);
-
+        code = tcg_emit_jump_probe(&t->hot, t->tr->stubs.again);
         tcg_load_flags(&t->hot);
         emit_rm(&t->hot, 0, false, 0xff, 4, code);
     } else {

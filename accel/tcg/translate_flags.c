@@ -246,11 +246,119 @@ static void emit_release(Emitter *e, unsigned live)
     emit_mov(e, H_RAX, H_R13);
 }
 
+/* ---- flags made again --------------------------------------------------------------------------- */
+
+/* Registers as bits; ~0: not known. */
+static unsigned registers_written(TcgKind kind, const Insn *insn)
+{
+    unsigned written = 0;
+
+    switch (kind) {
+    case KIND_PUSH: return 1u << R_RSP;
+    case KIND_NOTHING: case KIND_JCC: return 0;
+    case KIND_POP: written = 1u << R_RSP; break;
+    case KIND_COPY: case KIND_MEMORY: case KIND_LEA: break;
+    default: return ~0u;
+    }
+    for (unsigned n = 0; n < 2; n++) {
+        if ((is_gpr(insn, n) || insn->op[n].kind == OPK_GPR8H) && tcg_is_written(insn, n)) {
+            written |= 1u << insn->op[n].reg;
+        }
+    }
+    return insn->def->attrs & A_IMPLICIT ? ~0u : written;
+}
+
+static bool is_logic(const Insn *insn)
+{
+    SemFn *s = insn->sem;
+
+    return (s == sem_and || s == sem_or || s == sem_xor) && is_gpr(insn, 0);
+}
+
+/* What the flags of INSN, which computes in registers, can be computed from again; 0: they cannot. */
+static unsigned registers_to_repeat(const Insn *insn)
+{
+    SemFn *s = insn->sem;
+    unsigned read = 0;
+
+    if (is_logic(insn)) {
+        return tcg_host_reg[insn->op[0].reg] == H_NONE ? 0 : 1u << insn->op[0].reg;
+    }
+    if (s != sem_cmp && s != sem_test && s != sem_bt) {
+        return 0;
+    }
+    for (unsigned n = 0; n < 4; n++) {
+        if (is_gpr(insn, n) && tcg_host_reg[insn->op[n].reg] != H_NONE) {
+            read |= 1u << insn->op[n].reg;
+        } else if (insn->op[n].kind != OPK_NONE && !is_imm(insn, n)) {
+            return 0;
+        }
+    }
+    return read;
+}
+
+/* The instruction to repeat, so that the live flags are what they are now; `count`: none. */
+static unsigned find_setter(const Translation *t)
+{
+    unsigned live = t->live[t->n], written = 0;
+
+    for (unsigned n = t->n; n-- > 0;) {
+        const Insn *insn = &t->insns[n];
+
+        if (insn->fault != FAULT_NONE) {
+            break;
+        }
+        if (flags_replaced(insn) & live) {
+            unsigned read = registers_to_repeat(insn);
+
+            return read && !(live & ~flags_killed(insn)) && !(read & written) ? n : t->block->count;
+        }
+        written |= registers_written(t->kind[n], insn);
+    }
+    return t->block->count;
+}
+
+static void emit_setter(Emitter *e, const Insn *insn)
+{
+    unsigned reg, size = insn->op[0].size;
+
+    if (!is_logic(insn)) {
+        tcg_reemit(e, insn, NULL);
+        return;
+    }
+    reg = tcg_host_reg[insn->op[0].reg];
+    if (size == 2) {
+        emit8(e, 0x66);
+    }
+    emit8(e, 0x40 | (size == 8 ? 8 : 0) | (reg & 8 ? 5 : 0));
+    emit8(e, 0x84 | (size > 1));                        /* test reg, reg */
+    emit8(e, 0xc0 | (reg & 7) << 3 | (reg & 7));
+}
+
+/* ---- flags held --------------------------------------------------------------------------------- */
+
+static void release(Translation *t, Emitter *e)
+{
+    if (t->setter < t->block->count) {
+        emit_setter(e, &t->insns[t->setter]);
+    } else {
+        emit_release(e, t->held);
+    }
+}
+
+bool tcg_flags_can_be_repeated(const Translation *t)
+{
+    return find_setter(t) < t->block->count;
+}
+
 void tcg_hold_flags(Translation *t)
 {
     t->held = t->live[t->n];
     if (t->held) {
-        emit_hold(&t->hot, t->held);
+        t->setter = find_setter(t);
+        if (t->setter == t->block->count) {
+            emit_hold(&t->hot, t->held);
+        }
         t->block->insns[t->n].flags |= TI_SAVES_FLAGS;
     }
 }
@@ -258,7 +366,7 @@ void tcg_hold_flags(Translation *t)
 void tcg_release_flags(Translation *t)
 {
     if (t->held) {
-        emit_release(&t->hot, t->held);
+        release(t, &t->hot);
         t->held = 0;
     }
 }
@@ -266,7 +374,7 @@ void tcg_release_flags(Translation *t)
 bool tcg_flags_out_of_line(Translation *t)
 {
     if (t->held) {
-        emit_release(&t->cold, t->held);
+        release(t, &t->cold);
     }
     return t->held;
 }

@@ -54,7 +54,8 @@ typedef struct Translation {
     Insn insns[TCG_BLOCK_MAX + 1];
     unsigned plain_sti;         /* this one ends the block; TCG_BLOCK_MAX: none */
     TcgKind kind[TCG_BLOCK_MAX];
-    unsigned held;              /* FX_*: in R13, by tcg_hold_flags() */
+    unsigned held;              /* FX_*: by tcg_hold_flags() */
+    unsigned setter;            /* the instruction that makes those again; block->count: they are in R13 */
     unsigned missing;           /* the latest with an access that starts it again after a TLB miss */
     TcgGroup groups[X86_GROUPS];
     unsigned group_count;
@@ -104,9 +105,11 @@ void tcg_load_flags(Emitter *e);
 /* Around code of the current instruction that changes RFLAGS: nothing when they are dead.  In cpu->cc meanwhile. */
 void tcg_begin_flags(Translation *t);
 void tcg_end_flags(Translation *t);
-/* The same, cheaper, those that are live only: in R13 meanwhile. */
+/* The same, cheaper, those that are live only: in R13 meanwhile, or made again by the comparison they are of. */
 void tcg_hold_flags(Translation *t);
 void tcg_release_flags(Translation *t);
+/* Does that leave R13 alone? */
+bool tcg_flags_can_be_repeated(const Translation *t);
 /* Out of line, between the two: back to RFLAGS; false: dead, or in cpu->cc.  R13 is lost. */
 bool tcg_flags_out_of_line(Translation *t);
 
