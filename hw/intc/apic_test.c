@@ -233,6 +233,48 @@ static void test_one_shot_and_periodic_timer(Fixture *f, gconstpointer data)
     g_assert_cmpuint(ticks, ==, 10);
 }
 
+/* Time goes on with each look at it, as for a thread that loses its processor in between. */
+static int64_t creeping_now(void *opaque)
+{
+    return *(int64_t *)opaque += 1000;
+}
+
+static const ClockSourceOps creeping = { .now = creeping_now };
+
+/* A count that is over before the timer is set up, or that is over and has not fired when another
+ * register is written, fires all the same: nothing else would ever wake a sleeping guest. */
+static void test_late_one_shot_fires(Fixture *f, gconstpointer data)
+{
+    int64_t time = 1000000;
+
+    clock_stop(f->vm->clock);
+    clock_set_source(f->vm->clock, &creeping, &time);
+    clock_start(f->vm->clock);
+    wrmsr(f, 0, 0x83e, 0xb);
+    wrmsr(f, 0, 0x832, 0x40);
+    wrmsr(f, 0, 0x838, 500);
+    clock_run(f->vm->clock);
+    g_assert_cmphex(apic_get_interrupt(f->apics[0]), ==, 0x40);
+    wrmsr(f, 0, 0x80b, 0);
+
+    wrmsr(f, 0, 0x838, 50000);
+    time += 1000000;
+    wrmsr(f, 0, 0x832, 0x41);
+    wrmsr(f, 0, 0x83e, 0x0);
+    clock_run(f->vm->clock);
+    g_assert_cmphex(apic_get_interrupt(f->apics[0]), ==, 0x41);
+    wrmsr(f, 0, 0x80b, 0);
+
+    /* Once. */
+    wrmsr(f, 0, 0x832, 0x42);
+    time += 1000000;
+    clock_run(f->vm->clock);
+    g_assert_false(cpu(f, 0)->intr);
+    clock_stop(f->vm->clock);
+    clock_set_source(f->vm->clock, NULL, NULL);
+    clock_start(f->vm->clock);
+}
+
 static void test_tsc_deadline(Fixture *f, gconstpointer data)
 {
     wrmsr(f, 0, 0x832, 0x40042);
@@ -360,6 +402,7 @@ int main(int argc, char **argv)
     ADD("lowest-priority", test_lowest_priority_takes_one);
     ADD("msi", test_msi_by_memory_write);
     ADD("timer", test_one_shot_and_periodic_timer);
+    ADD("timer/late", test_late_one_shot_fires);
     ADD("tsc-deadline", test_tsc_deadline);
     ADD("esr", test_bad_vector_sets_esr);
     ADD("base", test_base_transitions);

@@ -37,10 +37,13 @@ static void arm(Apic *apic, int64_t when)
     timer_set(&apic->timer, apic->timer_expiry);
 }
 
-/* Sets the timer for the next expiry, if any is to come. */
-static void schedule(Apic *apic)
+/*
+ * Sets the timer for the next expiry, if any is to come.  A count that begins now has done nothing,
+ * however late it has become meanwhile: hence NOW is the caller's, where it looked at the clock.
+ */
+static void schedule_at(Apic *apic, int64_t now)
 {
-    int64_t now = clock_now(apic->dev.vm->clock), done, period;
+    int64_t done, period, end;
 
     if (apic->bus->kernel) {
         return;                   /* its timer runs */
@@ -63,11 +66,20 @@ static void schedule(Apic *apic)
         int64_t step = MAX(period, MIN_PERIOD_NS);
 
         arm(apic, apic->initial_count_load_time + (done < 0 ? 0 : done / step) * step + step);
-    } else if (done < period) {
-        arm(apic, apic->initial_count_load_time + period);
+        return;
+    }
+    /* One that is over, but has not fired since the main loop is late, still will. */
+    end = apic->initial_count_load_time + period;
+    if (done < period || apic->timer_expiry == MAX(end, 0)) {
+        arm(apic, end);
     } else {
         stop(apic);
     }
+}
+
+static void schedule(Apic *apic)
+{
+    schedule_at(apic, clock_now(apic->dev.vm->clock));
 }
 
 static void timer_fired(void *opaque)
@@ -100,6 +112,28 @@ void apic_timer_reset(Apic *apic)
     stop(apic);
 }
 
+static uint32_t current_at(const Apic *apic, int64_t now)
+{
+    int64_t done;
+
+    if (apic->initial_count == 0 || is_deadline(apic)) {
+        return 0;
+    }
+    done = (now - apic->initial_count_load_time) >> apic->count_shift;
+    if (done < 0) {
+        return apic->initial_count;
+    }
+    if (is_periodic(apic)) {
+        return apic->initial_count - done % apic->initial_count;
+    }
+    return done >= apic->initial_count ? 0 : apic->initial_count - done;
+}
+
+uint32_t apic_timer_current(Apic *apic)
+{
+    return current_at(apic, clock_now(apic->dev.vm->clock));
+}
+
 void apic_timer_set_initial(Apic *apic, uint32_t count)
 {
     if (is_deadline(apic)) {
@@ -107,20 +141,23 @@ void apic_timer_set_initial(Apic *apic, uint32_t count)
     }
     apic->initial_count = count;
     apic->initial_count_load_time = clock_now(apic->dev.vm->clock);
-    schedule(apic);
+    schedule_at(apic, apic->initial_count_load_time);
 }
 
 void apic_timer_set_divide(Apic *apic, uint32_t value)
 {
-    uint32_t left = apic_timer_current(apic);
+    int64_t now = clock_now(apic->dev.vm->clock);
+    uint32_t left = current_at(apic, now);
     unsigned code = (value & 3) | (value >> 1 & 4);
 
     apic->divide_conf = value & 0xb;
     apic->count_shift = code == 7 ? 0 : code + 1;
     /* The count goes on from where it is, at the new pace. */
-    apic->initial_count_load_time = clock_now(apic->dev.vm->clock) -
+    apic->initial_count_load_time = now -
         ((int64_t)(apic->initial_count - left) << apic->count_shift);
-    schedule(apic);
+    if (left) {                   /* else it is over; it may be about to fire */
+        schedule_at(apic, now);
+    }
 }
 
 void apic_timer_set_lvt(Apic *apic, uint32_t value)
@@ -133,23 +170,6 @@ void apic_timer_set_lvt(Apic *apic, uint32_t value)
     }
     apic->lvt[LVT_TIMER] = value;
     schedule(apic);
-}
-
-uint32_t apic_timer_current(Apic *apic)
-{
-    int64_t done;
-
-    if (apic->initial_count == 0 || is_deadline(apic)) {
-        return 0;
-    }
-    done = (clock_now(apic->dev.vm->clock) - apic->initial_count_load_time) >> apic->count_shift;
-    if (done < 0) {
-        return apic->initial_count;
-    }
-    if (is_periodic(apic)) {
-        return apic->initial_count - done % apic->initial_count;
-    }
-    return done >= apic->initial_count ? 0 : apic->initial_count - done;
 }
 
 uint64_t apic_tsc_deadline(Apic *apic)
