@@ -282,7 +282,7 @@ bool blk_is_removable(const BlockBackend *blk)
 
 bool blk_is_sg(const BlockBackend *blk)
 {
-    return false;                       /* no node type passes SCSI commands through */
+    return blk->root && node_is_scsi(blk->root->node);
 }
 
 uint32_t blk_request_align(BlockBackend *blk)

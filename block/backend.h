@@ -62,6 +62,7 @@ typedef struct NodeOpts NodeOpts;
 typedef struct BlkRequest BlkRequest;
 typedef struct EventLoop EventLoop;
 typedef struct BlockStatus BlockStatus;        /* block/io.h */
+struct sg_io_hdr;                              /* <scsi/sg.h> */
 
 /* RET: 0 or -errno. */
 typedef void BlkDone(void *opaque, int ret);
@@ -187,6 +188,9 @@ BlkRequest *blk_aio_discard(BlockBackend *blk, uint64_t offset, uint64_t bytes, 
                             void *opaque);
 BlkRequest *blk_aio_write_zeroes(BlockBackend *blk, uint64_t offset, uint64_t bytes, int flags,
                                  BlkDone *done, void *opaque);
+/* A SCSI command for the host device itself (blk_is_sg()), which IO and what it refers to describe until
+ * DONE; 0: it was sent, and IO says how it ended. */
+BlkRequest *blk_aio_scsi(BlockBackend *blk, struct sg_io_hdr *io, BlkDone *done, void *opaque);
 /* Asks; DONE still comes, with -ECANCELED when it worked. */
 void blk_aio_cancel(BlkRequest *req);
 /* Asks, and runs the loop until DONE has come.  The buffers are free afterwards. */
@@ -208,6 +212,7 @@ int co_blk_status(BlockBackend *blk, uint64_t offset, uint64_t bytes, BlockStatu
 int blk_pread(BlockBackend *blk, uint64_t offset, void *buf, uint64_t bytes);
 int blk_pwrite(BlockBackend *blk, uint64_t offset, const void *buf, uint64_t bytes, int flags);
 int blk_flush(BlockBackend *blk);
+int blk_scsi(BlockBackend *blk, struct sg_io_hdr *io);
 int blk_discard(BlockBackend *blk, uint64_t offset, uint64_t bytes);
 int blk_write_zeroes(BlockBackend *blk, uint64_t offset, uint64_t bytes, int flags);
 bool blk_truncate(BlockBackend *blk, uint64_t length, const char *prealloc, GError **error);

@@ -5,7 +5,8 @@
  */
 #include "block/backend_int.h"
 
-typedef enum ReqKind { REQ_READ, REQ_WRITE, REQ_FLUSH, REQ_DISCARD, REQ_ZERO, REQ_STATUS } ReqKind;
+typedef enum ReqKind { REQ_READ, REQ_WRITE, REQ_FLUSH, REQ_DISCARD, REQ_ZERO, REQ_STATUS,
+               REQ_SCSI } ReqKind;
 
 struct BlkRequest {
     BlockBackend *blk;
@@ -17,12 +18,14 @@ struct BlkRequest {
     unsigned refs, counted;           /* counted: in blk->in_flight, once more */
     BlockStatus *status;
     int *depth;
+    struct sg_io_hdr *scsi;
     BlkDone *done;
     void *opaque;
 };
 
 static const BlkAcctType acct_of[] = { BLK_ACCT_READ, BLK_ACCT_WRITE, BLK_ACCT_FLUSH,
-                                       BLK_ACCT_UNMAP, BLK_ACCT_WRITE, BLK_ACCT_READ };
+                                       BLK_ACCT_UNMAP, BLK_ACCT_WRITE, BLK_ACCT_READ,
+                                       BLK_ACCT_READ };
 
 static int check(BlockBackend *blk, const BlkRequest *r)
 {
@@ -30,6 +33,9 @@ static int check(BlockBackend *blk, const BlkRequest *r)
 
     if (!blk->root) {
         return -ENOMEDIUM;
+    }
+    if (r->kind == REQ_SCSI) {
+        return 0;                     /* the device checks it */
     }
     length = blk->root->node->length;
     if (r->kind != REQ_FLUSH && (r->offset > length || r->bytes > length - r->offset)) {
@@ -81,13 +87,16 @@ static int co_request(BlkRequest *r)
         case REQ_STATUS:
             ret = co_node_status_above(node, NULL, r->offset, r->bytes, r->status, r->depth);
             break;
+        case REQ_SCSI:
+            ret = co_node_scsi(node, r->scsi);
+            break;
         }
         node_unref(node);
     }
     blk->in_flight--;
     graph_wait_kick();
-    if (r->kind == REQ_STATUS) {
-        return ret;                   /* no I/O of the user's: not counted */
+    if (r->kind == REQ_STATUS || r->kind == REQ_SCSI) {
+        return ret;                   /* no I/O of blocks: not counted */
     }
     blk_acct_done(&blk->stats, type, r->bytes, begin * 1000, g_get_monotonic_time() * 1000,
                   ret >= 0);
@@ -258,6 +267,14 @@ BlkRequest *blk_aio_write_zeroes(BlockBackend *blk, uint64_t offset, uint64_t by
     return aio(blk, make(REQ_ZERO, offset, bytes, flags), done, opaque);
 }
 
+BlkRequest *blk_aio_scsi(BlockBackend *blk, struct sg_io_hdr *io, BlkDone *done, void *opaque)
+{
+    BlkRequest r = make(REQ_SCSI, 0, 0, 0);
+
+    r.scsi = io;
+    return aio(blk, r, done, opaque);
+}
+
 void blk_aio_cancel(BlkRequest *req)
 {
     req->cancelled = true;
@@ -361,6 +378,14 @@ int blk_pwrite(BlockBackend *blk, uint64_t offset, const void *buf, uint64_t byt
 int blk_flush(BlockBackend *blk)
 {
     return sync_run(blk, make(REQ_FLUSH, 0, 0, 0));
+}
+
+int blk_scsi(BlockBackend *blk, struct sg_io_hdr *io)
+{
+    BlkRequest r = make(REQ_SCSI, 0, 0, 0);
+
+    r.scsi = io;
+    return sync_run(blk, r);
 }
 
 int blk_discard(BlockBackend *blk, uint64_t offset, uint64_t bytes)

@@ -20,6 +20,7 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <stdio.h>
+#include <scsi/sg.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -35,7 +36,7 @@
 typedef struct HostFile {
     int fd;
     bool use_uring;           /* else worker threads */
-    bool inline_io, locking, is_device, no_zero_range, no_punch, no_nowait;
+    bool inline_io, locking, is_device, is_sg, no_zero_range, no_punch, no_nowait;
     uint32_t locked_perm, locked_unshared;
     uint64_t discards, discards_failed, discarded_bytes;
 } HostFile;
@@ -43,12 +44,13 @@ typedef struct HostFile {
 /* ---- requests ---- */
 
 typedef struct FileOp {
-    enum { OP_READ, OP_WRITE, OP_SYNC, OP_ZERO, OP_DISCARD } kind;
+    enum { OP_READ, OP_WRITE, OP_SYNC, OP_ZERO, OP_DISCARD, OP_SCSI } kind;
     HostFile *file;
     uint64_t offset, bytes;
     IoSpan span;
     int flags;
     uint64_t length;          /* of the node, to know what extends it */
+    struct sg_io_hdr *scsi;
 } FileOp;
 
 static int op_transfer(FileOp *op)
@@ -159,9 +161,16 @@ static int op_work(void *opaque)
         return fdatasync(op->file->fd) < 0 ? -errno : 0;
     case OP_ZERO:
         return op_zero(op);
+    case OP_SCSI:
+        return ioctl(op->file->fd, SG_IO, op->scsi) < 0 ? -errno : 0;
     default:
         return op_discard(op);
     }
+}
+
+static bool file_is_scsi(const BlockNode *node)
+{
+    return ((const HostFile *)node->state)->is_sg;
 }
 
 static int co_op(FileOp *op)
@@ -529,6 +538,10 @@ static bool file_get_length(HostFile *f, uint64_t *length)
 {
     struct stat st;
 
+    if (f->is_sg) {
+        *length = 0;                   /* commands only */
+        return true;
+    }
     if (f->is_device) {
         return ioctl(f->fd, BLKGETSIZE64, length) == 0;
     }
@@ -581,6 +594,7 @@ static bool file_open(BlockNode *node, NodeOpts *opts, GError **error)
     g_autofree char *aio = node_opts_take(opts, "aio");
     bool wants_file = node->type == &node_type_file;
     struct stat st;
+    int sg_version = 0;
 
     f->fd = -1;
     if (!path || !*path) {
@@ -625,6 +639,8 @@ static bool file_open(BlockNode *node, NodeOpts *opts, GError **error)
                          path);
     }
     f->is_device = S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode);
+    f->is_sg = S_ISCHR(st.st_mode) && ioctl(f->fd, SG_GET_VERSION_NUM, &sg_version) == 0 &&
+               sg_version >= 30000;
     f->inline_io = (node->flags & NODE_OPEN_INLINE_IO) && !f->use_uring;
     f->locking = !locking || !g_str_equal(locking, "off");
     if (!file_get_length(f, &node->length)) {
@@ -803,6 +819,14 @@ static uint64_t file_allocated_size(BlockNode *node)
     .set_perm = file_set_perm, .reopen = file_reopen, .allocated_size = file_allocated_size, \
     .stats = file_stats
 
+/* Always on a worker: a command can take its time. */
+static int file_co_scsi(BlockNode *node, struct sg_io_hdr *io)
+{
+    FileOp op = { .kind = OP_SCSI, .file = node->state, .scsi = io };
+
+    return co_worker_run(worker_pool_shared(), op_work, &op);
+}
+
 const NodeType node_type_file = {
     .name = "file", .prefixes = "file", HOST_IO,
     .zero_init = true,
@@ -817,6 +841,7 @@ const NodeType node_type_host_device = {
     .name = "host_device", .prefixes = "host_device", HOST_IO, .has_variable_length = true,
     .create = create_in_place,
     .create_help = "  size=<size>            - Virtual disk size\n",
+    .co_scsi = file_co_scsi, .is_scsi = file_is_scsi,
 };
 
 const NodeType node_type_host_cdrom = {

@@ -629,6 +629,24 @@ int co_node_flush(BlockNode *node)
     return ret;
 }
 
+bool node_is_scsi(const BlockNode *node)
+{
+    return node->type->is_scsi && node->type->is_scsi(node);
+}
+
+int co_node_scsi(BlockNode *node, struct sg_io_hdr *io)
+{
+    int ret;
+
+    if (!node_is_scsi(node)) {
+        return -ENOTSUP;
+    }
+    request_begin(node);
+    ret = node->type->co_scsi(node, io);
+    request_end(node);
+    return ret;
+}
+
 /* Filters are as long as what is below them. */
 static void tell_parents(BlockNode *node)
 {

@@ -291,6 +291,19 @@ static bool memory_create(const char *filename, NodeOpts *opts, GError **error)
     return true;
 }
 
+static bool memory_is_scsi(const BlockNode *node)
+{
+    return (*(MemoryDisk *const *)node->state)->scsi != NULL;
+}
+
+static int memory_co_scsi(BlockNode *node, struct sg_io_hdr *io)
+{
+    MemoryDisk *disk = *(MemoryDisk **)node->state;
+    int ret = memory_op(node, (MemoryOp){ MEMORY_FLUSH }, NULL);
+
+    return ret < 0 ? ret : disk->scsi(disk, io);
+}
+
 const NodeType node_type_memory = {
     .name = "x-memory", .prefixes = "x-memory", .is_protocol = true, .zero_init = true,
     .state_size = sizeof(MemoryDisk *),
@@ -298,4 +311,5 @@ const NodeType node_type_memory = {
     .co_preadv = memory_co_preadv, .co_pwritev = memory_co_pwritev,
     .co_write_zeroes = memory_co_write_zeroes, .co_flush = memory_co_flush,
     .co_truncate = memory_co_truncate, .create = memory_create,
+    .co_scsi = memory_co_scsi, .is_scsi = memory_is_scsi,
 };

@@ -25,6 +25,8 @@ typedef struct MemoryOp {
 /* Of the last logged operation. */
 uint64_t memory_seq(void);
 
+struct sg_io_hdr;                /* <scsi/sg.h> */
+
 typedef struct MemoryDisk {
     char *name;
     GByteArray *data;
@@ -34,6 +36,8 @@ typedef struct MemoryDisk {
     int64_t fail_countdown;      /* the call that brings it to 0 fails; negative: never */
     int fail_errno;
     uint64_t max_length;         /* writes behind it give ENOSPC */
+    /* A SCSI device: what it does with a command. */
+    int (*scsi)(struct MemoryDisk *disk, struct sg_io_hdr *io);
 } MemoryDisk;
 
 MemoryDisk *memory_disk_new(const char *name);

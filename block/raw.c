@@ -17,6 +17,18 @@ typedef struct Raw {
     bool has_size;
 } Raw;
 
+static bool raw_is_scsi(const BlockNode *node)
+{
+    const Raw *raw = node->state;
+
+    return !raw->offset && !raw->has_size && node_is_scsi(node->file->node);
+}
+
+static int raw_co_scsi(BlockNode *node, struct sg_io_hdr *io)
+{
+    return co_node_scsi(node->file->node, io);
+}
+
 static bool raw_open(BlockNode *node, NodeOpts *opts, GError **error)
 {
     Raw *raw = node->state;
@@ -168,6 +180,8 @@ const NodeType node_type_raw = {
     .co_write_zeroes = raw_co_write_zeroes,
     .co_discard = raw_co_discard,
     .co_status = raw_co_status,
+    .co_scsi = raw_co_scsi,
+    .is_scsi = raw_is_scsi,
     .co_truncate = raw_co_truncate,
     .create = raw_create,
     .create_help = "  nocow=<bool (on/off)>  - Turn off copy-on-write (valid only on btrfs)\n"
