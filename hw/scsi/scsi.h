@@ -230,6 +230,8 @@ bool scsi_req_was_cancelled(ScsiRequest *req);
 
 /* Direction and length of the commands that all kinds of units share; false: not one of them. */
 bool scsi_cdb_parse(ScsiRequest *req);
+/* The same for those whose data are blocks. */
+bool scsi_cdb_parse_blocks(ScsiRequest *req);
 /* LBA and number of blocks of READ(6..16) and those shaped like them. */
 uint64_t scsi_cdb_lba(const uint8_t *cdb);
 uint32_t scsi_cdb_blocks(const uint8_t *cdb);

@@ -101,6 +101,45 @@ uint32_t scsi_cdb_blocks(const uint8_t *cdb)
     }
 }
 
+bool scsi_cdb_parse_blocks(ScsiRequest *req)
+{
+    const uint8_t *cdb = req->cdb;
+    uint64_t bytes = (uint64_t)scsi_cdb_blocks(cdb) * req->dev->block_size;
+
+    switch (cdb[0]) {
+    case READ_6:
+    case READ_10:
+    case READ_12:
+    case READ_16:
+        req->dir = SCSI_DIR_IN;
+        req->xfer = bytes;
+        return true;
+    case WRITE_6:
+    case WRITE_10:
+    case WRITE_12:
+    case WRITE_16:
+    case WRITE_VERIFY_10:
+    case WRITE_VERIFY_12:
+    case WRITE_VERIFY_16:
+        req->dir = SCSI_DIR_OUT;
+        req->xfer = bytes;
+        return true;
+    case VERIFY_10:
+    case VERIFY_12:
+    case VERIFY_16:
+        req->dir = SCSI_DIR_OUT;
+        req->xfer = (cdb[1] >> 1 & 3) == 1 ? bytes : 0;
+        return true;
+    case WRITE_SAME_10:
+    case WRITE_SAME_16:
+        req->dir = SCSI_DIR_OUT;
+        req->xfer = cdb[0] == WRITE_SAME_16 && (cdb[1] & 1) ? 0 : req->dev->block_size;
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* ---- commands ---- */
 
 static int by_lun(const void *a, const void *b)

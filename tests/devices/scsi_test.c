@@ -4,6 +4,7 @@
  * with a scatter list and with pieces.
  */
 #include <errno.h>
+#include <scsi/sg.h>
 
 #include "base/event_loop.h"
 #include "block/graph.h"
@@ -847,6 +848,149 @@ static void test_state(Fixture *f, gconstpointer data)
     vm_writer_free(w);
 }
 
+/* ---- a device of the host's ---- */
+
+/* What the kernel would do with the list. */
+static void fake_move(sg_io_hdr_t *io, uint8_t *data, size_t len)
+{
+    const struct iovec one = { io->dxferp, io->dxfer_len };
+    const struct iovec *iov = io->iovec_count ? io->dxferp : &one;
+    unsigned n = io->iovec_count ?: 1;
+    size_t left = MIN(len, io->dxfer_len);
+
+    io->resid = (int)(io->dxfer_len - left);
+    for (unsigned i = 0; i < n && left; i++) {
+        size_t part = MIN(left, iov[i].iov_len);
+        bool in = io->dxfer_direction == SG_DXFER_FROM_DEV;
+
+        memcpy(in ? iov[i].iov_base : data, in ? data : iov[i].iov_base, part);
+        data += part;
+        left -= part;
+    }
+}
+
+static int fake_device(MemoryDisk *disk, sg_io_hdr_t *io)
+{
+    static const uint8_t sense[18] = { 0x70, [2] = 5, [7] = 10, [12] = 0x24 };
+    uint8_t inquiry[36] = { 0, 0, 6, 2, 31, [8] = 'F', 'A', 'K', 'E' }, capacity[8] = { 0, 0, 0, 99, 0, 0, 16, 0 };
+
+    g_assert_cmpint(io->interface_id, ==, 'S');
+    switch (io->cmdp[0]) {
+    case TEST_UNIT_READY:
+        return 0;
+    case INQUIRY:
+        fake_move(io, inquiry, sizeof(inquiry));
+        return 0;
+    case READ_CAPACITY_10:
+        fake_move(io, capacity, sizeof(capacity));
+        return 0;
+    case READ_10:
+    case WRITE_10:
+        g_assert_cmpuint(io->dxfer_len, ==, be16_load(io->cmdp + 7) * 4096u);
+        fake_move(io, disk->data->data + be32_load(io->cmdp + 2) * 4096u, io->dxfer_len);
+        return 0;
+    case 0x4d:
+        return -EINVAL;                          /* the host's adapter does not like it */
+    case MODE_SENSE_6:
+        io->host_status = 1;                     /* the cable was pulled */
+        return 0;
+    case 0x3c:                                   /* a liar */
+        io->resid = -1000000;
+        io->sb_len_wr = 255;
+        return 0;
+    default:
+        io->status = SCSI_CHECK_CONDITION;
+        memcpy(io->sbp, sense, sizeof(sense));
+        io->sb_len_wr = sizeof(sense);
+        return 0;
+    }
+}
+
+static void test_generic(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    MemoryDisk *disk;
+    BlockNode *node = open_disk(&disk, 100 * 4096, 4096, NODE_OPEN_RDWR);
+    ScsiDevice *d;
+
+    disk->scsi = fake_device;
+    d = plug(f, "scsi-generic", disk->name, "scsi-id=4", &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(d->block_size, ==, 4096);
+    RUN(f, 4, TEST_UNIT_READY);
+    BOTH_WAYS(f) {
+        disk->lazy = way_;
+        assert_good(f, 4, INQUIRY, 0, 0, 0, 200);
+        g_assert_cmpuint(f->c->moved, ==, 36);
+        g_assert_true(!memcmp(f->c->data + 8, "FAKE", 4));
+        assert_good(f, 4, READ_10, [5] = 7, [8] = 40);        /* two pieces */
+        g_assert_cmpuint(f->c->moved, ==, 40 * 4096);
+        for (unsigned i = 0; i < 40; i++) {
+            g_assert_cmpuint(le32_load(f->c->data + i * 4096), ==, 7 + i);
+        }
+        memset(f->c->data, 0x30 + way_, 50 * 4096);
+        assert_good(f, 4, WRITE_10, [5] = 50, [8] = 50);
+        g_assert_cmpuint(f->c->moved, ==, 50 * 4096);
+        g_assert_cmphex(disk->data->data[50 * 4096], ==, 0x30 + way_);
+        g_assert_cmphex(disk->data->data[100 * 4096 - 1], ==, 0x30 + way_);
+        assert_check(f, SENSE_INVALID_FIELD, 4, MODE_SENSE_10, 0, 8, [8] = 64);
+        assert_check(f, SENSE_INVALID_FIELD, 4, 0x4d, [8] = 64);
+        assert_check(f, SENSE_LUN_NOT_SUPPORTED, 4, MODE_SENSE_6, [4] = 64);
+        assert_check(f, SENSE_INVALID_OPCODE, 4, 0xc1);
+        assert_good(f, 4, 0x3c, [8] = 32);
+        if (pieces) {                             /* kept here: not so much */
+            assert_check(f, SENSE_INVALID_FIELD, 4, 0x3c, [6] = 0xff);
+        }
+        assert_good(f, 4, REPORT_LUNS, [9] = 64);
+    }
+    device_unplug(&d->dev);
+    node_unref(node);
+    memory_disk_free(disk);
+}
+
+/* With the host, a cancelled command ends when the device is done with its memory. */
+static void test_generic_cancel(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    MemoryDisk *disk;
+    BlockNode *node = open_disk(&disk, 100 * 4096, 4096, NODE_OPEN_RDWR);
+    ScsiRequest *req;
+    ScsiDevice *d;
+
+    disk->scsi = fake_device;
+    disk->lazy = true;
+    d = plug(f, "scsi-generic", disk->name, "scsi-id=4", &error);
+    g_assert_no_error(error);
+    RUN(f, 4, TEST_UNIT_READY);
+    req = start(f, 4, 0, f->c, CDB(READ_10, [8] = 1));
+    scsi_req_cancel(req);
+    g_assert_cmphex(f->c->status, ==, PENDING);
+    run_loop();
+    g_assert_cmphex(f->c->status, ==, CANCELLED);
+    scsi_req_unref(req);
+    req = start(f, 4, 0, f->c, CDB(READ_10, [8] = 1));
+    device_unplug(&d->dev);                      /* waits for it */
+    g_assert_cmphex(f->c->status, ==, CANCELLED);
+    scsi_req_unref(req);
+    node_unref(node);
+    memory_disk_free(disk);
+}
+
+static void test_generic_refuses(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    MemoryDisk *disk;
+    BlockNode *node = open_disk(&disk, 64 * 512, 512, NODE_OPEN_RDWR);
+
+    g_assert_null(plug(f, "scsi-generic", disk->name, "scsi-id=4", &error));
+    g_assert_nonnull(strstr(error->message, "/dev/sgN"));
+    g_clear_error(&error);
+    g_assert_null(plug(f, "scsi-generic", NULL, "scsi-id=4", &error));
+    g_assert_nonnull(strstr(error->message, "drive=ID"));
+    node_unref(node);
+    memory_disk_free(disk);
+}
+
 #define DISK "scsi-id=0,serial=SN1,wwn=0x5000c50012345678,rotation_rate=7200"
 #define STOPPING "scsi-id=0,werror=stop,rerror=stop"
 
@@ -891,6 +1035,9 @@ int main(int argc, char **argv)
         { "unplug", test_unplug_with_requests },
         { "read-only", test_read_only_disk },
         { "state", test_state },
+        { "generic", test_generic },
+        { "generic-cancel", test_generic_cancel },
+        { "generic-refuses", test_generic_refuses },
     };
     /* clang-format on */
 
