@@ -186,13 +186,21 @@ static MemoryDisk *disk_of(BlockNode *node)
 static int memory_op(BlockNode *node, MemoryOp op, const IoSpan *span)
 {
     MemoryDisk *disk = disk_of(node);
+    IoSpan half;
     MemoryOp *done;
+    int failure = 0;
 
     if (disk->lazy) {
         co_pause();
     }
     if (disk->fail_countdown >= 0 && disk->fail_countdown-- == 0) {
-        return -disk->fail_errno;
+        failure = -disk->fail_errno;
+        op.bytes = align_down(op.bytes / 2, 512);
+        if (!disk->fail_short || !span || !op.bytes) {
+            return failure;
+        }
+        half = io_span_sub(*span, 0, op.bytes);
+        span = &half;
     }
     if (op.kind != MEMORY_FLUSH && op.offset + op.bytes > disk->max_length) {
         return -ENOSPC;
@@ -209,7 +217,7 @@ static int memory_op(BlockNode *node, MemoryOp op, const IoSpan *span)
     } else {
         op_free(done);
     }
-    return 0;
+    return failure;
 }
 
 static bool memory_open(BlockNode *node, NodeOpts *opts, GError **error)
@@ -242,6 +250,12 @@ static int memory_co_preadv(BlockNode *node, uint64_t offset, IoSpan span)
     have = offset < disk->data->len ? MIN(span.len, disk->data->len - offset) : 0;
 
     if (disk->fail_countdown >= 0 && disk->fail_countdown-- == 0) {
+        if (disk->fail_short) {
+            g_autofree uint8_t *rubbish = g_malloc(span.len);
+
+            memset(rubbish, 0xa7, span.len);
+            io_span_from_buf(span, rubbish);
+        }
         return -disk->fail_errno;
     }
     if (have) {

@@ -35,6 +35,7 @@ typedef struct MemoryDisk {
     GPtrArray *log;              /* of MemoryOp */
     int64_t fail_countdown;      /* the call that brings it to 0 fails; negative: never */
     int fail_errno;
+    bool fail_short;             /* the first half of what fails is done; reads give rubbish */
     uint64_t max_length;         /* writes behind it give ENOSPC */
     /* A SCSI device: what it does with a command. */
     int (*scsi)(struct MemoryDisk *disk, struct sg_io_hdr *io);

@@ -130,6 +130,23 @@ static void assert_clean(PowerBench *b, BlockNode *node)
     g_assert_cmpuint(result.check_errors, ==, 0);
 }
 
+/* Some of the sectors that a write covers. */
+static void apply_torn(PowerBench *b, const MemoryOp *op, GByteArray *data)
+{
+    for (uint64_t at = op->offset; at < op->offset + op->bytes;) {
+        uint64_t end = MIN(align_down(at, SECTOR) + SECTOR, op->offset + op->bytes);
+        MemoryOp part = *op;
+
+        if (g_rand_boolean(b->rand)) {
+            part.offset = at;
+            part.bytes = end - at;
+            part.data = op->data + (at - op->offset);
+            memory_op_apply(&part, data);
+        }
+        at = end;
+    }
+}
+
 void power_cut(PowerBench *b, int flags)
 {
     MemoryDisk *cut = memory_disk_new("cut");
@@ -149,9 +166,13 @@ void power_cut(PowerBench *b, int flags)
         }
     }
     for (unsigned i = 0; i < stop; i++) {
-        /* What came before a flush is there; of the rest each may be missing. */
+        const MemoryOp *op = b->disk->log->pdata[i];
+
+        /* What came before a flush is there; of the rest each may be missing, or torn. */
         if (i < barrier || g_rand_boolean(b->rand)) {
-            memory_op_apply(b->disk->log->pdata[i], cut->data);
+            memory_op_apply(op, cut->data);
+        } else if (op->kind == MEMORY_WRITE && g_rand_int_range(b->rand, 0, 4) == 0) {
+            apply_torn(b, op, cut->data);
         }
     }
     if (b->on_cut) {

@@ -8,7 +8,8 @@
  *     power_bench_clear(&b);
  *
  * A cut takes the file as it was at the last completed flush plus any choice of the writes since,
- * in which writes before a flush that the format itself made are all there.  It must open, check
+ * in which writes before a flush that the format itself made are all there; of others only some
+ * sectors may be there (a sector is whole).  It must open, check
  * without corruption (leaks are allowed), and every sector not written since the last completed
  * flush must read as it did then.
  *

@@ -116,8 +116,21 @@ static GByteArray *table_bytes(const Qcow2 *q)
     return out;
 }
 
-/* Writes the table to a new place and switches the header over. */
-static int table_write(Qcow2 *q)
+/* Does the header in the file name the table at OFFSET?  When nobody can tell, writing ends. */
+static bool header_names(Qcow2 *q, uint64_t offset)
+{
+    uint8_t raw[8];
+
+    if (co_node_pread(q->file, 64, raw, sizeof(raw)) < 0) {
+        q->broken = true;
+        return false;
+    }
+    return be64_load(raw) == offset;
+}
+
+/* Writes the table to a new place and switches the header over.  After an error *OLD_STAYS tells
+ * whether the snapshots are those from before; if not, the new ones are in the file. */
+static int table_write(Qcow2 *q, bool *old_stays)
 {
     g_autoptr(GByteArray) bytes = table_bytes(q);
     uint64_t host = 0, got, old = q->snapshots_offset, old_size = q->snapshots_size;
@@ -135,6 +148,7 @@ static int table_write(Qcow2 *q)
     if (ret == 0) {
         ret = co_node_flush(q->file);
     }
+    *old_stays = ret < 0;
     if (ret < 0) {
         return ret;
     }
@@ -145,7 +159,11 @@ static int table_write(Qcow2 *q)
         ret = co_node_flush(q->file);
     }
     if (ret < 0) {
-        q->broken = true;
+        *old_stays = header_names(q, old);
+        if (*old_stays) {
+            q->snapshots_offset = old;
+            q->snapshots_size = old_size;
+        }
         return ret;
     }
     if (old_size) {
@@ -327,6 +345,17 @@ static void new_id(const Qcow2 *q, char **id)
     *id = g_strdup_printf("%lu", max + 1);
 }
 
+/* What an operation left half done is repaired, with the snapshots that there are: counts that were
+ * raised for one that is not there are leaks, and flags follow the counts. */
+static void after_failure(BlockNode *node, int ret)
+{
+    CheckResult undo = { 0 };
+
+    if (ret < 0 && !((Qcow2 *)node->state)->broken) {
+        qcow2_check(node, CHECK_FIX_LEAKS | CHECK_FIX_ERRORS, &undo, NULL);
+    }
+}
+
 static int co_create(Qcow2 *q, Qcow2Snapshot *s)
 {
     uint64_t host, got;
@@ -357,6 +386,7 @@ bool qcow2_snapshot_create(BlockNode *node, const char *name, const SnapshotInfo
 {
     Qcow2 *q = node->state;
     Qcow2Snapshot *s;
+    bool old_stays = false;
     int ret;
 
     if (q->has_data_file) {
@@ -385,17 +415,16 @@ bool qcow2_snapshot_create(BlockNode *node, const char *name, const SnapshotInfo
     ret = co_create(q, s);
     if (ret == 0) {
         g_ptr_array_add(q->snapshots, s);
-        ret = end(q, table_write(q));
+        ret = table_write(q, &old_stays);
+        if (old_stays) {
+            g_ptr_array_set_size(q->snapshots, (gint)q->snapshots->len - 1);
+        }
+        ret = end(q, ret);
     } else {
         qcow2_snapshot_free(s);
     }
     co_mutex_unlock(&q->lock);
-    if (ret < 0 && !q->broken) {
-        CheckResult undo = { 0 };
-
-        /* Counts that were raised for a snapshot that is not there are plain leaks. */
-        qcow2_check(node, CHECK_FIX_LEAKS | CHECK_FIX_ERRORS, &undo, NULL);
-    }
+    after_failure(node, ret);
     if (ret == -ERANGE) {
         return error_set(error, "Refcounts of %u bits cannot count one more snapshot; convert the "
                          "image to one with more refcount_bits", q->refcount_bits);
@@ -474,6 +503,7 @@ bool qcow2_snapshot_apply(BlockNode *node, const char *id, GError **error)
     co_mutex_lock(&q->lock);
     ret = end(q, co_apply(q, s));
     co_mutex_unlock(&q->lock);
+    after_failure(node, ret);
     return ret == 0 || error_set_errno(error, -ret, "Could not write to the image");
 }
 
@@ -483,6 +513,7 @@ static int co_delete(Qcow2 *q, int index)
     g_autofree uint64_t *l1 = NULL;
     uint64_t l1_offset = s->l1_offset;
     uint32_t entries = s->l1_entries;
+    bool old_stays = false;
     int ret = begin(q);
 
     if (ret == 0) {
@@ -491,8 +522,13 @@ static int co_delete(Qcow2 *q, int index)
     if (ret < 0) {
         return ret;
     }
-    g_ptr_array_remove_index(q->snapshots, (guint)index);
-    ret = table_write(q);
+    g_ptr_array_steal_index(q->snapshots, (guint)index);
+    ret = table_write(q, &old_stays);
+    if (old_stays) {
+        g_ptr_array_insert(q->snapshots, index, s);
+        return ret;
+    }
+    qcow2_snapshot_free(s);
     if (ret == 0) {
         ret = l1_adjust(q, l1, entries, -1);
     }
@@ -514,6 +550,7 @@ bool qcow2_snapshot_delete(BlockNode *node, const char *id, GError **error)
     co_mutex_lock(&q->lock);
     ret = end(q, co_delete(q, index));
     co_mutex_unlock(&q->lock);
+    after_failure(node, ret);
     return ret == 0 || error_set_errno(error, -ret, "Could not write to the image");
 }
 

@@ -434,6 +434,144 @@ static void test_error_at_every_call(void)
     power_error_at_every_call("qcow2", "cluster_size=512", 120, 33000 / 512 * 512);
 }
 
+/* ---- errors at any call of any operation ---- */
+
+typedef struct Faulty {
+    PowerBench bench;
+    bool *unsure;                      /* per sector: a request for it failed */
+    unsigned snapshots, failures;
+} Faulty;
+
+/* One operation that may fail; what was acknowledged is in the shadow, what failed is unsure. */
+static void faulty_op(Faulty *f)
+{
+    PowerBench *b = &f->bench;
+    uint64_t sectors = b->length / 512, at, n;
+    g_autofree uint8_t *buf = NULL;
+    g_autoptr(GError) error = NULL;
+    int what = g_rand_int_range(b->rand, 0, 16), ret = 0;
+
+    at = (uint64_t)g_rand_int_range(b->rand, 0, (gint32)sectors);
+    n = (uint64_t)g_rand_int_range(b->rand, 1, 48);
+    n = MIN(n, sectors - at) * 512;
+    at *= 512;
+    buf = g_malloc0(n);
+    switch (what) {
+    case 0:
+    case 1:
+        ret = blk_flush(b->blk);
+        if (ret == 0) {
+            power_stable_now(b);
+        }
+        f->failures += ret < 0;
+        return;
+    case 2: {
+        g_autofree char *name = g_strdup_printf("s%u", f->snapshots);
+
+        /* In between nothing of the disk may change, whether it works or not. */
+        f->snapshots += node_snapshot_create(b->node, name, NULL, &error);
+        f->failures += error != NULL;
+        return;
+    }
+    case 3:
+        if (f->snapshots) {
+            g_autofree char *name = g_strdup_printf("s%u", f->snapshots - 1);
+
+            if (!node_snapshot_delete(b->node, name, &error)) {
+                f->failures++;
+            }
+            f->snapshots--;            /* perhaps; a name that is taken is an error too */
+        }
+        return;
+    case 4:
+    case 5:
+        ret = blk_write_zeroes(b->blk, at, n, what == 4 ? BLK_REQ_MAY_UNMAP : 0);
+        break;
+    default:
+        for (uint64_t i = 0; i < n; i += 4) {
+            le32_store(buf + i, g_rand_int(b->rand));
+        }
+        ret = blk_pwrite(b->blk, at, buf, n, 0);
+    }
+    f->failures += ret < 0;
+    for (uint64_t s = at / 512; s < (at + n) / 512; s++) {
+        b->touched[s] = true;
+        f->unsure[s] = ret < 0;
+    }
+    if (ret == 0) {
+        memcpy(b->now + at, buf, n);
+    }
+}
+
+/* Reopened, the image is clean and what was acknowledged is there. */
+static void faulty_verify(Faulty *f)
+{
+    PowerBench *b = &f->bench;
+    bool broken = ((const Qcow2 *)b->node->state)->broken;
+    g_autofree uint8_t *all = g_malloc(b->length);
+    g_autoptr(GError) error = NULL;
+    CheckResult result = { 0 };
+
+    b->disk->fail_countdown = -1;
+    power_bench_close(b);
+    b->cuts++;
+    let_qemu_check(b, b->disk);
+    power_bench_open(b);
+    g_assert_true(node_check(b->node, 0, &result, &error));
+    g_assert_cmpuint(result.corruptions, ==, 0);
+    g_assert_cmpuint(result.check_errors, ==, 0);
+    g_assert_cmpint(blk_pread(b->blk, 0, all, b->length), ==, 0);
+    for (uint64_t s = 0; s < b->length / 512; s++) {
+        /* Who got an error from a flush knows that what came since the last one may be lost. */
+        if (!f->unsure[s] && !(broken && b->touched[s])) {
+            g_assert_cmpmem(all + s * 512, 512, b->now + s * 512, 512);
+        }
+        f->unsure[s] = false;
+    }
+    memcpy(b->now, all, b->length);
+    power_stable_now(b);
+}
+
+static void run_faulty(const char *create, unsigned ops, uint32_t seed)
+{
+    static const int errors[] = { EIO, ENOSPC };
+    Faulty f = { 0 };
+    PowerBench *b = &f.bench;
+
+    power_bench_init(b, "qcow2", create, 192 * KIB, power_seed(seed));
+    b->disk->logging = false;
+    f.unsure = g_new0(bool, b->length / 512);
+    for (unsigned i = 0; i < ops; i += 6) {
+        b->disk->fail_short = g_rand_boolean(b->rand);
+        b->disk->fail_errno = errors[g_rand_int_range(b->rand, 0, 2)];
+        for (unsigned k = 0; k < 6; k++) {
+            if (b->disk->fail_countdown < 0) {
+                b->disk->fail_countdown = g_rand_int_range(b->rand, 0, 25);
+            }
+            faulty_op(&f);
+        }
+        faulty_verify(&f);
+    }
+    g_test_message("%s: %u operations, %u of them failed", create, ops, f.failures);
+    g_assert_cmpuint(f.failures, >, 0);
+    power_bench_close(b);
+    g_free(f.unsure);
+    power_bench_clear(b);
+}
+
+static void test_errors_anywhere(void)
+{
+    static const char *const creates[] = {
+        "cluster_size=512", "cluster_size=1024,refcount_bits=64", "cluster_size=4096,compat=0.10",
+        "cluster_size=16k,extended_l2=on",
+    };
+    unsigned ops = power_ops(2400) / ARRAY_LEN(creates);
+
+    for (unsigned i = 0; i < ARRAY_LEN(creates); i++) {
+        run_faulty(creates[i], ops, 200 + i);
+    }
+}
+
 static void test_mutated_images(void)
 {
     static const uint64_t areas[] = { 0, 0, 512, 1024, 4096 };
@@ -456,6 +594,7 @@ int main(int argc, char **argv)
     g_test_add_func("/block/qcow2/bitmaps/power-cut", test_bitmaps_after_power_cuts);
     g_test_add_func("/block/qcow2/bitmaps/damaged", test_damaged_bitmap_directory);
     g_test_add_func("/block/qcow2/error-at-every-call", test_error_at_every_call);
+    g_test_add_func("/block/qcow2/errors-anywhere", test_errors_anywhere);
     g_test_add_func("/block/qcow2/mutated", test_mutated_images);
     return g_test_run();
 }
