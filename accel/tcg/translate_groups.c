@@ -140,7 +140,7 @@ static void add_data(Scan *s, unsigned n, unsigned size, bool write)
     if (insn->index != R_ZERO) {
         place.index = s->regs[insn->index].id;
         place.scale = insn->scale;
-        index_plus = s->regs[insn->index].plus << insn->scale;
+        index_plus = s->regs[insn->index].plus * (1 << insn->scale);
     }
     add(s, n, ACCESS_DATA, place, at + base_plus + index_plus, size, write);
     s->base_plus[n][ACCESS_DATA] = base_plus;
@@ -305,7 +305,7 @@ static bool can_hoist(const Scan *s, const Candidate *c, int32_t *stride)
         ((c->place.base || c->place.index) && c->low != (int32_t)c->low)) {
         return false;
     }
-    base += index << c->place.scale;
+    base += index * (1 << c->place.scale);
     *stride = base;
     return base >= -STRIDE_MAX && base <= STRIDE_MAX;
 }

@@ -194,8 +194,7 @@ void engines_translate(Engines *e)
 
 int engines_vector(const EngineState *s, uint64_t *rip)
 {
-    const X86Cpu *cpu = (const X86Cpu *)(const void *)
-                        (s->rest - offsetof(X86Cpu, x87));
+    const X86Cpu *cpu = (const X86Cpu *)((uintptr_t)s->rest - offsetof(X86Cpu, x87));
 
     if (!cpu->fault_count) {
         return -1;
