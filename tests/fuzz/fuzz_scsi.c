@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Fuzz target: a hostile guest on SCSI.  Adapters are an lsi53c895a and a legacy virtio-scsi on the pc
- * board, each with a disk and a CD.  Random bytes become scripts whose instructions mostly mean
- * something, and requests whose commands do; beside that: any register, time, turns of the main loop,
- * medium changes, resets, and states that are saved, with FUZZ_DAMAGE in the environment changed, and loaded.
+ * board, each with a disk, a CD and a device of the host's.  Random bytes become scripts whose
+ * instructions mostly mean something, and requests whose commands do; beside that: any register, time,
+ * turns of the main loop, medium changes, resets, and states that are saved, with FUZZ_DAMAGE in the
+ * environment changed, and loaded.
  *
  * With clang: -fsanitize=fuzzer and without -DFUZZ_MAIN; otherwise see fuzz_main().
  */
 #include "tests/fuzz/fuzz_machine.h"
 
+#include <scsi/sg.h>
 #include <stdlib.h>
 
 #include "base/event_loop.h"
@@ -33,7 +35,7 @@ static const uint8_t opcodes[] = {
 };
 /* First dwords of instructions; the bits of the second column are random. */
 static const struct { uint32_t insn, random; } templates[] = {
-    { 0x41000000, 0x00010000 }, { 0x40000000, 0x000f0000 }, { 0x43000000, 0x000000ff },   /* SELECT */
+    { 0x41000000, 0x00030000 }, { 0x40000000, 0x000f0000 }, { 0x43000000, 0x000000ff },   /* SELECT */
     { 0x06000001, 0x00000003 }, { 0x0e000002, 0x00000003 },                               /* message out */
     { 0x0200000a, 0x00000006 }, { 0x02000006, 0x0000000a },                               /* command */
     { 0x01000200, 0x000fffff }, { 0x00000200, 0x000fffff }, { 0x11000000, 0x000000ff },   /* data */
@@ -75,6 +77,41 @@ static void set_up_virtio(Vm *vm)
     address_space_store(&vm->io, VIRTIO_IO + 18, 7, 1);
 }
 
+/* A device of the host's that says what the command wants it to say. */
+static int host_device(MemoryDisk *disk, sg_io_hdr_t *io)
+{
+    const uint8_t *cdb = io->cmdp;
+    const struct iovec one = { io->dxferp, io->dxfer_len }, *iov = io->iovec_count ? io->dxferp : &one;
+    unsigned n = io->iovec_count ?: 1;
+    size_t left = io->dxferp ? io->dxfer_len : 0;
+
+    for (unsigned i = 0; i < n && left; i++) {
+        size_t part = MIN(left, iov[i].iov_len);
+
+        if (io->dxfer_direction == SG_DXFER_FROM_DEV) {
+            memset(iov[i].iov_base, cdb[0] == INQUIRY ? 0 : cdb[3], part);
+        }
+        left -= part;
+    }
+    if (cdb[0] == INQUIRY || cdb[0] == READ_CAPACITY_10) {
+        return 0;
+    }
+    io->status = cdb[4] & 0x3e;
+    io->resid = (int8_t)cdb[4] * 64;
+    io->sb_len_wr = cdb[5];
+    io->host_status = cdb[2] & 0x80 ? cdb[4] : 0;
+    return cdb[2] & 0x40 ? -(int)cdb[5] : 0;
+}
+
+static void add_host_device(Vm *vm, const char *name, const char *bus, bool lazy)
+{
+    MemoryDisk *disk = fuzz_add_disk(name, KIB);
+
+    disk->scsi = host_device;
+    disk->lazy = lazy;
+    fuzz_add_device(vm, "scsi-generic", name, bus, "drive", name);
+}
+
 static Vm *machine(void)
 {
     static bool complete;
@@ -88,6 +125,8 @@ static Vm *machine(void)
         add_unit(vm, "scsi-cd", "scsi1", "lsi.0", 300 * KIB, false);
         add_unit(vm, "scsi-hd", "scsi2", "vs.0", MIB, true);
         add_unit(vm, "scsi-cd", "scsi3", "vs.0", 300 * KIB, false);
+        add_host_device(vm, "scsi4", "lsi.0", true);
+        add_host_device(vm, "scsi5", "vs.0", false);
         vm = fuzz_machine();
     }
     config(vm, LSI_SLOT, 0x10, LSI_IO);
@@ -209,7 +248,7 @@ static void submit(FuzzInput *in, unsigned q, const uint32_t *out, unsigned outs
 
 static void virtio_command(FuzzInput *in)
 {
-    uint8_t how = fuzz_take(in, 1), head[51] = { 1, fuzz_take(in, 1) & 1 };
+    uint8_t how = fuzz_take(in, 1), head[51] = { 1, fuzz_take(in, 1) % 3 };
     uint32_t data = fuzz_take(in, how & 1 ? 2 : 1);
     uint32_t out[2] = { how & 0x40 ? fuzz_take(in, 1) : 51, data };
     uint32_t into[2] = { how & 0x80 ? fuzz_take(in, 1) : 108, data };
