@@ -133,9 +133,13 @@ static char *default_text(const PropDef *p)
         return g_strdup_printf(" (default: \"%s\")", p->def_str);
     }
     if (p->type == &prop_bool || p->type == &prop_bit32 || p->type == &prop_bit64) {
-        return g_strdup_printf(" (default: %s)", p->def ? "on" : "off");
+        return g_strdup_printf(" (default: %s)", p->def ? "true" : "false");
     }
-    if (p->type == &prop_i32 || p->type == &prop_i64) {
+    if (p->type == &prop_on_off_auto) {
+        return g_strdup_printf(" (default: \"%s\")", p->def == ON_OFF_AUTO_AUTO ? "auto"
+                               : p->def == ON_OFF_AUTO_ON ? "on" : "off");
+    }
+    if (p->type == &prop_i64 || g_str_equal(p->type->name, "int32")) {
         return g_strdup_printf(" (default: %" G_GINT64_FORMAT ")", (gint64)p->def);
     }
     if (p->type == &prop_enum) {

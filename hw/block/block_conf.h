@@ -41,7 +41,7 @@ extern const char *const block_translations[];
     PROP_STR("serial", T, c.serial), \
     PROP_ENUM("rerror", T, c.rerror, block_error_policies, BLK_ON_ERROR_AUTO, .help = "Error handling policy, report/ignore/enospc/stop/auto"), \
     PROP_ENUM("werror", T, c.werror, block_error_policies, BLK_ON_ERROR_AUTO, .help = "Error handling policy, report/ignore/enospc/stop/auto"), \
-    PROP_ON_OFF_AUTO("write-cache", T, c.write_cache, ON_OFF_AUTO_AUTO), \
+    PROP_ON_OFF_AUTO("write-cache", T, c.write_cache, ON_OFF_AUTO_AUTO, .help = "on/off/auto"), \
     PROP_BOOL("share-rw", T, c.share_rw, false)
 #define BLOCK_GEOMETRY_PROPS(T, c) \
     PROP_U32("cyls", T, c.cyls, 0), PROP_U32("heads", T, c.heads, 0), PROP_U32("secs", T, c.secs, 0), \

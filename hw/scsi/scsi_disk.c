@@ -321,8 +321,8 @@ static void disk_unrealize(Device *dev)
 
 static const PropDef hd_props[] = {
     SCSI_DISK_PROPS,
-    PROP_BOOL("removable", ScsiDisk, removable, false),
-    PROP_BOOL("dpofua", ScsiDisk, dpofua, false),
+    PROP_BOOL("removable", ScsiDisk, removable, false, .help = "on/off"),
+    PROP_BOOL("dpofua", ScsiDisk, dpofua, false, .help = "on/off"),
     PROP_U64("max_unmap_size", ScsiDisk, max_unmap_size, GIB),
     PROP_U16("rotation_rate", ScsiDisk, rotation_rate, 0),
     PROP_U32("cyls", ScsiDisk, conf.cyls, 0),

@@ -25,6 +25,9 @@ ROWS = {
     'machine': (['-M', 'help'], ['Supported machines are:']),
     'machine_options': (['-M', 'pc,help'], ['pc-i440fx-7.2-machine options:']),
     'device': (['-device', 'help'], ['name "isa-serial", bus ISA']),
+    'device_options': (['-device', 'scsi-hd,help'], [
+        'scsi-hd options:', '  dpofua=<bool>          - on/off (default: false)',
+        '  write-cache=<OnOffAuto> - on/off/auto (default: "auto")']),
     'object': (['-object', 'help'], ['List of user creatable objects:']),
     'chardev': (['-chardev', 'help'], ['Available chardev backend types:']),
     'log': (['-d', 'help'], ['Log items (comma separated):']),

@@ -20,7 +20,8 @@ HELP = ['-boot help', '-smp help', '-rtc help', '-action help', '-global help', 
         '-overcommit help', '-vga help', '-display help', '-accel help', '-device help',
         '-object help', '-machine pc,help', '-d help']
 DEVICES = ['isa-serial', 'isa-parallel', 'isa-debugcon', 'isa-debug-exit', 'isa-fdc', 'floppy',
-           'ide-hd', 'ide-cd', 'VGA', 'pvpanic', 'ib700']
+           'ide-hd', 'ide-cd', 'VGA', 'pvpanic', 'ib700', 'scsi-hd', 'scsi-cd',
+           'scsi-generic', 'lsi53c895a', 'virtio-scsi-pci']
 MACHINE = ['-M', 'pc', '-m', '64', '-accel', 'tcg', '-nic', 'none', '-display', 'none', '-S']
 QUERIES = ['query-status', 'query-name', 'query-uuid', 'query-target', 'query-kvm', 'query-mice',
            'query-cpus-fast', 'query-hotpluggable-cpus', 'query-memory-size-summary',
@@ -39,6 +40,7 @@ ALLOWED = [
     (r'query-kvm', r'enabled'),
     (r'pc', r'^fd-bootchk$'),            # what -no-fd-bootchk sets
     (r'-device floppy,help', r'^(bootindex|rerror|werror|serial)$'),     # as other drives have
+    (r'-device virtio-scsi-pci,help', r'^class$'),           # as other virtio devices have
 ]
 
 
