@@ -53,6 +53,24 @@ while :; do $b sleep 100; done
 '''
 
 
+# Says what becomes of the disks.
+WATCH = '''b=/bin/busybox
+for m in $(cat /modules); do $b insmod /lib/$m.ko || exit 4; done
+$b mount -t sysfs sys /sys
+while [ ! -b /dev/sda ]; do $b sleep 1; done
+echo "disks: ready $(cat /sys/block/sda/size)"
+while [ ! -b /dev/sdb ]; do $b sleep 1; done
+echo "disks: sdb $(cat /sys/block/sdb/size)"
+$b md5sum </dev/sdb
+while [ $(cat /sys/block/sda/size) = 32768 ]; do $b sleep 1; done
+echo "disks: sda $(cat /sys/block/sda/size)"
+while [ -b /dev/sdb ]; do $b sleep 1; done
+echo "disks: gone"
+echo o >/proc/sysrq-trigger
+while :; do $b sleep 100; done
+'''
+
+
 def full_module(name):
     """A module of Debian's full kernel, as a file of an initrd."""
     found = glob.glob(os.path.join(BUILD, 'guests', 'linux-amd64', 'lib/modules/**', name + '.ko'), recursive=True)
@@ -158,6 +176,30 @@ def lsi():
     run_load(full_kernel(), 'sda', *LSI, *SCSI_CD, cdrom='sr0')
 
 
+def scsi_hotplug():
+    """Linux learns from virtio-scsi's events that a disk comes, that one grows, and that one goes."""
+    kernel = full_kernel('disks-watch', WATCH)
+    data = random.Random(2).randbytes(1 << 20)
+    with tempfile.TemporaryDirectory(prefix='rhea-disks-') as folder:
+        with open(os.path.join(folder, 'more'), 'wb') as out:
+            out.write(data)
+        with open(os.path.join(folder, 'disk'), 'wb') as out:
+            out.truncate(16 << 20)
+        with Guest(*ACCEL, '-m', '256', '-nodefaults', '-kernel', kernel[0], '-initrd', kernel[1], '-append', QUIET,
+                   '-drive', f'if=none,id=d,format=raw,file={folder}/disk', *VIRTIO_SCSI, timeout=600) as guest:
+            if 'status' in guest.wait_serial(r'disks: ready 32768|initrd: status \d')[0]:
+                raise GuestError(f'the modules do not load: {guest.serial_log[-2000:]}')
+            guest.qmp('blockdev-add', driver='file', node_name='more', filename=f'{folder}/more')
+            guest.qmp('device_add', driver='scsi-hd', id='u', drive='more', bus='s.0', scsi_id=9)
+            guest.wait_serial('disks: sdb 2048')
+            guest.wait_serial(hashlib.md5(data).hexdigest())
+            guest.qmp('block_resize', device='d', size=20 << 20)
+            guest.wait_serial('disks: sda 40960')
+            guest.qmp('device_del', id='u')
+            guest.wait_serial('disks: gone')
+            guest.wait_exit()
+
+
 def scsi_long():
     """More and larger files on SCSI, behind both adapters."""
     run_load(full_kernel(), 'sda', *VIRTIO_SCSI, megabytes=768, load=LONG)
@@ -250,5 +292,5 @@ def floppy():
 
 if __name__ == '__main__':
     sys.stdout.reconfigure(line_buffering=True)
-    run_tests(nvme, ahci, virtio, virtio_iothread, virtio_scsi, lsi,
+    run_tests(nvme, ahci, virtio, virtio_iothread, virtio_scsi, lsi, scsi_hotplug,
               slow=[floppy, nvme_long, ahci_long, virtio_forms, scsi_long])
