@@ -112,7 +112,9 @@ static void reset_controller(Fdc *s, bool by_guest)
     fdc_to_command_phase(s);
     s->reset_sensei = 0;
     if (by_guest) {
-        /* The drives' ready lines are polled: an interrupt, then four SENSE INTERRUPTs. */
+        /* The drives' ready lines are polled: an interrupt, then four SENSE INTERRUPTs.  One that was
+         * there is gone, and the line is low for a moment: the new one is an edge. */
+        fdc_sync(&s->isa.dev);
         fdc_raise_irq(s);
         s->status0 = ST0_READY_CHANGED;
         s->reset_sensei = 4;

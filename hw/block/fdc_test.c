@@ -291,6 +291,20 @@ static void test_disk_change_line(Fixture *f, gconstpointer data)
     g_assert_cmphex(isa_in8(f->b, DIR_PORT) & 0x80, ==, 0x80);
 }
 
+/* The interrupt of a reset is an edge, even where another one waits. */
+static void test_reset_gives_an_edge(Fixture *f, gconstpointer data)
+{
+    unsigned edges;
+
+    COMMAND(f, 0x0f, 0x00, 5);
+    edges = f->b->edges[6];
+    isa_out8(f->b, DSR, 0x80);
+    g_assert_true(isa_bench_irq(f->b, 6));
+    g_assert_cmpuint(f->b->edges[6], ==, edges + 1);
+    COMMAND(f, 0x08);
+    g_assert_cmphex(isa_in8(f->b, FIFO), ==, 0xc0);
+}
+
 static void test_unknown_command_is_invalid(Fixture *f, gconstpointer data)
 {
     COMMAND(f, 0x1f);
@@ -340,6 +354,7 @@ int main(int argc, char **argv)
     ADD("no-sector", test_missing_sector_is_no_data);
     ADD("wrong-rate", test_wrong_rate_finds_no_address_mark);
     ADD("disk-change", test_disk_change_line);
+    ADD("reset-edge", test_reset_gives_an_edge);
     ADD("invalid", test_unknown_command_is_invalid);
     ADD("save-load", test_state_survives_save_and_load);
     ADD("garbage", test_survives_garbage);
