@@ -208,6 +208,45 @@ static void dma(Qtest *q)
     EXPECT_OK(P0);
 }
 
+/* Aligned to 64 KiB, which is a page of every file system. */
+enum { HOLE = 256, HOLE_LEN = 512, HOLED_DISKS = 2 };
+
+static const char *holed[HOLED_DISKS];       /* discard=unmap, and ignore */
+
+/* TRIM makes a hole in the file where discard=unmap allows that, and changes nothing elsewhere. */
+static void trim(Qtest *q)
+{
+    const Prd prd = { DATA, 512 };
+
+    start(q);
+    start_port(q, P2);
+    for (unsigned i = 0; i < HOLED_DISKS; i++) {
+        uint64_t port = i ? P2 : P0;
+
+        qtest_memset(q, DATA, 0, 512);
+        qtest_writeq(q, DATA + 8, HOLE | (uint64_t)(HOLE_LEN / 2) << 48);     /* two ranges, one hole */
+        qtest_writeq(q, DATA + 16, (HOLE + HOLE_LEN / 2) | (uint64_t)(HOLE_LEN / 2) << 48);
+        run_at(q, port, CMD_(0x06, 0, 1, 1, .flags = WRITES), &prd, 1);
+        EXPECT_OK(port);
+        run_at(q, port, CMD_(0xea), NULL, 0);
+        EXPECT_OK(port);
+        run_at(q, port, CMD_(0x25, HOLE + HOLE_LEN - 1, 1), &prd, 1);
+        EXPECT_OK(port);
+        if (i) {
+            expect_disk(q, DATA, (HOLE + HOLE_LEN - 1) * 512, 512);
+        } else {
+            g_assert_cmphex(qtest_readq(q, DATA + 8), ==, 0);
+        }
+        run_at(q, port, CMD_(0x25, HOLE + HOLE_LEN, 1), &prd, 1);
+        expect_disk(q, DATA, (HOLE + HOLE_LEN) * 512, 512);
+    }
+    qtest_writeq(q, DATA, (SECTORS - 1) | 2ull << 48);                /* beyond the end */
+    run_at(q, P0, CMD_(0x06, 0, 1, 1, .flags = WRITES), &prd, 1);
+    g_assert_cmphex(qtest_readl(q, P0 + TFD) & 0x1001, ==, 0x1001);
+    qtest_expect_hole(holed[0], HOLE * 512, (HOLE + HOLE_LEN) * 512);
+    qtest_expect_hole(holed[1], 0, 0);
+}
+
 static void queued(Qtest *q)
 {
     const Prd prds[] = { { DATA, 4096 }, { DATA + 0x10000, 4096 } };
@@ -537,7 +576,7 @@ static void stop_and_go(Qtest *q)
 int main(int argc, char **argv)
 {
     const char *disk;
-    g_autofree char *both = NULL, *bad = NULL, *stop = NULL;
+    g_autofree char *both = NULL, *trimmed = NULL, *bad = NULL, *stop = NULL;
 
     g_test_init(&argc, &argv, NULL);
     disk = qtest_temp_disk(SECTORS * 512);
@@ -545,6 +584,13 @@ int main(int argc, char **argv)
                            "-drive if=none,id=c,format=raw,media=cdrom,file=%s "
                            "-device ahci,id=a,addr=4 -device ide-hd,drive=d,bus=a.0 "
                            "-device ide-cd,drive=c,bus=a.2", disk, disk);
+    for (unsigned i = 0; i < HOLED_DISKS; i++) {
+        holed[i] = qtest_temp_disk(SECTORS * 512);
+    }
+    trimmed = g_strdup_printf("-drive if=none,id=d,format=raw,discard=unmap,file=%s "
+                              "-drive if=none,id=e,format=raw,discard=ignore,file=%s "
+                              "-device ahci,id=a,addr=4 -device ide-hd,drive=d,bus=a.0 "
+                              "-device ide-hd,drive=e,bus=a.2", holed[0], holed[1]);
     bad = g_strdup_printf("-blockdev driver=blkdebug,node-name=d,image.driver=file,image.filename=%s,"
                           "inject-error.0.event=none,inject-error.0.iotype=read,inject-error.0.sector=8 "
                           "-device ahci,id=a,addr=4 -device ide-hd,drive=d,bus=a.0", disk);
@@ -559,6 +605,7 @@ int main(int argc, char **argv)
         { "identify", both, .run = identify },
         { "pio", both, .run = pio },
         { "dma", both, .run = dma },
+        { "trim", trimmed, .run = trim },
         { "queued", both, .run = queued },
         { "queued-error", both, .run = queued_error },
         { "errors", both, .run = errors },

@@ -3,6 +3,7 @@
 #include "tests/qtest/libqtest.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -492,6 +494,37 @@ static void remove_temp_files(void)
     for (unsigned i = 0; i < temp_files->len; i++) {
         unlink(temp_files->pdata[i]);
     }
+}
+
+static bool can_make_holes(void)
+{
+    int fd = open(qtest_temp_disk(256 * 1024), O_RDWR);
+    bool can = !fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 64 * 1024, 64 * 1024) &&
+               lseek(fd, 0, SEEK_HOLE) == 64 * 1024;
+
+    close(fd);
+    return can;
+}
+
+void qtest_expect_hole(const char *path, off_t start, off_t end)
+{
+    struct stat st;
+    int fd;
+
+    if (!can_make_holes()) {
+        g_test_skip("the file system of temporary files makes no holes");
+        return;
+    }
+    fd = open(path, O_RDONLY);
+    g_assert_cmpint(fstat(fd, &st), ==, 0);
+    if (!end) {
+        g_assert_cmpint(lseek(fd, 0, SEEK_HOLE), ==, st.st_size);
+    } else {
+        g_assert_cmpint(lseek(fd, 0, SEEK_HOLE), ==, start);
+        g_assert_cmpint(lseek(fd, start, SEEK_DATA), ==, end);
+        g_assert_cmpint(lseek(fd, end, SEEK_HOLE), ==, st.st_size);
+    }
+    close(fd);
 }
 
 const char *qtest_temp_disk(size_t len)

@@ -14,6 +14,7 @@
 #ifndef TESTS_QTEST_LIBQTEST_H
 #define TESTS_QTEST_LIBQTEST_H
 
+#include <sys/types.h>
 #include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -85,6 +86,9 @@ uint8_t *qtest_fw_cfg_file(Qtest *q, const char *name, size_t *len);
 
 /* A file of LEN bytes that the end of the process removes: byte I of sector S is S ^ I. */
 const char *qtest_temp_disk(size_t len);
+/* Asserts that START to END of the file is a hole (or that there is none at all: END 0).  A file system of
+ * temporary files that cannot make holes skips the test. */
+void qtest_expect_hole(const char *path, off_t start, off_t end);
 
 /* ---- tests as tables ---- */
 

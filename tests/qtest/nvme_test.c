@@ -335,6 +335,25 @@ static void deallocate(Qtest *q)
     EXPECT(io, 0, DSM, 0, 1, DATA, .dw10 = 1, .dw11 = 1);                 /* only a hint */
 }
 
+static const char *holed;
+
+/* DATASET MANAGEMENT and WRITE ZEROES with DEAC make holes in the file; one without DEAC does not. */
+static void holes(Qtest *q)
+{
+    start_io(q);
+    qtest_writeq(q, DATA, 256ull << 32);
+    qtest_writeq(q, DATA + 8, 256);
+    qtest_writeq(q, DATA + 16, 128ull << 32);
+    qtest_writeq(q, DATA + 24, 512);
+    EXPECT(io, 0, DSM, 0, 1, DATA, .dw10 = 1, .dw11 = 4);
+    EXPECT(io, 0, ZEROES, 0, 1, .dw10 = 640, .dw12 = 127 | 1u << 25);
+    EXPECT(io, 0, READ, 0, 1, DATA, DATA + PAGE, .dw10 = 762, .dw12 = 11);
+    g_assert_cmphex(qtest_readq(q, DATA), ==, 0);
+    expect_disk(q, DATA + 6 * 512, 768 * 512, 6 * 512);
+    EXPECT(io, 0, FLUSH, 0, 1);
+    qtest_expect_hole(holed, 256 * 512, 768 * 512);
+}
+
 /* Ranges of blocks for COPY at DATA. */
 static void copy_range(Qtest *q, unsigned i, uint64_t slba, unsigned blocks)
 {
@@ -723,7 +742,7 @@ static void queue_in_no_memory(Qtest *q)
 int main(int argc, char **argv)
 {
     const char *disk;
-    g_autofree char *plain = NULL, *many = NULL, *errors = NULL, *stop = NULL, *copy = NULL;
+    g_autofree char *plain = NULL, *many = NULL, *errors = NULL, *stop = NULL, *copy = NULL, *unmap = NULL;
 
     g_test_init(&argc, &argv, NULL);
     disk = qtest_temp_disk(BLOCKS * 512);
@@ -731,6 +750,9 @@ int main(int argc, char **argv)
                             "-device nvme,drive=d,serial=S42,addr=4", disk);
     copy = g_strdup_printf("-drive if=none,id=d,format=raw,file=%s -device nvme,drive=d,serial=S42,addr=4",
                            qtest_temp_disk(BLOCKS * 512));
+    holed = qtest_temp_disk(BLOCKS * 512);
+    unmap = g_strdup_printf("-drive if=none,id=d,format=raw,discard=unmap,file=%s "
+                            "-device nvme,drive=d,serial=S42,addr=4", holed);
     many = g_strdup_printf("-drive if=none,id=a,format=raw,snapshot=on,file=%s "
                            "-drive if=none,id=b,format=raw,readonly=on,file=%s "
                            "-drive if=none,id=c,format=raw,snapshot=on,file=%s "
@@ -760,6 +782,7 @@ int main(int argc, char **argv)
         { "read-prp", plain, .run = read_prp },
         { "write", plain, .run = write_back },
         { "deallocate", plain, .run = deallocate },
+        { "holes", unmap, .run = holes },
         { "copy", plain, .run = copy_blocks },
         { "error-log", plain, .run = error_log },
         { "sgl", plain, .run = sgl },
