@@ -60,6 +60,18 @@ bool block_conf_attach(BlockConf *conf, Device *dev, bool removable, bool read_o
         block_conf_detach(conf);
         return false;
     }
+    if (conf->wants_sg && !blk_is_sg(conf->blk)) {
+        error_set(error, "%s: drive '%s' is not a SCSI device of the host: it takes /dev/sgN by "
+                  "driver=host_device; scsi-hd takes files and other disks", dev->obj.type->name, conf->drive);
+        block_conf_detach(conf);
+        return false;
+    }
+    if (!conf->wants_sg && blk_is_sg(conf->blk)) {
+        error_set(error, "%s: drive '%s' is a SCSI device without blocks (/dev/sgN): give that to scsi-generic",
+                  dev->obj.type->name, conf->drive);
+        block_conf_detach(conf);
+        return false;
+    }
     if (conf->rerror != BLK_ON_ERROR_AUTO || conf->werror != BLK_ON_ERROR_AUTO) {
         blk_set_on_error(conf->blk, conf->rerror, conf->werror);
     }

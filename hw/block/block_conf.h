@@ -14,6 +14,7 @@ typedef struct BlockConf {
     char *drive;              /* drive=: name of a backend or node */
     EventLoop *loop;          /* where its requests are to run; NULL: the main loop */
     bool early_done;          /* BlkAttachConf.early_done */
+    bool wants_sg;            /* a device that takes SCSI commands (blk_is_sg()); else none such */
     BlockBackend *blk;        /* from block_conf_attach() to _detach() */
     uint64_t logical_block_size, physical_block_size, min_io_size, opt_io_size;
     uint64_t discard_granularity;

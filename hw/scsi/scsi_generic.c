@@ -170,7 +170,7 @@ static void submit(ScsiGenericReq *r)
         .sbp = r->sense,
         .mx_sb_len = sizeof(r->sense),
         .dxfer_len = (unsigned)r->req.xfer,
-        .timeout = MIN(s->io_timeout, UINT32_MAX / 1000) * 1000,
+        .timeout = s->io_timeout * 1000,
     };
     if (r->req.dir != SCSI_DIR_NONE && r->req.iov) {
         /* The shorter of list and dxfer_len counts. */
@@ -285,13 +285,14 @@ static bool generic_realize(Device *dev, GError **error)
         return error_set(error, "scsi-generic needs a device: give it drive=ID of a -blockdev "
                          "driver=host_device,filename=/dev/sgN");
     }
-    s->conf.discard_granularity = UINT32_MAX;
+    s->conf.wants_sg = true;
     if (!block_conf_attach(&s->conf, dev, false, false, &generic_ops, s, error)) {
         return false;
     }
-    if (!blk_is_sg(s->conf.blk)) {
-        error_set(error, "scsi-generic: drive '%s' is not a SCSI device of the host: it takes /dev/sgN by "
-                  "driver=host_device; scsi-hd takes files and other disks", s->conf.drive);
+    /* Nobody tells commands that write from others. */
+    if (!blk_is_writable(s->conf.blk)) {
+        error_set(error, "scsi-generic: drive '%s' is read-only, but a guest's commands could write: give it "
+                  "read-only=off", s->conf.drive);
         block_conf_detach(&s->conf);
         return false;
     }

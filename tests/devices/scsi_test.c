@@ -987,6 +987,17 @@ static void test_generic_refuses(Fixture *f, gconstpointer data)
     g_clear_error(&error);
     g_assert_null(plug(f, "scsi-generic", NULL, "scsi-id=4", &error));
     g_assert_nonnull(strstr(error->message, "drive=ID"));
+    g_clear_error(&error);
+    disk->scsi = fake_device;
+    g_assert_null(plug(f, "scsi-hd", disk->name, "scsi-id=4", &error));
+    g_assert_nonnull(strstr(error->message, "give that to scsi-generic"));
+    g_clear_error(&error);
+    node_unref(node);
+    memory_disk_free(disk);
+    node = open_disk(&disk, 64 * 512, 512, 0);
+    disk->scsi = fake_device;
+    g_assert_null(plug(f, "scsi-generic", disk->name, "scsi-id=4", &error));
+    g_assert_nonnull(strstr(error->message, "read-only=off"));
     node_unref(node);
     memory_disk_free(disk);
 }
