@@ -158,22 +158,21 @@ static uint64_t new_tag(TcgCpu *tc)
 static uint64_t tag_of(X86Cpu *cpu, uint32_t mode)
 {
     TcgCpu *tc = tcg_cpu(cpu);
-    uint32_t generation = cpu->tx.generation[(mode & MODE_CPL) == 3];
-    unsigned slot = (mode ^ mode >> 15 ^ mode >> 21 ^ generation * 6) & (ARRAY_LEN(tc->tags) - 1);
+    bool user = (mode & MODE_CPL) == 3;
+    uint32_t generation = cpu->tx.generation[user];
+    unsigned slot = (mode ^ mode >> 15 ^ mode >> 21 ^ generation * 6) & (ARRAY_LEN(tc->tags[0]) - 1);
+    TcgTag *tag = &tc->tags[user][slot];
 
-    if (tc->tags[slot].mode != mode || tc->tags[slot].generation != generation ||
-        !tc->tags[slot].tag) {
-        tc->tags[slot].mode = mode;
-        tc->tags[slot].generation = generation;
-        tc->tags[slot].tag = new_tag(tc);
+    if (tag->mode != mode || tag->generation != generation || !tag->tag) {
+        *tag = (TcgTag){ mode, generation, new_tag(tc) };
         for (unsigned n = 0; n < ARRAY_LEN(cpu->tx.fast); n++) {
             if (cpu->tx.fast[n].mode == mode) {
-                cpu->tx.fast[n].jump_tag = tc->tags[slot].tag;
+                cpu->tx.fast[n].jump_tag = tag->tag;
                 cpu->tx.fast[n].generation = generation;
             }
         }
     }
-    return tc->tags[slot].tag;
+    return tag->tag;
 }
 
 static void update_tag(X86Cpu *cpu)
@@ -268,7 +267,7 @@ static const void *code_at_rip(X86Cpu *cpu, TcgBlock **found)
 
     cpu->eflags &= ~FLAG_RF;    /* only breakpoints care, and they have been excluded */
     update_tag(cpu);
-    slot = tcg_jump_slot(cpu, cpu->rip);
+    slot = tcg_jump_slot(cpu, cpu->rip ^ cpu->tx.jump_tag);
     if (!found && slot->key == (cpu->rip ^ cpu->tx.jump_tag)) {
         prepare_state(cpu, 0);
         return slot->code;

@@ -255,7 +255,7 @@ HostMem tcg_emit_jump_probe(Emitter *e, const uint8_t *miss)
 
     emit_mov(e, H_R14, H_R13);
     emit_rm(e, 0, true, 0x33, H_R14, TX(jump_tag));             /* xor */
-    emit_rr(e, 0, false, 0x69, H_R15, H_R13);                   /* imul r15d, r13d, K */
+    emit_rr(e, 0, false, 0x69, H_R15, H_R14);                   /* imul r15d, r14d, K */
     emit32(e, TCG_JUMP_HASH);
     emit_rr(e, 0, false, 0xc1, 5, H_R15);                       /* shr r15d, 16 */
     emit8(e, 16);

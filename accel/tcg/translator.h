@@ -173,6 +173,12 @@ typedef struct Translator {
     TcgCounters counters;
 } Translator;
 
+/* What the keys of X86Jump carry for one mode and one generation of code pages. */
+typedef struct TcgTag {
+    uint32_t mode, generation;
+    uint64_t tag;
+} TcgTag;
+
 /* cpu->engine */
 typedef struct TcgCpu {
     X86Cpu *cpu;
@@ -192,7 +198,7 @@ typedef struct TcgCpu {
     uint64_t misses, refills;   /* of the TLB in translated code; those that needed no more than a page */
     uint64_t halted_ns;         /* when that was in vain; 0: it was not */
     uint64_t next_tag;          /* starts at random */
-    struct { uint32_t mode, generation; uint64_t tag; } tags[64];
+    TcgTag tags[2][32];         /* CPL 0-2, CPL 3 */
     struct { uint32_t site; Insn insn; } decoded[256];
     unsigned unexecuted;        /* icount: of a block, paid for at its entry, but not run (yet) */
     stack_t old_stack;
@@ -291,16 +297,16 @@ void tcg_emit_jump_table(Emitter *e, const uint8_t *miss, bool call);
 /* The same without the jump: where the code's address is. */
 HostMem tcg_emit_jump_probe(Emitter *e, const uint8_t *miss);
 
-static inline X86Jump *tcg_jump_slot(X86Cpu *cpu, uint64_t rip)
+static inline X86Jump *tcg_jump_slot(X86Cpu *cpu, uint64_t key)
 {
-    return &cpu->tx.jumps[((uint32_t)rip * TCG_JUMP_HASH) >> 20];
+    return &cpu->tx.jumps[((uint32_t)key * TCG_JUMP_HASH) >> 20];
 }
 
-/* No key matches: not even where the tag is ~0 (STAC, CLAC) and the address 0, which looks in slot 0. */
+/* No key matches: not even that of address 0 where the tag is ~0 (STAC, CLAC). */
 static inline void tcg_forget_jumps(X86Cpu *cpu)
 {
     memset(cpu->tx.jumps, 0xff, sizeof(cpu->tx.jumps));
-    cpu->tx.jumps[0].key = ~1ull;
+    tcg_jump_slot(cpu, ~0ull)->key = 0;
 }
 
 /* ---- run.c: called from stubs; return where to go on, or NULL to leave ---------------------- */
