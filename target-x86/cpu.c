@@ -121,6 +121,15 @@ static bool is_flat_data(const X86Seg *seg)
                (DESC_P | DESC_S | DESC_W);
 }
 
+/* 64-bit code does not look at these segments: it must be found whatever is in them, as after an interrupt. */
+static uint32_t data_mode(const X86Cpu *cpu)
+{
+    return (cpu->segs[SEG_SS].flags & DESC_DB ? MODE_SS32 : 0) |
+           (is_flat_data(&cpu->segs[SEG_SS]) ? MODE_FLAT_SS : 0) |
+           (is_flat_data(&cpu->segs[SEG_DS]) ? MODE_FLAT_DS : 0) |
+           (is_flat_data(&cpu->segs[SEG_ES]) ? MODE_FLAT_ES : 0);
+}
+
 static uint32_t mode_of_cr(const X86Cpu *cpu, unsigned cpl)
 {
     uint32_t mode = 0;
@@ -179,10 +188,7 @@ void x86_update_mode(X86Cpu *cpu)
     mode |= cs64 ? MODE_CS64 | MODE_FLAT_CS : 0;
     mode |= !cs64 && (cs->flags & DESC_DB) ? MODE_CS32 : 0;
     mode |= !cs64 && cs->base == 0 && cs->limit == 0xffffffff ? MODE_FLAT_CS : 0;
-    mode |= cpu->segs[SEG_SS].flags & DESC_DB ? MODE_SS32 : 0;
-    mode |= is_flat_data(&cpu->segs[SEG_SS]) ? MODE_FLAT_SS : 0;
-    mode |= is_flat_data(&cpu->segs[SEG_DS]) ? MODE_FLAT_DS : 0;
-    mode |= is_flat_data(&cpu->segs[SEG_ES]) ? MODE_FLAT_ES : 0;
+    mode |= cs64 ? MODE_SS32 | MODE_FLAT_SS | MODE_FLAT_DS | MODE_FLAT_ES : data_mode(cpu);
     mode |= cpu->eflags & FLAG_TF ? MODE_TF : 0;
     mode |= cpu->smm ? MODE_SMM : 0;
     mode |= has_code_breakpoint(cpu) ? MODE_DEBUG : 0;

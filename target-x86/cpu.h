@@ -206,7 +206,8 @@ enum {
     MODE_CS64 = BIT(5),         /* 64-bit code */
     MODE_CS32 = BIT(6),         /* default operand and address size 32; never with MODE_CS64 */
     MODE_SS32 = BIT(7),         /* stack pointer is ESP (RSP with MODE_CS64) */
-    MODE_FLAT_CS = BIT(8),      /* base 0, limit 4 GiB, right type: needs no check */
+    /* Base 0, limit 4 GiB, right type: needs no check.  With MODE_CS64 all of them and MODE_SS32 are set. */
+    MODE_FLAT_CS = BIT(8),
     MODE_FLAT_SS = BIT(9),
     MODE_FLAT_DS = BIT(10),
     MODE_FLAT_ES = BIT(11),

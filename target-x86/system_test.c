@@ -534,6 +534,21 @@ static void test_cr3_with_pcid(void)
     g_assert_cmpuint(cpu->fault_count, ==, 0);
 }
 
+/* An interrupt leaves a null SS: blocks found by the mode are the same ones as after SYSCALL. */
+static void test_mode_of_64_bit_code(void)
+{
+    g_autoptr(X86Bench) b = long_bench(0);
+    X86Cpu *cpu = b->cpu;
+    uint32_t mode = cpu->mode;
+
+    cpu->segs[SEG_SS] = cpu->segs[SEG_DS] = cpu->segs[SEG_ES] = (X86Seg){ 0 };
+    x86_update_mode(cpu);
+    g_assert_cmphex(cpu->mode, ==, mode);
+    cpu->segs[SEG_CS].flags ^= DESC_L | DESC_DB;
+    x86_update_mode(cpu);
+    g_assert_cmphex(cpu->mode & (MODE_CS64 | MODE_SS32 | MODE_FLAT_SS | MODE_FLAT_DS | MODE_FLAT_ES), ==, 0);
+}
+
 /* Linux's error pointers: the last page must miss an empty TLB as any other. */
 static void test_last_page_faults(void)
 {
@@ -926,6 +941,7 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/system/paging/la57/switch", test_la57_switch);
     g_test_add_func("/x86/system/paging/invpcid", test_invpcid_checks);
     g_test_add_func("/x86/system/paging/pcid", test_cr3_with_pcid);
+    g_test_add_func("/x86/system/mode-of-64-bit-code", test_mode_of_64_bit_code);
     g_test_add_func("/x86/system/paging/last-page", test_last_page_faults);
     g_test_add_func("/x86/system/long/syscall", test_syscall_and_sysret);
     g_test_add_func("/x86/system/long/ist", test_ist_and_aligned_frame);
