@@ -307,6 +307,11 @@ bool opt_smbios(System *sys, const char *arg, GError **error)
     return true;
 }
 
+static void print_trace_event(TraceEvent *event, void *opaque)
+{
+    printf("%s\n", event->name);
+}
+
 bool opt_d(System *sys, const char *arg, GError **error)
 {
     if (strcmp(arg, "help") == 0 || strcmp(arg, "?") == 0) {
@@ -315,17 +320,15 @@ bool opt_d(System *sys, const char *arg, GError **error)
         printf("%s", help);
         exit(0);
     }
+    if (strcmp(arg, "trace:help") == 0) {
+        return opt_trace(sys, "help", error);
+    }
     return log_add_items(arg, error);
 }
 
 bool opt_D(System *sys, const char *arg, GError **error)
 {
     return log_set_file(arg, error);
-}
-
-static void print_trace_event(TraceEvent *event, void *opaque)
-{
-    printf("%s\n", event->name);
 }
 
 bool opt_trace(System *sys, const char *arg, GError **error)

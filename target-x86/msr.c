@@ -13,6 +13,7 @@
 
 #include <x86intrin.h>
 
+#include "base/log.h"
 #include "target-x86/bus.h"
 #include "target-x86/mem.h"
 #include "target-x86/segment.h"
@@ -342,10 +343,21 @@ static uint64_t *field(X86Cpu *cpu, const MsrRow *row)
     return (uint64_t *)((char *)cpu + row->offset);
 }
 
+/* What of an MSR is not modelled, or not there on this model of CPU. */
+static void note(const X86Cpu *cpu, const char *what, uint32_t msr, const MsrRow *row)
+{
+    if (!row) {
+        log_unimp("CPU %u: %s of unknown MSR 0x%x raises #GP\n", cpu->index, what, msr);
+    } else if (row->ignore) {
+        log_unimp("CPU %u: %s of MSR 0x%x, which does nothing\n", cpu->index, what, msr);
+    }
+}
+
 bool x86_msr_read(X86Cpu *cpu, uint32_t msr, uint64_t *value)
 {
     const MsrRow *row = find(cpu, msr);
 
+    note(cpu, "RDMSR", msr, row);
     if (!row) {
         return false;
     }
@@ -363,6 +375,7 @@ bool x86_msr_write(X86Cpu *cpu, uint32_t msr, uint64_t value)
 {
     const MsrRow *row = find(cpu, msr);
 
+    note(cpu, "WRMSR", msr, row);
     if (!row || (row->canonical && !x86_base_is_canonical(cpu, value))) {
         return false;
     }

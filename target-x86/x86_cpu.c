@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "target-x86/cpu_models.h"
+#include "base/log.h"
 #include "target-x86/exception.h"
 #include "target-x86/hostop.h"
 #include "target-x86/inspect.h"
@@ -16,10 +17,18 @@
 
 /* ---- what vm/cpu.h asks ---- */
 
+static void x86_class_dump(Cpu *cpu, GString *out);
+
 static void x86_class_reset(Cpu *cpu)
 {
     X86CpuDevice *s = x86_cpu_device(cpu);
 
+    if (log_enabled(LOG_CPU_RESET)) {
+        g_autoptr(GString) text = g_string_new(NULL);
+
+        x86_class_dump(cpu, text);
+        log_mask(LOG_CPU_RESET, "CPU Reset (CPU %u)\n%s", cpu->index, text->str);
+    }
     s->shutdown = false;
     atomic_store(&s->x86->requests, X86_REQ_TLB_FLUSH);
     x86_cpu_reset(s->x86, false);

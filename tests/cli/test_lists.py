@@ -31,6 +31,8 @@ ROWS = {
     'object': (['-object', 'help'], ['List of user creatable objects:']),
     'chardev': (['-chardev', 'help'], ['Available chardev backend types:']),
     'log': (['-d', 'help'], ['Log items (comma separated):']),
+    'trace': (['-trace', 'help'], ['device_reset']),
+    'log_trace': (['-d', 'trace:help'], ['device_reset']),
     # Whatever else is wrong on the line.
     'first': (['-m', '0', '-boot', 'help'], ['boot-opts options:']),
 }
