@@ -314,6 +314,7 @@ struct X86Cpu {
 
     X86TlbEntry tlb[X86_MMU_COUNT][X86_TLB_SIZE] __attribute__((aligned(64)));
     X86TlbPhys tlb_phys[X86_MMU_COUNT][X86_TLB_SIZE];
+    uint32_t tlb_lost[X86_MMU_COUNT][X86_TLB_SIZE];         /* number of the page that was last dropped */
     uint64_t tlb_used[X86_MMU_COUNT][X86_TLB_SIZE / 64];    /* sets with pages that are not global */
     uint64_t tlb_global[X86_MMU_COUNT][X86_TLB_SIZE / 64];  /* sets with global pages */
     struct { uint64_t start, len; uint8_t *host; } ram[3];  /* plain memory: mmu.c */

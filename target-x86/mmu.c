@@ -368,9 +368,8 @@ static void note_used(X86Cpu *cpu, unsigned idx, unsigned set, bool global)
     __atomic_store_n(not_there, *not_there & ~BIT64(set % 64), __ATOMIC_RELAXED);
 }
 
-const X86TlbPhys *x86_tlb_open(X86Cpu *cpu, X86MmuIdx idx, const X86TlbPhys *page)
+static const X86TlbPhys *open_at(X86Cpu *cpu, X86MmuIdx idx, unsigned set, const X86TlbPhys *page)
 {
-    unsigned set = x86_tlb_index(page->va);
     X86TlbEntry *e = &cpu->tlb[idx][set];
     X86TlbPhys *p = &cpu->tlb_phys[idx][set];
 
@@ -404,6 +403,39 @@ const X86TlbPhys *x86_tlb_open(X86Cpu *cpu, X86MmuIdx idx, const X86TlbPhys *pag
         __atomic_store_n(&e->tag_x, page->va, __ATOMIC_RELAXED);
     }
     return p;
+}
+
+/*
+ * The page at VA's place goes to its second one, unless another page has its first there: then it is dropped;
+ * but of two pages that drop each other again and again one moves all the same.
+ */
+static void make_room(X86Cpu *cpu, X86MmuIdx idx, uint64_t va)
+{
+    unsigned set = x86_tlb_index(va), second = x86_tlb_second(set);
+    const X86TlbPhys *other = &cpu->tlb_phys[idx][second];
+    X86TlbPhys page = cpu->tlb_phys[idx][set];
+
+    if (other->va == va) {
+        entry_drop(cpu, idx, second);
+    }
+    if (page.va == X86_TLB_POISON || page.va == va || x86_tlb_index(page.va) != set) {
+        return;
+    }
+    if (other->va == X86_TLB_POISON || x86_tlb_index(other->va) != second ||
+        cpu->tlb_lost[idx][set] == (uint32_t)(va >> 12)) {
+        /* Another thread may be adding to this; open_at() looks at the code map by itself. */
+        page.attr = __atomic_load_n(&cpu->tlb_phys[idx][set].attr, __ATOMIC_RELAXED);
+        entry_drop(cpu, idx, set);
+        open_at(cpu, idx, second, &page);
+    } else {
+        cpu->tlb_lost[idx][set] = page.va >> 12;
+    }
+}
+
+const X86TlbPhys *x86_tlb_open(X86Cpu *cpu, X86MmuIdx idx, const X86TlbPhys *page)
+{
+    make_room(cpu, idx, page->va);
+    return open_at(cpu, idx, x86_tlb_index(page->va), page);
 }
 
 /* What the walk has found becomes the entry. */
@@ -621,6 +653,9 @@ void x86_tlb_flush_page(X86Cpu *cpu, uint64_t va)
     for (unsigned idx = 0; idx < X86_MMU_COUNT; idx++) {
         if (cpu->tlb_phys[idx][set].va == (va & ~0xfffull)) {
             entry_drop(cpu, idx, set);
+        }
+        if (cpu->tlb_phys[idx][x86_tlb_second(set)].va == (va & ~0xfffull)) {
+            entry_drop(cpu, idx, x86_tlb_second(set));
         }
     }
     if (cpu->tlb_large[va >> 63]) {

@@ -29,6 +29,12 @@ static inline unsigned x86_tlb_index(uint64_t va)
     return (va >> 12) & (X86_TLB_SIZE - 1);
 }
 
+/* The second place of a page whose index is SET: where it goes when another page takes its first one. */
+static inline unsigned x86_tlb_second(unsigned set)
+{
+    return set ^ X86_TLB_SIZE / 2;
+}
+
 /*
  * Translate `va` for one kind of access made in context `idx`, or raise #PF (#GP for a
  * non-canonical address: the caller of a stack access has checked before, since that is #SS).

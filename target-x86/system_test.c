@@ -416,6 +416,45 @@ static void test_global_pages_survive_cr3(void)
     g_assert_cmphex(cpu->tlb[X86_MMU_KERNEL][x86_tlb_index(0x80000)].tag_r, !=, 0x80000);
 }
 
+/* Two pages of one index: the second place is found, dropped and poisoned like the first. */
+static void test_pages_of_one_index(void)
+{
+    const uint64_t a = 0x80000, b_va = a + ((uint64_t)X86_TLB_SIZE << 12), c = a ^ (uint64_t)X86_TLB_SIZE << 11;
+    unsigned first = x86_tlb_index(a), second = x86_tlb_second(first);
+    g_autoptr(X86Bench) b = long_bench(0);
+    X86Cpu *cpu = b->cpu;
+    const X86TlbEntry *tlb = cpu->tlb[X86_MMU_KERNEL];
+
+    put64(b, PD + 8 * (b_va >> 21), PT | 7);    /* the same frames */
+    put64(b, PD + 8 * (c >> 21), PT | 7);
+    x86_mmu_fill(cpu, a, X86_WRITE, X86_MMU_KERNEL);
+    x86_mmu_fill(cpu, b_va, X86_WRITE, X86_MMU_KERNEL);
+    g_assert_cmphex(tlb[first].tag_w, ==, b_va);
+    g_assert_cmphex(tlb[second].tag_w, ==, a);
+    x86_mmu_fill(cpu, a, X86_WRITE, X86_MMU_KERNEL);            /* they change places */
+    g_assert_cmphex(tlb[first].tag_w, ==, a);
+    g_assert_cmphex(tlb[second].tag_w, ==, b_va);
+    x86_tlb_poison_page(cpu, 0x80000, false);
+    g_assert_cmphex(tlb[first].tag_w, !=, a);
+    g_assert_cmphex(tlb[second].tag_w, !=, b_va);
+    g_assert_cmphex(tlb[second].tag_r, ==, b_va);
+    x86_tlb_flush_page(cpu, b_va);
+    g_assert_cmphex(tlb[first].tag_r, ==, a);
+    g_assert_cmphex(tlb[second].tag_r, !=, b_va);
+
+    /* A page with its first place there stays, unless two drop each other in turn. */
+    x86_mmu_fill(cpu, c, X86_READ, X86_MMU_KERNEL);
+    x86_mmu_fill(cpu, b_va, X86_READ, X86_MMU_KERNEL);
+    g_assert_cmphex(tlb[first].tag_r, ==, b_va);
+    g_assert_cmphex(tlb[second].tag_r, ==, c);
+    x86_mmu_fill(cpu, a, X86_READ, X86_MMU_KERNEL);
+    g_assert_cmphex(tlb[first].tag_r, ==, a);
+    g_assert_cmphex(tlb[second].tag_r, ==, b_va);
+    x86_tlb_flush(cpu, true);
+    g_assert_cmphex(tlb[first].tag_r, !=, a);
+    g_assert_cmphex(tlb[second].tag_r, !=, b_va);
+}
+
 /* The same tables below a fifth level, whose entries 0 and 1 are alike: 2^48 is 0 again. */
 static X86Bench *la57_bench(void)
 {
@@ -935,6 +974,7 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/system/paging/accessed-dirty", test_accessed_and_dirty);
     g_test_add_func("/x86/system/paging/dirty-later", test_write_after_read_sets_dirty);
     g_test_add_func("/x86/system/paging/invlpg", test_invlpg_and_stale_entries);
+    g_test_add_func("/x86/system/paging/pages-of-one-index", test_pages_of_one_index);
     g_test_add_func("/x86/system/paging/global", test_global_pages_survive_cr3);
     g_test_add_func("/x86/system/paging/la57/walk", test_five_levels);
     g_test_add_func("/x86/system/paging/la57/faults", test_five_level_faults);

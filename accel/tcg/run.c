@@ -537,7 +537,7 @@ const void *tcg_helper_insn(X86Cpu *cpu, uint32_t site)
 
 
 /*
- * The address that missed; false: another thread has poisoned the tag since.  It can only have
+ * The address that missed in the second place of its page; false: another thread has poisoned the tag since.  It can only have
  * become X86_TLB_POISON_TAG, which belongs to a page of another set.
  */
 static bool missed_address(const X86Cpu *cpu, bool write, uint64_t *va)
@@ -546,7 +546,7 @@ static bool missed_address(const X86Cpu *cpu, bool write, uint64_t *va)
     const X86TlbEntry *e = &cpu->tlb[cpu->mmu_idx][set];
 
     *va = cpu->tx.miss_off ^ __atomic_load_n(write ? &e->tag_w : &e->tag_r, __ATOMIC_RELAXED);
-    return x86_tlb_index(*va) == set;
+    return x86_tlb_second(x86_tlb_index(*va)) == set;
 }
 
 /*

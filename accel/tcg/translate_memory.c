@@ -140,7 +140,7 @@ static HostMem slot_of(const Translation *t, const TcgGroup *group)
     return TX(group[group - t->groups]);
 }
 
-/* Out of line: the page of this access is to be found; R14 = address ^ tag, R15 = the entry. */
+/* Out of line: the page of this access is to be found; R14 = address ^ tag, R15 = the entry of its second place. */
 static const uint8_t *cold_miss(Translation *t, bool write)
 {
     const uint8_t *at = emit_here(&t->cold);
@@ -169,15 +169,28 @@ static size_t tag_offset(bool write)
 
 void tcg_emit_tlb(Translation *t, unsigned size, bool write, const uint8_t *failed)
 {
-    Emitter *e = &t->hot;
+    Emitter *e = &t->hot, *cold = &t->cold;
     size_t tlb = tlb_offset(t), tag = tag_offset(write);
+    const uint8_t *second = emit_here(cold);
+    uint8_t *found;
+
+    /* Out of line: the page's second place. */
+    emit_rm(cold, 0, true, 0x33, H_R14, HOST_GS_INDEX(H_R15, tlb + tag));
+    emit_alu_imm(cold, false, 6, H_R15, X86_TLB_SIZE / 2 * sizeof(X86TlbEntry));
+    emit_rm(cold, 0, true, 0x33, H_R14, HOST_GS_INDEX(H_R15, tlb + tag));
+    emit_alu_imm(cold, true, 7, H_R14, 4096 - size);
+    emit_jcc(cold, COND_A, failed);
+    found = emit_jmp(cold, failed);
 
     emit_bytes(e, "\xc4\x43\xfb\xf0\xfe", 5);           /* rorx r15, r14, 7 */
     emit8(e, 12 - 5);
     emit_alu_imm(e, false, 4, H_R15, (X86_TLB_SIZE - 1) << 5);
     emit_rm(e, 0, true, 0x33, H_R14, HOST_GS_INDEX(H_R15, tlb + tag));
     emit_alu_imm(e, true, 7, H_R14, 4096 - size);
-    emit_jcc(e, COND_A, failed);
+    emit_jcc(e, COND_A, second);
+    if (!cold->full) {
+        emit_patch(found, cold->rx, emit_here(e));
+    }
     emit_load(e, H_R15, HOST_GS_INDEX(H_R15, tlb + offsetof(X86TlbEntry, host)));
 }
 
@@ -211,8 +224,9 @@ static HostMem check_constant(Translation *t, TcgAccess access, uint64_t at, uns
 {
     const TcgGroup *group = group_of(t, access);
     uint64_t page = at & ~4095ull;
-    unsigned offset = at & 4095, set = (at >> 12 & (X86_TLB_SIZE - 1)) * sizeof(X86TlbEntry);
+    unsigned offset = at & 4095, set = (at >> 12 & (X86_TLB_SIZE - 1)) * sizeof(X86TlbEntry), second;
     const uint8_t *failed, *missed;
+    uint8_t *found;
     HostMem tag, host;
 
     size = group ? group->span : size;
@@ -223,12 +237,16 @@ static HostMem check_constant(Translation *t, TcgAccess access, uint64_t at, uns
     }
     tag = HOST_GS(tlb_offset(t) + set + tag_offset(write));
     host = HOST_GS(tlb_offset(t) + set + offsetof(X86TlbEntry, host));
+    second = set ^ X86_TLB_SIZE / 2 * sizeof(X86TlbEntry);
     missed = cold_check(t, group, write);
-    failed = emit_here(&t->cold);               /* what is found there: see tcg_emit_tlb() */
-    emit_mov_imm(&t->cold, H_R15, set);
+    failed = emit_here(&t->cold);               /* what C finds there: see tcg_emit_tlb() */
+    emit_mov_imm(&t->cold, H_R15, second);
     emit_mov_imm(&t->cold, H_R14, at);
-    emit_rm(&t->cold, 0, true, 0x33, H_R14, tag);
-    emit_jmp(&t->cold, missed);
+    emit_rm(&t->cold, 0, true, 0x33, H_R14, HOST_GS_INDEX(H_R15, tlb_offset(t) + tag_offset(write)));
+    emit_alu_imm(&t->cold, true, 7, H_R14, 4096 - size);
+    emit_jcc(&t->cold, COND_A, missed);
+    emit_load(&t->cold, H_R15, HOST_GS_INDEX(H_R15, tlb_offset(t) + offsetof(X86TlbEntry, host)));
+    found = emit_jmp(&t->cold, missed);
     if ((int64_t)page == (int32_t)page) {
         emit_rm(&t->hot, 0, true, 0x81, 7, tag);        /* cmp */
         emit32(&t->hot, page);
@@ -238,6 +256,9 @@ static HostMem check_constant(Translation *t, TcgAccess access, uint64_t at, uns
     }
     emit_jcc(&t->hot, COND_NE, failed);
     emit_load(&t->hot, H_R15, host);
+    if (!t->cold.full) {
+        emit_patch(found, t->cold.rx, emit_here(&t->hot));
+    }
     if (!group) {
         return HOST_DISP(H_R15, offset);
     }

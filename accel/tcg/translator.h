@@ -107,7 +107,7 @@ typedef struct TcgStubs {
     const uint8_t *leave;       /* flags in RFLAGS: save all, return from enter() */
     const uint8_t *insn;        /* r14d = site: run it in C; flags are in cpu->cc or dead */
     const uint8_t *insn_flags;  /* the same, flags in RFLAGS */
-    /* Read, write: no such page in the TLB; r13d = site, r14 = address ^ tag, r15 = set * 32; flags as for insn, insn_flags. */
+    /* Read, write: no such page in the TLB; r13d = site, r14 = address ^ tag, r15 = second set * 32; flags as for insn, insn_flags. */
     const uint8_t *miss[2], *miss_flags[2];
     const uint8_t *link;        /* r14d = link: tcg_helper_link() */
     const uint8_t *group;       /* r13d = link, the rest as for miss[], flags in RFLAGS: tcg_helper_group() */
