@@ -3,7 +3,7 @@
  * Kicks: wherever they hit, translated code stops in a state that the interpreter reaches between two
  * instructions, and goes on from there to the same end.
  *
- * every-host-pc: the test single-steps the host (EFLAGS.TF) through translated code, and kicks once at
+ * every-host-pc/...: the test single-steps the host (EFLAGS.TF) through translated code, and kicks once at
  * each host instruction it has not kicked at before, until none is left.
  * thread: another thread kicks all the time; after each stop the interpreter does a few instructions.
  */
@@ -16,8 +16,8 @@
 #define EFL_TF 0x100
 #define STEPS_MAX 400
 
-/* rsi = data.  Loads, stores, stack, calls, flags over memory accesses, LOCK, SSE, strings, a division. */
-static const uint8_t program[] = {
+/* rsi = data, rsp = stack, in all of them.  Loads, stores, stack, calls, flags over memory accesses, LOCK, SSE, strings, a division. */
+static const uint8_t mixture[] = {
     0xbb, 1, 0, 0, 0,                           /*    mov ebx, 1 */
     0x4c, 0x8b, 0x06,                           /* 5: mov r8, [rsi] */
     0x4c, 0x03, 0x56, 0x08,                     /*    add r10, [rsi + 8] */
@@ -42,6 +42,76 @@ static const uint8_t program[] = {
     0x8a, 0x44, 0x0e, 0x60,                     /* l: mov al, [rsi + rcx + 96] */
     0x00, 0x44, 0x0e, 0x78,                     /*    add [rsi + rcx + 120], al */
     0x48, 0xff, 0xc9, 0x75, 0xf3, 0xc3,         /*    dec rcx; jnz l; ret */
+};
+
+/* Groups of a frame and of a structure, with flags live across, side exits, a store behind one of them. */
+static const uint8_t groups[] = {
+    0xbb, 7, 0, 0, 0,                           /*    mov ebx, 7 */
+    0x55, 0x41, 0x56, 0x53, 0x48, 0x89, 0xe5,   /* 5: push rbp, r14, rbx; mov rbp, rsp */
+    0x48, 0x8b, 0x45, 0x08,                     /*    mov rax, [rbp + 8] */
+    0x4c, 0x01, 0x16, 0x4c, 0x11, 0x56, 0x10,   /*    add [rsi], r10; adc [rsi + 16], r10 */
+    0x83, 0x56, 0x20, 0x05,                     /*    adc dword [rsi + 32], 5 */
+    0xf6, 0xc3, 0x01, 0x74, 0x04,               /*    test bl, 1; jz + 4 */
+    0x48, 0x89, 0x46, 0x30,                     /*    mov [rsi + 48], rax */
+    0x4c, 0x8d, 0x7e, 0x08, 0x41, 0x89, 0x1f,   /*    lea r15, [rsi + 8]; mov [r15], ebx */
+    0x0f, 0x6f, 0x06, 0x0f, 0xfc, 0x46, 0x08,   /*    movq mm0, [rsi]; paddb mm0, [rsi + 8] */
+    0xff, 0x76, 0x18, 0x8f, 0x46, 0x28,         /*    push [rsi + 24]; pop [rsi + 40] */
+    0x5b, 0x41, 0x5e, 0xc9,                     /*    pop rbx, r14; leave */
+    0xff, 0xcb, 0x75, 0xc5, 0xf4,               /*    dec ebx; jnz 5 */
+};
+
+/* Loops with their checks hoisted, up and down, over the end of a page; with a way out. */
+static const uint8_t loops[] = {
+    0x48, 0x8d, 0xbe, 0xe0, 0x0e, 0x00, 0x00,   /*    lea rdi, [rsi + 0xee0]: 32 bytes to the next page */
+    0xb9, 9, 0, 0, 0, 0xeb, 0x00,               /*    mov ecx, 9; jmp a */
+    0x48, 0x8b, 0x06, 0x48, 0x89, 0x07,         /* a: mov rax, [rsi]; mov [rdi], rax */
+    0x48, 0x83, 0xc6, 8, 0x48, 0x83, 0xc7, 8,   /*    add rsi, 8; add rdi, 8 */
+    0x48, 0xff, 0xc9, 0x75, 0xed,               /*    dec rcx; jnz a */
+    0xb1, 11, 0xeb, 0x00,                       /*    mov cl, 11; jmp b */
+    0x4d, 0x03, 0x56, 0xf8, 0x01, 0x44, 0x8f, 0xe0,     /* b: add r10, [r14 - 8]; add [rdi + rcx*4 - 32], eax */
+    0x49, 0x83, 0xee, 12, 0x48, 0xff, 0xc9,     /*    sub r14, 12; dec rcx */
+    0x75, 0xef,                                 /*    jnz b */
+    0xb1, 6, 0xeb, 0x00,                        /*    mov cl, 6; jmp c */
+    0x51, 0x8f, 0x03, 0x80, 0x3b, 3, 0x74, 5,   /* c: push rcx; pop [rbx]; cmp byte [rbx], 3; je out */
+    0x48, 0xff, 0xc9, 0x75, 0xf3, 0xf4,         /*    dec rcx; jnz c; out: hlt */
+};
+
+/* REP MOVS and STOS by the host's own, bit tests in memory. */
+static const uint8_t strings[] = {
+    0xbb, 3, 0, 0, 0, 0x56,                     /*    mov ebx, 3; 5: push rsi */
+    0x48, 0x8d, 0x7e, 0x50, 0xb9, 5, 0, 0, 0,   /*    lea rdi, [rsi + 80]; mov ecx, 5 */
+    0x39, 0xd8, 0xf3, 0x48, 0xa5,               /*    cmp eax, ebx; rep movsq */
+    0x83, 0xd0, 0x01, 0xb1, 7, 0xf3, 0x66, 0xab,        /* adc eax, 1; mov cl, 7; rep stosw */
+    0xb1, 0, 0xf3, 0xa4, 0xb1, 2, 0xf3, 0xa5,   /*    mov cl, 0; rep movsb; mov cl, 2; rep movsd */
+    0x5e, 0x44, 0x0f, 0xbb, 0x16,               /*    pop rsi; btc [rsi], r10d */
+    0xf0, 0x4c, 0x0f, 0xab, 0x46, 0x10,         /*    lock bts [rsi + 16], r8 */
+    0x83, 0xd2, 0x00,                           /*    adc edx, 0 */
+    0xff, 0xcb, 0x75, 0xcf, 0xf4,               /*    dec ebx; jnz 5 */
+};
+
+/* SYSCALL and SYSRET, and what a kernel does between them. */
+static const uint8_t system_calls[] = {
+    0xbb, 4, 0, 0, 0,                           /*    mov ebx, 4 */
+    0x0f, 0x05, 0x01, 0xd8,                     /* 5: syscall; add eax, ebx */
+    0xff, 0xcb, 0x75, 0xf8, 0xf4, 0xf4, 0xf4,   /*    dec ebx; jnz 5; hlt */
+    0x0f, 0x01, 0xf8, 0x65, 0x48, 0x89, 0x24, 0x25, 0, 0, 0, 0,         /* kernel: swapgs; mov gs:[0], rsp */
+    0x51, 0x41, 0x53, 0x39, 0xd8, 0x9c, 0x5a,  /*    push rcx, r11; cmp eax, ebx; pushf; pop rdx */
+    0xfa, 0x90, 0xfb, 0x90,                     /*    cli; nop; sti; nop */
+    0x41, 0x5b, 0x59, 0x65, 0x48, 0x8b, 0x04, 0x25, 0, 0, 0, 0,         /* pop r11, rcx; mov rax, gs:[0] */
+    0x0f, 0x01, 0xf8, 0x48, 0x0f, 0x07,         /*    swapgs; sysretq */
+};
+#define SYSTEM_CALLS_ENTRY 16
+
+static const struct {
+    const char *name;
+    const uint8_t *code;
+    unsigned len, cpl, kicks;   /* at least so many host instructions */
+} programs[] = {
+    { "mixture", mixture, sizeof(mixture), 0, 100 },
+    { "groups", groups, sizeof(groups), 0, 100 },
+    { "loops", loops, sizeof(loops), 0, 100 },
+    { "strings", strings, sizeof(strings), 0, 100 },
+    { "system-calls", system_calls, sizeof(system_calls), 3, 100 },
 };
 
 typedef struct Kick {
@@ -102,25 +172,32 @@ static void kick_clear(Kick *k)
     engines_clear(&k->e);
 }
 
-static void start_state(Kick *k)
+static void start_state(Kick *k, unsigned cpl)
 {
     g_autoptr(GRand) rand = g_rand_new_with_seed(1);
     X86Cpu *cpu = k->e.cpu;
     InsnState state;
 
-    engines_mode(&k->e, 64, 0);
+    engines_mode(&k->e, 64, cpl);
     insn_state_random(&state, rand);
     insn_state_random_x87(&state, rand);
     state.flags &= ~(uint64_t)FLAG_DF;
     insn_state_load(&state, cpu);
     data_random(rand);
     cpu->gpr[R_RSI] = BENCH_DATA + 0x100;
-    cpu->gpr[R_RSP] = BENCH_DATA + 0x2000;
+    cpu->gpr[R_RSP] = cpu->gpr[R_RBP] = BENCH_DATA + 0x2000;
+    cpu->gpr[R_R14] = BENCH_DATA + 0x1020;
+    cpu->gpr[R_R10] = 0x123;
+    cpu->gpr[R_R8] = 0x1277;
+    cpu->gpr[R_RBX] = BENCH_DATA + 0x800;
+    cpu->msrs.lstar = BENCH_CODE + SYSTEM_CALLS_ENTRY;
+    cpu->msrs.kernel_gs_base = BENCH_DATA + 0x900;
+    cpu->msrs.fmask = FLAG_DF | FLAG_IF;
     cpu->rip = BENCH_CODE;
 }
 
-/* All states between instructions, and the last one. */
-static void record_steps(Kick *k)
+/* All states between instructions, and the last one: at HLT, which raises #GP at CPL 3. */
+static void record_steps(Kick *k, unsigned cpl)
 {
     X86Cpu *cpu = k->e.cpu;
 
@@ -135,6 +212,8 @@ static void record_steps(Kick *k)
         }
         exit = interp_step(cpu);
     }
+    g_assert_cmpint(exit, ==, cpl ? X86_EXIT_TRIPLE_FAULT : X86_EXIT_HALT);
+    g_assert_cmphex(((const uint8_t *)(uintptr_t)cpu->rip)[-(exit == X86_EXIT_HALT)], ==, 0xf4);
     engines_save(&k->e, k->end);
 }
 
@@ -159,8 +238,9 @@ static void step_host(X86Cpu *cpu)
     __asm__ volatile("nop");    /* a trap here ends stepping, if nothing was hit */
 }
 
-static void test_every_host_pc(void)
+static void test_every_host_pc(gconstpointer which)
 {
+    unsigned n = GPOINTER_TO_UINT(which);
     struct sigaction action = { .sa_sigaction = on_trap, .sa_flags = SA_SIGINFO | SA_ONSTACK };
     Kick k = { 0 };
     unsigned runs = 0;
@@ -172,11 +252,11 @@ static void test_every_host_pc(void)
     k.seen = g_malloc0(k.e.tr->size);
     kick = &k;
     sigaction(SIGTRAP, &action, &old_trap);
-    engines_code(&k.e, BENCH_CODE, program, sizeof(program));
-    start_state(&k);
+    engines_code(&k.e, BENCH_CODE, programs[n].code, programs[n].len);
+    start_state(&k, programs[n].cpl);
     engines_save(&k.e, k.start);
     engines_load(&k.e, k.start, true);
-    record_steps(&k);
+    record_steps(&k, programs[n].cpl);
     for (unsigned i = 0; i < 2; i++) {          /* translated and linked */
         engines_load(&k.e, k.start, i == 0);
         engines_translate(&k.e);
@@ -193,7 +273,7 @@ static void test_every_host_pc(void)
         }
         g_assert_true(k.e.cpu->halted || engines_interpret(&k.e, STEPS_MAX));
         engines_save(&k.e, k.finished);
-        engines_compare(k.end, k.finished, ~(uint64_t)FLAG_AF, 0, why);
+        engines_compare(k.end, k.finished, programs[n].cpl ? ~(uint64_t)FLAGS_ARITH : ~(uint64_t)FLAG_AF, 0, why);
         if (why->len && k.failed++ < 10) {
             g_test_message("run %u ended otherwise:%s", runs, why->str);
         }
@@ -201,7 +281,7 @@ static void test_every_host_pc(void)
     } while (hit && runs < 5000);
     g_test_message("%u host instructions kicked at", runs - 1);
     sigaction(SIGTRAP, &old_trap, NULL);
-    g_assert_cmpuint(runs, >, 100);
+    g_assert_cmpuint(runs, >, programs[n].kicks);
     g_assert_cmpuint(k.failed, ==, 0);
     g_free(k.seen);
     kick_clear(&k);
@@ -210,7 +290,7 @@ static void test_every_host_pc(void)
 /* ---- from another thread ------------------------------------------------------------------------------ */
 
 /* ecx times: as tests/tcg/loop_bench.c, with a LOCKed sum behind it. */
-static const uint8_t loop[] = {
+static const uint8_t endless[] = {
     0x48, 0x8b, 0x04, 0xd3, 0x48, 0x01, 0xd0, 0x48, 0x89, 0x04, 0xd3, 0xff, 0xc2,
     0x81, 0xe2, 0xff, 0x00, 0x00, 0x00, 0xe8, 0x0e, 0x00, 0x00, 0x00, 0x39, 0xf0, 0x75, 0x00,
     0xf0, 0x48, 0x01, 0x07,                     /* lock add [rdi], rax */
@@ -259,7 +339,7 @@ static void test_thread(void)
     if (!kick_init(&k)) {
         return;
     }
-    engines_code(&k.e, BENCH_CODE, loop, sizeof(loop));
+    engines_code(&k.e, BENCH_CODE, endless, sizeof(endless));
     loop_state(&k);
     engines_save(&k.e, k.start);
     engines_load(&k.e, k.start, true);
@@ -291,7 +371,11 @@ static void test_thread(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/tcg/kick/every-host-pc", test_every_host_pc);
+    for (unsigned n = 0; n < ARRAY_LEN(programs); n++) {
+        g_autofree char *path = g_strdup_printf("/tcg/kick/every-host-pc/%s", programs[n].name);
+
+        g_test_add_data_func(path, GUINT_TO_POINTER(n), test_every_host_pc);
+    }
     g_test_add_func("/tcg/kick/thread", test_thread);
     return g_test_run();
 }
