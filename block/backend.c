@@ -559,6 +559,9 @@ BlkErrorAction blk_handle_error(BlockBackend *blk, bool is_read, int error)
     if (policy == BLK_ON_ERROR_AUTO) {
         policy = is_read ? BLK_ON_ERROR_REPORT : BLK_ON_ERROR_ENOSPC;
     }
+    if (blk->ops && blk->ops->reports_errors) {
+        policy = BLK_ON_ERROR_REPORT;
+    }
     if (policy == BLK_ON_ERROR_IGNORE) {
         action = BLK_ERROR_IGNORE;
     } else if (policy == BLK_ON_ERROR_STOP ||

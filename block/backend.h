@@ -93,6 +93,8 @@ typedef struct BlkDeviceOps {
     void (*drained_end)(void *opaque);
     /* Another user wants the nodes on another loop: may the backend follow?  NULL: no. */
     bool (*may_move)(void *opaque);
+    /* It cannot repeat a request: errors go to its guest whatever the policy, and there is no io-status. */
+    bool reports_errors;
 } BlkDeviceOps;
 
 typedef struct BlkAttachConf {

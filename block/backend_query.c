@@ -40,7 +40,7 @@ Json *blk_query(BlockBackend *blk)
     if (blk->ops && blk->ops->tray_is_open) {
         json_set(info, "tray_open", json_new_bool(blk->ops->tray_is_open(blk->device)));
     }
-    if (blk->device) {
+    if (blk->device && !(blk->ops && blk->ops->reports_errors)) {
         json_set(info, "io-status", json_new_string(blk_iostatus(blk)));
     }
     if (blk->root) {

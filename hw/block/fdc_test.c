@@ -305,6 +305,18 @@ static void test_reset_gives_an_edge(Fixture *f, gconstpointer data)
     g_assert_cmphex(isa_in8(f->b, FIFO), ==, 0xc0);
 }
 
+/* The guest of a floppy drive sees every error: a policy that stops or ignores is refused. */
+static void test_error_policy_is_refused(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    Device *dev = device_new(f->b->vm, "floppy", &error);
+
+    g_assert_no_error(error);
+    g_assert_false(object_set_text(OBJECT(dev), "werror", "stop", &error));
+    g_assert_nonnull(strstr(error->message, "werror"));
+    object_unref(OBJECT(dev));
+}
+
 static void test_unknown_command_is_invalid(Fixture *f, gconstpointer data)
 {
     COMMAND(f, 0x1f);
@@ -355,6 +367,7 @@ int main(int argc, char **argv)
     ADD("wrong-rate", test_wrong_rate_finds_no_address_mark);
     ADD("disk-change", test_disk_change_line);
     ADD("reset-edge", test_reset_gives_an_edge);
+    ADD("error-policy", test_error_policy_is_refused);
     ADD("invalid", test_unknown_command_is_invalid);
     ADD("save-load", test_state_survives_save_and_load);
     ADD("garbage", test_survives_garbage);

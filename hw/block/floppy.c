@@ -126,7 +126,17 @@ static void medium_changed(void *opaque, bool loaded)
     bus->changed(bus->opaque, s->unit);
 }
 
-static const BlkDeviceOps floppy_ops = { .medium_changed = medium_changed };
+/* The 82078 has no way to wait: an error ends the command. */
+static const BlkDeviceOps floppy_ops = { .medium_changed = medium_changed, .reports_errors = true };
+
+static bool policy_is_report(BlockBackend *blk, bool is_read, GError **error)
+{
+    BlkErrorPolicy policy = blk_on_error(blk, is_read);
+
+    return policy == BLK_ON_ERROR_AUTO || policy == BLK_ON_ERROR_REPORT ||
+           error_set(error, "floppy: %s is not supported by a floppy drive, whose guest sees every error: leave it "
+                     "away, or say \"report\"", is_read ? "rerror" : "werror");
+}
 
 static FloppyType settle_type(FloppyBus *bus, Floppy *s)
 {
@@ -167,6 +177,10 @@ static bool floppy_realize(Device *dev, GError **error)
     if (!block_conf_attach(&s->conf, dev, true, false, &floppy_ops, s, error)) {
         return false;
     }
+    if (!policy_is_report(s->conf.blk, true, error) || !policy_is_report(s->conf.blk, false, error)) {
+        block_conf_detach(&s->conf);
+        return false;
+    }
     *d = (FloppyDrive){ .blk = s->conf.blk, .sect = 1, .media_changed = 1 };
     d->type = settle_type(bus, s);
     s->drive_type = d->type;
@@ -195,7 +209,17 @@ static const PropDef floppy_props[] = {
     PROP_U32("unit", Floppy, unit, UINT32_MAX),
     PROP_ENUM("drive-type", Floppy, drive_type, floppy_types, FLOPPY_AUTO,
               .help = "FDC drive type, 144/288/120/none/auto"),
-    BLOCK_CONF_PROPS(Floppy, conf),
+    PROP_STR("drive", Floppy, conf.drive, .help = "Node name or ID of a block device to use as a backend"),
+    PROP_SIZE("logical_block_size", Floppy, conf.logical_block_size, 0,
+              .help = "A power of two between 512 B and 2 MiB"),
+    PROP_SIZE("physical_block_size", Floppy, conf.physical_block_size, 0,
+              .help = "A power of two between 512 B and 2 MiB"),
+    PROP_SIZE("min_io_size", Floppy, conf.min_io_size, 0),
+    PROP_SIZE("opt_io_size", Floppy, conf.opt_io_size, 0),
+    PROP_SIZE("discard_granularity", Floppy, conf.discard_granularity, UINT32_MAX),
+    PROP_I32("bootindex", Floppy, conf.bootindex, -1),
+    PROP_ON_OFF_AUTO("write-cache", Floppy, conf.write_cache, ON_OFF_AUTO_AUTO),
+    PROP_BOOL("share-rw", Floppy, conf.share_rw, false),
     PROP_END,
 };
 DEVICE_TYPE(floppy, .name = "floppy", .bus = &bus_floppy, .size = sizeof(Floppy),
