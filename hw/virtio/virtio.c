@@ -431,14 +431,34 @@ static bool virtio_attach(Bus *bus, Device *dev, GError **error)
 {
     VirtioDevice *vdev = DEVICE_CAST(VirtioDevice, dev);
 
+    const VirtioTransport *transport = bus->data;
+
+    if (transport->plugged && dev->hotplugged) {
+        return error_set(error, "Bus '%s' does not support hotplugging: give the device on the command line",
+                         bus->obj.name);
+    }
     vdev->proxy = bus->owner;
-    vdev->transport = bus->data;
+    vdev->transport = transport;
     return true;
+}
+
+static void virtio_plugged(Bus *bus, Device *dev)
+{
+    VirtioDevice *vdev = DEVICE_CAST(VirtioDevice, dev);
+
+    if (vdev->transport->plugged) {
+        vdev->transport->plugged(vdev->proxy, vdev);
+    }
 }
 
 static void virtio_detach(Bus *bus, Device *dev)
 {
-    DEVICE_CAST(VirtioDevice, dev)->transport = NULL;
+    VirtioDevice *vdev = DEVICE_CAST(VirtioDevice, dev);
+
+    if (vdev->transport->unplugged) {
+        vdev->transport->unplugged(vdev->proxy);
+    }
+    vdev->transport = NULL;
 }
 
 static char *virtio_dev_path(Device *dev)
@@ -458,6 +478,7 @@ const BusType bus_virtio = {
     .device_type = "virtio-device",
     .max_devices = 1,
     .attach = virtio_attach,
+    .plugged = virtio_plugged,
     .detach = virtio_detach,
     .dev_path = virtio_dev_path,
 };

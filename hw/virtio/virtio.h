@@ -94,6 +94,10 @@ typedef struct VirtioTransport {
     void (*notify_queue)(Device *proxy, VirtQueue *vq);
     void (*notify_config)(Device *proxy, VirtioDevice *vdev);
     void (*device_reset)(Device *proxy);   /* the driver's or the machine's reset */
+    /* For proxies that do not make their model: it is there, realized; it is about to go.  Without them a
+     * device can be plugged by its proxy only. */
+    void (*plugged)(Device *proxy, VirtioDevice *vdev);
+    void (*unplugged)(Device *proxy);
     bool legacy_align;        /* has a ring alignment of its own in the state */
     void (*save_config)(Device *proxy, VmWriter *w);
     bool (*load_config)(Device *proxy, VmReader *r, GError **error);
