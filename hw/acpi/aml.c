@@ -364,6 +364,15 @@ void aml_res_interrupt(Aml *a, const uint32_t *irqs, unsigned count)
     }
 }
 
+void aml_res_gsi(Aml *a, uint32_t gsi, bool edge)
+{
+    put8(a, 0x89);
+    put_le(a, 2 + 4, 2);
+    put8(a, 0x01 | (edge ? 0x02 : 0));        /* consumer */
+    put8(a, 1);
+    put_le(a, gsi, 4);
+}
+
 /* Address space descriptors: WORD 88h, DWORD 87h, QWORD 8ah.  [ACPI6.3 6.4.3.5] */
 static void put_range(Aml *a, uint8_t tag, unsigned size, uint8_t type, uint8_t flags,
                       uint64_t min, uint64_t max)

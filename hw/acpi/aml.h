@@ -71,6 +71,7 @@ void aml_res_irq(Aml *a, unsigned irq);                       /* edge, active hi
 void aml_res_dma(Aml *a, unsigned channel);
 void aml_res_fixed_memory(Aml *a, uint32_t base, uint32_t len);
 void aml_res_interrupt(Aml *a, const uint32_t *irqs, unsigned count);   /* level, shared */
+void aml_res_gsi(Aml *a, uint32_t gsi, bool edge);            /* active high, exclusive */
 void aml_res_bus_range(Aml *a, uint16_t min, uint16_t max);
 void aml_res_io_range(Aml *a, uint16_t min, uint16_t max);
 void aml_res_memory_range(Aml *a, uint32_t min, uint32_t max, bool cacheable);

@@ -21,6 +21,8 @@ KNOWN = {
     'PIIX4_PM: subsection piix4_pm/memhp': 'no memory hotplug',
     'PIIX4_PM: subsection piix4_pm/cpuhp': 'no CPU hotplug',
     'PIIX4_PM.acpi_pci_hotplug.acpi_pcihp_pci_status[0x0]: name': 'only of old machine versions',
+    'acpi-ged-x86: subsection acpi-ged/memhp': 'no memory hotplug',
+    'acpi-ged-x86: subsection acpi-ged/ghes': 'no hardware error source',
     'fw_cfg_io: fields': 'the second cur_offset is of version 1 alone',
     'isa-pcspk.data_on: field_exists': 'by the property "migrate" there for the whole section',
     'isa-pcspk.dummy_refresh_clock: field_exists': 'the same',
