@@ -111,6 +111,8 @@ bool create_default_chardevs(System *sys, GError **error)
 
     chardev_set_mux_actions(&mux_actions, sys);
     window = strcmp(display_name(sys), "none") != 0 && vc_is_available(NULL);
+    sys->serial_is_default = serial;
+    sys->parallel_is_default = parallel;
     sys->ports_are_default = serial && (parallel || !sys->parallels->len);
     if (sys->nographic && serial) {
         g_ptr_array_add(sys->serials, g_strdup(monitor ? "mon:stdio" : "stdio"));

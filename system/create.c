@@ -380,6 +380,11 @@ bool system_create_default_devices(System *sys, GError **error)
     if (sys->ports_are_default && !bus_find(sys->vm, "isa.0", NULL)) {
         return true;             /* a board without ISA ports: nobody asked for one */
     }
-    return make_ports(sys, sys->serials, "isa-serial", "serial", error) &&
-           make_ports(sys, sys->parallels, "isa-parallel", "parallel", error);
+    if (sys->vm->machine->no_serial_ports && sys->serials->len && !sys->serial_is_default) {
+        return error_set(error, "-serial: this machine has no serial port with isa-serial=off");
+    }
+    return ((sys->vm->machine->no_serial_ports && sys->serial_is_default) ||
+            make_ports(sys, sys->serials, "isa-serial", "serial", error)) &&
+           ((type->no_parallel && sys->parallel_is_default) ||
+            make_ports(sys, sys->parallels, "isa-parallel", "parallel", error));
 }

@@ -89,6 +89,7 @@ struct System {
     char *pidfile, *dump_vmstate, *qtest, *qtest_log;
     bool nodefaults, nographic, start_paused, daemonize, no_hpet, no_acpi, snapshot;
     bool ports_are_default;  /* serials and parallels hold only what is there unless refused */
+    bool serial_is_default, parallel_is_default;      /* each of them */
     bool default_serial, default_parallel, default_monitor, default_vga, default_net,
         default_cdrom, default_floppy;
     int daemon_pipe;         /* the waiting parent; -1: none */

@@ -33,6 +33,7 @@ struct Machine {
     char *rtc_base, *rtc_clock;      /* of -rtc; NULL: utc, host */
     bool rtc_slew;            /* driftfix=slew */
     bool default_devices;     /* false after -nodefaults */
+    bool no_serial_ports;     /* set by build(): the board has none for -serial */
     /* Common -machine properties. */
     bool usb, graphics, dump_guest_core, mem_merge, suppress_vmdesc;
     char *memory_backend;     /* id or path; a path once the RAM is there */

@@ -184,8 +184,12 @@ bool pc_load_kernel(PcMachine *pc, GError **error)
     }
     for (unsigned i = 0; i < ARRAY_LEN(formats); i++) {
         if (formats[i].probe((const uint8_t *)image, len)) {
+            if (pc->no_loader_rom && formats[i].probe != is_bzimage) {
+                return error_set(error, "x-option-roms=off: firmware loads only a Linux bzImage by itself, "
+                                 "and -kernel '%s' is none", m->kernel);
+            }
             return formats[i].load(pc, (uint8_t *)image, len, error) &&
-                   add_loader_rom(pc, formats[i].rom, error);
+                   (pc->no_loader_rom || add_loader_rom(pc, formats[i].rom, error));
         }
     }
     return error_set(error,

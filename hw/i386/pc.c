@@ -78,18 +78,28 @@ static void ioapic_routes(void *opaque, const IoapicMessage messages[IOAPIC_PINS
     kvm_ioapic_set_routes(((PcMachine *)opaque)->machine.vm, routes);
 }
 
-/* The pair of 8259s and the I/O APIC behind the router. */
-static bool create_interrupt_controllers(PcMachine *pc, GsiRouter *router, IrqPin intr,
-                                         GError **error)
+void pc_create_gsis(PcMachine *pc, IrqPin gsis[PC_GSIS])
 {
+    pc->router = g_new0(GsiRouter, 1);
+    for (unsigned i = 0; i < PC_GSIS; i++) {
+        gsis[i] = (IrqPin){ .handler = gsi_changed, .opaque = pc->router, .n = i };
+    }
+}
+
+/* The pair of 8259s and the I/O APIC behind the router. */
+bool pc_create_interrupt_controllers(PcMachine *pc, bool with_pic, GError **error)
+{
+    GsiRouter *router = pc->router;
     KvmIrqchip mode = kvm_irqchip_mode(pc->machine.vm);
     bool in_kernel = mode == KVM_IRQCHIP_ON;
 
-    pc->pic = i8259_pair_new(pc->isa, in_kernel, intr, router->pic, error);
-    if (!pc->pic) {
-        return false;
+    if (with_pic) {
+        pc->pic = i8259_pair_new(pc->isa, in_kernel, apic_bus_pic_pin(&pc->cpus.apics), router->pic, error);
+        if (!pc->pic) {
+            return false;
+        }
     }
-    pc->ioapic_out = (IoapicOut){ ioapic_send, ioapic_ack_pic, pc,
+    pc->ioapic_out = (IoapicOut){ ioapic_send, pc->pic ? ioapic_ack_pic : NULL, pc,
                                   mode == KVM_IRQCHIP_SPLIT ? ioapic_routes : NULL };
     pc->ioapic = ioapic_new(pc->machine.vm, in_kernel, &pc->ioapic_out, error);
     if (!pc->ioapic) {
@@ -105,7 +115,9 @@ static bool create_interrupt_controllers(PcMachine *pc, GsiRouter *router, IrqPi
     for (unsigned i = 0; i < IOAPIC_PINS; i++) {
         router->ioapic[i] = device_input(pc->ioapic, i);
     }
-    apic_bus_set_pic(&pc->cpus.apics, pc->pic);
+    if (pc->pic) {
+        apic_bus_set_pic(&pc->cpus.apics, pc->pic);
+    }
     apic_bus_set_eoi_hook(&pc->cpus.apics, apic_eoi, pc);
     return true;
 }
@@ -133,7 +145,6 @@ static bool tick_waits(void *opaque)
 static bool create_memory(PcMachine *pc, GError **error)
 {
     Machine *m = &pc->machine;
-    Vm *vm = m->vm;
     uint64_t limit = m->ram_size >= 0xe0000000 ? 0xc0000000 : 0xe0000000;
 
     if (m->ram_size < MIB) {
@@ -150,6 +161,14 @@ static bool create_memory(PcMachine *pc, GError **error)
     if (!machine_create_ram(m, error)) {
         return false;
     }
+    return pc_map_ram(pc, limit);
+}
+
+bool pc_map_ram(PcMachine *pc, uint64_t limit)
+{
+    Machine *m = &pc->machine;
+    Vm *vm = m->vm;
+
     pc->below_4g = MIN(m->ram_size, limit);
     pc->above_4g = m->ram_size - pc->below_4g;
     memory_region_init_alias(&pc->ram_below_4g, OBJECT(m), "ram-below-4g", m->ram, 0,
@@ -197,20 +216,31 @@ static void create_loose_ports(PcMachine *pc)
 
 /* ---- ISA devices that are always there ---- */
 
+bool pc_rtc_options(PcMachine *pc, RtcOptions *rtc, GError **error)
+{
+    Vm *vm = pc->machine.vm;
+
+    *rtc = (RtcOptions){ .base = RTC_BASE_UTC };
+    if (pc->machine.rtc_base && !rtc_parse_base(pc->machine.rtc_base, rtc, error)) {
+        return false;
+    }
+    rtc->clock = !g_strcmp0(pc->machine.rtc_clock, "vm")   ? vm->clock
+                 : !g_strcmp0(pc->machine.rtc_clock, "rt") ? vm->realtime_clock
+                                                           : vm->host_clock;
+    rtc->slew = pc->machine.rtc_slew;
+    return true;
+}
+
 static bool create_timers(PcMachine *pc, const IrqPin *gsis, GError **error)
 {
     Vm *vm = pc->machine.vm;
     IrqPin irq8 = gsis[8];
-    RtcOptions rtc = { .base = RTC_BASE_UTC };
+    RtcOptions rtc;
     Device *pit = NULL;
 
-    if (pc->machine.rtc_base && !rtc_parse_base(pc->machine.rtc_base, &rtc, error)) {
+    if (!pc_rtc_options(pc, &rtc, error)) {
         return false;
     }
-    rtc.clock = !g_strcmp0(pc->machine.rtc_clock, "vm")   ? vm->clock
-                : !g_strcmp0(pc->machine.rtc_clock, "rt") ? vm->realtime_clock
-                                                          : vm->host_clock;
-    rtc.slew = pc->machine.rtc_slew;
     if (pc->hpet_on) {
         pc->hpet = hpet_new(vm, HPET_INTCAP, error);
         if (!pc->hpet) {
@@ -337,13 +367,9 @@ static bool pc_build(Machine *m, GError **error)
 {
     PcMachine *pc = pc_machine(m);
     Vm *vm = m->vm;
-    GsiRouter *router = g_new0(GsiRouter, 1);
     IrqPin gsis[PC_GSIS];
 
-    for (unsigned i = 0; i < PC_GSIS; i++) {
-        gsis[i] = (IrqPin){ .handler = gsi_changed, .opaque = router, .n = i };
-    }
-    pc->router = router;
+    pc_create_gsis(pc, gsis);
     if (!create_memory(pc, error)) {
         return false;
     }
@@ -353,8 +379,7 @@ static bool pc_build(Machine *m, GError **error)
         return false;
     }
     pc->isa = piix3_create(pc->pci, PCI_DEVFN(PIIX_SLOT, 0), gsis, error);
-    if (!pc->isa ||
-        !create_interrupt_controllers(pc, router, apic_bus_pic_pin(&pc->cpus.apics), error) ||
+    if (!pc->isa || !pc_create_interrupt_controllers(pc, true, error) ||
         !create_isa_devices(pc, gsis, error)) {
         return false;
     }
@@ -373,7 +398,7 @@ static bool pc_build(Machine *m, GError **error)
     if (pc->fw_cfg) {
         object_move(OBJECT(pc->fw_cfg), OBJECT(m), "fw_cfg");
     }
-    if (!pc->fw_cfg || !pc_load_firmware(pc, error) || !pc_load_kernel(pc, error)) {
+    if (!pc->fw_cfg || !pc_load_firmware(pc, "bios-256k.bin", false, error) || !pc_load_kernel(pc, error)) {
         return false;
     }
     machine_add_done_hook(m, pc_done, pc);

@@ -184,7 +184,7 @@ static void floppy(Aml *a)
     aml_end(a);
 }
 
-static void serial_port(Aml *a, unsigned n)
+void pc_acpi_serial_port(Aml *a, unsigned n)
 {
     static const struct { uint16_t io; uint8_t irq; } ports[] = { { 0x3f8, 4 }, { 0x2f8, 3 },
                                                                   { 0x3e8, 4 }, { 0x2e8, 3 } };
@@ -217,7 +217,7 @@ static void isa_bridge(Aml *a, const PcAcpiConfig *c)
         floppy(a);
     }
     for (unsigned i = 0; i < MIN(c->serials, 4); i++) {
-        serial_port(a, i);
+        pc_acpi_serial_port(a, i);
     }
     if (c->parallels) {
         isa_irq_device(a, "LPT1", "PNP0400", 0x378, 8, 7);
@@ -392,25 +392,24 @@ static void put_override(AcpiTables *t, uint8_t irq, uint32_t gsi, uint16_t flag
 }
 
 /* [ACPI6.3 5.2.12] */
-static void put_madt(AcpiTables *t, const PcAcpiConfig *c)
+void pc_acpi_put_processors(AcpiTables *t, const uint32_t *apic_ids, unsigned cpus, unsigned max_cpus)
 {
-    acpi_table_begin(t, "APIC", 1, true);
     acpi_put(t, (uint32_t)LAPIC_BASE, 4);
     acpi_put(t, 1, 4);                        /* PCAT_COMPAT: there is a pair of 8259s */
-    for (unsigned i = 0; i < c->max_cpus; i++) {
-        bool enabled = i < c->cpus;
+    for (unsigned i = 0; i < max_cpus; i++) {
+        bool enabled = i < cpus;
 
-        if (c->apic_ids[i] < 255) {
+        if (apic_ids[i] < 255) {
             acpi_put(t, 0, 1);
             acpi_put(t, 8, 1);
             acpi_put(t, i, 1);
-            acpi_put(t, c->apic_ids[i], 1);
+            acpi_put(t, apic_ids[i], 1);
             acpi_put(t, enabled, 4);
         } else {                              /* x2APIC */
             acpi_put(t, 9, 1);
             acpi_put(t, 16, 1);
             acpi_put(t, 0, 2);
-            acpi_put(t, c->apic_ids[i], 4);
+            acpi_put(t, apic_ids[i], 4);
             acpi_put(t, enabled, 4);
             acpi_put(t, i, 4);
         }
@@ -421,17 +420,28 @@ static void put_madt(AcpiTables *t, const PcAcpiConfig *c)
     acpi_put(t, 0, 1);
     acpi_put(t, (uint32_t)IOAPIC_BASE, 4);
     acpi_put(t, 0, 4);
+}
+
+void pc_acpi_put_local_nmi(AcpiTables *t)
+{
+    acpi_put(t, 4, 1);                        /* NMI on LINT1 of every CPU */
+    acpi_put(t, 6, 1);
+    acpi_put(t, 0xff, 1);
+    acpi_put(t, 0, 2);
+    acpi_put(t, 1, 1);
+}
+
+static void put_madt(AcpiTables *t, const PcAcpiConfig *c)
+{
+    acpi_table_begin(t, "APIC", 1, true);
+    pc_acpi_put_processors(t, c->apic_ids, c->cpus, c->max_cpus);
     put_override(t, 0, 2, 0);                 /* the PIT is on pin 2 */
     for (unsigned irq = 5; irq < 12; irq++) { /* PCI links and the SCI: level, active high */
         if (irq == 5 || irq >= 9) {
             put_override(t, irq, irq, 0x0d);
         }
     }
-    acpi_put(t, 4, 1);                        /* NMI on LINT1 of every CPU */
-    acpi_put(t, 6, 1);
-    acpi_put(t, 0xff, 1);
-    acpi_put(t, 0, 2);
-    acpi_put(t, 1, 1);
+    pc_acpi_put_local_nmi(t);
     acpi_table_end(t);
 }
 

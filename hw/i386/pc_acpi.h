@@ -3,6 +3,7 @@
 #ifndef HW_I386_PC_ACPI_H
 #define HW_I386_PC_ACPI_H
 
+#include "hw/acpi/acpi_tables.h"
 #include "hw/fw_cfg/fw_cfg.h"
 
 typedef struct PcAcpiConfig {
@@ -20,5 +21,11 @@ typedef struct PcAcpiConfig {
 bool pc_acpi_publish(const PcAcpiConfig *config, FwCfg *cfg, GError **error);
 /* DSDT alone, for the test that hands it to iasl. The caller frees. */
 uint8_t *pc_acpi_dsdt(const PcAcpiConfig *config, size_t *len);
+
+/* What the machines' tables share: a serial port's device; the head of a MADT, with processors and I/O APIC; NMI
+ * at the local APICs. */
+void pc_acpi_serial_port(Aml *a, unsigned n);
+void pc_acpi_put_processors(AcpiTables *t, const uint32_t *apic_ids, unsigned cpus, unsigned max_cpus);
+void pc_acpi_put_local_nmi(AcpiTables *t);
 
 #endif

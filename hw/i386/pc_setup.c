@@ -49,7 +49,7 @@ static void cmos16(PcMachine *pc, unsigned addr, uint64_t value)
     mc146818_set_cmos(pc->rtc, addr + 1, value >> 8);
 }
 
-static void set_memory_bytes(PcMachine *pc)
+void pc_set_memory_bytes(PcMachine *pc)
 {
     uint64_t above_1m = pc->below_4g > MIB ? (pc->below_4g - MIB) / KIB : 0;
     uint64_t above_16m = pc->below_4g > 16 * MIB ? (pc->below_4g - 16 * MIB) / (64 * KIB) : 0;
@@ -150,7 +150,7 @@ static void put_e820(GByteArray *map, uint64_t addr, uint64_t len, uint32_t type
     g_byte_array_append(map, entry, sizeof(entry));
 }
 
-static bool add_e820(PcMachine *pc, GError **error)
+bool pc_add_e820(PcMachine *pc, GError **error)
 {
     GByteArray *map = g_byte_array_new();
     size_t len;
@@ -183,7 +183,7 @@ static bool add_sleep_states(PcMachine *pc, GError **error)
     return fw_cfg_set_file(pc->fw_cfg, "etc/system-states", g_memdup2(states, 6), 6, error);
 }
 
-static bool add_boot_items(PcMachine *pc, GError **error)
+bool pc_add_boot_items(PcMachine *pc, GError **error)
 {
     Machine *m = &pc->machine;
     g_autoptr(GError) failure = NULL;
@@ -271,7 +271,7 @@ bool pc_tell_firmware(PcMachine *pc, GError **error)
     const char *order = m->boot_order ?: machine_type(m)->default_boot_order;
     g_autofree uint64_t *numa = g_new0(uint64_t, 1 + m->smp.max_cpus);
 
-    set_memory_bytes(pc);
+    pc_set_memory_bytes(pc);
     set_disk_bytes(pc);
     set_floppy_bytes(pc);
     if (!set_boot_bytes(pc, m->boot_once ?: order, error)) {
@@ -286,9 +286,9 @@ bool pc_tell_firmware(PcMachine *pc, GError **error)
     fw_cfg_set_u16(pc->fw_cfg, FW_CFG_NOGRAPHIC, !m->graphics);
     fw_cfg_set_u32(pc->fw_cfg, FW_CFG_IRQ0_OVERRIDE, 1);
     fw_cfg_set_bytes(pc->fw_cfg, FW_CFG_NUMA, numa, 8 * (1 + m->smp.max_cpus));
-    return add_e820(pc, error) &&
+    return pc_add_e820(pc, error) &&
            add_u64_file(pc, "etc/reserved-memory-end", align_up(4 * GIB + pc->above_4g, GIB),
                         error) &&
-           add_sleep_states(pc, error) && add_boot_items(pc, error) && add_acpi(pc, error) &&
+           add_sleep_states(pc, error) && pc_add_boot_items(pc, error) && add_acpi(pc, error) &&
            add_smbios(pc, error);
 }
