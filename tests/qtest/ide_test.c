@@ -146,6 +146,33 @@ static void pio_write(Qtest *q)
     }
 }
 
+/* werror=stop: a full host disk stops the VM; what failed is repeated when it runs again. */
+static void wait_for_stop(Qtest *q)
+{
+    g_autofree char *event = qtest_wait_event(q, "BLOCK_IO_ERROR");
+
+    g_assert_nonnull(strstr(event, "\"nospace\": true"));
+    g_free(qtest_wait_event(q, "STOP"));
+    g_assert_cmphex(qtest_inb(q, 0x3f6) & 0x80, ==, 0x80);     /* the drive is busy with it */
+    g_free(qtest_qmp(q, "{'execute': 'cont'}"));
+}
+
+static void pio_stop_and_go_on(Qtest *q)
+{
+    static const QtestStep ask[] = { LBA28(0x30, 9, 1), INB_MASK(0x1f7, 0x88, 0x08) };
+    static const QtestStep reread[] = { READY, LBA28(0x20, 9, 1), DATA_READY };
+
+    qtest_run_steps(q, ask, G_N_ELEMENTS(ask));
+    for (unsigned i = 0; i < 256; i++) {
+        qtest_outw(q, 0x1f0, (uint16_t)(0xbeef ^ i));
+    }
+    wait_for_stop(q);
+    qtest_run_steps(q, reread, G_N_ELEMENTS(reread));
+    for (unsigned i = 0; i < 256; i++) {
+        g_assert_cmphex(qtest_inw(q, 0x1f0), ==, 0xbeef ^ i);
+    }
+}
+
 /* ---- bus master ---- */
 
 static const QtestStep dma_read[] = {
@@ -161,6 +188,22 @@ static const QtestStep dma_write[] = {
     WRITEQ(BUFFER, 0), WRITEQ(BUFFER + 504, 0), LBA48(0x25, 30, 1), TO_MEMORY, DMA_DONE, READY,
     READQ(BUFFER, 0x1122334455667788ull), READQ(BUFFER + 504, 0x99aabbccddeeff00ull),
 };
+
+static void dma_stop_and_go_on(Qtest *q)
+{
+    static const QtestStep ask[] = {
+        BUS_MASTER, PRD(0, BUFFER, 512 | LAST), WRITEQ(BUFFER + 504, 0x99aabbccddeeff00ull),
+        LBA28(0xca, 30, 1), FROM_MEMORY,
+    };
+    static const QtestStep reread[] = {
+        DMA_DONE, READY, WRITEQ(BUFFER + 504, 0), LBA48(0x25, 30, 1), TO_MEMORY, DMA_DONE, READY,
+        READQ(BUFFER + 504, 0x99aabbccddeeff00ull),
+    };
+
+    qtest_run_steps(q, ask, G_N_ELEMENTS(ask));
+    wait_for_stop(q);
+    qtest_run_steps(q, reread, G_N_ELEMENTS(reread));
+}
 
 /* The engine first, the drive later: both orders start the transfer. */
 static const QtestStep engine_first[] = {
@@ -277,6 +320,7 @@ int main(int argc, char **argv)
     const char *disk;
     g_autofree char *hd = NULL;
     g_autofree char *cd = NULL;
+    g_autofree char *failing = NULL;
 
     g_test_init(&argc, &argv, NULL);
     disk = qtest_temp_disk(SECTORS * 512);
@@ -284,6 +328,12 @@ int main(int argc, char **argv)
                          "-device ide-hd,drive=d,bus=ide.0,serial=42,model=RHEA\\ TEST", disk);
     cd = g_strdup_printf("-drive if=none,id=d,format=raw,media=cdrom,file=%s "
                          "-device ide-cd,drive=d,bus=ide.1", disk);
+    failing = g_strdup_printf(
+        "-blockdev driver=file,filename=%s,node-name=f "
+        "-blockdev driver=blkdebug,image=f,node-name=b,inject-error.0.event=write_aio,"
+        "inject-error.0.errno=28,inject-error.0.once=on "
+        "-blockdev driver=raw,file=b,node-name=d -device ide-hd,drive=d,bus=ide.0,werror=stop",
+        qtest_temp_disk(SECTORS * 512));
 
     const QtestCase cases[] = {
         { "registers", hd, .steps = QTEST_STEPS(registers) },
@@ -296,8 +346,10 @@ int main(int argc, char **argv)
         { "pio/read", hd, .run = pio_read },
         { "pio/multiple-48", hd, .run = pio_multiple_48 },
         { "pio/write", hd, .run = pio_write },
+        { "pio/stop-and-go-on", failing, .run = pio_stop_and_go_on },
         { "dma/read", hd, "ioapic", QTEST_STEPS(dma_read) },
         { "dma/write", hd, .steps = QTEST_STEPS(dma_write) },
+        { "dma/stop-and-go-on", failing, .run = dma_stop_and_go_on },
         { "dma/engine-first", hd, .steps = QTEST_STEPS(engine_first) },
         { "dma/table-too-short", hd, .steps = QTEST_STEPS(table_too_short) },
         { "dma/table-too-long", hd, .steps = QTEST_STEPS(table_too_long) },
