@@ -159,24 +159,31 @@ static uint64_t ticks_left(const HpetTimer *t, uint64_t now)
     return (t->cmp - now) & timer_mask(t);
 }
 
+/*
+ * More than half of the range ahead of NOW: the guest was late setting it, or nobody watches it.  A periodic
+ * timer catches up, a one-shot one would hang for minutes or centuries; hardware does let it.
+ */
+static uint64_t comparator(const HpetTimer *t, uint64_t now)
+{
+    uint64_t behind = (now - t->cmp) & timer_mask(t);
+
+    if (!(t->config & TN_PERIODIC) || !t->period || ticks_left(t, now) <= timer_mask(t) / 2) {
+        return t->cmp & timer_mask(t);
+    }
+    return (t->cmp + (behind / t->period + 1) * t->period) & timer_mask(t);
+}
+
 static void schedule(HpetTimer *t)
 {
     Hpet *s = t->hpet;
     uint64_t now = counter(s), left, ns;
 
-    if (!enabled(s)) {
-        timer_cancel(&t->qemu_timer);
+    if (!enabled(s) || !(t->config & (TN_ENABLE | TN_LEVEL))) {
+        timer_cancel(&t->qemu_timer);       /* nobody would notice: comparator() follows by itself */
         return;
     }
+    t->cmp = comparator(t, now);
     left = ticks_left(t, now);
-    /* More than half of the range ahead: the guest was late setting it.  A periodic timer
-     * catches up, a one-shot one would hang for minutes or centuries; hardware does let it. */
-    if ((t->config & TN_PERIODIC) && t->period && left > timer_mask(t) / 2) {
-        uint64_t behind = (now - t->cmp) & timer_mask(t);
-
-        t->cmp = (t->cmp + (behind / t->period + 1) * t->period) & timer_mask(t);
-        left = ticks_left(t, now);
-    }
     if (left > (uint64_t)INT64_MAX / TICK_NS / 2) {
         timer_cancel(&t->qemu_timer);     /* not in our lifetime */
         return;
@@ -248,7 +255,7 @@ static uint64_t reg_read(const Hpet *s, uint64_t reg)
         case TN_CFG:
             return t->config;
         case TN_CMP:
-            return t->cmp & timer_mask(t);
+            return comparator(t, counter(s));
         case TN_ROUTE:
             return t->fsb;
         default:
