@@ -148,6 +148,9 @@ static bool luks_measure(NodeOpts *opts, BlockNode *source, uint64_t *required, 
               luks_create_take(&c, opts, error);
 
     g_free(node_opts_take(opts, "preallocation"));
+    if (ok && !c.key_secret) {
+        ok = error_set(error, "Parameter 'key-secret' is required for cipher");
+    }
     ok = ok && create_opts_finish("luks", opts, error) && luks_header_bytes(&c, &header, error);
     *required = *full = header + (source ? node_length(source) : size);
     *bitmaps = UINT64_MAX;

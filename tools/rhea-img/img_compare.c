@@ -128,7 +128,7 @@ static int img_compare(const ImgCommand *command, int argc, char **argv)
     Image x, y;
 
     if (status >= 0) {
-        return status ? 2 : 0;
+        return status;
     }
     m.progress.on = m.progress.on && !m.quiet;
     m.second.image_opts = m.first.image_opts;

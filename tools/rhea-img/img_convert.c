@@ -397,6 +397,8 @@ static bool args_ok(const ConvertArgs *a, int operands)
         { a->keep_target && a->create, "-o has no effect when skipping image creation" },
         { a->backing && operands > 2, "Having a backing file for the target makes no sense when "
           "concatenating multiple input images" },
+        { a->backing && !a->backing_format && !node_opts_get(a->create, "backing_fmt"),
+          "Use of backing file requires explicit backing format (-F)" },
         { a->bitmaps && operands > 2, "Copying bitmaps only possible with single source" },
     };
 

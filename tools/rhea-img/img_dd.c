@@ -257,9 +257,9 @@ static int check_bench(BenchArgs *m)
         error_report("Invalid aio option: %s", m->aio);
         return 1;
     }
-    if (m->depth == 0 || m->depth > 4096 || m->size == 0 || m->size > GIB || m->count == 0 ||
+    if (m->depth == 0 || m->depth > 4096 || m->size == 0 || m->size > GIB ||
         m->pattern > 255) {
-        error_report("Queue depth must be 1 to 4096, buffer size 1 to 1G, count at least 1, "
+        error_report("Queue depth must be 1 to 4096, buffer size 1 to 1G, "
                      "pattern 0 to 255");
         return 1;
     }

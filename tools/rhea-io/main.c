@@ -27,10 +27,11 @@ typedef struct Io {
     BlockNode *node;
     BlockBackend *blk;
     bool failed, quit;
+    unsigned pending;              /* aio_ commands under way */
 } Io;
 
 typedef struct Args {
-    bool quiet, zero, unmap, fua, verbose;
+    bool quiet, zero, unmap, fua, verbose, compressed;
     int pattern;                   /* -1: none given */
     uint64_t offset, length;
 } Args;
@@ -82,7 +83,12 @@ static bool complain(Io *io, GError *error)
     return false;
 }
 
-/* [-flags] offset length */
+static bool is_vector(const char *command)
+{
+    return g_str_has_suffix(command, "v") || g_str_has_prefix(command, "aio_");
+}
+
+/* [-flags] offset length, or several lengths */
 static bool parse_range(Io *io, int argc, char **argv, Args *a)
 {
     GError *error = NULL;
@@ -108,6 +114,9 @@ static bool parse_range(Io *io, int argc, char **argv, Args *a)
             case 'v':
                 a->verbose = true;
                 break;
+            case 'c':
+                a->compressed = true;
+                break;
             case 'P':
                 if (p[1] || i + 1 >= argc ||
                     !parse_uint("-P", argv[i + 1], 0, 255, &pattern, &error)) {
@@ -125,14 +134,22 @@ static bool parse_range(Io *io, int argc, char **argv, Args *a)
             }
         }
     }
-    if (argc - i != 2) {
+    if (argc - i < 2 || (argc - i > 2 && !is_vector(argv[0]))) {
         printf("%s: expects offset and length\n", argv[0]);
         io->failed = true;
         return false;
     }
-    if (!parse_size("offset", argv[i], 1, &a->offset, &error) ||
-        !parse_size("length", argv[i + 1], 1, &a->length, &error)) {
+    if (!parse_size("offset", argv[i], 1, &a->offset, &error)) {
         return complain(io, error);
+    }
+    /* The pieces of a vector lie one behind the other, also in memory. */
+    for (int k = i + 1; k < argc; k++) {
+        uint64_t piece;
+
+        if (!parse_size("length", argv[k], 1, &piece, &error)) {
+            return complain(io, error);
+        }
+        a->length = MIN(piece, UINT64_MAX / 2) + MIN(a->length, UINT64_MAX / 2);
     }
     if (a->length > LENGTH_MAX && !a->zero && !g_str_equal(argv[0], "discard")) {
         printf("length cannot exceed %llu, given %s\n", LENGTH_MAX, argv[i + 1]);
@@ -193,7 +210,8 @@ static void cmd_write(Io *io, int argc, char **argv)
     if (!parse_range(io, argc, argv, &a)) {
         return;
     }
-    flags = (a.fua ? BLK_REQ_FUA : 0) | (a.unmap ? BLK_REQ_MAY_UNMAP : 0);
+    flags = (a.fua ? BLK_REQ_FUA : 0) | (a.unmap ? BLK_REQ_MAY_UNMAP : 0) |
+            (a.compressed ? BLK_REQ_COMPRESSED : 0);
     if (a.zero) {
         ret = blk_write_zeroes(io->blk, a.offset, a.length, flags);
     } else {
@@ -223,6 +241,166 @@ static void cmd_discard(Io *io, int argc, char **argv)
         return;
     }
     report("discard", &a, begin);
+}
+
+/* ---- requests that are waited for later ---- */
+
+typedef struct Aio {
+    Io *io;
+    Args a;
+    bool is_write;
+    struct iovec iov;
+    int64_t begin;
+} Aio;
+
+static void aio_done(void *opaque, int ret)
+{
+    Aio *r = opaque;
+    const uint8_t *buf = r->iov.iov_base;
+
+    r->io->pending--;
+    if (ret < 0) {
+        fail(r->io, r->is_write ? "aio_write" : "aio_read", ret);
+    } else {
+        for (size_t i = 0; !r->is_write && r->a.pattern >= 0 && i < r->a.length; i++) {
+            if (buf[i] != r->a.pattern) {
+                printf("Pattern verification failed at offset %" PRIu64 ", %" PRIu64 " bytes\n",
+                       r->a.offset, r->a.length);
+                r->io->failed = true;
+                break;
+            }
+        }
+        report(r->is_write ? "wrote" : "read", &r->a, r->begin);
+    }
+    g_free(r->iov.iov_base);
+    g_free(r);
+}
+
+static void cmd_aio(Io *io, int argc, char **argv)
+{
+    Aio *r = g_new0(Aio, 1);
+
+    if (!parse_range(io, argc, argv, &r->a)) {
+        g_free(r);
+        return;
+    }
+    r->io = io;
+    r->is_write = g_str_equal(argv[0], "aio_write");
+    r->begin = g_get_monotonic_time();
+    io->pending++;
+    if (r->is_write && r->a.zero) {
+        blk_aio_write_zeroes(io->blk, r->a.offset, r->a.length,
+                             r->a.unmap ? BLK_REQ_MAY_UNMAP : 0, aio_done, r);
+        return;
+    }
+    r->iov = (struct iovec){ g_malloc(r->a.length + 1), r->a.length };
+    if (r->is_write) {
+        memset(r->iov.iov_base, r->a.pattern >= 0 ? r->a.pattern : 0xcd, r->a.length);
+        blk_aio_pwritev(io->blk, r->a.offset, &r->iov, 1, r->a.fua ? BLK_REQ_FUA : 0, aio_done,
+                        r);
+    } else {
+        blk_aio_preadv(io->blk, r->a.offset, &r->iov, 1, aio_done, r);
+    }
+}
+
+static void cmd_aio_flush(Io *io, int argc, char **argv)
+{
+    while (io->pending) {
+        event_loop_iterate(event_loop_main(), true);
+    }
+}
+
+/* ---- what is allocated ---- */
+
+typedef struct StatusCall {
+    Io *io;
+    uint64_t offset, bytes;
+    BlockStatus status;
+    int ret;
+    bool done;
+} StatusCall;
+
+static void co_status(void *opaque)
+{
+    StatusCall *c = opaque;
+
+    c->ret = co_node_status(c->io->node, c->offset, c->bytes, &c->status);
+    c->done = true;
+}
+
+/* Of the image itself, not of what is below it. */
+static bool is_allocated(Io *io, uint64_t offset, uint64_t bytes, bool *allocated, uint64_t *run)
+{
+    StatusCall c = { io, offset, bytes };
+
+    coroutine_enter(coroutine_new(co_status, &c));
+    while (!c.done) {
+        event_loop_iterate(event_loop_main(), true);
+    }
+    *allocated = c.status.flags & BLK_STATUS_ALLOCATED;
+    *run = MIN(c.status.bytes, bytes);
+    return c.ret == 0 || fail(io, "block status", c.ret);
+}
+
+static void cmd_alloc(Io *io, int argc, char **argv)
+{
+    GError *error = NULL;
+    uint64_t offset, bytes = 512, sum = 0;
+    g_autofree char *text = NULL;
+
+    if (argc < 2 || argc > 3) {
+        printf("alloc: expects an offset, and a number of bytes\n");
+        io->failed = true;
+        return;
+    }
+    if (!parse_size("offset", argv[1], 1, &offset, &error) ||
+        (argc == 3 && !parse_size("length", argv[2], 1, &bytes, &error))) {
+        complain(io, error);
+        return;
+    }
+    if (offset > blk_length(io->blk) || bytes > blk_length(io->blk) - offset) {
+        fail(io, "alloc", -EIO);
+        return;
+    }
+    for (uint64_t at = offset, n; at < offset + bytes; at += n) {
+        bool allocated;
+
+        if (!is_allocated(io, at, offset + bytes - at, &allocated, &n)) {
+            return;
+        }
+        sum += allocated ? n : 0;
+    }
+    text = size_text((double)offset);
+    printf("%" PRIu64 "/%" PRIu64 " bytes allocated at offset %s\n", sum, bytes, text);
+}
+
+static void cmd_map(Io *io, int argc, char **argv)
+{
+    uint64_t end = blk_length(io->blk), n;
+
+    for (uint64_t at = 0; at < end; at += n) {
+        g_autofree char *length = NULL;
+        g_autofree char *start = NULL;
+        bool allocated, next;
+        uint64_t more;
+
+        if (!is_allocated(io, at, end - at, &allocated, &n)) {
+            return;
+        }
+        while (at + n < end) {
+            if (!is_allocated(io, at + n, end - at - n, &next, &more)) {
+                return;
+            }
+            if (next != allocated) {
+                break;
+            }
+            n += more;
+        }
+        length = size_text((double)n);
+        start = size_text((double)at);
+        printf("%s (0x%" PRIx64 ") bytes %s allocated at offset %s (0x%" PRIx64 ")\n", length, n,
+               allocated ? "   " : "not", start, at);
+    }
 }
 
 static void cmd_flush(Io *io, int argc, char **argv)
@@ -268,14 +446,21 @@ static const struct {
     void (*run)(Io *io, int argc, char **argv);
     const char *help;
 } commands[] = {
+    { "aio_flush", NULL, cmd_aio_flush, "-- waits for the aio_ requests" },
+    { "aio_read", NULL, cmd_aio,     "[-q] [-P pattern] off len [len..] -- reads, and goes on" },
+    { "aio_write", NULL, cmd_aio,    "[-fquz] [-P pattern] off len [len..] -- writes, and goes on" },
+    { "alloc",    NULL, cmd_alloc,   "off [len] -- how much is allocated there" },
     { "discard",  "d", cmd_discard,  "[-q] off len -- discards a number of bytes" },
     { "flush",    "f", cmd_flush,    "-- flush all in-core file state to disk" },
     { "help",     "?", cmd_help,     "-- help for the commands" },
     { "length",   "l", cmd_length,   "-- gets the length of the current file" },
+    { "map",      NULL, cmd_map,     "-- what is allocated" },
     { "quit",     "q", cmd_quit,     "-- exit the program" },
     { "read",     "r", cmd_read,     "[-qv] [-P pattern] off len -- reads a number of bytes" },
+    { "readv",    "rv", cmd_read,    "[-qv] [-P pattern] off len [len..] -- reads several pieces" },
     { "truncate", "t", cmd_truncate, "len -- truncates the current file" },
-    { "write",    "w", cmd_write,    "[-fquz] [-P pattern] off len -- writes a number of bytes" },
+    { "write",    "w", cmd_write,    "[-cfquz] [-P pattern] off len -- writes a number of bytes" },
+    { "writev",   "wv", cmd_write,   "[-fq] [-P pattern] off len [len..] -- writes several pieces" },
 };
 /* clang-format on */
 
@@ -295,7 +480,7 @@ static void run_command(Io *io, const char *line)
         return;                        /* an empty line */
     }
     for (unsigned i = 0; i < ARRAY_LEN(commands); i++) {
-        if (g_str_equal(argv[0], commands[i].name) || g_str_equal(argv[0], commands[i].alias)) {
+        if (g_str_equal(argv[0], commands[i].name) || g_strcmp0(argv[0], commands[i].alias) == 0) {
             commands[i].run(io, argc, argv);
             return;
         }
@@ -414,6 +599,7 @@ int main(int argc, char **argv)
         }
         run_command(&io, line);
     }
+    cmd_aio_flush(&io, 0, NULL);
     if (flags && node_flush(io.node) < 0) {
         io.failed = true;
     }
