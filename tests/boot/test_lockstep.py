@@ -48,8 +48,8 @@ def whole_boot():
 
 
 def two_cpus():
-    """Two CPUs that take turns, to the shell's prompt."""
-    lockstep(1600000001, '-smp', '2')
+    """Two CPUs that take turns, until the kernel's devices have been found."""
+    lockstep(500000001, '-smp', '2')
 
 
 def one_instruction_a_block():

@@ -370,7 +370,9 @@ static void test_mode(gconstpointer mode)
     const char *only = g_getenv("RHEA_INSN_ROW");
     unsigned n = rounds ? atoi(rounds) : 8, which = GPOINTER_TO_UINT(mode), s = seed ? atoi(seed) : 1;
     Fixture f = { .bits = which >> 4, .cpl = which & 3 };
+    g_autoptr(GString) never = g_string_new(NULL);
     g_autoptr(GError) error = NULL;
+    unsigned covered = 0;
 
     if (!translator_probe(&error)) {
         g_test_skip(error->message);
@@ -384,16 +386,24 @@ static void test_mode(gconstpointer mode)
     f.translated = f.start + 2;
     for (unsigned i = 0; i < insn_row_count; i++) {
         const InsnDef *def = &insn_rows[i];
+        unsigned before = f.tried;
 
         f.row_failed = 0;
         for (unsigned k = 0; row_is_testable(def) && (!only || g_str_equal(only, def->name)) && k < n;
              k++) {
             try_row(&f, def);
         }
+        if (f.tried != before) {
+            covered++;
+        } else {
+            g_string_append_printf(never, " %s", def->name);
+        }
     }
+    g_test_message("%u of %u rows covered; not:%s", covered, insn_row_count, never->str);
     g_test_message("seed %u: %u tries, %u faulted, %u differences, %lu flushes", s, f.tried, f.faulted,
                    f.failed, f.e.tr->counters.flushes);
     g_assert_cmpuint(f.tried, >, 0);
+    g_assert_true(only || n < 8 || covered * 100 > insn_row_count * 93);    /* the rest is of another mode, or rare */
     g_assert_cmpuint(f.failed, ==, 0);
     g_rand_free(f.rand);
     g_aligned_free(f.start);
