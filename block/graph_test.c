@@ -145,6 +145,52 @@ static void test_json_filename_and_window(void)
     node_unref(node);
 }
 
+/* A plain name would lead an overlay made on this node to other data. */
+static void test_name_tells_of_the_window(void)
+{
+    g_autoptr(NodeOpts) opts = node_opts_new();
+    g_autoptr(NodeOpts) again = node_opts_new();
+    g_autoptr(GError) error = NULL;
+    BlockNode *window, *copy;
+
+    node_opts_set(opts, "driver", "raw");
+    node_opts_set(opts, "offset", "4096");
+    node_opts_set(opts, "size", "8192");
+    node_opts_set(opts, "file.driver", "null-co");
+    window = node_open(NULL, opts, NODE_OPEN_INLINE_IO, &error);
+    g_assert_no_error(error);
+    g_assert_true(g_str_has_prefix(node_filename(window), "json:"));
+    copy = node_open(node_filename(window), again, NODE_OPEN_INLINE_IO, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(node_length(copy), ==, 8192);
+    g_assert_cmpstr(node_filename(copy), !=, NULL);
+    node_unref(copy);
+    node_unref(window);
+}
+
+static void test_write_threshold_is_used_up(void)
+{
+    g_autoptr(NodeOpts) opts = node_opts_new();
+    g_autoptr(GError) error = NULL;
+    uint8_t buf[1024] = { 0 };
+    BlockBackend *blk = blk_new(NULL);
+    BlockNode *node;
+
+    node_opts_set(opts, "driver", "null-co");
+    node = node_open(NULL, opts, NODE_OPEN_RDWR | NODE_OPEN_INLINE_IO, &error);
+    g_assert_no_error(error);
+    g_assert_true(blk_insert_node(blk, node, true, &error));
+    node->write_threshold = 4096;
+    g_assert_cmpint(blk_pwrite(blk, 3072, buf, sizeof(buf), 0), ==, 0);
+    g_assert_cmpuint(node->write_threshold, ==, 4096);
+    g_assert_cmpint(blk_pwrite(blk, 3584, buf, sizeof(buf), 0), ==, 0);
+    g_assert_cmpuint(node->write_threshold, ==, 0);
+    while (event_loop_iterate(event_loop_main(), false)) {
+    }
+    blk_unref(blk);
+    node_unref(node);
+}
+
 static void test_direct_io_read_modify_write(void)
 {
     g_autofree char *path = make_file("direct.img", 65536);
@@ -286,6 +332,8 @@ int main(int argc, char **argv)
     g_test_add_func("/block/graph/no-medium", test_empty_drive_has_no_medium);
     g_test_add_func("/block/graph/medium-change", test_medium_change);
     g_test_add_func("/block/graph/json-window", test_json_filename_and_window);
+    g_test_add_func("/block/graph/window-name", test_name_tells_of_the_window);
+    g_test_add_func("/block/graph/write-threshold", test_write_threshold_is_used_up);
     g_test_add_func("/block/graph/direct", test_direct_io_read_modify_write);
     g_test_add_func("/block/graph/cache-mode", test_cache_mode_reaches_the_file);
     g_test_add_func("/block/graph/parallel-threads", test_parallel_threads);
