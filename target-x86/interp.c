@@ -411,18 +411,24 @@ static Block *find_slow(X86Cpu *cpu)
     uint64_t rip = cpu->rip, va = linear_rip(cpu, rip), gpa;
     JumpEntry *entry = jump_slot(it, rip);
     const uint8_t *host;
-    Block *block;
+    Block *block, **at;
 
     gpa = x86_fetch_page(cpu, va, &host);
     if (!host) {
         return build_scratch(cpu, rip, va, gpa);
     }
-    for (block = it->hash[hash_slot(gpa, rip, cpu->mode)]; block; block = block->hash_next) {
+    /* Code that is written again and again leaves one dead block each time: they go as they are
+     * met.  Nobody but this thread looks at the chains. */
+    for (at = &it->hash[hash_slot(gpa, rip, cpu->mode)]; (block = *at) != NULL;) {
+        if (atomic_load(&block->dead)) {
+            *at = block->hash_next;
+            continue;
+        }
         if (block->gpa == gpa && block->rip == rip && block->mode == cpu->mode &&
-            !atomic_load(&block->dead) && within_cs(cpu, rip, block->bytes) &&
-            second_page_same(cpu, block, va)) {
+            within_cs(cpu, rip, block->bytes) && second_page_same(cpu, block, va)) {
             break;
         }
+        at = &block->hash_next;
     }
     if (!block) {
         block = build(cpu, rip, va, gpa, host);

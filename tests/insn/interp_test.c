@@ -73,6 +73,24 @@ static void test_modified_code_is_decoded_again(void)
     g_assert_cmpuint(cpu->gpr[R_RAX], ==, 9);
 }
 
+/* Code that is written before each of many calls: the blocks of before are not looked through. */
+static void test_code_modified_often(void)
+{
+    uint32_t sum = 0;
+
+    setup(64, 0);
+    PLANT(BENCH_CODE + 0x100, "\xb0\x01\xc3");              /* mov al, N; ret */
+    /* mov ecx, 100000; xor ebx, ebx; loop: mov [N], cl; call; movzx eax, al; add ebx, eax;
+     * dec ecx; jnz loop; hlt */
+    PLANT(BENCH_CODE, "\xb9\xa0\x86\x01\x00\x31\xdb\x88\x0d\xf4\x00\x00\x00\xe8"
+                      "\xee\x00\x00\x00\x0f\xb6\xc0\x01\xc3\xff\xc9\x75\xec\xf4");
+    for (uint32_t i = 1; i <= 100000; i++) {
+        sum += i & 0xff;
+    }
+    interp_run(cpu);
+    g_assert_cmpuint(cpu->gpr[R_RBX], ==, sum);
+}
+
 /* Data beside code on one page is stored without harm, code stays valid. */
 static void test_data_on_a_code_page(void)
 {
@@ -225,6 +243,7 @@ int main(int argc, char **argv)
     g_test_add_func("/interp/instruction-count", test_instruction_count_is_exact);
     g_test_add_func("/interp/smc/same-block", test_same_block_modification);
     g_test_add_func("/interp/smc/other-block", test_modified_code_is_decoded_again);
+    g_test_add_func("/interp/smc/often", test_code_modified_often);
     g_test_add_func("/interp/smc/data-beside-code", test_data_on_a_code_page);
     g_test_add_func("/interp/page-crossing", test_instruction_across_pages);
     g_test_add_func("/interp/rep/pages", test_rep_movs_over_pages);
