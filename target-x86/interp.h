@@ -19,6 +19,9 @@ void interp_clear(X86Cpu *cpu);
 /* Forget all decoded blocks (CPUID changed, memory map changed). */
 void interp_flush(X86Cpu *cpu);
 
+/* -d in_asm: a block that an engine has decoded at RIP. */
+void interp_log_code(X86Cpu *cpu, uint64_t rip, const uint8_t *bytes, unsigned len);
+
 /* Instructions done, those of the block being run included; the vCPU's thread, from a device it accesses, too. */
 uint64_t interp_insn_count(const X86Cpu *cpu);
 

@@ -23,8 +23,7 @@ static inline void interp_next(X86Cpu *cpu, const Insn *insn)
     insn[1].run(cpu, insn + 1);
 }
 
-/* interp_log.c: -d in_asm as a block is decoded; -d exec and cpu before one runs. */
-void interp_log_code(X86Cpu *cpu, uint64_t rip, const uint8_t *bytes, unsigned len);
+/* interp_log.c: -d exec and cpu before a block runs. */
 void interp_log_run(X86Cpu *cpu);
 
 #endif

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "target-x86/interp.h"
 #include "target-x86/sem.h"
 
 /* Conditional jumps in a block. */
@@ -910,5 +911,6 @@ TcgBlock *tcg_translate(Translator *tr, X86Cpu *cpu, bool each_checked, uint64_t
         tcg_block_kill(tr, block);
     }
     tcg_block_publish(tr, block);
+    interp_log_code(cpu, block->rip, t.copy, block->bytes);
     return block;
 }
