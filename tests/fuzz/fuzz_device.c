@@ -83,6 +83,23 @@ static void begin_virtio(FuzzInput *in)
     put(in, FUZZ_VIRTIO + 0x3000, 0, 2);
 }
 
+/* The areas of a legacy ring follow from its start: with 32 descriptors and this alignment as above. */
+static void begin_virtio_mmio(FuzzInput *in)
+{
+    enum { SLOTS = 32 };
+
+    G_STATIC_ASSERT(RINGS % 4096 == 0);
+    put(in, FUZZ_VIRTIO_MMIO + 0x28, 4096, 4);
+    put(in, FUZZ_VIRTIO_MMIO + 0x70, 3, 4);
+    put(in, FUZZ_VIRTIO_MMIO + 0x20, fuzz_take(in, 1) & 1 ? 0x30006200 : 0x6200, 4);
+    put(in, FUZZ_VIRTIO_MMIO + 0x38, SLOTS, 4);
+    put(in, FUZZ_VIRTIO_MMIO + 0x3c, 0x400, 4);
+    put(in, FUZZ_VIRTIO_MMIO + 0x40, RINGS / 4096, 4);
+    put_requests(in, RINGS, false);
+    put(in, FUZZ_VIRTIO_MMIO + 0x70, 7, 4);
+    put(in, FUZZ_VIRTIO_MMIO + 0x50, 0, 4);
+}
+
 /* clang-format off */
 static const FuzzDevice devices[] = {
     { "i8259",  { { 0x20, 2 }, { 0xa0, 2 }, { 0x4d0, 2 } },
@@ -121,6 +138,10 @@ static const FuzzDevice devices[] = {
       { { FUZZ_VIRTIO, 0x40 }, { FUZZ_VIRTIO + 0x3000, 8 }, { RINGS, 0x600 }, { REQUEST, 0x1800 } },
       .values = VALUES("\x00\x01\x02\x03\x04\x07\x08\x0b\x0d\x0f\x10\x30\x50\x80\x81\x82\xff"),
       .begin = begin_virtio },
+    { "virtio-mmio", .memory = { { FUZZ_VIRTIO_MMIO, 0x180 }, { FUZZ_VIRTIO_MMIO + 0x50, 4 }, { RINGS, 0x600 },
+                                 { REQUEST, 0x1800 } },
+      .values = VALUES("\x00\x01\x02\x03\x04\x07\x08\x0b\x0d\x0f\x10\x30\x50\x80\x81\x82\xff"),
+      .begin = begin_virtio_mmio },
 };
 /* clang-format on */
 

@@ -11,6 +11,7 @@
 #include "block/graph.h"
 #include "block/memory.h"
 #include "chardev/chardev.h"
+#include "hw/virtio/virtio_mmio.h"
 #include "target-x86/x86_cpu.h"
 #include "vm/accel.h"
 #include "vm/machine.h"
@@ -163,6 +164,9 @@ static Vm *make_vm(void)
     fuzz_add_device(vm, "ide-hd", "sata", "ahci.0", "drive", "sata");
     fuzz_add_disk("sata-cd", 300 * KIB);
     fuzz_add_device(vm, "ide-cd", "sata-cd", "ahci.1", "drive", "sata-cd");
+    must(virtio_mmio_new(vm, 0, FUZZ_VIRTIO_MMIO, (IrqPin){ 0 }, &error), error);
+    fuzz_add_disk("mmio", MIB);
+    fuzz_add_device(vm, "virtio-blk-device", "mmio", "virtio-mmio-bus.0", "drive", "mmio");
     machine_done(m);
     clock_start(vm->clock);
     vm->state = RUN_STATE_RUNNING;

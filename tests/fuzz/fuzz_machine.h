@@ -17,6 +17,7 @@ enum { FUZZ_BMDMA = 0xc000, FUZZ_PM_BASE = 0x600, FUZZ_VIRTIO_IO = 0xc100, FUZZ_
 #define FUZZ_VGA_MMIO 0xfebf0000ull
 #define FUZZ_VIRTIO 0xfe000000ull     /* BAR 4 of a virtio disk, whose ports are at FUZZ_VIRTIO_IO */
 #define FUZZ_AHCI 0xfebe0000ull
+#define FUZZ_VIRTIO_MMIO 0xfeb00000ull   /* a virtio disk that no PC has */
 /* RAM where a fuzz target keeps what its devices read: lists, queues, descriptors. */
 enum { FUZZ_LISTS = 0x100000, FUZZ_LISTS_LEN = 0x20000 };
 
