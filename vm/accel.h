@@ -23,6 +23,9 @@ typedef struct AccelType {
     void (*cpu_run)(Cpu *cpu);
     /* Makes cpu_run return soon; any thread. */
     void (*cpu_kick)(Cpu *cpu);
+    /* Makes a vCPU that runs guest code look at has_work() again, without a return from cpu_run; any
+     * thread.  NULL or false: it takes a kick. */
+    bool (*cpu_wake)(Cpu *cpu);
     void (*cpu_destroy)(Cpu *cpu);
     /* Copy between the architecture's state struct and where the accelerator keeps it (KVM); NULL
      * where the struct is the truth.  On the vCPU's thread; put before any vCPU goes on after all of

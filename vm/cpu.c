@@ -9,7 +9,7 @@
  *              v  | exit_request, halt
  *            cpu_run() (lock dropped)
  *
- * Wake-ups are not lost: whoever wants something stores it, then cpu_kick() sets `woken` under
+ * Wake-ups are not lost: whoever wants something stores it, then cpu_kick() or cpu_wake() sets `woken` under
  * wake_lock; the sleeper tests `woken` under the same lock before it sleeps.
  */
 #include "vm/cpu.h"
@@ -52,6 +52,14 @@ void cpu_clear(Cpu *cpu)
     cond_clear(&cpu->wake_cond);
 }
 
+static void end_sleep(Cpu *cpu)
+{
+    mutex_lock(&cpu->wake_lock);
+    cpu->woken = true;
+    cond_signal(&cpu->wake_cond);
+    mutex_unlock(&cpu->wake_lock);
+}
+
 void cpu_kick(Cpu *cpu)
 {
     const AccelType *accel = accel_type(cpu->dev.vm->accel);
@@ -60,10 +68,18 @@ void cpu_kick(Cpu *cpu)
     if (cpu != current && accel->cpu_kick) {
         accel->cpu_kick(cpu);
     }
-    mutex_lock(&cpu->wake_lock);
-    cpu->woken = true;
-    cond_signal(&cpu->wake_cond);
-    mutex_unlock(&cpu->wake_lock);
+    end_sleep(cpu);
+}
+
+void cpu_wake(Cpu *cpu)
+{
+    const AccelType *accel = accel_type(cpu->dev.vm->accel);
+
+    if (accel->cpu_wake && accel->cpu_wake(cpu)) {
+        end_sleep(cpu);
+    } else {
+        cpu_kick(cpu);
+    }
 }
 
 static void sleep_until_woken(Cpu *cpu)

@@ -68,6 +68,9 @@ void cpu_stop(Cpu *cpu);
 /* Makes a running vCPU leave guest code soon; wakes a halted one.  Any thread; not for signal
  * handlers. */
 void cpu_kick(Cpu *cpu);
+/* The same for what has_work() tells, such as an interrupt: where the accelerator can do it, the vCPU goes on without
+ * a visit to the safe point.  The same callers; not for the vCPU itself. */
+void cpu_wake(Cpu *cpu);
 /* Runs FN on the vCPU's thread at a safe point and waits for it (from the vCPU itself: at once).
  * Called with the machine lock held; drops it while waiting. */
 void cpu_run_on(Cpu *cpu, void (*fn)(Cpu *cpu, void *opaque), void *opaque);

@@ -21,8 +21,14 @@ static void spin_run(Cpu *cpu)
     __atomic_store_n(&cpu->exit_request, 0, __ATOMIC_SEQ_CST);
 }
 
+/* It is never long in cpu_run. */
+static bool spin_wake(Cpu *cpu)
+{
+    return cpu->index != 2;
+}
+
 ACCEL_TYPE(spin, .name = "spin-accel", .accel = "spin", .size = sizeof(Accel),
-           .cpu_run = spin_run);
+           .cpu_run = spin_run, .cpu_wake = spin_wake);
 
 static bool spin_has_work(Cpu *cpu)
 {
@@ -111,12 +117,18 @@ static void test_no_wakeup_is_lost(void)
     rig_init(&rig);
     vm_start(rig.vm);
     wait_for_rounds(rig.cpus[1], 1);
+    wait_for_rounds(rig.cpus[2], 1);
     for (unsigned i = 0; i < 3000; i++) {
-        uint64_t rounds = __atomic_load_n(&rig.cpus[1]->rounds, __ATOMIC_RELAXED);
+        SpinCpu *s = rig.cpus[1 + i / 2 % 2];
+        uint64_t rounds = __atomic_load_n(&s->rounds, __ATOMIC_RELAXED);
 
-        __atomic_add_fetch(&rig.cpus[1]->wakes, 1, __ATOMIC_SEQ_CST);
-        cpu_kick(&rig.cpus[1]->cpu);
-        wait_for_rounds(rig.cpus[1], rounds + 1);
+        __atomic_add_fetch(&s->wakes, 1, __ATOMIC_SEQ_CST);
+        if (i % 2) {
+            cpu_kick(&s->cpu);
+        } else {
+            cpu_wake(&s->cpu);
+        }
+        wait_for_rounds(s, rounds + 1);
     }
     rig_clear(&rig);
 }

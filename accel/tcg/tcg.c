@@ -121,6 +121,18 @@ static void tcg_cpu_kick(Cpu *cpu)
     }
 }
 
+/* With turns it may be another's, who has to be stopped first. */
+static bool tcg_cpu_wake(Cpu *cpu)
+{
+    TcgAccel *s = (TcgAccel *)(void *)cpu->dev.vm->accel;
+
+    if (!s->tr || s->turns) {
+        return false;
+    }
+    tcg_kick(x86_cpu_device(cpu)->x86);
+    return true;
+}
+
 /* What led here, in words; firmware also resets this way on purpose, so it is for the log. */
 static void report_triple_fault(Cpu *cpu)
 {
@@ -239,5 +251,6 @@ static const PropDef tcg_props[] = {
 
 ACCEL_TYPE(tcg, .name = "tcg-accel", .accel = "tcg", .size = sizeof(TcgAccel),
            .desc = "software emulation", .props = tcg_props, .init_vm = tcg_init_vm, .cpu_init = tcg_cpu_init,
-           .cpu_run = tcg_cpu_run, .cpu_kick = tcg_cpu_kick, .cpu_destroy = tcg_cpu_destroy,
+           .cpu_run = tcg_cpu_run, .cpu_kick = tcg_cpu_kick, .cpu_wake = tcg_cpu_wake,
+           .cpu_destroy = tcg_cpu_destroy,
            .info = tcg_info);
