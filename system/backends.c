@@ -131,7 +131,8 @@ bool create_default_chardevs(System *sys, GError **error)
         }
     }
     if (parallel) {
-        g_ptr_array_add(sys->parallels, g_strdup(window && !sys->nographic ? "vc" : "null"));
+        /* Behind the monitor, whose place is Ctrl-Alt-2: one that is asked for comes later. */
+        g_ptr_array_add(sys->parallels, g_strdup(window && monitor && !sys->nographic ? "vc" : "null"));
     }
     return make_all(sys, sys->serials, "serial", "serial", error) &&
            make_all(sys, sys->parallels, "parallel", "parallel", error);
