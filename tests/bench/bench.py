@@ -257,7 +257,8 @@ def main():
     bench.measure()
     bench.show()
     if args.write:
-        words = [a for a in sys.argv[1:] if not a.startswith('--build')]
+        words = ['--rounds', str(args.rounds), '--ms', str(args.ms), *(['--parts', args.parts] if args.parts else []),
+                 *(['-k', args.k] if args.k else []), '--write']
         text = report.document(bench.table, machine(bench, guest_kernel(args.build)),
                                list(bench.fact_lines()), ' '.join(['tests/bench/bench.py', *words]))
         with open(os.path.join(guests.ROOT, 'docs', 'performance.md'), 'w', encoding='utf-8') as f:
