@@ -17,6 +17,12 @@ import tempfile
 VOLATILE = {'current-progress', 'total-progress', 'offset', 'len', 'busy', 'date-sec', 'date-nsec',
             'vm-clock-sec', 'vm-clock-nsec', 'idle_time_ns', 'node-name'}
 
+NO_CLOCK = 'Unable to get accurate CPU usage'
+
+
+class NoClock(Exception):
+    """The host's clock of processor time is too coarse for QEMU."""
+
 
 class Qmp:
     def __init__(self, program, folder):
@@ -54,6 +60,20 @@ class Qmp:
         while not any(is_it(e) for e in self.events):
             self.events.append(self.read())
         self.events = []
+
+    def create(self, **args):
+        """Run a job blockdev-create and tell how it ended.
+
+        QEMU measures processor time to choose the work of a LUKS key; on some hosts it cannot.
+        """
+        for _ in range(10):
+            self.run('blockdev-create', job_id='cr', **args)
+            self.wait('JOB_STATUS_CHANGE', 'concluded')
+            jobs = self.run('query-jobs')
+            self.run('job-dismiss', id='cr')
+            if NO_CLOCK not in json.dumps(jobs):
+                return jobs
+        raise NoClock
 
     def end(self):
         self.p.kill()
@@ -189,11 +209,7 @@ def create_formats(do, wait):
         do('job-dismiss', id='cr')
         do('blockdev-add', node_name=('n' if n != 'data.img' else '') + n[:-4], **file(n))
     for n, driver, more in CREATE:
-        do('blockdev-create', job_id='cr',
-           options=dict({'driver': driver, 'file': 'n' + n, 'size': 8 << 20}, **more))
-        wait('JOB_STATUS_CHANGE', 'concluded')
-        do('query-jobs')
-        do('job-dismiss', id='cr')
+        do('create', options=dict({'driver': driver, 'file': 'n' + n, 'size': 8 << 20}, **more))
         do('blockdev-del', node_name='n' + n)
 
 
@@ -213,7 +229,8 @@ def answers(program, img, folder):
     out = []
     try:
         def do(command, sort=False, **args):
-            answer = strip(q.run(command, **args))
+            ask = q.create if command == 'create' else lambda **a: q.run(command, **a)
+            answer = strip(ask(**args))
             if sort:
                 answer.sort(key=lambda x: json.dumps(x, sort_keys=True))
             out.append((command, args, answer))
@@ -244,7 +261,12 @@ def main():
     number = bad = 0
     with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs:
         mine = answers(os.path.abspath(program), img, ours)
-        for a, b in zip(mine, answers(qemu, img, theirs)):
+        try:
+            other = answers(qemu, img, theirs)
+        except NoClock:
+            print('1..0 # SKIP QEMU: ' + NO_CLOCK)
+            return 0
+        for a, b in zip(mine, other):
             number += 1
             same = a[2] == b[2]
             bad += not same
