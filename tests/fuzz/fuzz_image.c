@@ -1,66 +1,245 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: bytes as an image of the format FUZZ_FORMAT: opened, read, checked, repaired,
- * written, reopened.  With clang: -fsanitize=fuzzer and without -DFUZZ_MAIN.  With FUZZ_MAIN it
- * runs over the files that are its arguments.
+ * Fuzz target: an image of the format FUZZ_FORMAT: opened, mapped, read, checked, written, zeroed,
+ * discarded, resized, its snapshots used, repaired.  The bytes are the image; or, behind "PT", they
+ * choose how an image is made here, and are patches of it: three bytes of offset, one of length,
+ * data.  Checksums of a patched image are made to fit where bit 7 of the choice is set, so that
+ * what is behind them is reached.
+ *
+ * With -Dfuzz=true libFuzzer drives it; without, it runs over the files that are its arguments.
  */
 #include "base/thread.h"
-#include "block/graph.h"
+#include "block/backend.h"
+#include "block/bitmap.h"
+#include "block/io.h"
 #include "block/memory.h"
+#include "block/vhdx.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static BlockNode *open_image(int flags)
+#define MAX_LENGTH (4u << 20)
+#define LOOK (1u << 20)
+
+/* How patched images are made; what a format does not know is left out. */
+static const struct { const char *format, *options; } makes[] = {
+    { "qcow2", "cluster_size=512,size=128K" },
+    { "qcow2", "cluster_size=16K,extended_l2=on,size=256K" },
+    { "qcow2", "cluster_size=1K,compat=0.10,size=128K" },
+    { "qcow2", "cluster_size=512,refcount_bits=1,size=64K" },
+    { "qcow2", "cluster_size=4K,lazy_refcounts=on,compression_type=zstd,size=256K" },
+    { "vdi", "size=4M" },
+    { "vdi", "static=on,size=2M" },
+    { "vhdx", "size=4M,block_size=1M,log_size=1M" },
+    { "vmdk", "size=1M" },
+    { "vmdk", "subformat=streamOptimized,size=1M" },
+    { "vpc", "size=1M" },
+    { "vpc", "subformat=fixed,size=256K" },
+};
+
+static BlockNode *open_image(const char *format, int flags)
 {
     g_autoptr(NodeOpts) opts = node_opts_new();
     GError *error = NULL;
     BlockNode *node;
 
-    node_opts_set(opts, "driver", FUZZ_FORMAT);
+    node_opts_set(opts, "driver", format);
+    node_opts_set(opts, "discard", "unmap");
     node = node_open("x-memory:fuzz", opts, flags | NODE_OPEN_INLINE_IO | NODE_OPEN_NO_BACKING,
                      &error);
     g_clear_error(&error);
     return node;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/* ---- patched images ---- */
+
+/* An image with data, a snapshot and a bitmap where the format has those. */
+static GByteArray *make_image(unsigned which)
 {
-    MemoryDisk *disk;
-    CheckResult result = { 0 };
-    GError *error = NULL;
-    uint8_t buf[3000] = { 1 };
+    MemoryDisk *disk = memory_disk_new("fuzz");
+    g_autoptr(NodeOpts) opts = node_opts_new();
+    g_autofree uint8_t *buf = g_malloc(5000);
+    g_autoptr(GError) error = NULL;
+    DirtyBitmap *bitmap;
+    GByteArray *made;
     BlockNode *node;
 
-    if (size > 4 << 20) {
-        return 0;
+    node_opts_add_keyval(opts, makes[which].options, NULL, NULL);
+    g_assert_true(image_create("x-memory:fuzz", makes[which].format, opts, &error));
+    node = open_image(makes[which].format, NODE_OPEN_RDWR);
+    g_assert_nonnull(node);
+    memset(buf, 0x5a, 5000);
+    node_pwrite(node, 1000, buf, 5000);
+    node_snapshot_create(node, "first", NULL, NULL);
+    node_pwrite(node, 3000, buf, 4000);
+    bitmap = dirty_bitmap_add(node, "b", 4096, NULL);
+    if (bitmap && !dirty_bitmap_make_persistent(node, bitmap, NULL)) {
+        dirty_bitmap_remove(node, bitmap);
     }
-    thread_set_main();
-    disk = memory_disk_new("fuzz");
-    g_byte_array_append(disk->data, data, (guint)size);
-    node = open_image(NODE_OPEN_CHECK);
-    if (node) {
-        node_check(node, 0, &result, &error);
-        g_clear_error(&error);
-        for (uint64_t at = 0; at < MIN(node_length(node), 1 << 20); at += 60000) {
-            node_pread(node, at, buf, sizeof(buf));
+    node_unref(node);
+    made = g_byte_array_new();
+    g_byte_array_append(made, disk->data->data, disk->data->len);
+    memory_disk_free(disk);
+    return made;
+}
+
+static void fit_checksums(uint8_t *p, size_t len)
+{
+    static const struct { size_t at, len, field; } areas[] = {
+        { 64 << 10, VHDX_HEADER_LEN, 4 }, { 128 << 10, VHDX_HEADER_LEN, 4 },
+        { 192 << 10, 64 << 10, 4 }, { 256 << 10, 64 << 10, 4 },
+    };
+
+    for (unsigned i = 0; i < ARRAY_LEN(areas) && g_str_equal(FUZZ_FORMAT, "vhdx"); i++) {
+        if (areas[i].at + areas[i].len <= len) {
+            uint8_t *area = p + areas[i].at;
+
+            le32_store(area + 4, vhdx_crc32c(area, areas[i].len, areas[i].field));
         }
-        node_unref(node);
     }
-    node = open_image(NODE_OPEN_RDWR);
-    if (node) {
-        for (uint64_t at = 100; at + sizeof(buf) < MIN(node_length(node), 1 << 20); at += 70000) {
-            node_pwrite(node, at, buf, sizeof(buf));
+}
+
+static void patch_image(GByteArray *image, const uint8_t *data, size_t size)
+{
+    static GByteArray *made[ARRAY_LEN(makes)];
+    unsigned which[ARRAY_LEN(makes)], count = 0, use;
+
+    for (unsigned i = 0; i < ARRAY_LEN(makes); i++) {
+        if (g_str_equal(makes[i].format, FUZZ_FORMAT)) {
+            which[count++] = i;
         }
-        node_snapshot_create(node, "fuzz", NULL, &error);
-        g_clear_error(&error);
-        node_unref(node);
     }
-    node = open_image(NODE_OPEN_RDWR | NODE_OPEN_CHECK);
+    if (!count || !size) {
+        return;
+    }
+    use = which[(data[0] & 0x7f) % count];
+    if (!made[use]) {
+        made[use] = make_image(use);
+    }
+    g_byte_array_append(image, made[use]->data, made[use]->len);
+    for (size_t at = 1; at + 4 < size;) {
+        uint32_t offset = le32_load(data + at) & 0xffffff;
+        size_t n = MIN((size_t)data[at + 3] + 1, size - at - 4);
+
+        for (size_t i = 0; i < n; i++) {
+            image->data[(offset + i) % image->len] = data[at + 4 + i];
+        }
+        at += 4 + n;
+    }
+    if (data[0] & 0x80) {
+        fit_checksums(image->data, image->len);
+    }
+}
+
+/* ---- using it ---- */
+
+static void co_map(void *opaque)
+{
+    BlockNode *node = opaque;
+    uint64_t at = 0, end = node_length(node);
+
+    for (unsigned n = 0; at < end && n < 64; n++) {
+        BlockStatus status = { 0 };
+
+        if (co_node_status(node, at, end - at, &status) < 0 || !status.bytes) {
+            break;
+        }
+        at += status.bytes;
+    }
+}
+
+static void read_all(void)
+{
+    BlockNode *node = open_image(FUZZ_FORMAT, NODE_OPEN_CHECK);
+    CheckResult result = { 0 };
+    GError *error = NULL;
+    uint8_t buf[3000];
+    uint64_t end;
+
+    if (!node) {
+        return;
+    }
+    node_check(node, 0, &result, &error);
+    g_clear_error(&error);
+    end = MIN(node_length(node), LOOK);
+    for (uint64_t at = 0; at < end; at += 60000) {
+        node_pread(node, at, buf, sizeof(buf));
+    }
+    graph_run(node, co_map, node);
+    if (node_snapshot_load_tmp(node, "1", &error)) {
+        node_pread(node, 0, buf, sizeof(buf));
+    }
+    g_clear_error(&error);
+    node_unref(node);
+}
+
+static void change_all(void)
+{
+    BlockNode *node = open_image(FUZZ_FORMAT, NODE_OPEN_RDWR);
+    BlockBackend *blk = blk_new(NULL);
+    uint8_t buf[3000] = { 1 };
+    GError *error = NULL;
+    uint64_t end;
+
+    if (!node || !blk_insert_node(blk, node, true, NULL)) {
+        node_unref(node);
+        blk_unref(blk);
+        return;
+    }
+    end = MIN(node_length(node), LOOK);
+    for (uint64_t at = 100; at + sizeof(buf) < end; at += 70000) {
+        blk_pwrite(blk, at, buf, sizeof(buf), 0);
+    }
+    if (end >= 8192) {
+        blk_write_zeroes(blk, end / 2 & ~511ull, 4096, BLK_REQ_MAY_UNMAP);
+        blk_discard(blk, 0, 4096);
+    }
+    node_snapshot_create(node, "fuzz", NULL, &error);
+    g_clear_error(&error);
+    if (node_length(node) < LOOK) {
+        blk_truncate(blk, node_length(node) + 65536, NULL, NULL);
+    }
+    node_snapshot_apply(node, "first", &error);
+    g_clear_error(&error);
+    node_snapshot_delete(node, "first", &error);
+    g_clear_error(&error);
+    blk_flush(blk);
+    blk_unref(blk);
+    node_unref(node);
+}
+
+static void repair(void)
+{
+    BlockNode *node = open_image(FUZZ_FORMAT, NODE_OPEN_RDWR | NODE_OPEN_CHECK);
+    CheckResult result = { 0 };
+    GError *error = NULL;
+
     if (node) {
         node_check(node, CHECK_FIX_LEAKS | CHECK_FIX_ERRORS, &result, &error);
         g_clear_error(&error);
         node_unref(node);
     }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    g_autoptr(GByteArray) image = g_byte_array_new();
+    MemoryDisk *disk;
+
+    if (size > MAX_LENGTH) {
+        return 0;
+    }
+    thread_set_main();
+    if (size > 2 && data[0] == 'P' && data[1] == 'T') {
+        patch_image(image, data + 2, size - 2);
+    } else {
+        g_byte_array_append(image, data, (guint)size);
+    }
+    disk = memory_disk_new("fuzz");
+    disk->max_length = 64u << 20;
+    g_byte_array_append(disk->data, image->data, image->len);
+    read_all();
+    change_all();
+    repair();
     memory_disk_free(disk);
     return 0;
 }
