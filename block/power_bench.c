@@ -79,6 +79,7 @@ void power_bench_init(PowerBench *b, const char *format, const char *create, uin
     b->durable = g_malloc0(length);
     b->touched = g_new0(bool, length / SECTOR);
     b->length = length;
+    b->cut_flags = strstr(create, "lazy_refcounts=on") ? CUT_DIRTY : 0;
     power_make_image(format, "power", opts);
     b->disk->logging = true;
     power_stable_now(b);
@@ -156,6 +157,7 @@ void power_cut(PowerBench *b, int flags)
     unsigned barrier = 0;
     BlockNode *node;
 
+    flags |= b->cut_flags;
     b->cuts++;
     g_byte_array_append(cut->data, b->stable->data, b->stable->len);
     for (unsigned i = 0; i < stop; i++) {

@@ -33,6 +33,7 @@ typedef struct PowerBench {
     GRand *rand;
     uint64_t cuts;
     bool no_check;               /* the format has none */
+    int cut_flags;               /* of every cut */
     /* Called for each cut, before it is opened; may look at DISK. */
     void (*on_cut)(struct PowerBench *b, MemoryDisk *disk);
     /* Called with the node of each cut, after its checks. */

@@ -140,7 +140,8 @@ int co_set_incompat(Qcow2 *q, uint64_t bit, bool on)
     if (q->incompat == old) {
         return 0;
     }
-    ret = co_node_flush(q->file);
+    ret = on ? 0 : co_refcounts_write(q);
+    ret = ret < 0 ? ret : co_node_flush(q->file);
     if (ret == 0) {
         ret = co_header_write(q);
     }
@@ -149,6 +150,8 @@ int co_set_incompat(Qcow2 *q, uint64_t bit, bool on)
     }
     if (ret < 0) {
         q->incompat = old;
+    } else if (!on && (bit & INCOMPAT_DIRTY)) {
+        q->late = false;
     }
     return ret;
 }
@@ -497,6 +500,22 @@ static bool take_discards(Qcow2 *q, NodeOpts *opts, GError **error)
     return true;
 }
 
+/* What the image says, unless the user says otherwise. */
+static bool take_lazy(Qcow2 *q, NodeOpts *opts, GError **error)
+{
+    bool lazy = q->compat & COMPAT_LAZY_REFCOUNTS;
+
+    if (!node_opts_take_bool(opts, "lazy-refcounts", &lazy, error)) {
+        return false;
+    }
+    if (lazy && q->version < 3) {
+        return error_set(error, "Lazy refcounts require a qcow2 image with at least qemu 1.1 "
+                         "compatibility level");
+    }
+    q->lazy = lazy;
+    return true;
+}
+
 static void qcow2_free(Qcow2 *q)
 {
     qcow2_crypt_close(q);
@@ -543,7 +562,6 @@ static bool qcow2_open_inner(BlockNode *node, NodeOpts *opts, GError **error)
     Qcow2 *q = node->state;
     uint8_t first[112] = { 0 };
     g_autofree uint8_t *h = NULL;
-    bool lazy = false;
     size_t ext_end;
     int ret;
 
@@ -566,10 +584,7 @@ static bool qcow2_open_inner(BlockNode *node, NodeOpts *opts, GError **error)
     }
     node->limits.zero_align = q->subcluster_size;
     node->limits.discard_align = 1;
-    if (!node_opts_take_bool(opts, "lazy-refcounts", &lazy, error)) {
-        return false;
-    }
-    return prepare_writing(q, error) && qcow2_bitmaps_load(q, error) &&
+    return take_lazy(q, opts, error) && prepare_writing(q, error) && qcow2_bitmaps_load(q, error) &&
            qcow2_bitmaps_mark(q, error);
 }
 
@@ -613,8 +628,7 @@ static void qcow2_close(BlockNode *node)
             warn_report("Could not store the bitmaps of '%s': %s", node->filename,
                         strerror(-ret));
         }
-        co_qcow2_writeback(q);
-        co_qcow2_writeback(q);         /* the counts of what the first one freed */
+        co_qcow2_counts_settle(q);
     }
     qcow2_free(q);
 }
@@ -640,8 +654,8 @@ static bool qcow2_reopen(BlockNode *node, bool read_only, GError **error)
     }
     co_mutex_lock(&q->lock);
     ret = q->broken ? 0 : co_qcow2_bitmaps_store(q);
-    for (int i = 0; i < 2 && ret == 0 && !q->broken; i++) {
-        ret = co_qcow2_writeback(q);
+    if (ret == 0 && !q->broken) {
+        ret = co_qcow2_counts_settle(q);
     }
     co_mutex_unlock(&q->lock);
     return ret == 0 || error_set_errno(error, -ret, "Could not write the tables of '%s'",

@@ -16,6 +16,10 @@
  * A cut anywhere therefore leaves leaks at worst.  Snapshot operations touch the COPIED flags of
  * many clusters; they set the dirty bit of the header, which makes the next opener repair.
  *
+ * Lazy refcounts: the dirty bit is on disk before the first increment would be (`late`), and from
+ * then on step 1 is left out until the image is closed: who opens it after a cut counts anew, so Q1
+ * holds there.  Step 2 stays: it also keeps entries from leading behind the end of the file.
+ *
  * Locking: `lock` (a CoMutex) covers every field here; data I/O happens outside it.
  */
 #ifndef BLOCK_QCOW2_H
@@ -134,6 +138,9 @@ typedef struct Qcow2 {
     Qcow2Request *requests;
     bool sparse_checked, sparse_data;
     bool broken;               /* metadata I/O failed half way: no more writes */
+    bool lazy;                 /* refcounts may be written late */
+    bool late;                 /* and are: the dirty bit is on disk for that reason */
+    bool keep_dirty;           /* it is there for another reason too */
 } Qcow2;
 
 typedef struct DeferredFree {
@@ -152,6 +159,10 @@ void slice_set_dirty(SliceCache *cache, Slice *slice);
 /* Forgets slices of a cluster that is no table any more. */
 void slice_cache_drop(Qcow2 *q, SliceCache *cache, uint64_t offset, uint64_t bytes);
 int co_qcow2_writeback(Qcow2 *q);
+/* Ends lateness: the counts are on disk, and the dirty bit is off. */
+int co_qcow2_counts_settle(Qcow2 *q);
+/* The refcounts as they are in the cache, whatever the order. */
+int co_refcounts_write(Qcow2 *q);
 
 uint64_t refcount_max(const Qcow2 *q);
 uint64_t refcount_load(const Qcow2 *q, const void *block, uint64_t index);

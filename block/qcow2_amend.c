@@ -201,6 +201,18 @@ static int co_expand_zeroes(Qcow2 *q)
     return ret;
 }
 
+/* From now on each count is on disk when it is needed there. */
+static bool co_be_exact(Qcow2 *q, GError **error)
+{
+    int ret;
+
+    co_mutex_lock(&q->lock);
+    ret = co_qcow2_counts_settle(q);
+    q->lazy = q->lazy && ret < 0;
+    co_mutex_unlock(&q->lock);
+    return ret == 0 || error_set_errno(error, -ret, "Could not write the refcounts");
+}
+
 static bool co_set_header(Qcow2 *q, const AmendArgs *a, GError **error)
 {
     int ret = a->version < q->version ? co_expand_zeroes(q) : 0;
@@ -237,7 +249,7 @@ bool qcow2_amend(BlockNode *node, NodeOpts *opts, GError **error)
     Qcow2 *q = node->state;
     g_auto(AmendArgs) a = { 0 };
 
-    if (!take_args(q, opts, &a, error) || !args_ok(q, &a, error)) {
+    if (!take_args(q, opts, &a, error) || !args_ok(q, &a, error) || !co_be_exact(q, error)) {
         return false;
     }
     if (!node_opts_empty(a.encrypt)) {

@@ -66,6 +66,7 @@ void slice_cache_drop(Qcow2 *q, SliceCache *cache, uint64_t offset, uint64_t byt
 static int slice_make_room(Qcow2 *q, SliceCache *cache)
 {
     GList *link = cache->lru.tail;
+    int ret;
 
     if (cache->lru.length < cache->max) {
         return 0;
@@ -78,7 +79,11 @@ static int slice_make_room(Qcow2 *q, SliceCache *cache)
             return 0;
         }
     }
-    return co_qcow2_writeback(q);      /* all is clean now; the next call drops one */
+    ret = co_qcow2_writeback(q);
+    if (ret == 0 && cache == &q->ref_cache) {
+        ret = co_refcounts_write(q);   /* late ones; the dirty bit is there */
+    }
+    return ret;                        /* all is clean now; the next call drops one */
 }
 
 void slice_cache_clean(SliceCache *cache, int64_t now_us)
@@ -257,6 +262,37 @@ static int apply_frees(Qcow2 *q)
     return ret;
 }
 
+int co_refcounts_write(Qcow2 *q)
+{
+    return cache_write(q, &q->ref_cache);
+}
+
+/* Step 1, or with lazy refcounts what takes its place. */
+static int co_write_counts(Qcow2 *q)
+{
+    int ret = 0;
+
+    if (!q->lazy) {
+        return cache_write(q, &q->ref_cache);
+    }
+    if (!q->late && q->ref_cache.dirty->len) {
+        ret = co_set_incompat(q, INCOMPAT_DIRTY, true);
+        q->late = ret == 0;
+    }
+    return ret;
+}
+
+int co_qcow2_counts_settle(Qcow2 *q)
+{
+    int ret = 0;
+
+    for (unsigned i = 0; i < 2 && ret == 0; i++) {
+        ret = co_qcow2_writeback(q);   /* and the counts of what the first one freed */
+    }
+    return ret < 0 || !q->late || q->keep_dirty ? ret
+                                                : co_set_incompat(q, INCOMPAT_DIRTY, false);
+}
+
 int co_qcow2_writeback(Qcow2 *q)
 {
     int ret;
@@ -264,7 +300,7 @@ int co_qcow2_writeback(Qcow2 *q)
     if (q->node->read_only) {
         return 0;
     }
-    ret = cache_write(q, &q->ref_cache);
+    ret = co_write_counts(q);
     if (ret == 0 && (q->l2_cache.dirty->len || q->l1_dirty)) {
         ret = flush_files(q);
         if (ret == 0) {

@@ -317,6 +317,7 @@ static int end(Qcow2 *q, int ret)
         ret = settle(q);
     }
     if (ret < 0) {
+        q->keep_dirty = true;
         return ret;                    /* stays dirty: the next opener repairs */
     }
     clean = co_set_incompat(q, INCOMPAT_DIRTY, false);

@@ -87,9 +87,49 @@ static void test_power_cut_subclusters(void)
     run_power_cuts("cluster_size=16k,extended_l2=on", false, 5);
 }
 
+static void test_power_cut_lazy(void)
+{
+    run_power_cuts("cluster_size=512,lazy_refcounts=on", false, 8);
+    run_power_cuts("cluster_size=4k,lazy_refcounts=on", true, 9);
+}
+
 static void test_power_cut_snapshots(void)
 {
     run_power_cuts("cluster_size=1024", true, 6);
+}
+
+/* Counts of an image with lazy refcounts come late: fewer writes, and a mark until they are there. */
+static unsigned writes_of(const char *create, bool *dirty)
+{
+    unsigned writes = 0;
+    uint8_t buf[512] = { 1 };
+    PowerBench b;
+
+    power_bench_init(&b, "qcow2", create, 512 * KIB, 1);
+    for (unsigned i = 0; i < 50; i++) {
+        g_assert_cmpint(blk_pwrite(b.blk, i * 4096, buf, sizeof(buf), 0), ==, 0);
+        g_assert_cmpint(blk_flush(b.blk), ==, 0);
+    }
+    for (unsigned i = 0; i < b.disk->log->len; i++) {
+        writes += ((const MemoryOp *)b.disk->log->pdata[i])->kind == MEMORY_WRITE;
+    }
+    *dirty = b.disk->data->data[79] & INCOMPAT_DIRTY;
+    power_bench_close(&b);
+    g_assert_cmpint(b.disk->data->data[79] & INCOMPAT_DIRTY, ==, 0);
+    power_bench_clear(&b);
+    return writes;
+}
+
+static void test_lazy_counts_are_late(void)
+{
+    bool exact_dirty, lazy_dirty;
+    unsigned exact = writes_of("cluster_size=4k", &exact_dirty);
+    unsigned lazy = writes_of("cluster_size=4k,lazy_refcounts=on", &lazy_dirty);
+
+    g_test_message("%u writes, %u with lazy refcounts", exact, lazy);
+    g_assert_cmpuint(lazy + 40, <, exact);
+    g_assert_false(exact_dirty);
+    g_assert_true(lazy_dirty);
 }
 
 /* ---- everything at once ---- */
@@ -286,9 +326,9 @@ static void test_mix(void)
 {
     static const char *const creates[] = {
         "cluster_size=512", "cluster_size=1024,refcount_bits=64", "cluster_size=4096",
-        "cluster_size=16k,extended_l2=on",
+        "cluster_size=16k,extended_l2=on", "cluster_size=512,lazy_refcounts=on",
     };
-    unsigned ops = power_ops(1600) / ARRAY_LEN(creates);
+    unsigned ops = power_ops(2000) / ARRAY_LEN(creates);
 
     for (unsigned i = 0; i < ARRAY_LEN(creates); i++) {
         run_mix(creates[i], ops, 100 + i);
@@ -563,9 +603,9 @@ static void test_errors_anywhere(void)
 {
     static const char *const creates[] = {
         "cluster_size=512", "cluster_size=1024,refcount_bits=64", "cluster_size=4096,compat=0.10",
-        "cluster_size=16k,extended_l2=on",
+        "cluster_size=16k,extended_l2=on", "cluster_size=1024,lazy_refcounts=on",
     };
-    unsigned ops = power_ops(2400) / ARRAY_LEN(creates);
+    unsigned ops = power_ops(3000) / ARRAY_LEN(creates);
 
     for (unsigned i = 0; i < ARRAY_LEN(creates); i++) {
         run_faulty(creates[i], ops, 200 + i);
@@ -588,7 +628,9 @@ int main(int argc, char **argv)
     g_test_add_func("/block/qcow2/power-cut/4k-1", test_power_cut_4k);
     g_test_add_func("/block/qcow2/power-cut/v2", test_power_cut_v2);
     g_test_add_func("/block/qcow2/power-cut/subclusters", test_power_cut_subclusters);
+    g_test_add_func("/block/qcow2/power-cut/lazy", test_power_cut_lazy);
     g_test_add_func("/block/qcow2/power-cut/snapshots", test_power_cut_snapshots);
+    g_test_add_func("/block/qcow2/lazy-refcounts", test_lazy_counts_are_late);
     g_test_add_func("/block/qcow2/mix", test_mix);
     g_test_add_func("/block/qcow2/bitmaps/survive", test_bitmaps_survive);
     g_test_add_func("/block/qcow2/bitmaps/power-cut", test_bitmaps_after_power_cuts);
