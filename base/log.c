@@ -6,6 +6,7 @@
  */
 #include "base/log.h"
 #include "base/error.h"
+#include "base/parse.h"
 #include "base/thread.h"
 #include "base/trace.h"
 
@@ -15,7 +16,9 @@
 
 /* clang-format off */
 const LogItem log_item_table[] = {
+    { LOG_OUT_ASM,      "out_asm",      "show generated host assembly code for each compiled block" },
     { LOG_IN_ASM,       "in_asm",       "show target assembly code for each compiled block" },
+    { LOG_OP,           "op",           "show how each instruction of a compiled block is translated" },
     { LOG_INT,          "int",          "show interrupts and exceptions in short format" },
     { LOG_EXEC,         "exec",         "show a line before each executed block (lots of logs)" },
     { LOG_CPU,          "cpu",          "show CPU registers before entering a block (lots of logs)" },
@@ -153,6 +156,70 @@ char *log_items_help(void)
     g_string_append(out, "trace:PATTERN   enable trace events\n\n"
                          "Use \"-d trace:help\" to get a list of trace events.\n");
     return g_string_free(out, FALSE);
+}
+
+/* -------- -dfilter -------- */
+
+typedef struct LogRange {
+    uint64_t first, last;
+} LogRange;
+
+static LogRange *filter;          /* set while nothing logs; NULL: no filter */
+static unsigned filter_count;
+
+static bool parse_range(const char *text, LogRange *range, GError **error)
+{
+    g_auto(GStrv) parts = NULL;
+    uint64_t first, second;
+    const char *sign = strstr(text, "..");
+
+    sign = sign ? sign : strpbrk(text, "+-");
+    if (!sign) {
+        return error_set(error, "'%s' of the log filter is no range (START+SIZE, END-SIZE or START..END)", text);
+    }
+    parts = g_new0(char *, 3);
+    parts[0] = g_strndup(text, sign - text);
+    parts[1] = g_strdup(sign + (*sign == '.' ? 2 : 1));
+    if (!parse_uint("The log filter's address", parts[0], 0, UINT64_MAX, &first, error) ||
+        !parse_uint("The log filter's size or end", parts[1], 0, UINT64_MAX, &second, error)) {
+        return false;
+    }
+    *range = *sign == '.' ? (LogRange){ first, second }
+             : *sign == '+' ? (LogRange){ first, first + second - 1 } : (LogRange){ first - second, first - 1 };
+    if (range->first > range->last || (*sign != '.' && !second)) {
+        return error_set(error, "Range '%s' of the log filter is empty", text);
+    }
+    return true;
+}
+
+bool log_set_filter(const char *ranges, GError **error)
+{
+    g_auto(GStrv) words = g_strsplit(ranges, ",", -1);
+    unsigned count = g_strv_length(words);
+    g_autofree LogRange *parsed = g_new0(LogRange, count + 1);
+
+    if (!count) {
+        return error_set(error, "The log filter names no range");
+    }
+    for (unsigned i = 0; i < count; i++) {
+        if (!parse_range(words[i], &parsed[i], error)) {
+            return false;
+        }
+    }
+    g_free(filter);
+    filter = g_steal_pointer(&parsed);
+    filter_count = count;
+    return true;
+}
+
+bool log_filter_wants(uint64_t addr)
+{
+    for (unsigned i = 0; i < filter_count; i++) {
+        if (addr >= filter[i].first && addr <= filter[i].last) {
+            return true;
+        }
+    }
+    return !filter;
 }
 
 bool log_set_file(const char *path, GError **error)

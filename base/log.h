@@ -21,11 +21,14 @@
 #include <glib.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 /* clang-format off */
 enum {
+    LOG_OUT_ASM      = 1 << 0,
     LOG_IN_ASM       = 1 << 1,
+    LOG_OP           = 1 << 2,
     LOG_INT          = 1 << 5,
     LOG_EXEC         = 1 << 6,
     LOG_CPU          = 1 << 7,
@@ -78,6 +81,13 @@ bool log_set_items(const char *items, GError **error);
 void log_set_mask(unsigned items);
 /* The text of "-d help". */
 char *log_items_help(void);
+/*
+ * -dfilter: comma separated ranges of addresses, "START+SIZE", "END-SIZE" (the bytes before END) or
+ * "START..END" (END included).  Without a filter everything is wanted.
+ */
+bool log_set_filter(const char *ranges, GError **error);
+/* Does the log want items about code at ADDR (in_asm, op, out_asm, exec, cpu)? */
+bool log_filter_wants(uint64_t addr);
 /* -D FILE; "%d" stands for the process id.  NULL or "" goes back to stderr. */
 bool log_set_file(const char *path, GError **error);
 

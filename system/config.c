@@ -331,6 +331,11 @@ bool opt_D(System *sys, const char *arg, GError **error)
     return log_set_file(arg, error);
 }
 
+bool opt_dfilter(System *sys, const char *arg, GError **error)
+{
+    return log_set_filter(arg, error);
+}
+
 bool opt_trace(System *sys, const char *arg, GError **error)
 {
     if (strcmp(arg, "help") == 0) {

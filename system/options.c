@@ -104,6 +104,7 @@ const OptionRow option_table[] = {
     { "pidfile", NULL, "file", "write the process id to this file", PHASE_CONFIG, opt_pidfile },
     { "d", NULL, "item[,item...]", "log these ('-d help' lists them); repeated, they add up", PHASE_CONFIG, opt_d },
     { "D", NULL, "file", "log to this file", PHASE_CONFIG, opt_D },
+    { "dfilter", NULL, "range[,range...]", "in_asm, op, out_asm, exec and cpu of this code only: start+size, end-size, start..end", PHASE_CONFIG, opt_dfilter },
     { "trace", NULL, "[enable=]pattern[,events=file][,file=file]", "switch trace points on", PHASE_CONFIG, opt_trace, "trace", "enable:string events:string file:string" },
     { "msg", NULL, "[timestamp=on|off][,guest-name=on|off]", "how messages look", PHASE_CONFIG, opt_msg, "msg", "timestamp:boolean guest-name:boolean" },
     { "dump-vmstate", NULL, "file", "write the format of the saved state as JSON, and exit", PHASE_CONFIG, opt_dump_vmstate },
@@ -133,7 +134,7 @@ static const OptionRow *find_option(const char *word)
 /* What QEMU 7.2 takes and this program does not yet: told apart from misspellings. */
 static const char *const missing_options[] = {
     "preconfig", "acpitable", "async-teardown", "audio", "audio-help",
-    "chroot", "compat", "dfilter", "dtb", "enable-sync-profile", "fsdev",
+    "chroot", "compat", "dtb", "enable-sync-profile", "fsdev",
     "gdb", "incoming", "iscsi", "loadvm", "mtdblock", "netdev", "numa", "only-migratable",
     "pflash", "plugin", "portrait", "rotate", "runas", "s",
     "sd", "seed", "spice", "tpmdev", "usb", "usbdevice",

@@ -14,7 +14,7 @@ void interp_log_code(X86Cpu *cpu, uint64_t rip, const uint8_t *bytes, unsigned l
     uint64_t linear = cpu->segs[SEG_CS].base + rip;
     FILE *f;
 
-    if (!log_enabled(LOG_IN_ASM)) {
+    if (!log_enabled(LOG_IN_ASM) || !log_filter_wants(linear)) {
         return;
     }
     f = log_lock();
@@ -43,6 +43,9 @@ void interp_log_code(X86Cpu *cpu, uint64_t rip, const uint8_t *bytes, unsigned l
 /* Before a block runs. */
 void interp_log_run(X86Cpu *cpu)
 {
+    if (!log_filter_wants(cpu->segs[SEG_CS].base + cpu->rip)) {
+        return;
+    }
     log_mask(LOG_EXEC, "Trace %u: [%016" PRIx64 "/%016" PRIx64 "/%08x]\n", cpu->index,
              cpu->segs[SEG_CS].base, cpu->segs[SEG_CS].base + cpu->rip, cpu->mode);
     if (log_enabled(LOG_CPU) && cpu->vm_cpu) {

@@ -895,6 +895,7 @@ TcgBlock *tcg_translate(Translator *tr, X86Cpu *cpu, bool each_checked, uint64_t
     block = tr->flush_wanted ? NULL : build(&t, count);
     if (block) {
         tcg_block_insert(tr, block);
+        tcg_log_block(&t);
     }
     tr->counters.translate_ns += now_ns() - started;
     g_mutex_unlock(&tr->lock);
@@ -911,6 +912,5 @@ TcgBlock *tcg_translate(Translator *tr, X86Cpu *cpu, bool each_checked, uint64_t
         tcg_block_kill(tr, block);
     }
     tcg_block_publish(tr, block);
-    interp_log_code(cpu, block->rip, t.copy, block->bytes);
     return block;
 }

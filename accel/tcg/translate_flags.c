@@ -199,6 +199,7 @@ void tcg_begin_flags(Translation *t)
 {
     if (t->live[t->n]) {
         tcg_save_flags(&t->hot);
+        t->kept[t->n] = KEPT_IN_CPU;
         t->block->insns[t->n].flags |= TI_SAVES_FLAGS;
     }
 }
@@ -356,6 +357,7 @@ void tcg_hold_flags(Translation *t)
     t->held = t->live[t->n];
     if (t->held) {
         t->setter = find_setter(t);
+        t->kept[t->n] = t->setter < t->block->count ? KEPT_BY_REPEATING : KEPT_IN_R13;
         if (t->setter == t->block->count) {
             emit_hold(&t->hot, t->held);
         }

@@ -26,6 +26,9 @@ typedef enum TcgKind {
     KIND_JMP, KIND_JCC, KIND_CALL, KIND_RET, KIND_JMP_IND, KIND_CALL_IND, KIND_LOOP,
 } TcgKind;
 
+/* Where an instruction keeps flags while it does something that changes them. */
+typedef enum TcgKept { KEPT_NOT, KEPT_IN_CPU, KEPT_IN_R13, KEPT_BY_REPEATING } TcgKept;
+
 /* Accesses that share a check, of SPAN bytes. */
 typedef struct TcgGroup {
     uint8_t insn;               /* the first: instruction and which of its accesses */
@@ -69,6 +72,7 @@ typedef struct Translation {
     uint16_t offset[TCG_BLOCK_MAX + 1];
     uint8_t live[TCG_BLOCK_MAX + 1];    /* FX_* before each instruction */
     uint8_t flags_read;                 /* as TcgBlock */
+    uint8_t kept[TCG_BLOCK_MAX];        /* TcgKept, for the log */
     const uint8_t *bytes;       /* of the page from the block's start, changing under us */
     uint8_t copy[TCG_BLOCK_MAX * INSN_MAX_LEN + INSN_MAX_LEN];  /* what is translated */
 } Translation;
@@ -94,6 +98,11 @@ TcgLink *tcg_add_link(Translation *t, TcgLink link, const uint8_t *unlinked);
 const uint8_t *tcg_cold_group(Translation *t, unsigned g);
 /* The block ends here and goes on at TARGET. */
 void tcg_emit_exit(Translation *t, uint64_t target);
+
+/* ---- translate_log.c ---- */
+
+/* -d in_asm, op, out_asm: the block that has just been translated. */
+void tcg_log_block(const Translation *t);
 
 /* ---- translate_flags.c ---- */
 
