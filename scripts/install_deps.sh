@@ -8,7 +8,7 @@ set -eu
 
 build="gcc libc6-dev make meson ninja-build pkg-config python3
        libcurl4-gnutls-dev libglib2.0-dev libgnutls28-dev libjson-c-dev liburcu-dev libpixman-1-dev
-       libpng-dev libsdl2-dev"
+       libpng-dev libsdl2-dev libzstd-dev nettle-dev zlib1g-dev"
 run="seabios ipxe-qemu grub-common grub-pc-bin xorriso mtools busybox-static cpio"
 check="acpica-tools grub-rescue-pc memtest86+ git xvfb xdotool
        nbdkit libnbd-bin python3-libnbd gnutls-bin nginx-light qemu-utils"
