@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 #include "base/rcu.h"
 #include "vm/memory_int.h"
+#include "vm/trace.h"
 #include "vm/vm.h"
 
 static AddressSpace *dma_space(const Device *dev)
@@ -26,6 +27,7 @@ bool dma_read(Device *dev, gpa_t addr, void *buf, uint64_t len)
     Device *outer = initiator_enter(dev);
     bool ok = address_space_read(dma_space(dev), addr, buf, len);
 
+    trace_dma_read(dev->obj.type->name, addr, len);
     memory_dma_initiator = outer;
     return ok;
 }
@@ -35,6 +37,7 @@ bool dma_write(Device *dev, gpa_t addr, const void *buf, uint64_t len)
     Device *outer = initiator_enter(dev);
     bool ok = address_space_write(dma_space(dev), addr, buf, len);
 
+    trace_dma_write(dev->obj.type->name, addr, len);
     memory_dma_initiator = outer;
     return ok;
 }

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/rcu.h"
 #include "vm/memory_int.h"
+#include "vm/trace.h"
 #include "vm/vm.h"
 
 __thread Device *memory_dma_initiator;
@@ -158,6 +159,7 @@ bool memory_io_read_checked(MemoryRegion *mr, uint64_t offset, uint64_t *value, 
     if (mr->ops->big_endian) {
         *value = swap_bytes(*value, size);
     }
+    trace_memory_region_ops_read(mr->name, offset, *value, size);
     return true;
 }
 
@@ -194,6 +196,7 @@ bool memory_io_write_checked(MemoryRegion *mr, uint64_t offset, uint64_t value, 
         return false;
     }
     value &= ones(size);
+    trace_memory_region_ops_write(mr->name, offset, value, size);
     if (!eventfd_takes(mr, offset, value, size)) {
         if (mr->ops->big_endian) {
             value = swap_bytes(value, size);
@@ -264,6 +267,7 @@ bool address_space_read(AddressSpace *as, gpa_t gpa, void *buf, uint64_t len)
         if (t.host) {
             memcpy(p, t.host, n);
         } else if (!t.mr) {
+            trace_memory_unassigned_read(as->name, gpa, n);
             memset(p, 0xff, n);
             ok = false;
         } else {
@@ -297,6 +301,7 @@ static bool write_some(AddressSpace *as, gpa_t gpa, const uint8_t *p, uint64_t l
             memcpy(t.host, p, n);
             ram_block_set_dirty(t.mr->ram, t.offset, n);
         } else if (!t.mr || rom) {
+            trace_memory_unassigned_write(as->name, gpa, n);
             ok = false;
         } else {
             n = access_size(&t, io_reach(&t, len));

@@ -3,6 +3,7 @@
 
 #include "base/event_loop.h"
 #include "vm/cpu.h"
+#include "vm/trace.h"
 #include "vm/vm_int.h"
 
 /* ---- the machine lock ---- */
@@ -291,6 +292,7 @@ void vm_start(Vm *vm)
     if (vm_is_running(vm)) {
         return;
     }
+    trace_vm_state(run_state_name(vm->state), run_state_name(RUN_STATE_RUNNING));
     vm->state = RUN_STATE_RUNNING;
     clock_start(vm->clock);
     tell_state(vm, true, RUN_STATE_RUNNING);
@@ -305,6 +307,7 @@ void vm_stop(Vm *vm, RunState state)
         cpus_pause(vm);
         clock_stop(vm->clock);
     }
+    trace_vm_state(run_state_name(vm->state), run_state_name(state));
     vm->state = state;
     if (was_running) {
         tell_state(vm, false, state);

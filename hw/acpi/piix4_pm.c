@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "hw/acpi/acpi_pm.h"
 #include "hw/i2c/smbus.h"
+#include "hw/trace.h"
 #include "vm/vm.h"
 
 enum { REG_PMBASE = 0x40, REG_DEVACTB = 0x58, REG_PMREGMISC = 0x80, REG_SMBBA = 0x90,
@@ -66,6 +67,7 @@ static void apm_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
 {
     Piix4Pm *s = opaque;
 
+    trace_apm_write((unsigned)offset, (unsigned)value);
     if (offset == 1) {
         s->apms = value;
         return;

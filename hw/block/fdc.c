@@ -19,6 +19,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "hw/trace.h"
 #include "vm/vm.h"
 
 /* ---- outputs ---- */
@@ -359,6 +360,7 @@ static void fifo_write(Fdc *s, uint8_t value)
     s->msr |= MSR_CMD_BUSY;
     command = fdc_find_command(s->cmd[0]);
     if (s->cmd_len >= command->len) {
+        trace_fdc_command(s->cmd[0], s->cmd_len);
         s->cmd_len = 0;
         command->run(s);
     }

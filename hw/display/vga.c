@@ -10,6 +10,7 @@
  */
 #include "hw/display/vga.h"
 
+#include "hw/trace.h"
 #include "vm/vm.h"
 
 enum { LEGACY_BASE = 0xa0000, LEGACY_LEN = 0x20000 };
@@ -469,6 +470,7 @@ static void enable_write(VgaCore *s, uint16_t value)
             memory_set_dirty(&s->vram, 0, (uint64_t)s->vbe_regs[VBE_YRES] * s->vbe_line_offset);
         }
         set_vga_regs_for_vbe(s);
+        trace_vga_vbe_mode(s->vbe_regs[VBE_XRES], s->vbe_regs[VBE_YRES], s->vbe_regs[VBE_BPP]);
     } else if (!vbe_on(s)) {
         s->bank_offset = 0;
     }
@@ -477,6 +479,7 @@ static void enable_write(VgaCore *s, uint16_t value)
 
 void vga_dispi_write(VgaCore *s, unsigned index, uint16_t value)
 {
+    trace_vga_vbe_write(index, value);
     switch (index) {
     case VBE_ID:
         if (value >= VBE_ID0 && value <= VBE_ID5) {

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "hw/trace.h"
 #include "vm/vm.h"
 
 enum { SELECTOR_PORT = 0x510, DMA_PORT = 0x514 };
@@ -211,10 +212,24 @@ const uint8_t *fw_cfg_find_file(FwCfg *cfg, const char *name, size_t *len)
 
 /* ---- selector and data ports ---- */
 
+/* For the trace. */
+static const char *name_of(FwCfg *cfg, uint16_t key)
+{
+    for (unsigned i = 0; i < cfg->files->len; i++) {
+        const File *file = &g_array_index(cfg->files, File, i);
+
+        if (file->key == key) {
+            return file->name;
+        }
+    }
+    return item_find(cfg, key) ? "no file" : "nothing";
+}
+
 static void select_item(FwCfg *cfg, uint16_t key)
 {
     cfg->selected = item_find(cfg, key) ? key : NO_ITEM;
     cfg->offset = 0;
+    trace_fw_cfg_select(key, name_of(cfg, key));
 }
 
 static uint64_t ports_read(void *opaque, uint64_t offset, unsigned size)
@@ -320,6 +335,7 @@ static void dma_run(FwCfg *cfg)
     cfg->op = control & DMA_READ ? DMA_READ : control & DMA_WRITE ? DMA_WRITE : control & DMA_SKIP;
     cfg->op_left = be32_load(ctl + 4);
     cfg->op_addr = be64_load(ctl + 8);
+    trace_fw_cfg_dma(control, cfg->op_addr, cfg->op_left);
     if (cfg->op) {
         op_step(cfg);
     } else {

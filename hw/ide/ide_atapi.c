@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "hw/block/mmc.h"
+#include "hw/trace.h"
 
 enum { SENSE_NONE = 0, SENSE_NOT_READY = 2, SENSE_MEDIUM_ERROR = 3, SENSE_ILLEGAL_REQUEST = 5,
        SENSE_UNIT_ATTENTION = 6, SENSE_ABORTED = 11 };
@@ -48,6 +49,7 @@ static void packet_ok(IdeDrive *d)
 
 static void packet_error(IdeDrive *d, uint8_t key, uint8_t asc)
 {
+    trace_ide_atapi_cmd_error(d->bus->bus.obj.name, d->unit, key, asc);
     d->sense_key = key;
     d->asc = asc;
     d->ascq = 0;
@@ -482,6 +484,7 @@ void ide_atapi_run(IdeDrive *d)
 {
     uint8_t opcode = d->packet[0];
 
+    trace_ide_atapi_cmd(d->bus->bus.obj.name, d->unit, opcode);
     d->byte_limit = byte_count_limit(d);
     d->tf.status = ATA_DRDY | ATA_DSC;
     if (!packets[opcode].run) {

@@ -10,6 +10,7 @@
 #include <errno.h>
 
 #include "base/error.h"
+#include "hw/trace.h"
 #include "vm/vm.h"
 
 /* ---- interrupts and ends of commands ---- */
@@ -342,6 +343,7 @@ void ide_dma_start(IdeBus *bus)
     if (!d->dma.active || d->dma.running) {
         return;
     }
+    trace_ide_dma_start(bus->bus.obj.name, d->unit);
     d->dma.running = true;
     d->tf.status = (d->tf.status | ATA_BSY) & ~ATA_DRQ;
     dma_round(d);
@@ -455,6 +457,7 @@ static void run_command(IdeBus *bus, uint8_t command)
     d->tf.error = 0;
     d->retry = NULL;
     ide_smart_command(d, &d->tf, command);
+    trace_ide_exec_cmd(bus->bus.obj.name, d->unit, command);
     ide_ata_command(d, command);
 }
 
@@ -536,7 +539,12 @@ void ide_control_write(IdeBus *bus, uint8_t value)
 
 static uint64_t command_read(void *opaque, uint64_t offset, unsigned size)
 {
-    return offset == 0 ? ide_data_read(opaque, size) : ide_reg_read(opaque, offset);
+    uint64_t value = offset == 0 ? ide_data_read(opaque, size) : ide_reg_read(opaque, offset);
+
+    if (offset != 0) {
+        trace_ide_ioport_read(((IdeBus *)opaque)->bus.obj.name, (unsigned)offset, (unsigned)value);
+    }
+    return value;
 }
 
 static void command_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
@@ -544,6 +552,7 @@ static void command_write(void *opaque, uint64_t offset, uint64_t value, unsigne
     if (offset == 0) {
         ide_data_write(opaque, value, size);
     } else {
+        trace_ide_ioport_write(((IdeBus *)opaque)->bus.obj.name, (unsigned)offset, (unsigned)value);
         ide_reg_write(opaque, offset, value);
     }
     device_sync(((IdeBus *)opaque)->bus.owner);

@@ -9,6 +9,7 @@
 #include "hw/ide/piix_ide.h"
 
 #include "base/error.h"
+#include "hw/trace.h"
 #include "vm/vm.h"
 
 enum { BM_CHANNEL_LEN = 8, BM_LEN = 16 };
@@ -147,6 +148,7 @@ static void bm_write(void *opaque, uint64_t offset, uint64_t value, unsigned siz
     BusMaster *bm = &s->bm[offset / BM_CHANNEL_LEN];
     unsigned reg = offset % BM_CHANNEL_LEN, shift = 8 * (reg - BMIDTP);
 
+    trace_bmdma_write((unsigned)(offset / BM_CHANNEL_LEN), reg, (unsigned)value);
     switch (reg) {
     case BMIC:
         command_write(bm, value);

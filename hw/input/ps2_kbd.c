@@ -9,6 +9,7 @@
  */
 #include "base/error.h"
 #include "hw/input/ps2.h"
+#include "hw/trace.h"
 #include "ui/input.h"
 
 enum { CMD_SET_LEDS = 0xed, CMD_ECHO = 0xee, CMD_SCANCODE = 0xf0, CMD_GET_ID = 0xf2,
@@ -128,6 +129,7 @@ static void key_event(void *opaque, const InputEvent *event)
     } else {
         put_code(&seq, code, event->down, set1);
     }
+    trace_ps2_keyboard_event((unsigned)event->key, event->down, seq.len);
     /* A sequence that does not fit is lost whole; half of one would be another key. */
     ps2_queue_event(&s->ps2, seq.bytes, seq.len);
     device_sync(&s->ps2.dev);
@@ -233,6 +235,7 @@ void ps2_kbd_write(Device *dev, uint8_t value)
 {
     Ps2Kbd *s = DEVICE_CAST(Ps2Kbd, dev);
 
+    trace_ps2_write_keyboard(value);
     if (s->ps2.write_cmd != -1 && value < CMD_SET_LEDS) {
         argument(s, s->ps2.write_cmd, value);
     } else {
@@ -246,6 +249,7 @@ uint8_t ps2_kbd_read(Device *dev)
 {
     uint8_t value = ps2_queue_get(ps2_device(dev));
 
+    trace_ps2_read_keyboard(value);
     device_sync(dev);
     return value;
 }

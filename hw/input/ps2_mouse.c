@@ -8,6 +8,7 @@
  */
 #include "base/error.h"
 #include "hw/input/ps2.h"
+#include "hw/trace.h"
 #include "ui/input.h"
 
 enum { CMD_SCALE11 = 0xe6, CMD_SCALE21 = 0xe7, CMD_SET_RES = 0xe8, CMD_GET_STATUS = 0xe9,
@@ -85,6 +86,7 @@ static void stream_packets(Ps2Mouse *s)
     while (has_news(s) && ps2_queue_room(&s->ps2) >= packet_len(s)) {
         unsigned len = make_packet(s, packet);
 
+        trace_ps2_mouse_send_packet(packet[0], packet[1], packet[2]);
         ps2_queue_event(&s->ps2, packet, len);
     }
 }
@@ -296,6 +298,7 @@ static void mouse_write(Ps2Mouse *s, uint8_t value)
 
 void ps2_mouse_write(Device *dev, uint8_t value)
 {
+    trace_ps2_write_mouse(value);
     mouse_write(DEVICE_CAST(Ps2Mouse, dev), value);
     device_sync(dev);
 }
@@ -305,6 +308,7 @@ uint8_t ps2_mouse_read(Device *dev)
     Ps2Mouse *s = DEVICE_CAST(Ps2Mouse, dev);
     uint8_t value = ps2_queue_get(&s->ps2);
 
+    trace_ps2_read_mouse(value);
     if (s->ps2.queue.count == 0) {
         stream_packets(s);        /* motion that had no room */
     }

@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "hw/intc/i8259.h"
+#include "hw/trace.h"
 
 bool apic_lock(void)
 {
@@ -165,6 +166,7 @@ void apic_local(Apic *apic, unsigned lvt)
     uint32_t entry = apic->lvt[lvt];
     unsigned mode = (entry >> 8) & 7;
 
+    trace_apic_local_deliver(apic->initial_id, lvt, entry);
     if ((entry & LVT_MASKED) || !(apic->apicbase & APIC_BASE_ENABLE)) {
         return;
     }

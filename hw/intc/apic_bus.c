@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "hw/intc/apic_int.h"
 #include "hw/intc/i8259.h"
+#include "hw/trace.h"
 
 enum { SHORTHAND_NONE, SHORTHAND_SELF, SHORTHAND_ALL, SHORTHAND_OTHERS };
 enum { ICR_LOGICAL = BIT(11), ICR_DELIVS = BIT(12), ICR_ASSERT = BIT(14), ICR_LEVEL = BIT(15) };
@@ -76,6 +77,7 @@ static Apic *arbitrate(ApicBus *bus, Apic *const *targets, unsigned count)
 
 static void deliver_one(Apic *apic, unsigned mode, uint8_t vector, bool level)
 {
+    trace_apic_deliver_irq(apic->initial_id, mode, vector, level);
     switch (mode) {
     case DM_FIXED:
     case DM_LOWEST:

@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "hw/trace.h"
 #include "vm/vm.h"
 
 enum { ICW1_IC4 = BIT(0), ICW1_SNGL = BIT(1), ICW1_LTIM = BIT(3), ICW1 = BIT(4) };
@@ -64,6 +65,7 @@ static void i8259_set_input(Device *dev, unsigned n, bool level)
     I8259 *s = DEVICE_CAST(I8259, dev);
     uint8_t bit = BIT(n);
 
+    trace_pic_set_irq(s->master, n, level);
     s->raised[n] += level && !(s->last_irr & bit);
     if (s->elcr & bit) {
         s->irr = level ? s->irr | bit : s->irr & ~bit;
@@ -118,6 +120,7 @@ uint8_t i8259_ack(Device *master)
         vector = s->irq_base + irq;
     }
     device_sync(master);
+    trace_pic_interrupt(vector);
     return vector;
 }
 

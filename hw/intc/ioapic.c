@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "hw/trace.h"
 #include "vm/vm.h"
 
 enum { IOREGSEL = 0x00, IOWIN = 0x10, EOI_REG = 0x40 };
@@ -42,6 +43,7 @@ static void send_message(Ioapic *s, uint64_t entry)
         }
         m.data = (m.data & ~0x7ffu) | (uint8_t)s->out.ack_pic(s->out.opaque);
     }
+    trace_ioapic_message(m.address, m.data);
     s->out.send(s->out.opaque, m.address, m.data);
 }
 
@@ -74,6 +76,7 @@ static void ioapic_set_input(Device *dev, unsigned n, bool level)
 
     /* IRQ 0 is wired to INTIN2, as the MADT's interrupt source override tells. */
     n = n == 0 ? 2 : n;
+    trace_ioapic_set_irq(n, level);
     rose = level && !(s->level & BIT(n));
     s->raised[gsi] += rose;
     s->level = level ? s->level | BIT(n) : s->level & ~BIT(n);

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "hw/pci/pci_int.h"
+#include "hw/trace.h"
 #include "vm/vm.h"
 
 /* ---- BARs ---- */
@@ -77,10 +78,12 @@ void pci_update_mappings(PciDevice *dev)
             continue;
         }
         if (bar->addr != PCI_BAR_UNMAPPED) {
+            trace_pci_update_mappings_del(dev->dev.obj.type->name, n, bar->addr);
             memory_region_remove(bar->space, bar->mr);
         }
         bar->addr = addr;
         if (addr != PCI_BAR_UNMAPPED) {
+            trace_pci_update_mappings_add(dev->dev.obj.type->name, n, addr);
             memory_region_add_overlap(bar->space, addr, bar->mr, 1);
         }
     }
@@ -184,6 +187,7 @@ void pci_set_irq(PciDevice *dev, bool level)
     if (pin >= 4 || !!(dev->irq_state & BIT(pin)) == level) {
         return;
     }
+    trace_pci_irq(dev->dev.obj.type->name, 'A' + (char)pin, level);
     dev->irq_state ^= BIT(pin);
     update_irq(dev, dev->dev.sync_muted);
 }

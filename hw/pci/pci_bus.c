@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "hw/pci/pci_int.h"
+#include "hw/trace.h"
 #include "vm/vm.h"
 
 /* ---- addr=SLOT[.FUNCTION] ---- */
@@ -380,12 +381,15 @@ uint32_t pci_config_cycle_read(PciBus *root, uint8_t bus_nr, uint8_t devfn, uint
                                unsigned len)
 {
     PciDevice *dev = pci_find_device(root, bus_nr, devfn);
-    uint32_t ones = len == 4 ? UINT32_MAX : (1u << (8 * len)) - 1;
+    uint32_t ones = len == 4 ? UINT32_MAX : (1u << (8 * len)) - 1, value;
 
     if (!dev || !dev->dev.realized || offset + len > dev->config_size) {
         return ones;
     }
-    return (pci_info(dev)->config_read ?: pci_default_config_read)(dev, offset, len) & ones;
+    value = (pci_info(dev)->config_read ?: pci_default_config_read)(dev, offset, len) & ones;
+    trace_pci_cfg_read(dev->dev.obj.type->name, bus_nr, PCI_SLOT(devfn), PCI_FUNC(devfn), offset,
+                       value);
+    return value;
 }
 
 void pci_config_cycle_write(PciBus *root, uint8_t bus_nr, uint8_t devfn, uint32_t offset,
@@ -396,6 +400,8 @@ void pci_config_cycle_write(PciBus *root, uint8_t bus_nr, uint8_t devfn, uint32_
     if (!dev || !dev->dev.realized || offset + len > dev->config_size) {
         return;
     }
+    trace_pci_cfg_write(dev->dev.obj.type->name, bus_nr, PCI_SLOT(devfn), PCI_FUNC(devfn), offset,
+                        value);
     (pci_info(dev)->config_write ?: pci_default_config_write)(dev, offset, value, len);
     device_sync(&dev->dev);
 }
