@@ -398,7 +398,7 @@ void blk_lock_medium(BlockBackend *blk, bool locked)
     blk->medium_locked = locked;
 }
 
-static const char *label(const BlockBackend *blk)
+const char *blk_label(const BlockBackend *blk)
 {
     return *blk->name ? blk->name : blk->device_name ? blk->device_name : "";
 }
@@ -406,7 +406,7 @@ static const char *label(const BlockBackend *blk)
 static bool check_removable(const BlockBackend *blk, GError **error)
 {
     return (blk->device && blk->removable) || !blk->device ||
-           error_set(error, "Device '%s' is not removable", label(blk));
+           error_set(error, "Device '%s' is not removable", blk_label(blk));
 }
 
 /* The user moves the tray; the device has it open or shut afterwards. */
@@ -438,7 +438,7 @@ bool blk_open_tray(BlockBackend *blk, bool force, GError **error)
     }
     if (locked && !force) {
         return error_set(error, "Device '%s' is locked and force was not specified, wait for "
-                         "tray to open and try again", label(blk));
+                         "tray to open and try again", blk_label(blk));
     }
     move_tray(blk, false);
     return true;
@@ -606,7 +606,7 @@ bool blk_set_limits(BlockBackend *blk, const char *name, const Throttle *limits,
         return false;
     }
     if (throttle_enabled(limits)) {
-        name = name ? name : blk->throttle ? throttle_group_name(blk->throttle) : label(blk);
+        name = name ? name : blk->throttle ? throttle_group_name(blk->throttle) : blk_label(blk);
         group = throttle_group_find(name);
         group = group ? throttle_group_ref(group) : throttle_group_new(name, limits);
         throttle_group_set(group, limits);

@@ -28,6 +28,8 @@ struct BlockBackend {
     BlkStats stats;
 };
 
+/* For people: the name, else the device's, else "". */
+const char *blk_label(const BlockBackend *blk);
 void blk_quiesce_begin(BlockBackend *blk);
 void blk_quiesce_end(BlockBackend *blk);
 

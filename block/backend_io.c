@@ -4,6 +4,7 @@
  * Locking: the backend's event loop.
  */
 #include "block/backend_int.h"
+#include "block/trace.h"
 
 typedef enum ReqKind { REQ_READ, REQ_WRITE, REQ_FLUSH, REQ_DISCARD, REQ_ZERO, REQ_STATUS,
                REQ_SCSI } ReqKind;
@@ -23,6 +24,10 @@ struct BlkRequest {
     void *opaque;
 };
 
+static const char *const kind_names[] = {
+    [REQ_READ] = "read", [REQ_WRITE] = "write", [REQ_FLUSH] = "flush", [REQ_DISCARD] = "discard",
+    [REQ_ZERO] = "zero", [REQ_STATUS] = "status", [REQ_SCSI] = "scsi",
+};
 static const BlkAcctType acct_of[] = { BLK_ACCT_READ, BLK_ACCT_WRITE, BLK_ACCT_FLUSH,
                                        BLK_ACCT_UNMAP, BLK_ACCT_WRITE, BLK_ACCT_READ,
                                        BLK_ACCT_READ };
@@ -95,6 +100,7 @@ static int co_request(BlkRequest *r)
     }
     blk->in_flight--;
     graph_wait_kick();
+    trace_blk_request(kind_names[r->kind], blk_label(blk), r->offset, r->bytes, ret);
     if (r->kind == REQ_STATUS || r->kind == REQ_SCSI) {
         return ret;                   /* no I/O of blocks: not counted */
     }

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/parse.h"
 #include "monitor/monitor_int.h"
+#include "monitor/trace.h"
 #include "vm/cpu.h"
 
 #include <string.h>
@@ -461,6 +462,7 @@ void hmp_run_line(Monitor *mon, const char *line)
     if (!*p || *p == '#') {
         return;
     }
+    trace_handle_hmp_command(line);
     word = command_word(&p);
     row = find(hmp_commands, word);
     if (row && row->sub) {

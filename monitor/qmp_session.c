@@ -6,6 +6,7 @@
 #include "monitor/qmp_session.h"
 
 #include "base/error.h"
+#include "monitor/trace.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -74,6 +75,11 @@ static void send_message(QmpSession *s, const Json *message)
         return;
     }
     json_write(message, out, s->pretty);
+    if (json_has(message, "event")) {
+        trace_monitor_protocol_event_emit(out->str);
+    } else {
+        trace_monitor_qmp_respond(out->str);
+    }
     g_string_append_c(out, '\n');
     /* Lines end in CR LF, as a telnet client expects. */
     if (s->pretty) {
@@ -190,8 +196,15 @@ static void run_and_respond(QmpSession *s, const Json *request)
 {
     g_autoptr(GError) error = NULL;
     unsigned generation = s->generation;
-    Json *result = run_request(s, request, &error);
+    Json *result;
 
+    if (trace_event_enabled(HANDLE_QMP_COMMAND)) {
+        g_autoptr(GString) text = g_string_new(NULL);
+
+        json_write(request, text, false);
+        trace_handle_qmp_command(text->str);
+    }
+    result = run_request(s, request, &error);
     if (generation == s->generation) {
         respond(s, request, result, error);
     } else {

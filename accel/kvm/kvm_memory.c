@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 
 #include "accel/kvm/kvm_int.h"
+#include "accel/trace.h"
 #include "base/log.h"
 
 #define LOW_MEMORY_END 0x100000ull
@@ -23,6 +24,7 @@ static bool slot_apply(KvmAccel *kvm, const KvmSlot *s, bool present)
         .memory_size = present ? s->size : 0, .userspace_addr = (uintptr_t)s->host,
     };
 
+    trace_kvm_set_user_memory(s->id, s->flags, s->gpa, r.memory_size);
     if (ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &r) < 0) {
         error_report("KVM refused %s memory slot %u (0x%" PRIx64 " bytes at 0x%" PRIx64 "): %s",
                      present ? "to set" : "to drop", s->id, s->size, s->gpa, g_strerror(errno));

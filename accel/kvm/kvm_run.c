@@ -20,6 +20,7 @@
 #include <sys/ioctl.h>
 
 #include "accel/kvm/kvm_int.h"
+#include "accel/trace.h"
 #include "base/log.h"
 #include "target-x86/code.h"
 #include "target-x86/exception.h"
@@ -171,6 +172,7 @@ static bool step_over(KvmCpu *v)
 {
     kvm_state_fetch(v);
     note_emulated(v);
+    trace_kvm_emulation_failure(v->cpu->index, v->x86->segs[SEG_CS].sel, v->x86->rip);
     if (step(v) == X86_EXIT_TRIPLE_FAULT) {
         triple_fault(v);
         return false;
@@ -334,6 +336,7 @@ static bool handle_exit(KvmCpu *v)
 {
     struct kvm_run *run = v->run;
 
+    trace_kvm_run_exit(v->cpu->index, run->exit_reason);
     switch (run->exit_reason) {
     case KVM_EXIT_IO:
         exit_io(v);
