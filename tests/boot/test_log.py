@@ -6,7 +6,7 @@ import re
 import subprocess
 import tempfile
 
-from guest import Guest, GuestError, run_tests, system_program
+from guest import Guest, GuestError, Skip, run_tests, system_program
 
 ACCEL = ['-accel', os.environ.get('RHEA_ACCEL', 'tcg')]
 
@@ -127,5 +127,61 @@ def on_request():
         raise GuestError(text[:500])
 
 
+# What SeaBIOS makes of a CD without a boot record, and what is then asked for.
+EVENTS = ['apm_write', 'blk_request', 'device_reset', 'dma_read', 'dma_write', 'fdc_command',
+          'fw_cfg_dma', 'fw_cfg_select', 'handle_hmp_command', 'handle_qmp_command', 'ide_atapi_cmd',
+          'ide_exec_cmd', 'ide_ioport_read', 'ide_ioport_write', 'ioapic_set_irq',
+          'memory_unassigned_read', 'memory_unassigned_write', 'monitor_protocol_event_emit',
+          'monitor_qmp_respond', 'pci_cfg_read', 'pci_cfg_write', 'pci_update_mappings_add',
+          'pic_interrupt', 'pic_set_irq', 'ps2_keyboard_event', 'ps2_read_keyboard',
+          'ps2_write_keyboard', 'vga_vbe_write', 'vm_state']
+
+
+def need_events(accel, events, use=None):
+    """Events of a board that boots, each at least once; a file of patterns chooses them."""
+    with tempfile.TemporaryDirectory() as folder:
+        with open(f'{folder}/cd.iso', 'wb') as image:
+            image.truncate(1 << 20)
+        with open(f'{folder}/events', 'w', encoding='ascii') as file:
+            file.write('# patterns, one a line\n' + '\n'.join(events) + '\n')
+        with Guest('-accel', accel, '-m', '32', '-vga', 'std',
+                   '-drive', f'file={folder}/cd.iso,format=raw,media=cdrom,if=ide',
+                   '-trace', f'events={folder}/events,file={folder}/log', serial=False) as guest:
+            def seen():
+                with open(f'{folder}/log', encoding='utf-8', errors='replace') as log:
+                    whole = log.read().rpartition('\n')[0]
+                return {line.split(' ', 1)[0] for line in whole.split('\n')}
+
+            if use:
+                use(guest)
+            try:
+                guest.wait_until(lambda: set(events) <= seen(), 'events', 120)
+            except GuestError as error:
+                raise GuestError(f'{set(events) - seen()} did not happen') from error
+            if seen() - set(events):
+                raise GuestError(f'{seen() - set(events)} were not asked for')
+
+
+def trace_events():
+    """-trace events=FILE,file=LOG shows each of a board's events, and no others."""
+    def use(guest):
+        guest.wait_screen(r'No bootable device', 120)
+        guest.hmp('info status')
+        guest.key('a')
+        guest.qmp('stop')
+        guest.qmp('cont')
+    need_events('tcg', EVENTS, use)
+
+
+def trace_kvm():
+    """KVM's exits and memory slots are events, too."""
+    try:
+        os.close(os.open('/dev/kvm', os.O_RDWR))
+    except OSError as error:
+        raise Skip(f'/dev/kvm: {error.strerror}') from None
+    need_events('kvm', ['kvm_run_exit', 'kvm_set_user_memory'])
+
+
 if __name__ == '__main__':
-    run_tests(each_item, of_some_code, items_add_up, without_a_file, on_request)
+    run_tests(each_item, of_some_code, items_add_up, without_a_file, on_request, trace_events,
+              trace_kvm)
