@@ -142,7 +142,7 @@ static bool same_options(const BlockNode *node, const NodeOpts *a, const NodeOpt
         g_autofree char *value = node_opts_take(left, name);
 
         if (!is_changeable(name) && g_strcmp0(value, node_opts_get(b, name)) != 0 &&
-            !g_str_equal(name, "node-name")) {
+            !g_str_equal(name, "node-name") && !g_str_equal(name, "driver")) {
             return error_set(error, "Cannot change the option '%s' of node '%s'", name,
                              node->name);
         }

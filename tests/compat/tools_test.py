@@ -134,7 +134,38 @@ IO = [
     '-t none -f raw -c "read 0 4k" a.raw', '-t bogus -f raw a.raw', '--bogus',
     '--image-opts -c "read 0 1k" driver=qcow2,file.filename=a.qcow2', '-U -r -c "read 0 1k" a.qcow2',
     '-f raw -c "writev -P 7 0 512 512" -c "readv -P 7 0 1024" a.raw', '-f raw -c "open a.raw" a.raw',
+    '-c "open -o driver=qcow2 a.qcow2" -c length -c close', '-c length', '-c close', '-c "sleep 1"',
+    '-c "open -r a.qcow2" -c "write 0 512"', '-c "open -s -o driver=raw a.raw" -c "write 0 4k"',
+    '-c "open -r a.qcow2" -c "reopen -w" -c "write -P 6 0 512"', '-c "open a.qcow2" -c "reopen -r" -c "write 0 1"',
+    '-c "reopen -rw" a.qcow2', '-c "reopen -o bogus=1" a.qcow2', '-c "reopen -c bogus" a.qcow2',
+    '-c "reopen -o discard=ignore" -c "reopen -r" -c "reopen -w" -c "write -P 9 0 64k" a.qcow2',
+    '-c "reopen x" a.qcow2', '-c "open missing" -c length', '-c "open -x a.qcow2"', '-c open',
+    '-c "open -U -n -d ignore -t none -r a.qcow2" -c "read 0 512"', '-c "open -i bogus a.qcow2"',
+    '-s -f raw -c "write -P 4 0 64k" -c "read -P 4 0 64k" a.raw', '-s -r -c "write 0 1k" a.qcow2',
+    '-C -c "read 0 64k" -c "alloc 0 64k" o.qcow2', '-C -r -c "read 0 64k" o.qcow2', '-C -f raw -c "read 0 4k" a.raw',
+    '-m -f raw -c "write -P 8 512 1536" -c "read -P 8 512 1536" a.raw', '-k -f raw -c "read 0 4k" a.raw',
+    '-m -t none -f raw -c "write -P 8 0 8k" -c "read -P 8 0 8k" a.raw', '-i bogus -f raw a.raw',
+    '-i threads -f raw -c "write -P 8 0 8k" -c "read -P 8 0 8k" a.raw', '-T bogus_event -c length a.raw',
+    '-k -n -f raw -c "aio_write -P 8 0 8k" -c aio_flush -c "read -P 8 0 8k" a.raw',
+    '-c "write -P 65 0 64" -c "read -P 65 -s 16 -l 32 0 64" a.qcow2', '-c "read -P 0 -s 600 0 512" a.qcow2',
+    '-c "read -l 3 0 4" a.qcow2', '-c "read -s 1 0 4" a.qcow2', '-c "read -P 1 -s 0 -l 0 0 512" e.qcow2',
+    '-c "read -P 999 0 1" a.qcow2', '-c "write -P -1 0 1" a.qcow2', '-c "read 0 x" a.qcow2', '-c read a.qcow2',
+    '-c "read 0" a.qcow2', '-c "read 0 3G" a.qcow2', '-c "write -z 0 3G" a.qcow2', '-c "discard 3G 1" a.qcow2',
+    '-c "write -s pattern 1k 3000" -c "read -P 120 1k 8" a.qcow2', '-c "write -s missing 0 512" a.qcow2',
+    '-c "write -z -P 4 0 64k" a.qcow2', '-c "write -u 0 512" a.qcow2', '-c "write -n 0 512" a.qcow2',
+    '-c "write -n -z 0 64k" a.qcow2', '-c "write -f -P 1 0 512" a.qcow2', '-c "write -z -u 0 128k" a.qcow2',
+    '-c "aio_read -i 0 512" -c "aio_write -i 0 512" a.qcow2', '-c "aio_read -P 1 0 512" -c aio_flush a.qcow2',
+    '-c "aio_write -z -u 0 64k" -c "aio_write -f -P 2 1M 512 512" a.qcow2', '-c "flush x" a.qcow2',
+    '-c "read -C 0 512" -c "write -C 0 512" -c "discard -C 0 64k" a.qcow2', '-c "read -Z 0 1" a.qcow2',
+    '-c "alloc 100M" a.qcow2', '-c "alloc 0 100M" a.qcow2', '-c "alloc x" a.qcow2', '-c alloc a.qcow2',
+    '-c "truncate -m full 8M" a.qcow2', '-c "truncate -m bogus 4M" a.qcow2', '-c truncate a.qcow2',
+    '-c "sigraise" a.qcow2', '-c "sigraise x" a.qcow2', '-c "sigraise 15" a.qcow2', '-c info a.qcow2',
+    '-c help', '-c "help read"', '-c "help nope"', '-c "quit now" -c "bogus"', '-r -c info -c length a.raw',
+    'a.raw e.qcow2', '-c "break a b" a.qcow2', '-c "resume a" a.qcow2', '-c "remove_break a" a.qcow2',
+    '-d ignore -c "discard 0 64k" -c "read -P 0 0 64k" a.qcow2', '-d bogus a.qcow2',
 ]
+# No state of a machine in snapshots (-b of read and write); blkdebug cannot suspend a request.
+IO_MISSING = {'break', 'resume', 'wait_break', 'remove_break'}
 
 RANDOM = {'actual-size', 'cid', 'parent-cid', 'uuid', 'date-sec', 'date-nsec', 'vm-clock-nsec'}
 
@@ -166,6 +197,8 @@ def make_folder(qemu_img, folder):
             f.write(data)
     with open(os.path.join(folder, 'data.raw'), 'wb') as f:
         f.write(bytes(range(256)) * 2048 + bytes(1 << 20) + b'x' * 65536)
+    with open(os.path.join(folder, 'pattern'), 'wb') as f:
+        f.write(b'xxxxxxxxabc')
     os.unlink(os.path.join(folder, 'lost.qcow2'))
     put('badmagic.qcow2', 0, b'XXXX')
     put('huge.qcow2', 24, b'\x7f' + b'\xff' * 7)
@@ -228,6 +261,11 @@ def judge(ours, theirs, before, qemu_img):
     return '' if a == b else f'the images differ: {sorted(n for n in names if a.get(n) != b.get(n))}'
 
 
+def io_commands(program):
+    text = subprocess.run([program, '-c', 'help'], capture_output=True, text=True, check=True).stdout
+    return {line.split()[0] for line in text.splitlines() if ' -- ' in line}
+
+
 def main():
     img, io = (os.path.abspath(p) for p in sys.argv[1:3])
     qemu_img = sys.argv[3] if len(sys.argv) > 3 else shutil.which('qemu-img')
@@ -250,7 +288,10 @@ def main():
                 print('# ' + why.replace('\n', ' '))
             shutil.rmtree(ours[3])
             shutil.rmtree(theirs[3])
-    print(f'1..{len(rows)}')
+    missing = io_commands(qemu_io) ^ io_commands(io) ^ IO_MISSING
+    failed += bool(missing)
+    print(f'{"not ok" if missing else "ok"} {len(rows) + 1} - commands of io {" ".join(sorted(missing))}')
+    print(f'1..{len(rows) + 1}')
     return 1 if failed else 0
 
 

@@ -5,40 +5,24 @@
  *     rhea-io -f qcow2 -c "write -P 0xa5 1M 64k" -c "read -P 0xa5 1M 64k" disk.qcow2
  *
  * Without -c, commands come from standard input.  The exit status is 1 when one failed.
- * Single threaded.
+ * This file: options and lines.  Single threaded.
  */
 #include <getopt.h>
-#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/error.h"
 #include "base/log.h"
 #include "base/parse.h"
 #include "base/thread.h"
-#include "block/drive.h"
-#include "block/driver.h"
+#include "base/trace.h"
 #include "tools/objects.h"
+#include "tools/rhea-io/io.h"
 
-#define LENGTH_MAX (1ull << 30)
+/* ---- shared by the commands ---- */
 
-typedef struct Io {
-    BlockNode *node;
-    BlockBackend *blk;
-    bool failed, quit;
-    unsigned pending;              /* aio_ commands under way */
-} Io;
-
-typedef struct Args {
-    bool quiet, zero, unmap, fua, verbose, compressed;
-    int pattern;                   /* -1: none given */
-    uint64_t offset, length;
-} Args;
-
-static char *size_text(double value)
+char *io_size_text(double value)
 {
-    static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB" };
+    static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
     unsigned i = 0;
     char text[64];
     char *dot;
@@ -55,555 +39,330 @@ static char *size_text(double value)
     return g_strdup_printf("%s %s", text, units[i]);
 }
 
-static void report(const char *verb, const Args *a, int64_t begin_us)
-{
-    double sec = (double)MAX(g_get_monotonic_time() - begin_us, 1) / 1e6;
-    g_autofree char *total = size_text((double)a->length);
-    g_autofree char *rate = size_text((double)a->length / sec);
-
-    if (!a->quiet) {
-        printf("%s %" PRIu64 "/%" PRIu64 " bytes at offset %" PRIu64 "\n%s, 1 ops; %.4f sec "
-               "(%s/sec and %.4f ops/sec)\n", verb, a->length, a->length, a->offset, total, sec,
-               rate, 1 / sec);
-    }
-}
-
-static bool fail(Io *io, const char *what, int ret)
+bool io_fail(const char *what, int ret)
 {
     printf("%s failed: %s\n", what, strerror(-ret));
-    io->failed = true;
     return false;
 }
 
-static bool complain(Io *io, GError *error)
+bool io_complain(GError *take)
 {
-    printf("%s\n", error->message);
-    g_error_free(error);
-    io->failed = true;
+    printf("%s\n", take->message);
+    g_error_free(take);
     return false;
 }
 
-static bool is_vector(const char *command)
-{
-    return g_str_has_suffix(command, "v") || g_str_has_prefix(command, "aio_");
-}
-
-/* [-flags] offset length, or several lengths */
-static bool parse_range(Io *io, int argc, char **argv, Args *a)
+bool io_parse_size(const char *what, const char *text, uint64_t *value)
 {
     GError *error = NULL;
-    uint64_t pattern;
-    int i = 1;
 
-    *a = (Args){ .pattern = -1 };
-    for (; i < argc && argv[i][0] == '-' && argv[i][1]; i++) {
-        for (const char *p = argv[i] + 1; *p; p++) {
-            switch (*p) {
-            case 'q':
-                a->quiet = true;
-                break;
-            case 'z':
-                a->zero = true;
-                break;
-            case 'u':
-                a->unmap = true;
-                break;
-            case 'f':
-                a->fua = true;
-                break;
-            case 'v':
-                a->verbose = true;
-                break;
-            case 'c':
-                a->compressed = true;
-                break;
-            case 'P':
-                if (p[1] || i + 1 >= argc ||
-                    !parse_uint("-P", argv[i + 1], 0, 255, &pattern, &error)) {
-                    return error ? complain(io, error) : fail(io, "-P needs a number; parsing",
-                                                              -EINVAL);
-                }
-                a->pattern = (int)pattern;
-                i++;
-                p = "-";
-                break;
-            default:
-                printf("%s: invalid option -- '%c'\n", argv[0], *p);
-                io->failed = true;
-                return false;
+    return parse_size(what, text, 1, value, &error) || io_complain(error);
+}
+
+/* ---- commands ---- */
+
+static const IoCommand *const tables[] = { io_image_commands, io_rw_commands };
+
+static const IoCommand *find_command(const char *name)
+{
+    for (unsigned t = 0; t < ARRAY_LEN(tables); t++) {
+        for (const IoCommand *c = tables[t]; c->name; c++) {
+            if (g_str_equal(c->name, name) || g_strcmp0(c->alias, name) == 0) {
+                return c;
             }
         }
     }
-    if (argc - i < 2 || (argc - i > 2 && !is_vector(argv[0]))) {
-        printf("%s: expects offset and length\n", argv[0]);
-        io->failed = true;
-        return false;
-    }
-    if (!parse_size("offset", argv[i], 1, &a->offset, &error)) {
-        return complain(io, error);
-    }
-    /* The pieces of a vector lie one behind the other, also in memory. */
-    for (int k = i + 1; k < argc; k++) {
-        uint64_t piece;
+    return NULL;
+}
 
-        if (!parse_size("length", argv[k], 1, &piece, &error)) {
-            return complain(io, error);
+void io_print_usage(const IoCommand *c)
+{
+    printf("%s%s%s -- %s\n", c->name, *c->args ? " " : "", c->args, c->help);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp((*(const IoCommand *const *)a)->name, (*(const IoCommand *const *)b)->name);
+}
+
+static void help_all(void)
+{
+    const IoCommand *all[64];
+    unsigned n = 0;
+
+    for (unsigned t = 0; t < ARRAY_LEN(tables); t++) {
+        for (const IoCommand *c = tables[t]; c->name && n < ARRAY_LEN(all); c++) {
+            all[n++] = c;
         }
-        a->length = MIN(piece, UINT64_MAX / 2) + MIN(a->length, UINT64_MAX / 2);
     }
-    if (a->length > LENGTH_MAX && !a->zero && !g_str_equal(argv[0], "discard")) {
-        printf("length cannot exceed %llu, given %s\n", LENGTH_MAX, argv[i + 1]);
-        io->failed = true;
+    qsort(all, n, sizeof(all[0]), by_name);
+    for (unsigned i = 0; i < n; i++) {
+        io_print_usage(all[i]);
+    }
+    printf("help [command] -- help for one or all commands\n\n"
+           "'help command' tells what its options mean.\n");
+}
+
+static bool help(int argc, char **argv)
+{
+    const IoCommand *c = argc > 1 ? find_command(argv[1]) : NULL;
+
+    if (argc == 1) {
+        help_all();
+        return true;
+    }
+    if (!c) {
+        printf("command %s not found\n", argv[1]);
         return false;
+    }
+    io_print_usage(c);
+    for (unsigned i = 0; c->options && c->options[i]; i++) {
+        printf("%s\n", c->options[i]);
     }
     return true;
 }
 
-static void dump(const uint8_t *buf, uint64_t offset, uint64_t length)
+static bool right_count(const IoCommand *c, int n)
 {
-    for (uint64_t i = 0; i < length; i += 16) {
-        printf("%08" PRIx64 ":  ", offset + i);
-        for (uint64_t k = i; k < MIN(i + 16, length); k++) {
-            printf("%02x ", buf[k]);
-        }
-        printf("\n");
+    if (n >= c->min && (c->max == IO_ANY_COUNT || n <= c->max)) {
+        return true;
     }
-}
-
-static void cmd_read(Io *io, int argc, char **argv)
-{
-    Args a;
-    g_autofree uint8_t *buf = NULL;
-    int64_t begin = g_get_monotonic_time();
-    int ret;
-
-    if (!parse_range(io, argc, argv, &a)) {
-        return;
-    }
-    buf = g_malloc(a.length + 1);
-    ret = blk_pread(io->blk, a.offset, buf, a.length);
-    if (ret < 0) {
-        fail(io, "read", ret);
-        return;
-    }
-    for (uint64_t i = 0; a.pattern >= 0 && i < a.length; i++) {
-        if (buf[i] != a.pattern) {
-            printf("Pattern verification failed at offset %" PRIu64 ", %" PRIu64 " bytes\n",
-                   a.offset, a.length);
-            io->failed = true;
-            break;
-        }
-    }
-    if (a.verbose) {
-        dump(buf, a.offset, a.length);
-    }
-    report("read", &a, begin);
-}
-
-static void cmd_write(Io *io, int argc, char **argv)
-{
-    Args a;
-    g_autofree uint8_t *buf = NULL;
-    int64_t begin = g_get_monotonic_time();
-    int ret, flags;
-
-    if (!parse_range(io, argc, argv, &a)) {
-        return;
-    }
-    flags = (a.fua ? BLK_REQ_FUA : 0) | (a.unmap ? BLK_REQ_MAY_UNMAP : 0) |
-            (a.compressed ? BLK_REQ_COMPRESSED : 0);
-    if (a.zero) {
-        ret = blk_write_zeroes(io->blk, a.offset, a.length, flags);
+    if (c->max == IO_ANY_COUNT) {
+        printf("bad argument count %d to %s, expected at least %d arguments\n", n, c->name, c->min);
+    } else if (c->min == c->max) {
+        printf("bad argument count %d to %s, expected %d arguments\n", n, c->name, c->min);
     } else {
-        buf = g_malloc(a.length + 1);
-        memset(buf, a.pattern >= 0 ? a.pattern : 0xcd, a.length);
-        ret = blk_pwrite(io->blk, a.offset, buf, a.length, flags);
+        printf("bad argument count %d to %s, expected between %d and %d arguments\n", n, c->name,
+               c->min, c->max);
     }
-    if (ret < 0) {
-        fail(io, "write", ret);
-        return;
-    }
-    report("wrote", &a, begin);
+    return false;
 }
 
-static void cmd_discard(Io *io, int argc, char **argv)
+static bool run_words(Io *io, int argc, char **argv)
 {
-    Args a;
-    int64_t begin = g_get_monotonic_time();
-    int ret;
+    const IoCommand *c = find_command(argv[0]);
 
-    if (!parse_range(io, argc, argv, &a)) {
-        return;
+    if (g_str_equal(argv[0], "help") || g_str_equal(argv[0], "?")) {
+        return help(argc, argv);
     }
-    ret = blk_discard(io->blk, a.offset, a.length);
-    if (ret < 0) {
-        fail(io, "discard", ret);
-        return;
+    if (!c) {
+        printf("command \"%s\" not found\n", argv[0]);
+        return false;
     }
-    report("discard", &a, begin);
+    if (!right_count(c, argc - 1)) {
+        return false;
+    }
+    if ((c->flags & IO_NEEDS_IMAGE) && !io->node) {
+        fprintf(stderr, "no file open, try 'help open'\n");
+        return false;
+    }
+    return c->run(io, c, argc, argv);
 }
 
-/* ---- requests that are waited for later ---- */
-
-typedef struct Aio {
-    Io *io;
-    Args a;
-    bool is_write;
-    struct iovec iov;
-    int64_t begin;
-} Aio;
-
-static void aio_done(void *opaque, int ret)
+/* Words are what stands between blanks: there is no quoting. */
+static void run_line(Io *io, const char *line)
 {
-    Aio *r = opaque;
-    const uint8_t *buf = r->iov.iov_base;
+    g_auto(GStrv) pieces = g_strsplit_set(line, " \t\r\n", -1);
+    g_autoptr(GPtrArray) words = g_ptr_array_new();
 
-    r->io->pending--;
-    if (ret < 0) {
-        fail(r->io, r->is_write ? "aio_write" : "aio_read", ret);
-    } else {
-        for (size_t i = 0; !r->is_write && r->a.pattern >= 0 && i < r->a.length; i++) {
-            if (buf[i] != r->a.pattern) {
-                printf("Pattern verification failed at offset %" PRIu64 ", %" PRIu64 " bytes\n",
-                       r->a.offset, r->a.length);
-                r->io->failed = true;
-                break;
-            }
+    for (char **p = pieces; *p; p++) {
+        if (**p) {
+            g_ptr_array_add(words, *p);
         }
-        report(r->is_write ? "wrote" : "read", &r->a, r->begin);
     }
-    g_free(r->iov.iov_base);
-    g_free(r);
-}
-
-static void cmd_aio(Io *io, int argc, char **argv)
-{
-    Aio *r = g_new0(Aio, 1);
-
-    if (!parse_range(io, argc, argv, &r->a)) {
-        g_free(r);
-        return;
-    }
-    r->io = io;
-    r->is_write = g_str_equal(argv[0], "aio_write");
-    r->begin = g_get_monotonic_time();
-    io->pending++;
-    if (r->is_write && r->a.zero) {
-        blk_aio_write_zeroes(io->blk, r->a.offset, r->a.length,
-                             r->a.unmap ? BLK_REQ_MAY_UNMAP : 0, aio_done, r);
-        return;
-    }
-    r->iov = (struct iovec){ g_malloc(r->a.length + 1), r->a.length };
-    if (r->is_write) {
-        memset(r->iov.iov_base, r->a.pattern >= 0 ? r->a.pattern : 0xcd, r->a.length);
-        blk_aio_pwritev(io->blk, r->a.offset, &r->iov, 1, r->a.fua ? BLK_REQ_FUA : 0, aio_done,
-                        r);
-    } else {
-        blk_aio_preadv(io->blk, r->a.offset, &r->iov, 1, aio_done, r);
+    if (words->len) {
+        g_ptr_array_add(words, NULL);
+        io->failed |= !run_words(io, (int)words->len - 1, (char **)words->pdata);
     }
 }
 
-static void cmd_aio_flush(Io *io, int argc, char **argv)
-{
-    while (io->pending) {
-        event_loop_iterate(event_loop_main(), true);
-    }
-}
+/* ---- the program ---- */
 
-/* ---- what is allocated ---- */
+enum { OPT_IMAGE_OPTS = 256, OPT_OBJECT };
 
-typedef struct StatusCall {
-    Io *io;
-    uint64_t offset, bytes;
-    BlockStatus status;
-    int ret;
-    bool done;
-} StatusCall;
-
-static void co_status(void *opaque)
-{
-    StatusCall *c = opaque;
-
-    c->ret = co_node_status(c->io->node, c->offset, c->bytes, &c->status);
-    c->done = true;
-}
-
-/* Of the image itself, not of what is below it. */
-static bool is_allocated(Io *io, uint64_t offset, uint64_t bytes, bool *allocated, uint64_t *run)
-{
-    StatusCall c = { io, offset, bytes };
-
-    coroutine_enter(coroutine_new(co_status, &c));
-    while (!c.done) {
-        event_loop_iterate(event_loop_main(), true);
-    }
-    *allocated = c.status.flags & BLK_STATUS_ALLOCATED;
-    *run = MIN(c.status.bytes, bytes);
-    return c.ret == 0 || fail(io, "block status", c.ret);
-}
-
-static void cmd_alloc(Io *io, int argc, char **argv)
-{
-    GError *error = NULL;
-    uint64_t offset, bytes = 512, sum = 0;
-    g_autofree char *text = NULL;
-
-    if (argc < 2 || argc > 3) {
-        printf("alloc: expects an offset, and a number of bytes\n");
-        io->failed = true;
-        return;
-    }
-    if (!parse_size("offset", argv[1], 1, &offset, &error) ||
-        (argc == 3 && !parse_size("length", argv[2], 1, &bytes, &error))) {
-        complain(io, error);
-        return;
-    }
-    if (offset > blk_length(io->blk) || bytes > blk_length(io->blk) - offset) {
-        fail(io, "alloc", -EIO);
-        return;
-    }
-    for (uint64_t at = offset, n; at < offset + bytes; at += n) {
-        bool allocated;
-
-        if (!is_allocated(io, at, offset + bytes - at, &allocated, &n)) {
-            return;
-        }
-        sum += allocated ? n : 0;
-    }
-    text = size_text((double)offset);
-    printf("%" PRIu64 "/%" PRIu64 " bytes allocated at offset %s\n", sum, bytes, text);
-}
-
-static void cmd_map(Io *io, int argc, char **argv)
-{
-    uint64_t end = blk_length(io->blk), n;
-
-    for (uint64_t at = 0; at < end; at += n) {
-        g_autofree char *length = NULL;
-        g_autofree char *start = NULL;
-        bool allocated, next;
-        uint64_t more;
-
-        if (!is_allocated(io, at, end - at, &allocated, &n)) {
-            return;
-        }
-        while (at + n < end) {
-            if (!is_allocated(io, at + n, end - at - n, &next, &more)) {
-                return;
-            }
-            if (next != allocated) {
-                break;
-            }
-            n += more;
-        }
-        length = size_text((double)n);
-        start = size_text((double)at);
-        printf("%s (0x%" PRIx64 ") bytes %s allocated at offset %s (0x%" PRIx64 ")\n", length, n,
-               allocated ? "   " : "not", start, at);
-    }
-}
-
-static void cmd_flush(Io *io, int argc, char **argv)
-{
-    int ret = blk_flush(io->blk);
-
-    if (ret < 0) {
-        fail(io, "flush", ret);
-    }
-}
-
-static void cmd_length(Io *io, int argc, char **argv)
-{
-    g_autofree char *text = size_text((double)blk_length(io->blk));
-
-    printf("%s\n", text);
-}
-
-static void cmd_truncate(Io *io, int argc, char **argv)
-{
-    GError *error = NULL;
-    uint64_t length;
-
-    if (argc != 2) {
-        printf("truncate: expects a length\n");
-        io->failed = true;
-    } else if (!parse_size("length", argv[1], 1, &length, &error) ||
-               !blk_truncate(io->blk, length, "off", &error)) {
-        complain(io, error);
-    }
-}
-
-static void cmd_quit(Io *io, int argc, char **argv)
-{
-    io->quit = true;
-}
-
-static void cmd_help(Io *io, int argc, char **argv);
-
-/* clang-format off */
-static const struct {
-    const char *name, *alias;
-    void (*run)(Io *io, int argc, char **argv);
-    const char *help;
-} commands[] = {
-    { "aio_flush", NULL, cmd_aio_flush, "-- waits for the aio_ requests" },
-    { "aio_read", NULL, cmd_aio,     "[-q] [-P pattern] off len [len..] -- reads, and goes on" },
-    { "aio_write", NULL, cmd_aio,    "[-fquz] [-P pattern] off len [len..] -- writes, and goes on" },
-    { "alloc",    NULL, cmd_alloc,   "off [len] -- how much is allocated there" },
-    { "discard",  "d", cmd_discard,  "[-q] off len -- discards a number of bytes" },
-    { "flush",    "f", cmd_flush,    "-- flush all in-core file state to disk" },
-    { "help",     "?", cmd_help,     "-- help for the commands" },
-    { "length",   "l", cmd_length,   "-- gets the length of the current file" },
-    { "map",      NULL, cmd_map,     "-- what is allocated" },
-    { "quit",     "q", cmd_quit,     "-- exit the program" },
-    { "read",     "r", cmd_read,     "[-qv] [-P pattern] off len -- reads a number of bytes" },
-    { "readv",    "rv", cmd_read,    "[-qv] [-P pattern] off len [len..] -- reads several pieces" },
-    { "truncate", "t", cmd_truncate, "len -- truncates the current file" },
-    { "write",    "w", cmd_write,    "[-cfquz] [-P pattern] off len -- writes a number of bytes" },
-    { "writev",   "wv", cmd_write,   "[-fq] [-P pattern] off len [len..] -- writes several pieces" },
+static const struct option long_options[] = {
+    { "cmd", 1, NULL, 'c' }, { "format", 1, NULL, 'f' }, { "read-only", 0, NULL, 'r' },
+    { "snapshot", 0, NULL, 's' }, { "nocache", 0, NULL, 'n' }, { "copy-on-read", 0, NULL, 'C' },
+    { "misalign", 0, NULL, 'm' }, { "native-aio", 0, NULL, 'k' }, { "aio", 1, NULL, 'i' },
+    { "cache", 1, NULL, 't' }, { "discard", 1, NULL, 'd' }, { "trace", 1, NULL, 'T' },
+    { "force-share", 0, NULL, 'U' }, { "help", 0, NULL, 'h' }, { "version", 0, NULL, 'V' },
+    { "image-opts", 0, NULL, OPT_IMAGE_OPTS }, { "object", 1, NULL, OPT_OBJECT }, { 0 },
 };
-/* clang-format on */
 
-static void cmd_help(Io *io, int argc, char **argv)
+typedef struct Args {
+    IoOpen open;
+    const char *format;
+    GPtrArray *lines;              /* of -c */
+    bool image_opts, misalign;
+} Args;
+
+static void usage(void)
 {
-    for (unsigned i = 0; i < ARRAY_LEN(commands); i++) {
-        printf("%s %s\n", commands[i].name, commands[i].help);
-    }
+    printf("Usage: %s [OPTIONS]... [-c STRING]... [file]\n"
+           "Reads and writes parts of a disk image.\n\n"
+           "  --object OBJECTDEF   define an object such as a secret\n"
+           "  --image-opts         treat file as option string\n"
+           "  -c, --cmd STRING     run this command; may be repeated\n"
+           "  -f, --format FMT     format of the image\n"
+           "  -r, --read-only      open it read-only\n"
+           "  -s, --snapshot       keep it as it is: writes go to a temporary overlay\n"
+           "  -n, --nocache        bypass the host's cache: the same as -t none\n"
+           "  -C, --copy-on-read   keep in the image what is read from its backing file\n"
+           "  -m, --misalign       use buffers that O_DIRECT does not like\n"
+           "  -k, --native-aio     the same as -i native\n"
+           "  -i, --aio=MODE       threads, native or io_uring\n"
+           "  -t, --cache=MODE     none, writeback (default), writethrough, directsync or unsafe\n"
+           "  -d, --discard=MODE   ignore or unmap (default)\n"
+           "  -T, --trace [[enable=]<pattern>][,events=<file>][,file=<file>]\n"
+           "                       specify tracing options\n"
+           "  -U, --force-share    open what others write to\n"
+           "  -h, --help           display this help and exit\n"
+           "  -V, --version        output version information and exit\n\n"
+           "See '%s -c help' for the commands.\n", report_program(), report_program());
 }
 
-static void run_command(Io *io, const char *line)
+static bool set_flag(Args *a, int c)
 {
-    g_auto(GStrv) argv = NULL;
-    int argc;
-
-    if (!g_shell_parse_argv(line, &argc, &argv, NULL)) {
-        return;                        /* an empty line */
-    }
-    for (unsigned i = 0; i < ARRAY_LEN(commands); i++) {
-        if (g_str_equal(argv[0], commands[i].name) || g_strcmp0(argv[0], commands[i].alias) == 0) {
-            commands[i].run(io, argc, argv);
-            return;
-        }
-    }
-    printf("command \"%s\" not found\n", argv[0]);
-    io->failed = true;
-}
-
-static bool open_image(Io *io, const char *filename, NodeOpts *opts, int flags, bool share)
-{
-    GError *error = NULL;
-    bool writable = flags & NODE_OPEN_RDWR;
-
-    if (share) {
-        node_opts_set(opts, "force-share", "on");
-    }
-    io->node = node_open(filename, opts, flags | NODE_OPEN_INLINE_IO, &error);
-    io->blk = blk_new(NULL);
-    if (!io->node || !blk_insert_node(io->blk, io->node, writable, &error)) {
-        error_report("can't open%s%s: %s", filename ? " device " : "", filename ? filename : "",
-                     error->message);
-        g_error_free(error);
+    switch (c) {
+    case 'r':
+        a->open.read_only = true;
+        return true;
+    case 's':
+        a->open.snapshot = true;
+        return true;
+    case 'C':
+        a->open.copy_on_read = true;
+        return true;
+    case 'm':
+        a->misalign = true;
+        return true;
+    case 'U':
+        a->open.share = true;
+        return true;
+    case OPT_IMAGE_OPTS:
+        a->image_opts = true;
+        return true;
+    default:
         return false;
     }
-    return true;
 }
 
-int main(int argc, char **argv)
+static bool set_option(Args *a, int c)
 {
-    static const struct option options[] = {
-        { "cmd", 1, NULL, 'c' }, { "format", 1, NULL, 'f' }, { "read-only", 0, NULL, 'r' },
-        { "cache", 1, NULL, 't' }, { "force-share", 0, NULL, 'U' }, { "nocache", 0, NULL, 'n' },
-        { "image-opts", 0, NULL, 256 }, { "discard", 1, NULL, 'd' }, { "help", 0, NULL, 'h' },
-        { "version", 0, NULL, 'V' }, { "object", 1, NULL, 257 }, { 0 },
-    };
-    g_autoptr(GPtrArray) lines = g_ptr_array_new();
-    g_autoptr(NodeOpts) opts = node_opts_new();
-    bool direct = false, no_flush = false, through = false, share = false, image_opts = false;
-    int flags = NODE_OPEN_RDWR, c;
     GError *error = NULL;
-    Io io = { 0 };
+    bool ok = true;
 
-    thread_set_main();
-    report_set_program(argv[0]);
-    node_opts_set(opts, "discard", "unmap");
-    while ((c = getopt_long(argc, argv, "hVc:d:f:rnt:U", options, NULL)) != -1) {
-        switch (c) {
-        case 'c':
-            g_ptr_array_add(lines, optarg);
-            break;
-        case 'd':
-            node_opts_set(opts, "discard", optarg);
-            break;
-        case 'f':
-            node_opts_set(opts, "driver", optarg);
-            break;
-        case 'r':
-            flags = 0;
-            break;
-        case 'n':
-            direct = true;
-            break;
-        case 't':
-            if (!cache_mode_parse(optarg, &direct, &no_flush, &through, &error)) {
-                error_report_free(error);
-                return 1;
-            }
-            break;
-        case 'U':
-            share = true;
-            break;
-        case 256:
-            image_opts = true;
-            break;
-        case 257:
-            if (!tool_object_add(optarg, &error)) {
-                error_report_free(error);
-                return 1;
-            }
-            break;
-        case 'h':
-            printf("Usage: %s [-hV] [-rnU] [-f fmt] [-t cache] [-d discard] [-c cmd]... "
-                   "[--object def]... [--image-opts] file\n", report_program());
-            return 0;
-        case 'V':
-            printf("%s version 7.2.0 (rhea %s)\n", report_program(), RHEA_VERSION);
-            return 0;
-        default:
-            return 1;
+    switch (c) {
+    case 'c':
+        g_ptr_array_add(a->lines, optarg);
+        break;
+    case 'd':
+        a->open.discard = optarg;
+        break;
+    case 'f':
+        a->format = optarg;
+        break;
+    case 'n':
+        return io_set_cache(&a->open, "none");
+    case 't':
+        return io_set_cache(&a->open, optarg);
+    case 'k':
+        return io_set_aio(&a->open, "native");
+    case 'i':
+        return io_set_aio(&a->open, optarg);
+    case 'T':
+        ok = trace_configure(optarg, &error);
+        break;
+    case OPT_OBJECT:
+        ok = tool_object_add(optarg, &error);
+        break;
+    default:
+        return set_flag(a, c);
+    }
+    if (!ok) {
+        error_report_free(error);
+    }
+    return ok;
+}
+
+static bool open_operand(Io *io, Args *a, const char *file)
+{
+    GError *error = NULL;
+
+    a->open.opts = node_opts_new();
+    if (a->image_opts) {
+        if (a->format) {
+            error_report("--image-opts and -f are mutually exclusive");
+            return false;
+        }
+        if (!node_opts_add_keyval(a->open.opts, file, NULL, &error)) {
+            error_report_free(error);
+            return false;
         }
     }
-    if (optind != argc - 1) {
-        error_report("Expecting one image file name");
-        return 1;
+    if (a->format) {
+        node_opts_set(a->open.opts, "driver", a->format);
     }
-    node_opts_set(opts, "cache.direct", direct ? "on" : "off");
-    node_opts_set(opts, "cache.no-flush", no_flush ? "on" : "off");
-    if (image_opts && !node_opts_add_keyval(opts, argv[optind], NULL, &error)) {
-        error_report_free(error);
-        return 1;
-    }
-    if (!open_image(&io, image_opts ? NULL : argv[optind], opts, flags, share)) {
-        return 1;
-    }
-    blk_set_write_cache(io.blk, !through);
-    for (unsigned i = 0; i < lines->len && !io.quit; i++) {
-        run_command(&io, lines->pdata[i]);
-    }
-    while (!lines->len && !io.quit) {
-        char line[4096];
+    return io_open_image(io, a->image_opts ? NULL : file, &a->open);
+}
 
+static void read_lines(Io *io)
+{
+    char line[4096];
+
+    while (!io->quit) {
         printf("%s> ", report_program());
         fflush(stdout);
         if (!fgets(line, sizeof(line), stdin)) {
             break;
         }
-        run_command(&io, line);
+        run_line(io, line);
     }
-    cmd_aio_flush(&io, 0, NULL);
-    if (flags && node_flush(io.node) < 0) {
-        io.failed = true;
+}
+
+int main(int argc, char **argv)
+{
+    Args a = { .lines = g_ptr_array_new() };
+    Io io = { 0 };
+    bool ok = true;
+    int c;
+
+    thread_set_main();
+    report_set_program(argv[0]);
+    while ((c = getopt_long(argc, argv, "hVc:d:f:rsnCmki:t:T:U", long_options, NULL)) != -1) {
+        if (c == 'h') {
+            usage();
+            return 0;
+        }
+        if (c == 'V') {
+            printf("%s version 7.2.0 (rhea %s)\n", report_program(), RHEA_VERSION);
+            return 0;
+        }
+        if (!set_option(&a, c)) {
+            if (c == '?') {
+                fprintf(stderr, "Try '%s --help' for more information.\n", report_program());
+            }
+            return 1;
+        }
     }
-    blk_unref(io.blk);
-    node_unref(io.node);
-    return fflush(stdout) == 0 && !io.failed ? 0 : 1;
+    if (argc - optind > 1) {
+        error_report("Expecting one image file name");
+        return 1;
+    }
+    io.misalign = a.misalign;
+    if (optind < argc) {
+        ok = open_operand(&io, &a, argv[optind]);
+    }
+    for (unsigned i = 0; ok && i < a.lines->len && !io.quit; i++) {
+        run_line(&io, a.lines->pdata[i]);
+    }
+    if (ok && !a.lines->len) {
+        read_lines(&io);
+    }
+    io_close_image(&io);
+    if (a.open.opts) {
+        node_opts_free(a.open.opts);
+    }
+    g_ptr_array_unref(a.lines);
+    return fflush(stdout) == 0 && ok && !io.failed ? 0 : 1;
 }
