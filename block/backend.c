@@ -167,6 +167,18 @@ const char *blk_name(const BlockBackend *blk)
     return blk->name;
 }
 
+const char *blk_name_above(const BlockNode *node)
+{
+    for (unsigned i = 0; i < node->parents->len; i++) {
+        const BlockChild *edge = node->parents->pdata[i];
+
+        if (edge->hooks == &root_hooks) {
+            return blk_name(edge->opaque);
+        }
+    }
+    return "";
+}
+
 const char *blk_device_name(const BlockBackend *blk)
 {
     return blk->device_name;

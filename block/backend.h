@@ -128,6 +128,8 @@ BlockBackend *blk_find(const char *device, const char *qdev_id, GError **error);
 BlockBackend *blk_next(BlockBackend *blk);            /* NULL: first; NULL at the end */
 
 const char *blk_name(const BlockBackend *blk);        /* "" when anonymous */
+/* Of the backend that is right above NODE; "" when there is none. */
+const char *blk_name_above(const BlockNode *node);
 const char *blk_device_name(const BlockBackend *blk); /* NULL when no device sits on it */
 void *blk_device(const BlockBackend *blk);            /* the OPAQUE of blk_attach() */
 

@@ -138,6 +138,7 @@ typedef struct Qcow2 {
     Qcow2Request *requests;
     bool sparse_checked, sparse_data;
     bool broken;               /* metadata I/O failed half way: no more writes */
+    bool corrupt;              /* tables that cannot be right were met */
     bool lazy;                 /* refcounts may be written late */
     bool late;                 /* and are: the dirty bit is on disk for that reason */
     bool keep_dirty;           /* it is there for another reason too */
@@ -173,8 +174,6 @@ int co_refcount_add(Qcow2 *q, uint64_t cluster, int delta);
 int co_refblock_ensure(Qcow2 *q, uint64_t cluster, bool *created);
 /* 1..WANT contiguous clusters; all of WANT with EXACT. */
 int co_alloc(Qcow2 *q, uint64_t want, bool exact, uint64_t *host, uint64_t *got);
-/* Would these bytes of the file lie over the header or an active table? */
-bool qcow2_hits_metadata(const Qcow2 *q, uint64_t host, uint64_t bytes);
 int co_alloc_bytes(Qcow2 *q, uint32_t size, uint64_t *host);
 void free_later(Qcow2 *q, uint64_t host, uint64_t bytes, FreeKind kind);
 /* Everything that an L2 entry holds. */
@@ -182,6 +181,16 @@ void free_entry_later(Qcow2 *q, uint64_t entry, FreeKind kind);
 int co_l1_grow(Qcow2 *q, uint64_t entries);
 int co_l1_write(Qcow2 *q);
 void compressed_extent(const Qcow2 *q, uint64_t entry, uint64_t *offset, uint64_t *bytes);
+
+/* ---- qcow2_corrupt.c ---- */
+
+/* What these bytes of the file would lie over: the header, an active table...; or NULL. */
+const char *qcow2_metadata_at(const Qcow2 *q, uint64_t host, uint64_t bytes);
+/* The same with L2 tables and refcount blocks, of which there are many. */
+const char *qcow2_any_metadata_at(const Qcow2 *q, uint64_t host, uint64_t bytes);
+/* Marks the image and tells of it, once.  SIZE 0: no place to name.  Returns -EIO. */
+int co_qcow2_corrupt(Qcow2 *q, uint64_t offset, uint64_t size, const char *format, ...)
+    G_GNUC_PRINTF(4, 5);
 
 /* ---- qcow2_io.c ---- */
 

@@ -98,7 +98,8 @@ int co_l2_get(Qcow2 *q, uint64_t guest, bool write, Slice **slice, unsigned *ind
     }
     table = q->l1[i] & ENTRY_OFFSET_MASK;
     if (table & (q->cluster_size - 1)) {
-        return -EIO;
+        return co_qcow2_corrupt(q, 0, 0, "L2 table offset 0x%" PRIx64 " unaligned (L1 index: "
+                                "0x%" PRIx64 ")", table, i);
     }
     if (write && !(table && (q->l1[i] & ENTRY_COPIED))) {
         ret = l2_new_table(q, i, table);
@@ -140,6 +141,18 @@ static MapType sub_type(const Qcow2 *q, uint64_t entry, uint64_t bitmap, unsigne
         return placed ? MAP_ZERO_ALLOCATED : MAP_ZERO;
     }
     return placed ? MAP_RESERVED : MAP_UNALLOCATED;
+}
+
+static int co_invalid_entry(Qcow2 *q, uint64_t guest, uint64_t entry)
+{
+    guest = align_down(guest, q->cluster_size);
+    if (!(entry & ENTRY_COMPRESSED) && (entry & ENTRY_OFFSET_MASK & (q->cluster_size - 1))) {
+        return co_qcow2_corrupt(q, 0, 0, "Cluster allocation offset 0x%" PRIx64 " unaligned (guest "
+                                "offset: 0x%" PRIx64 ")", (uint64_t)(entry & ENTRY_OFFSET_MASK),
+                                guest);
+    }
+    return co_qcow2_corrupt(q, 0, 0, "Invalid cluster entry 0x%" PRIx64 " (guest offset: "
+                            "0x%" PRIx64 ")", entry, guest);
 }
 
 /* What is at GUEST, and for how many of BYTES the same holds (with contiguous places). */
@@ -191,7 +204,7 @@ static int co_map(Qcow2 *q, uint64_t guest, uint64_t bytes, Map *map)
         }
     }
     map->bytes = MIN(at, end) - guest;
-    return map->type == MAP_INVALID ? -EIO : 0;
+    return map->type == MAP_INVALID ? co_invalid_entry(q, guest, map->entry) : 0;
 }
 
 /* ---- requests that exclude each other (Q4) ---- */
@@ -309,6 +322,7 @@ static int co_plan(Qcow2 *q, uint64_t offset, uint64_t bytes, WritePlan *plan)
     Slice *slice;
     unsigned index, left;
     uint64_t cs = q->cluster_size, in = offset & (cs - 1), n = 0, covered = 0;
+    const char *hit;
     int ret = co_l2_get(q, offset, true, &slice, &index, &left);
 
     if (ret < 0) {
@@ -323,9 +337,12 @@ static int co_plan(Qcow2 *q, uint64_t offset, uint64_t bytes, WritePlan *plan)
         bool over = qcow2_may_overwrite(q, entry);
         bool direct = over && subs_normal(q, entry, bitmap, from, to);
 
-        if (sub_type(q, entry, bitmap, 0) == MAP_INVALID || (over && (host & (cs - 1))) ||
-            (over && !q->has_data_file && qcow2_hits_metadata(q, host, cs))) {
-            return -EIO;
+        if (sub_type(q, entry, bitmap, 0) == MAP_INVALID || (over && (host & (cs - 1)))) {
+            return co_invalid_entry(q, offset + covered, entry);
+        }
+        if (over && !q->has_data_file && (hit = qcow2_metadata_at(q, host, cs)) != NULL) {
+            return co_qcow2_corrupt(q, host, cs, "Preventing invalid write on metadata (overlaps "
+                                    "with %s)", hit);
         }
         if (n == 0) {
             plan->in_place = direct;

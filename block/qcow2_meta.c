@@ -300,6 +300,9 @@ int co_qcow2_writeback(Qcow2 *q)
     if (q->node->read_only) {
         return 0;
     }
+    if (q->corrupt) {
+        return -EIO;
+    }
     ret = co_write_counts(q);
     if (ret == 0 && (q->l2_cache.dirty->len || q->l1_dirty)) {
         ret = flush_files(q);
@@ -390,7 +393,8 @@ static int refcount_slice(Qcow2 *q, uint64_t cluster, Slice **slice, uint64_t *i
         return 0;
     }
     if (block & (q->cluster_size - 1)) {
-        return -EIO;                   /* only check -r can help */
+        return co_qcow2_corrupt(q, 0, 0, "Refblock offset 0x%" PRIx64 " unaligned (reftable index: "
+                                "0x%" PRIx64 ")", block, at);
     }
     per_slice = (uint64_t)q->slice_size * 8 / q->refcount_bits;
     in_block = cluster & (BIT64(q->rb_bits) - 1);
@@ -450,6 +454,7 @@ static int reftable_grow(Qcow2 *q, uint64_t index)
     g_autofree uint64_t *table = NULL;
     g_autofree uint64_t *raw = NULL;
     uint64_t *old_table;
+    const char *hit;
     int ret = 0;
 
     for (;;) {
@@ -464,6 +469,12 @@ static int reftable_grow(Qcow2 *q, uint64_t index)
     entries = table_clusters * q->cluster_size / 8;
     if (entries * 8 > MAX_REFTABLE_BYTES) {
         return -EFBIG;
+    }
+    hit = qcow2_any_metadata_at(q, first << q->cluster_bits, used << q->cluster_bits);
+    if (hit) {
+        return co_qcow2_corrupt(q, first << q->cluster_bits, used << q->cluster_bits,
+                                "Preventing invalid allocation of refcount table (overlaps with "
+                                "%s)", hit);
     }
     table = g_new0(uint64_t, entries);
     raw = g_new0(uint64_t, entries);
@@ -515,6 +526,7 @@ int co_refblock_ensure(Qcow2 *q, uint64_t cluster, bool *created)
 {
     uint64_t index = cluster >> q->rb_bits, at = index << q->rb_bits, raw;
     g_autofree uint8_t *block = NULL;
+    const char *hit;
     int ret;
 
     *created = false;
@@ -529,8 +541,10 @@ int co_refblock_ensure(Qcow2 *q, uint64_t cluster, bool *created)
     /* Nothing in its range is in use: the block takes the first cluster and counts itself. */
     *created = true;
     at <<= q->cluster_bits;
-    if (at == 0) {
-        return -EIO;                   /* the header is uncounted: only check -r can help */
+    hit = qcow2_any_metadata_at(q, at, q->cluster_size);
+    if (hit) {
+        return co_qcow2_corrupt(q, at, q->cluster_size, "Preventing invalid allocation of refcount "
+                                "block (overlaps with %s)", hit);
     }
     node_event(q->file, QAPI_BLKDEBUG_EVENT_REFBLOCK_ALLOC);
     block = g_malloc0(q->cluster_size);
@@ -553,26 +567,6 @@ int co_refblock_ensure(Qcow2 *q, uint64_t cluster, bool *created)
 }
 
 /* ---- allocation ---- */
-
-/* A mapping that would let the guest write over the tables themselves. */
-bool qcow2_hits_metadata(const Qcow2 *q, uint64_t host, uint64_t bytes)
-{
-    const struct { uint64_t start, len; } areas[] = {
-        { 0, q->cluster_size },
-        { q->l1_offset, (uint64_t)q->l1_entries * 8 },
-        { q->reftable_offset, (uint64_t)q->reftable_entries * 8 },
-        { q->snapshots_offset, q->snapshots_size },
-        { q->crypt.offset, q->crypt.bytes },
-    };
-
-    for (unsigned i = 0; i < ARRAY_LEN(areas); i++) {
-        if (areas[i].len && host < areas[i].start + areas[i].len &&
-            areas[i].start < host + bytes) {
-            return true;
-        }
-    }
-    return false;
-}
 
 /* The first refcount block index from which on nothing is counted and nothing is in the file. */
 static uint64_t first_bare_index(const Qcow2 *q)
@@ -623,8 +617,12 @@ static int co_alloc_long(Qcow2 *q, uint64_t want, uint64_t *cluster)
 static int co_count_run(Qcow2 *q, uint64_t first, uint64_t run)
 {
     /* Counts of a damaged image may call anything free. */
-    if (qcow2_hits_metadata(q, first << q->cluster_bits, run << q->cluster_bits)) {
-        return -EIO;
+    const char *hit = qcow2_any_metadata_at(q, first << q->cluster_bits, run << q->cluster_bits);
+
+    if (hit) {
+        return co_qcow2_corrupt(q, first << q->cluster_bits, run << q->cluster_bits,
+                                "Preventing invalid allocation over metadata (overlaps with %s)",
+                                hit);
     }
     for (uint64_t i = first; i < first + run; i++) {
         int ret = co_refcount_add(q, i, 1);

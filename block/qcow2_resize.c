@@ -97,8 +97,6 @@ bool co_qcow2_truncate(BlockNode *node, uint64_t length, bool exact, const char 
             return error_set_errno(error, -ret, "Could not preallocate clusters");
         }
         if (!g_str_equal(prealloc, "metadata")) {
-            /* The data clusters lie together at the end of the file: give them room there. */
-            uint64_t end = q->data->length;
             g_autofree void *zeroes = g_malloc0(MIB);
 
             for (uint64_t at = old; at < length && ret == 0;) {
@@ -114,7 +112,6 @@ bool co_qcow2_truncate(BlockNode *node, uint64_t length, bool exact, const char 
                 }
                 at += s.bytes ? s.bytes : 1;
             }
-            (void)end;
             if (ret < 0) {
                 return error_set_errno(error, -ret, "Could not preallocate data");
             }

@@ -132,6 +132,82 @@ static void test_lazy_counts_are_late(void)
     g_assert_true(lazy_dirty);
 }
 
+/* ---- tables that cannot be right ---- */
+
+typedef enum Damage {
+    L1_UNALIGNED, L2_UNALIGNED, DATA_OVER_L1, HEADER_UNCOUNTED, L2_UNCOUNTED,
+} Damage;
+
+/* What a read of the first cluster and a write to the second, a new one, must say. */
+static void meet_damage(Damage damage, bool first_fails, bool second_fails)
+{
+    uint8_t buf[4096] = { 1 }, *p, *counts;
+    g_autoptr(GError) error = NULL;
+    CheckResult result = { 0 };
+    uint64_t l1, l2;
+    BlockNode *node;
+    PowerBench b;
+
+    power_bench_init(&b, "qcow2", "cluster_size=4k", 64 * KIB, 1);
+    g_assert_cmpint(blk_pwrite(b.blk, 0, buf, sizeof(buf), 0), ==, 0);
+    power_bench_close(&b);
+    p = b.disk->data->data;
+    l1 = be64_load(p + 40);
+    l2 = be64_load(p + l1) & ENTRY_OFFSET_MASK;
+    counts = p + be64_load(p + be64_load(p + 48));
+    switch (damage) {
+    case L1_UNALIGNED:
+        be64_store(p + l1, (l2 + 512) | ENTRY_COPIED);
+        break;
+    case L2_UNALIGNED:
+        be64_store(p + l2, be64_load(p + l2) + 512);
+        break;
+    case DATA_OVER_L1:
+        be64_store(p + l2, l1 | ENTRY_COPIED);
+        break;
+    case HEADER_UNCOUNTED:
+        memset(counts, 0, 2);
+        break;
+    case L2_UNCOUNTED:
+        memset(counts + l2 / 4096 * 2, 0, 2);
+        break;
+    }
+    power_bench_open(&b);
+    if (damage == DATA_OVER_L1) {
+        g_assert_cmpint(blk_pwrite(b.blk, 0, buf, 512, 0), ==, -EIO);
+    } else {
+        g_assert_cmpint(blk_pread(b.blk, 0, buf, 512), ==, first_fails ? -EIO : 0);
+    }
+    g_assert_cmpint(blk_pwrite(b.blk, 8192, buf, 4096, 0), ==, second_fails ? -EIO : 0);
+    power_bench_close(&b);
+    g_assert_true(b.disk->data->data[79] & INCOMPAT_CORRUPT);
+
+    node = power_open("qcow2", "power", NODE_OPEN_RDWR, &error);
+    g_assert_null(node);
+    g_assert_cmpstr(error->message, ==, "Image is corrupt; cannot be opened read/write");
+    node = power_open("qcow2", "power", 0, NULL);
+    g_assert_nonnull(node);
+    g_assert_cmpint(node_pread(node, 32 * KIB, buf, 512), ==, damage == L1_UNALIGNED ? -EIO : 0);
+    node_unref(node);
+    if (damage == HEADER_UNCOUNTED || damage == L2_UNCOUNTED) {
+        node = power_open("qcow2", "power", NODE_OPEN_RDWR | NODE_OPEN_CHECK, NULL);
+        g_assert_true(node_check(node, CHECK_FIX_ERRORS | CHECK_FIX_LEAKS, &result, NULL));
+        g_assert_cmpuint(result.corruptions, ==, 0);
+        node_unref(node);
+        g_assert_false(b.disk->data->data[79] & INCOMPAT_CORRUPT);
+    }
+    power_bench_clear(&b);
+}
+
+static void test_damage_is_marked(void)
+{
+    meet_damage(L1_UNALIGNED, true, true);
+    meet_damage(L2_UNALIGNED, true, true);
+    meet_damage(DATA_OVER_L1, true, true);
+    meet_damage(HEADER_UNCOUNTED, false, true);
+    meet_damage(L2_UNCOUNTED, false, true);
+}
+
 /* ---- everything at once ---- */
 
 /*
@@ -631,6 +707,7 @@ int main(int argc, char **argv)
     g_test_add_func("/block/qcow2/power-cut/lazy", test_power_cut_lazy);
     g_test_add_func("/block/qcow2/power-cut/snapshots", test_power_cut_snapshots);
     g_test_add_func("/block/qcow2/lazy-refcounts", test_lazy_counts_are_late);
+    g_test_add_func("/block/qcow2/damage", test_damage_is_marked);
     g_test_add_func("/block/qcow2/mix", test_mix);
     g_test_add_func("/block/qcow2/bitmaps/survive", test_bitmaps_survive);
     g_test_add_func("/block/qcow2/bitmaps/power-cut", test_bitmaps_after_power_cuts);
