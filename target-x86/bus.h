@@ -42,6 +42,7 @@ struct X86Bus {
     uint64_t (*tsc)(void *opaque);              /* NULL: the host's RDTSC */
     /* tsc() is the host's RDTSC plus *ADD until the CPU stops; NULL or false: it is not. */
     bool (*tsc_line)(void *opaque, uint64_t *add);
+    uint32_t (*tsc_khz)(void *opaque);          /* its pace, measured; NULL: not known */
     void (*smm_changed)(void *opaque, X86Cpu *cpu);      /* SMRAM visibility; NULL: none */
     void (*ferr)(void *opaque, X86Cpu *cpu);             /* CR0.NE = 0: raise IRQ 13; may be NULL */
 };

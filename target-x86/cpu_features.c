@@ -170,7 +170,7 @@ const char *x86_feature_word_name(unsigned word)
     return names[word];
 }
 
-/* What the engines implement in C; vector extensions only as far as the host has them too. */
+/* What the engines implement in C; vector extensions and an even TSC only as far as the host has them too. */
 static const struct { uint8_t word; uint32_t mask, need_host; } tcg_words[] = {
     /* All but pn, ds, tm, ia64, pbe */
     { FEAT_1_EDX, 0x1fcbfbff, 0 },
@@ -182,7 +182,7 @@ static const struct { uint8_t word; uint32_t mask, need_host; } tcg_words[] = {
     { FEAT_7_0_EDX, BIT(4) | BIT(10) | BIT(14) | BIT(26) | BIT(29), 0 },
     { FEAT_8000_0001_EDX, BIT(11) | BIT(20) | BIT(22) | BIT(26) | BIT(27) | BIT(29), 0 },
     { FEAT_8000_0001_ECX, BIT(0) | BIT(1) | BIT(4) | BIT(5) | BIT(8) | BIT(22), 0 },
-    { FEAT_8000_0007_EDX, BIT(8), 0 },
+    { FEAT_8000_0007_EDX, BIT(8), BIT(8) },
     { FEAT_8000_0008_EBX, 0, 0 },
     { FEAT_D_1_EAX, BIT(0) | BIT(1) | BIT(2), 0 },
     { FEAT_6_EAX, BIT(2), 0 },

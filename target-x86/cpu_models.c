@@ -481,7 +481,8 @@ static bool report_missing(X86Cpu *cpu, const char *accel, const uint32_t missin
            error_set(error, "%s doesn't support requested features", accel);
 }
 
-void x86_cpu_model_wanted(X86Cpu *cpu, const uint32_t can[FEAT_WORDS], uint32_t words[FEAT_WORDS])
+void x86_cpu_model_wanted(X86Cpu *cpu, const uint32_t can[FEAT_WORDS], bool keeps_tsc,
+                          uint32_t words[FEAT_WORDS])
 {
     const X86CpuidTable *t = x86_cpuid_table(cpu);
 
@@ -489,10 +490,10 @@ void x86_cpu_model_wanted(X86Cpu *cpu, const uint32_t can[FEAT_WORDS], uint32_t 
         uint32_t most = can[w];
 
         /* "max" keeps the topology leaves of its family: no topoext unless asked for; and no TSC
-         * that promises to tick the same on the next host. */
+         * that promises to tick the same on the next host, if nobody sees to it. */
         if (w == FEAT_8000_0001_ECX) {
             most &= ~BIT(22);
-        } else if (w == FEAT_8000_0007_EDX && t->migratable) {
+        } else if (w == FEAT_8000_0007_EDX && t->migratable && !keeps_tsc) {
             most &= ~BIT(8);
         }
         words[w] = t->requested[w] | (t->maximal ? most & ~t->removed[w] : 0);
@@ -511,7 +512,7 @@ bool x86_cpu_model_finish(X86Cpu *cpu, const char *accel, const uint32_t *suppor
     } else {
         x86_tcg_features(can);
     }
-    x86_cpu_model_wanted(cpu, can, wanted);
+    x86_cpu_model_wanted(cpu, can, !supported, wanted);
     for (unsigned w = 0; w < FEAT_WORDS; w++) {
         missing[w] = t->filtered[w] = wanted[w] & ~can[w];
         cpu->features[w] = t->force ? wanted[w] : wanted[w] & can[w];

@@ -59,8 +59,12 @@ uint64_t x86_xcr0_supported(const X86Cpu *cpu);
 bool x86_cpu_model_finish(X86Cpu *cpu, const char *accel, const uint32_t *supported,
                           GError **error);
 
-/* The features asked for so far, where CAN is what the accelerator offers; before that. */
-void x86_cpu_model_wanted(X86Cpu *cpu, const uint32_t can[FEAT_WORDS], uint32_t words[FEAT_WORDS]);
+/*
+ * The features asked for so far, where CAN is what the accelerator offers; before that.  KEEPS_TSC: the pace of the TSC
+ * is part of the state that is saved, so that no guest can come to a host where it is another.
+ */
+void x86_cpu_model_wanted(X86Cpu *cpu, const uint32_t can[FEAT_WORDS], bool keeps_tsc,
+                          uint32_t words[FEAT_WORDS]);
 /* "qemu64-v1" for "qemu64"; NULL where the name is the model's own. */
 const char *x86_cpu_model_alias_of(const char *model);
 

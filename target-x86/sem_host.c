@@ -58,6 +58,9 @@ static void host_features_read(uint32_t *w)
         w[FEAT_8000_0001_EDX] = d;
         w[FEAT_8000_0001_ECX] = c;
     }
+    if (__get_cpuid(0x80000007, &a, &b, &c, &d)) {
+        w[FEAT_8000_0007_EDX] = d;
+    }
     if (!(w[FEAT_1_ECX] & BIT(27)) || (host_xcr0() & 6) != 6) {      /* no OSXSAVE or no AVX */
         w[FEAT_1_ECX] &= ~(BIT(12) | BIT(28) | BIT(29));
         w[FEAT_7_0_EBX] &= ~BIT(5);

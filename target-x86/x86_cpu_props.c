@@ -28,14 +28,15 @@ static const PropType type_int = { .name = "int" }, type_string = { .name = "str
 void x86_cpu_wanted(X86CpuDevice *s, uint32_t words[FEAT_WORDS])
 {
     const Accel *accel = s->cpu.dev.vm ? s->cpu.dev.vm->accel : NULL;
+    bool other = accel && accel_type(accel)->features;
     uint32_t can[FEAT_WORDS];
 
-    if (accel && accel_type(accel)->features) {
+    if (other) {
         accel_type(accel)->features(s->cpu.dev.vm->accel, can);
     } else {
         x86_tcg_features(can);
     }
-    x86_cpu_model_wanted(s->x86, can, words);
+    x86_cpu_model_wanted(s->x86, can, !other, words);
 }
 
 static Json *get_feature(Object *obj, const PropDef *prop)

@@ -3,6 +3,8 @@
  * The CPU device: its properties, and saving and loading: what was saved comes back into a CPU in another state, a section of
  * QEMU 7.2's own comes out as it went in, and states that cannot be are refused.
  */
+#include "target-x86/cpu_models.h"
+#include "target-x86/fpu.h"
 #include "target-x86/mmu.h"
 #include "target-x86/msr.h"
 #include "target-x86/x86_vmstate.h"
@@ -422,16 +424,53 @@ static void test_features_are_properties(void)
     rig_clear(&rig);
 }
 
-/* As with QEMU: a TSC that promises to tick evenly is not promised to a guest that may move. */
-static void test_invariant_tsc_is_not_migratable(void)
+/* KVM sets the pace of the TSC, on each host another; the software engines keep it with the state. */
+static void test_invariant_tsc_may_move_only_where_its_pace_is_kept(void)
 {
+    uint32_t can[FEAT_WORDS] = { [FEAT_8000_0007_EDX] = BIT(8) }, words[FEAT_WORDS];
     Rig rig;
 
     rig_init(&rig, "max,-check");
-    g_assert_false(object_get_bool(OBJECT(rig.dev), "invtsc"));
+    g_assert_true(object_get_bool(OBJECT(rig.dev), "invtsc") == simd_host_has(X86_FEAT_INVTSC));
+    x86_cpu_model_wanted(rig.x, can, true, words);
+    g_assert_cmpuint(words[FEAT_8000_0007_EDX], ==, BIT(8));
+    x86_cpu_model_wanted(rig.x, can, false, words);
+    g_assert_cmpuint(words[FEAT_8000_0007_EDX], ==, 0);
     rig_clear(&rig);
     rig_init(&rig, "max,-check,migratable=off");
-    g_assert_true(object_get_bool(OBJECT(rig.dev), "invtsc"));
+    x86_cpu_model_wanted(rig.x, can, false, words);
+    g_assert_cmpuint(words[FEAT_8000_0007_EDX], ==, BIT(8));
+    rig_clear(&rig);
+}
+
+static uint32_t fake_khz;
+
+static uint32_t khz_of_host(void *opaque)
+{
+    return fake_khz;
+}
+
+static void test_state_stays_at_its_tsc_pace(void)
+{
+    g_autoptr(GError) error = NULL;
+    VmWriter *w;
+    Rig rig;
+
+    rig_init(&rig, "max,-check");
+    rig.dev->bus.ops.tsc_khz = khz_of_host;
+    rig.x->features[FEAT_8000_0007_EDX] |= BIT(8);
+    fake_khz = 2600000;
+    w = save(&rig);
+    fake_khz = 2600600;                         /* as near as it can be measured */
+    g_assert_true(load_writer(&rig, w, &error));
+    g_assert_no_error(error);
+    fake_khz = 3000000;
+    g_assert_false(load_writer(&rig, w, &error));
+    g_assert_nonnull(strstr(error->message, "2600000 kHz"));
+    rig.x->features[FEAT_8000_0007_EDX] &= ~BIT(8);     /* nothing was promised */
+    g_clear_error(&error);
+    g_assert_true(load_writer(&rig, w, &error));
+    vm_writer_free(w);
     rig_clear(&rig);
 }
 
@@ -455,7 +494,8 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/vmstate/impossible", test_impossible_states_are_refused);
     g_test_add_func("/x86/vmstate/random", test_random_bytes);
     g_test_add_func("/x86/properties/features", test_features_are_properties);
-    g_test_add_func("/x86/properties/invtsc", test_invariant_tsc_is_not_migratable);
+    g_test_add_func("/x86/properties/invtsc", test_invariant_tsc_may_move_only_where_its_pace_is_kept);
+    g_test_add_func("/x86/vmstate/tsc-pace", test_state_stays_at_its_tsc_pace);
     g_test_add_func("/x86/properties/host", test_host_needs_an_accelerator);
     return g_test_run();
 }

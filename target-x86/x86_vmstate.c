@@ -62,6 +62,7 @@ typedef struct WireCpu {
     int32_t interrupt_injected;
     uint32_t mp_state;
     uint64_t tsc;
+    int64_t tsc_khz;
     int32_t exception_nr;
     uint8_t soft_interrupt, nmi_injected, nmi_pending, has_error_code;
     uint32_t sipi_vector;
@@ -229,6 +230,7 @@ static void save(WireCpu *w)
     w->mp_state = x->wait_sipi ? MP_UNINITIALIZED : x->halted ? MP_HALTED : MP_RUNNABLE;
     w->tsc_offset = x->tsc_offset;
     w->tsc = x86_read_tsc(x);
+    w->tsc_khz = x86_has(x, X86_FEAT_INVTSC) && x->bus && x->bus->tsc_khz ? x->bus->tsc_khz(x->bus_opaque) : 0;
     w->xstate_bv = x86_xcr0_supported(x);
     if (x->bus && x->bus->apic_msr_read &&
         x->bus->apic_msr_read(x->bus_opaque, x, MSR_TSC_DEADLINE, &deadline)) {
@@ -285,6 +287,23 @@ static bool bad(const WireCpu *w, GError **error, const char *what, uint64_t val
 }
 
 /* What the engines rely on, and what no state of ours can hold. */
+/* A TSC that has been promised to tick evenly would not: as QEMU, 250 ppm are no difference. */
+static bool check_tsc_pace(const WireCpu *w, GError **error)
+{
+    const X86Cpu *x = w->dev->x86;
+    int64_t here;
+
+    if (!w->tsc_khz || !x86_has(x, X86_FEAT_INVTSC) || !x->bus || !x->bus->tsc_khz) {
+        return true;
+    }
+    here = x->bus->tsc_khz(x->bus_opaque);
+    if (w->tsc_khz >= here - here / 4000 && w->tsc_khz <= here + here / 4000) {
+        return true;
+    }
+    return error_set(error, "cpu: the guest's invariant TSC ticks at %" PRId64 " kHz, this host's at %" PRId64
+                     "; only guests started with -cpu ...,-invtsc can come here", w->tsc_khz, here);
+}
+
 static bool check(const WireCpu *w, GError **error)
 {
     const X86Cpu *x = w->dev->x86;
@@ -477,7 +496,7 @@ static bool cpu_post_load(void *obj, int version, GError **error)
     WireCpu *w = obj;
     X86Cpu *x = w->dev->x86;
 
-    if (!check(w, error) || !check_addresses(w, error) || !load_checked_msrs(w, error)) {
+    if (!check(w, error) || !check_tsc_pace(w, error) || !check_addresses(w, error) || !load_checked_msrs(w, error)) {
         return false;
     }
     load(w);
@@ -565,6 +584,7 @@ SUBSECTION(avx512, any(w->opmask, sizeof(w->opmask)) || any(w->zmmh, sizeof(w->z
            VMS_U64_ARRAY(WireCpu, opmask, E("opmask_regs")), VMS_STRUCT_ARRAY(WireCpu, zmmh, &zmmh_desc, E("xmm_regs[0]")),
            VMS_STRUCT_ARRAY(WireCpu, hi16, &quad_desc, E("xmm_regs[16]")), VMS_STRUCT_ARRAY(WireCpu, hi16h, &quad_desc, E("xmm_regs[16]")))
 SUBSECTION(xss, w->xss, VMS_U64(WireCpu, xss, E("xss")))
+SUBSECTION(tsc_khz, w->tsc_khz, VMS_I64(WireCpu, tsc_khz, E("tsc_khz")))
 SUBSECTION(msr_smi_count, w->smi_count, VMS_U64(WireCpu, smi_count, E("msr_smi_count")))
 SUBSECTION(pkru, w->pkru, VMS_U32(WireCpu, pkru, E("pkru")))
 SUBSECTION(spec_ctrl, w->spec_ctrl, VMS_U64(WireCpu, spec_ctrl, E("spec_ctrl")))
@@ -574,7 +594,8 @@ static const VmStateDesc pdptrs_desc = { .name = "cpu/pdptrs", .version = 1, .mi
                                          .needed = pdptrs_needed, .post_load = pdptrs_post_load };
 static const VmStateDesc *const cpu_subsections[] = {
     &exception_info_desc, &poll_control_msr_desc, &fpop_ip_dp_desc, &msr_tsc_adjust_desc, &msr_tscdeadline_desc,
-    &msr_ia32_misc_enable_desc, &msr_ia32_feature_control_desc, &avx512_desc, &xss_desc, &msr_smi_count_desc,
+    &msr_ia32_misc_enable_desc, &msr_ia32_feature_control_desc, &avx512_desc, &xss_desc, &tsc_khz_desc,
+    &msr_smi_count_desc,
     &pkru_desc, &spec_ctrl_desc, &pdptrs_desc, NULL
 };
 static const VmField cpu_fields[] = {

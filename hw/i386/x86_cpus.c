@@ -120,6 +120,14 @@ static bool bus_tsc_line(void *opaque, uint64_t *add)
     return cpus->tsc_runs;
 }
 
+static uint32_t bus_tsc_khz(void *opaque)
+{
+    const X86Cpus *cpus = ((X86VmBus *)opaque)->board_data;
+    uint64_t ticks = __rdtsc() - cpus->rate_tsc, ns = monotonic_ns() - cpus->rate_ns;
+
+    return clock_has_source(cpus->vm->clock) ? 1000000 : ns ? muldiv64(ticks, 1000000, ns) : 0;
+}
+
 static int bus_intr_ack(void *opaque, X86Cpu *cpu)
 {
     return apic_get_interrupt(apic_of(opaque));
@@ -281,6 +289,7 @@ static bool create_cpu(X86Cpus *cpus, Machine *m, unsigned index, GError **error
     ops->ferr = bus_ferr;
     ops->tsc = strcmp(accel_type(m->vm->accel)->accel, "tcg") == 0 ? bus_tsc : NULL;
     ops->tsc_line = bus_tsc_line;
+    ops->tsc_khz = ops->tsc ? bus_tsc_khz : NULL;
     dev->bus.board_data = cpus;
     apic = apic_new(&cpus->apics, &dev->cpu, cpus->apic_ids[index], &apic_ops, error);
     dev->bus.board = apic;
