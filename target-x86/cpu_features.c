@@ -183,7 +183,7 @@ static const struct { uint8_t word; uint32_t mask, need_host; } tcg_words[] = {
     { FEAT_8000_0001_EDX, BIT(11) | BIT(20) | BIT(22) | BIT(26) | BIT(27) | BIT(29), 0 },
     { FEAT_8000_0001_ECX, BIT(0) | BIT(1) | BIT(4) | BIT(5) | BIT(8) | BIT(22), 0 },
     { FEAT_8000_0007_EDX, BIT(8), BIT(8) },
-    { FEAT_8000_0008_EBX, 0, 0 },
+    { FEAT_8000_0008_EBX, BIT(2), 0 },
     { FEAT_D_1_EAX, BIT(0) | BIT(1) | BIT(2), 0 },
     { FEAT_6_EAX, BIT(2), 0 },
     /* No speculation side effects: Linux then drops its mitigations.  Beyond the named ones:
