@@ -2,7 +2,7 @@
 /*
  * Worker threads; see the header.
  *
- * Locking: pool->lock guards the queue, the counts and each request's state.
+ * Locking: pool->lock guards the queue, the lanes, the counts and each request's state.
  */
 #include "base/worker_pool.h"
 #include "base/coroutine.h"
@@ -22,6 +22,7 @@ struct WorkRequest {
     EventLoop *loop; /* reference */
     int result;
     WorkState state;
+    WorkLane *lane;  /* or NULL */
     WorkRequest *next;
 };
 
@@ -58,15 +59,50 @@ static WorkRequest *pool_take_locked(WorkerPool *pool)
     return req;
 }
 
+/* What comes next in the lane of a request that is done; NULL: nothing, and the lane is free. */
+static WorkRequest *lane_take_locked(WorkLane *lane)
+{
+    WorkRequest *req = lane ? lane->head : NULL;
+
+    if (req) {
+        lane->head = req->next;
+    } else if (lane) {
+        lane->busy = false;
+    }
+    return req;
+}
+
+/* Whether the request waits in its lane for the thread that is at work there. */
+static bool lane_add_locked(WorkRequest *req)
+{
+    WorkLane *lane = req->lane;
+
+    if (!lane || !lane->busy) {
+        if (lane) {
+            lane->busy = true;
+        }
+        return false;
+    }
+    if (!lane->head) {
+        lane->tail = &lane->head;
+    }
+    *lane->tail = req;
+    lane->tail = &req->next;
+    return true;
+}
+
 static void *worker_body(void *opaque)
 {
     WorkerPool *pool = opaque;
+    WorkRequest *in_lane = NULL;
     bool timed_out = false, cancelled;
 
     mutex_lock(&pool->lock);
     for (;;) {
-        WorkRequest *req = pool_take_locked(pool);
+        WorkRequest *req = in_lane ? in_lane : pool_take_locked(pool);
+        WorkLane *lane;
 
+        in_lane = NULL;
         if (!req) {
             if (pool->closing || timed_out) {
                 break;
@@ -79,9 +115,16 @@ static void *worker_body(void *opaque)
         timed_out = false;
         cancelled = req->state == WORK_CANCELLED;
         req->state = cancelled ? WORK_CANCELLED : WORK_STARTED;
+        lane = req->lane;
         mutex_unlock(&pool->lock);
         if (!cancelled) {
             req->result = req->work(req->opaque);
+        }
+        if (lane) {
+            /* Before the request's end is told, for with the last one's the lane itself may go. */
+            mutex_lock(&pool->lock);
+            in_lane = lane_take_locked(lane);
+            mutex_unlock(&pool->lock);
         }
         event_loop_post(req->loop, request_finish, req);
         mutex_lock(&pool->lock);
@@ -137,7 +180,7 @@ WorkerPool *worker_pool_shared(void)
     return shared;
 }
 
-WorkRequest *worker_submit(WorkerPool *pool, WorkFn *work, WorkDoneFn *done, void *opaque)
+static WorkRequest *submit(WorkerPool *pool, WorkLane *lane, WorkFn *work, WorkDoneFn *done, void *opaque)
 {
     WorkRequest *req = g_new0(WorkRequest, 1);
     bool start, wake;
@@ -146,10 +189,15 @@ WorkRequest *worker_submit(WorkerPool *pool, WorkFn *work, WorkDoneFn *done, voi
     req->work = work;
     req->done = done;
     req->opaque = opaque;
+    req->lane = lane;
     req->result = -ECANCELED;
     req->loop = event_loop_ref(event_loop_current());
     mutex_lock(&pool->lock);
     g_assert(!pool->closing);
+    if (lane_add_locked(req)) {
+        mutex_unlock(&pool->lock);
+        return req;
+    }
     *pool->tail = req;
     pool->tail = &req->next;
     start = pool->idle == 0 && pool->threads < pool->max_threads;
@@ -163,6 +211,11 @@ WorkRequest *worker_submit(WorkerPool *pool, WorkFn *work, WorkDoneFn *done, voi
         thread_start_detached(pool->name, worker_body, pool);
     }
     return req;
+}
+
+WorkRequest *worker_submit(WorkerPool *pool, WorkFn *work, WorkDoneFn *done, void *opaque)
+{
+    return submit(pool, NULL, work, done, opaque);
 }
 
 bool worker_cancel(WorkRequest *req)
@@ -200,11 +253,16 @@ static void co_work_done(void *opaque, int result)
     coroutine_enter(call->co);
 }
 
-int co_worker_run(WorkerPool *pool, WorkFn *work, void *opaque)
+int co_worker_run_in_lane(WorkerPool *pool, WorkLane *lane, WorkFn *work, void *opaque)
 {
     CoWorkCall call = { work, opaque, coroutine_self(), -ECANCELED };
 
-    worker_submit(pool, co_work_body, co_work_done, &call);
+    submit(pool, lane, co_work_body, co_work_done, &call);
     co_yield();
     return call.result;
+}
+
+int co_worker_run(WorkerPool *pool, WorkFn *work, void *opaque)
+{
+    return co_worker_run_in_lane(pool, NULL, work, opaque);
 }

@@ -8,6 +8,9 @@
  * thread that submitted, so the request needs no lock.  Requests start in the order of their
  * submission.  Threads are started on demand and end after some idle seconds.
  *
+ * A lane (WorkLane, all zeroes at first) holds requests that would only wait for each other, such as
+ * writes to one file: one runs at a time, and one thread takes them all while there are any.
+ *
  * worker_cancel() drops a request that has not started; its done() runs with -ECANCELED.
  *
  * Threads: submit and cancel from any thread that runs an event loop (or the main thread).
@@ -19,6 +22,10 @@
 
 typedef struct WorkerPool WorkerPool;
 typedef struct WorkRequest WorkRequest;
+typedef struct WorkLane {
+    WorkRequest *head, **tail;
+    bool busy;
+} WorkLane;
 typedef int WorkFn(void *opaque);
 typedef void WorkDoneFn(void *opaque, int result);
 
@@ -36,5 +43,7 @@ bool worker_cancel(WorkRequest *request);
 
 /* In a coroutine: runs work(opaque) in a worker and gives its result. */
 int co_worker_run(WorkerPool *pool, WorkFn *work, void *opaque);
+/* The same behind what is in the lane, which belongs to this pool and outlives its requests. */
+int co_worker_run_in_lane(WorkerPool *pool, WorkLane *lane, WorkFn *work, void *opaque);
 
 #endif

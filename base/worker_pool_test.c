@@ -73,6 +73,52 @@ static void test_cancel_before_start(void)
     g_mutex_clear(&gate);
 }
 
+typedef struct LaneJob {
+    WorkerPool *pool;
+    WorkLane *lane;
+    unsigned *inside, *order, *left, place;
+} LaneJob;
+
+static int lane_work(void *opaque)
+{
+    LaneJob *job = opaque;
+
+    g_assert_cmpuint((*job->inside)++, ==, 0);
+    job->place = (*job->order)++;
+    g_assert_cmpuint(--*job->inside, ==, 0);
+    return 0;
+}
+
+static void co_lane_job(void *opaque)
+{
+    LaneJob *job = opaque;
+
+    g_assert_cmpint(co_worker_run_in_lane(job->pool, job->lane, lane_work, job), ==, 0);
+    --*job->left;
+}
+
+/* Nothing but the lane orders the accesses to the counts: the thread sanitizer sees that, too. */
+static void test_lane_is_one_at_a_time(void)
+{
+    g_autoptr(WorkerPool) pool = worker_pool_new("test", 4);
+
+    for (unsigned round = 0; round < 50; round++) {
+        WorkLane *lane = g_new0(WorkLane, 1);
+        unsigned inside = 0, order = 0, left = 20;
+        LaneJob jobs[20];
+
+        for (unsigned i = 0; i < 20; i++) {
+            jobs[i] = (LaneJob){ pool, lane, &inside, &order, &left, 0 };
+            coroutine_start(co_lane_job, &jobs[i]);
+        }
+        EVENT_LOOP_WAIT_WHILE(event_loop_main(), left);
+        for (unsigned i = 0; i < 20; i++) {
+            g_assert_cmpuint(jobs[i].place, ==, i);
+        }
+        g_free(lane);
+    }
+}
+
 static void co_job(void *opaque)
 {
     Job *job = opaque;
@@ -97,5 +143,6 @@ int main(int argc, char **argv)
     g_test_add_func("/workers/done-here", test_work_elsewhere_done_here);
     g_test_add_func("/workers/cancel", test_cancel_before_start);
     g_test_add_func("/workers/coroutine", test_coroutine_waits);
+    g_test_add_func("/workers/lane", test_lane_is_one_at_a_time);
     return g_test_run();
 }

@@ -38,6 +38,7 @@ typedef struct HostFile {
     bool use_uring;           /* else worker threads */
     bool inline_io, locking, is_device, is_sg, no_zero_range, no_punch, no_nowait;
     uint32_t locked_perm, locked_unshared;
+    WorkLane writes;
     uint64_t discards, discards_failed, discarded_bytes;
 } HostFile;
 
@@ -178,6 +179,17 @@ static int co_op(FileOp *op)
     return op->file->inline_io ? op_work(op) : co_worker_run(worker_pool_shared(), op_work, op);
 }
 
+/* Writes to the page cache of one file: file systems do one at a time, and more threads would only
+ * spin for the inode's lock. */
+static int co_op_write(BlockNode *node, FileOp *op)
+{
+    HostFile *f = op->file;
+
+    return f->inline_io || f->is_device || node->direct
+               ? co_op(op)
+               : co_worker_run_in_lane(worker_pool_shared(), &f->writes, op_work, op);
+}
+
 /* NULL: not wanted.  A ring that cannot be made for another loop leaves it to the threads. */
 static Uring *ring_of(BlockNode *node)
 {
@@ -215,7 +227,7 @@ static int file_co_pwritev(BlockNode *node, uint64_t offset, IoSpan span, int fl
     FileOp op = { OP_WRITE, f, offset, span.len, span };
     Uring *ring = ring_of(node);
 
-    return ring ? co_uring_rw(ring, true, f->fd, span, offset) : co_op(&op);
+    return ring ? co_uring_rw(ring, true, f->fd, span, offset) : co_op_write(node, &op);
 }
 
 static int file_co_flush(BlockNode *node)
