@@ -36,6 +36,9 @@ static int differs(const CompareArgs *m, uint64_t at)
     return 1;
 }
 
+/* Both buffers stay in the second level of a processor's caches. */
+#define CHUNK (128u << 10)
+
 static int read_side(BlockNode *node, uint64_t at, uint64_t n, const BlockStatus *s, uint8_t *buf)
 {
     int ret = 0;
@@ -52,17 +55,43 @@ static int read_side(BlockNode *node, uint64_t at, uint64_t n, const BlockStatus
     return ret < 0 ? 4 : 0;
 }
 
+/* N bytes from AT, of which each side has all or nothing. */
+static int compare_run(CompareArgs *m, uint64_t at, uint64_t n, const BlockStatus *s,
+                       const BlockStatus *t, uint8_t *x, uint8_t *y)
+{
+    for (uint64_t done = 0, piece; done < n; done += piece) {
+        int status;
+
+        piece = MIN(n - done, CHUNK);
+        status = read_side(m->a, at + done, piece, s, x);
+        status = status ? status : read_side(m->b, at + done, piece, t, y);
+        if (status) {
+            return status;
+        }
+        if (memcmp(x, y, piece) != 0) {
+            uint64_t i = 0;
+
+            while (memcmp(x + i, y + i, MIN(512, piece - i)) == 0) {
+                i += 512;
+            }
+            return differs(m, at + done + i);
+        }
+        progress_show(&m->progress, 100.0 * (double)(at + done) /
+                                        (double)MAX(m->a->length, m->b->length));
+    }
+    return 0;
+}
+
 static int co_compare_run(void *opaque)
 {
     CompareArgs *m = opaque;
-    enum { CHUNK = 2 << 20 };
     g_autofree uint8_t *x = g_malloc(CHUNK);
     g_autofree uint8_t *y = g_malloc(CHUNK);
     uint64_t end = MAX(m->a->length, m->b->length), at = 0;
 
     while (at < end) {
         BlockStatus s = { .flags = BLK_STATUS_ZERO, .bytes = end - at }, t = s;
-        int d, ret = 0, status;
+        int d, ret = 0, status = 0;
         uint64_t n;
 
         if (at < m->a->length) {
@@ -84,23 +113,12 @@ static int co_compare_run(void *opaque)
             return 1;
         }
         if (!(s.flags & t.flags & BLK_STATUS_ZERO)) {
-            n = MIN(n, CHUNK);
-            status = read_side(m->a, at, n, &s, x);
-            status = status ? status : read_side(m->b, at, n, &t, y);
-            if (status) {
-                return status;
-            }
-            if (memcmp(x, y, n) != 0) {
-                uint64_t i = 0;
-
-                while (memcmp(x + i, y + i, MIN(512, n - i)) == 0) {
-                    i += 512;
-                }
-                return differs(m, at + i);
-            }
+            status = compare_run(m, at, n, &s, &t, x, y);
+        }
+        if (status) {
+            return status;
         }
         at += n;
-        progress_show(&m->progress, 100.0 * (double)at / (double)end);
     }
     return 0;
 }

@@ -27,6 +27,8 @@ typedef struct Convert {
     unsigned count;
     BlockNode *target, *base;      /* base: of the source, with -B: not copied */
     uint64_t length, next, done, sparse, turn;
+    uint64_t run_end;              /* what is known from next on: the flags of all up to there */
+    uint32_t run_flags;
     bool compressed, target_zero, has_base, salvage, quiet, out_of_order, offload, async;
     CoMutex taking;                /* of the next run: asking for its status may wait */
     unsigned running;
@@ -120,18 +122,14 @@ static int read_source(Convert *m, uint64_t at, uint8_t *buf, uint64_t n)
     return 0;
 }
 
-static int take_run_locked(Convert *m, uint64_t *at, uint64_t *n, uint32_t *flags)
+/* Asks for what is at m->next. */
+static int find_run_locked(Convert *m)
 {
     Source *s = source_at(m, m->next);
     uint64_t in = m->next - s->start;
     BlockStatus status;
     int depth, ret;
 
-    *at = m->next;
-    *n = 0;
-    if (m->next >= m->length) {
-        return 0;
-    }
     ret = co_node_status_above(s->image.node, m->base, in, s->image.node->length - in, &status,
                                &depth);
     if (ret < 0 && m->salvage) {
@@ -141,11 +139,31 @@ static int take_run_locked(Convert *m, uint64_t *at, uint64_t *n, uint32_t *flag
     if (ret < 0) {
         return ret;
     }
-    *flags = status.flags & (BLK_STATUS_ALLOCATED | BLK_STATUS_ZERO | BLK_STATUS_DATA);
-    *n = status.bytes;
+    m->run_flags = status.flags & (BLK_STATUS_ALLOCATED | BLK_STATUS_ZERO | BLK_STATUS_DATA);
+    m->run_end = m->next + status.bytes;
     if (m->sparse == 0 && !m->has_base) {
-        *flags = BLK_STATUS_DATA | BLK_STATUS_ALLOCATED;   /* -S 0: everything is written out */
+        m->run_flags = BLK_STATUS_DATA | BLK_STATUS_ALLOCATED;   /* -S 0: everything is written out */
     }
+    return 0;
+}
+
+static int take_run_locked(Convert *m, uint64_t *at, uint64_t *n, uint32_t *flags)
+{
+    int ret = 0;
+
+    *at = m->next;
+    *n = 0;
+    if (m->next >= m->length) {
+        return 0;
+    }
+    if (m->next >= m->run_end) {
+        ret = find_run_locked(m);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    *flags = m->run_flags;
+    *n = m->run_end - m->next;
     if (!(*flags & BLK_STATUS_ZERO)) {
         *n = MIN(*n, CHUNK);
     }
