@@ -13,10 +13,8 @@ help:
 	@echo "make run ISO=x  the same with any bootable image; ARGS='...' adds options"
 	@echo "make check      install what is missing, build, run every test"
 	@echo "make check-slow the guests that take many minutes each"
-	@echo "make bench      speed, start-up time, memory: this machine, an installed QEMU, Rhea;"
+	@echo "make bench      speed, start-up time, memory, storage: this machine, an installed QEMU, Rhea;"
 	@echo "                ARGS='--parts kernels -k fib' chooses, ARGS=--help explains"
-	@echo "make bench-nbd  NBD throughput: an installed QEMU, Rhea"
-	@echo "make bench-images  convert, check, map, info: an installed QEMU, Rhea"
 	@echo "make style      the checks of layers, headers and commit messages"
 	@echo "make install    install below the prefix of ./configure (DESTDIR is honoured)"
 	@echo "make clean      remove what was built"
@@ -45,14 +43,6 @@ bench: deps-bench
 	@$(MAKE) --no-print-directory all
 	@python3 tests/bench/bench.py --build $(BUILD) $(ARGS)
 
-bench-nbd: deps-check
-	@$(MAKE) --no-print-directory all
-	@python3 tests/bench/nbd.py --build $(BUILD) $(ARGS)
-
-bench-images: deps-check
-	@$(MAKE) --no-print-directory all
-	@python3 tests/bench/images.py --build $(BUILD) $(ARGS)
-
 style:
 	@python3 scripts/check_layers.py
 	@python3 scripts/check_headers.py $(BUILD)
@@ -64,4 +54,4 @@ install: all
 clean:
 	@if [ -f $(BUILD)/build.ninja ]; then ninja -C $(BUILD) clean; fi
 
-.PHONY: all help run check check-slow bench bench-nbd bench-images style install clean
+.PHONY: all help run check check-slow bench style install clean

@@ -26,7 +26,7 @@ build) wanted=$build ;;
 run) wanted="$build $run" ;;
 check) wanted="$build $run $check" ;;
 slow) wanted="$build $run $check $fio" ;;
-bench) wanted="$build $run $fio" ;;
+bench) wanted="$build $run $check $fio" ;;
 ci) wanted="$build $run $check $ci" ;;
 *) echo "install_deps.sh: '$task' is none of build, run, check, ci, slow, bench" >&2; exit 1 ;;
 esac

@@ -11,16 +11,24 @@ parts (a list with commas; all of them without the option):
   kernels    the benchmark's kernels (tests/bench/guest), each at least --ms; -k chooses
   programs   programs of Debian's, in an initrd made of this machine's files; processor time of this
              machine, but openssl's own count of time
-  disk       fio on virtio-blk and NVMe
+  images     rhea-img: convert, check, map, info, compare, bench
+  nbd        rhea-nbd under nbdcopy and fio, the NBD client under rhea-img
+  disk       fio in a guest, on virtio-blk and NVMe
+
+-k names kernels or classes of kernels; of the last three parts, what is in the names of the cases.
 
 The emulators take turns, round by round.  Figures are printed, and with --write kept as
-docs/performance.md; they are compared with aims, but nothing fails: a slow machine is no fault.
-The exit status tells only whether all could be run, and whether Rhea computed what the machine does.
+docs/performance.md, whose chapter "Storage" is of the last three parts; they are compared with aims,
+but nothing fails: a slow machine is no fault.  The exit status tells only whether all could be run, and
+whether Rhea computed what the machine does.
 """
 import argparse
+import contextlib
 import os
 import platform
 import re
+import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -29,10 +37,16 @@ import time
 
 import disks
 import guests
+import images
+import nbd
+import paired
 import programs
 import report
 
-PARTS = ('start', 'boot', 'iso', 'kernels', 'programs', 'disk')
+STORAGE = ('images', 'nbd', 'disk')
+PARTS = ('start', 'boot', 'iso', 'kernels', 'programs', *STORAGE)
+# What they need beside the tools, by Debian's packages.
+NEEDED = {'qemu-img': 'qemu-utils', 'fio': 'fio', 'nbdcopy': 'libnbd-bin', 'nbdkit': 'nbdkit'}
 START_RAM_MIB = 128
 # More processes than that in the last minute, and the reader is told.
 BUSY = 0.7
@@ -130,7 +144,7 @@ class Bench:
             self.table.add(target.name, result)
         if not target.program or result.init_wall is None:
             return
-        if what not in ('programs', 'disk'):
+        if what != 'programs':
             self.table.add_time(target.name, 'boot-uptime', 'boot', result.init_uptime)
             self.table.add_time(target.name, 'boot-wall', 'boot', result.init_wall)
             self.table.add_time(target.name, 'boot-cpu', 'boot', result.init_cpu)
@@ -154,7 +168,7 @@ class Bench:
         variables = {'MS': str(self.args.ms)}
         if self.args.k:
             variables['ONLY'] = self.args.k
-        images = []
+        runs = []
         if 'kernels' in self.parts:
             image = guests.Image(self.args.build)
             known = set(subprocess.run([image.bench, '-l'], capture_output=True, text=True,
@@ -162,23 +176,59 @@ class Bench:
             for word in filter(None, (self.args.k or '').split(',')):
                 if word not in known:
                     sys.exit(f'bench.py: no kernel or class is called {word!r} ({image.bench} -l lists them)')
-            images.append(('kernels', self.targets, image, variables))
+            runs.append(('kernels', self.targets, image, variables))
         elif 'boot' in self.parts:
             image = guests.Image(self.args.build, 'boot', 'true\n')
-            images.append(('boot', self.emulators, image, {}))
+            runs.append(('boot', self.emulators, image, {}))
         if 'programs' in self.parts:
-            images.append(('programs', self.targets, programs.image(self.args.build), {}))
-        if 'disk' in self.parts:
-            image = disks.image(self.args.build)
-            if image:
-                seconds = max(1, self.args.ms // 30)
-                images.append(('disk', self.emulators, image, {'SECONDS_EACH': str(seconds)}))
+            runs.append(('programs', self.targets, programs.image(self.args.build), {}))
         for _ in range(self.args.rounds):
-            for what, targets, image, words in images:
+            for what, targets, image, words in runs:
                 for target in targets:
                     self.run(what, target, image, words)
             if 'iso' in self.parts:
                 self.iso()
+        if any(part in self.parts for part in STORAGE):
+            self.storage()
+
+    def tools(self):
+        """The programs beside the emulators: {name: {what: path}}."""
+        found = {'QEMU': {what: shutil.which(f'qemu-{what}') for what in ('img', 'nbd', 'io')}}
+        found['Rhea'] = {what: os.path.join(self.args.build, 'tools', f'rhea-{what}') for what in found['QEMU']}
+        return found
+
+    def storage(self):
+        missing = sorted({package for program, package in NEEDED.items() if not shutil.which(program)})
+        if missing:
+            print(f'Storage is not measured: install {" ".join(missing)}')
+            return
+        tools, build, home = self.tools(), self.args.build, os.getcwd()
+        parts = {'images': lambda: images.cases(tools), 'nbd': lambda: nbd.cases(tools),
+                 'disk': lambda: disks.cases(build, tools, self.emulators, 1, self.args.limit)}
+        for part in STORAGE:
+            if part not in self.parts:
+                continue
+            # Beside the build, for the disk there is the one that people use.
+            with tempfile.TemporaryDirectory(prefix='bench-', dir=os.path.join(build, 'tests', 'bench')) as folder:
+                os.chdir(folder)
+                try:
+                    with contextlib.closing(parts[part]()) as cases:
+                        for case in cases:
+                            self.case(case)
+                finally:
+                    os.chdir(home)
+
+    def case(self, case):
+        if self.args.k and not any(word in case.name for word in self.args.k.split(',')):
+            return
+        print(case.name, file=sys.stderr, flush=True)
+        try:
+            good = paired.measure(case, self.args.rounds, self.table)
+        except (AssertionError, OSError, subprocess.SubprocessError) as error:
+            text = getattr(error, 'stderr', None) or ''
+            self.table.complaints.append(f'{case.name}: {str(error)[:1000]} {text[-500:]}')
+            good = False
+        self.failed = self.failed or not good
 
     def fact_lines(self):
         """Rows of (what, QEMU, Rhea), the least figure of each."""
@@ -192,10 +242,25 @@ class Bench:
     def wrong(self):
         return [w for w in self.table.wrong() if not w.startswith(OPEN_RESULT)]
 
+    def write(self):
+        """The chapters of what was measured, each with the command that repeats it alone."""
+        args, chapters = self.args, {}
+        for title, of, body in ((report.PROCESSOR, [p for p in self.parts if p not in STORAGE],
+                                 lambda: report.processor_chapter(self.table, list(self.fact_lines()))),
+                                (report.STORAGE_TITLE, [p for p in self.parts if p in STORAGE],
+                                 lambda: report.storage_chapter(self.table))):
+            if of:
+                words = ['--rounds', str(args.rounds), *(['--ms', str(args.ms)] if 'kernels' in of else []),
+                         '--parts', ','.join(of), *(['-k', args.k] if args.k else []), '--write']
+                chapters[title] = [*body(), *report.about(machine(self), shlex.join(['tests/bench/bench.py', *words]))]
+        report.write(os.path.join(guests.ROOT, 'docs', 'performance.md'), chapters)
+
     def show(self):
-        if self.table.rows:
-            print(*report.plain(report.kernel_lines(self.table)), '', sep='\n')
-            print(*report.plain(report.class_lines(self.table)), '', sep='\n')
+        for lines in (report.kernel_lines, report.class_lines, report.storage_lines, report.qcow2_lines,
+                      report.storage_class_lines):
+            table = list(lines(self.table))
+            if len(table) > 1:
+                print(*report.plain(table), '', sep='\n')
         facts = list(self.fact_lines())
         if facts:
             print(*report.plain([['', 'QEMU', 'Rhea'], *facts]), '', sep='\n')
@@ -216,11 +281,10 @@ def first_line(*command):
         return '-'
 
 
-def machine(bench, image_kernel):
+def machine(bench):
     found = {'processor': processor(), 'kernel here': platform.release(),
-             'kernel in the guests': image_kernel,
-             'load before the first round': f'{bench.load:.1f} processes',
-             'rounds': str(bench.args.rounds), 'at least, per kernel and round': f'{bench.args.ms} ms'}
+             'kernel in the guests': guest_kernel(bench.args.build),
+             'load before the first round': f'{bench.load:.1f} processes', 'rounds': str(bench.args.rounds)}
     for emulator in bench.emulators:
         found[emulator.name] = first_line(emulator.program, '--version')
     found['source'] = first_line('git', '-C', guests.ROOT, 'log', '-1', '--format=%h of %cs')
@@ -257,12 +321,7 @@ def main():
     bench.measure()
     bench.show()
     if args.write:
-        words = ['--rounds', str(args.rounds), '--ms', str(args.ms), *(['--parts', args.parts] if args.parts else []),
-                 *(['-k', args.k] if args.k else []), '--write']
-        text = report.document(bench.table, machine(bench, guest_kernel(args.build)),
-                               list(bench.fact_lines()), ' '.join(['tests/bench/bench.py', *words]))
-        with open(os.path.join(guests.ROOT, 'docs', 'performance.md'), 'w', encoding='utf-8') as f:
-            f.write(text)
+        bench.write()
     for line in bench.wrong():
         bench.failed = bench.failed or ': Rhea computes' in line
     sys.exit(1 if bench.failed else 0)

@@ -1,34 +1,24 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Image tools: rhea-img beside qemu-img, in one run.
+"""Image tools: rhea-img beside qemu-img.
 
-usage: images.py [--build DIR] [--rounds N] [--mib N]
+    for case in images.cases(tools): ...           # in a scratch folder, which is the current one
 
-  convert   raw to qcow2 and back: plain, sparse, compressed (zlib, zstd, and back)
-  metadata  check and map of a large image in pieces; info of one of 1 TiB
-
-The tools take turns; best of N rounds, in milliseconds.  Figures are printed, not judged: a busy
-machine must not fail anything.  The exit status tells whether all could be run, and whether what
-both made is equal.
+convert between raw and qcow2, check and map of a large image in pieces, info of one of 1 TiB, and bench.
+What both made must be equal.
 """
-import argparse
 import os
 import random
-import shutil
 import subprocess
-import sys
-import tempfile
-import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import paired
+
 KIB, MIB = 1024, 1024 * 1024
-
-
-def milliseconds(*command):
-    begin = time.perf_counter()
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                   timeout=600)
-    return (time.perf_counter() - begin) * 1000
+MIB_EACH = 256
+PIECES = 8000
+REQUESTS = 20000
+# As many bytes from one request to the next: a stride that comes by all places of the image in no order
+# that read-ahead could know.
+STRIDE = 37 * 68 * KIB
 
 
 def make_raw(path, mib, holes):
@@ -43,83 +33,104 @@ def make_raw(path, mib, holes):
             f.write(rnd.randbytes(MIB) if i % 2 else b'a line of text that packs well\n' * 33825)
 
 
-def make_pieces(tool_io, path, qemu_img, count):
-    """COUNT clusters in no order at all, so that hardly two are neighbours."""
+def make_pieces(qemu_io, path, qemu_img):
+    """Clusters in no order at all, so that hardly two are neighbours."""
     rnd = random.Random(2)
     subprocess.run([qemu_img, 'create', '-q', '-f', 'qcow2', path, '64G'], check=True)
-    places = rnd.sample(range(64 * 1024 * 16), count)
+    places = rnd.sample(range(64 * 1024 * 16), PIECES)
     script = '\n'.join(f'write -q {p * 64 * KIB} 64k' for p in places)
-    subprocess.run([tool_io, '-f', 'qcow2', path], input=script, text=True, check=True,
+    subprocess.run([qemu_io, '-f', 'qcow2', path], input=script, text=True, check=True,
                    stdout=subprocess.DEVNULL)
 
 
-def rows(source, sparse, pieces, large):
-    """(what, arguments, output file that must be equal)"""
-    q, r = ['-f', 'raw', '-O', 'qcow2'], ['-f', 'qcow2', '-O', 'raw']
-    return [
-        ('raw to qcow2', ['convert', *q, source, 'OUT']),
-        ('raw to qcow2, sparse', ['convert', *q, sparse, 'OUT']),
-        ('raw to qcow2, zlib', ['convert', '-c', *q, source, 'OUT']),
-        ('raw to qcow2, zstd', ['convert', '-c', '-o', 'compression_type=zstd', *q, source,
-                                'OUT']),
-        ('qcow2 to raw', ['convert', *r, 'plain.qcow2', 'OUT']),
-        ('qcow2 to raw, sparse', ['convert', *r, 'sparse.qcow2', 'OUT']),
-        ('qcow2 to raw, zlib', ['convert', *r, 'zlib.qcow2', 'OUT']),
-        ('check, in pieces', ['check', '-f', 'qcow2', pieces]),
-        ('map, in pieces', ['map', '--output=json', '-f', 'qcow2', pieces]),
-        ('info of 1 TiB', ['info', '-f', 'qcow2', large]),
-    ]
+def prepare(tools):
+    """The sources, all of them QEMU's, in the page cache."""
+    qemu, qemu_io = tools['QEMU']['img'], tools['Rhea']['io']
+    make_raw('src.raw', MIB_EACH, False)
+    make_raw('sparse.raw', MIB_EACH * 4, True)
+    make_raw('small.raw', MIB_EACH // 4, False)
+    make_pieces(qemu_io, 'pieces.qcow2', qemu)
+    subprocess.run([qemu, 'create', '-q', '-f', 'qcow2', '-o', 'preallocation=metadata', 'large.qcow2', '1T'],
+                   check=True)
+    for name, source, more in (('plain', 'src', []), ('sparse', 'sparse', []), ('zlib', 'src', ['-c']),
+                               ('zstd', 'src', ['-c', '-o', 'compression_type=zstd'])):
+        subprocess.run([qemu, 'convert', *more, '-f', 'raw', '-O', 'qcow2', source + '.raw', name + '.qcow2'],
+                       check=True)
+    for name in ('bench.raw', 'bench.qcow2'):
+        subprocess.run([qemu, 'convert', '-f', 'raw', '-O', name[6:], 'src.raw', name], check=True)
+    os.sync()
 
 
-def best(tools, arguments, rounds):
-    times = [[] for _ in tools]
-    for _ in range(rounds):
-        for i, tool in enumerate(tools):
-            out = f'out{i}'
-            if os.path.exists(out):
-                os.unlink(out)
-            times[i].append(milliseconds(tool, *[out if a == 'OUT' else a for a in arguments]))
-    return [min(t) for t in times]
+# name, class, words; OUT is a file that is not there, MADE the same one, which is.
+# clang-format has no say here: the table is read by its columns.
+TO, FROM = ['-f', 'raw', '-O', 'qcow2'], ['-f', 'qcow2', '-O', 'raw']
+ROWS = [
+    ('raw to qcow2',             'convert',  ['convert', *TO, 'src.raw', 'OUT']),
+    ('raw to qcow2, -W',         'convert',  ['convert', '-W', *TO, 'src.raw', 'OUT']),
+    ('raw to qcow2, -n',         'convert',  ['convert', '-n', *TO, 'src.raw', 'MADE']),
+    ('raw to qcow2, sparse',     'convert',  ['convert', *TO, 'sparse.raw', 'OUT']),
+    ('raw to raw',               'convert',  ['convert', '-f', 'raw', '-O', 'raw', 'src.raw', 'OUT']),
+    ('qcow2 to raw',             'convert',  ['convert', *FROM, 'plain.qcow2', 'OUT']),
+    ('qcow2 to raw, -W',         'convert',  ['convert', '-W', *FROM, 'plain.qcow2', 'OUT']),
+    ('qcow2 to raw, -n',         'convert',  ['convert', '-n', *FROM, 'plain.qcow2', 'MADE']),
+    ('qcow2 to raw, sparse',     'convert',  ['convert', *FROM, 'sparse.qcow2', 'OUT']),
+    ('qcow2 to qcow2',           'convert',  ['convert', '-f', 'qcow2', '-O', 'qcow2', 'plain.qcow2', 'OUT']),
+    ('raw to qcow2, zlib',       'compress', ['convert', '-c', *TO, 'small.raw', 'OUT']),
+    ('raw to qcow2, zlib, -m 1', 'compress', ['convert', '-c', '-m', '1', *TO, 'small.raw', 'OUT']),
+    ('raw to qcow2, zlib, -m 16', 'compress', ['convert', '-c', '-m', '16', *TO, 'small.raw', 'OUT']),
+    ('raw to qcow2, zstd',       'compress', ['convert', '-c', '-o', 'compression_type=zstd', *TO, 'src.raw', 'OUT']),
+    ('qcow2 to raw, zlib',       'compress', ['convert', *FROM, 'zlib.qcow2', 'OUT']),
+    ('qcow2 to raw, zstd',       'compress', ['convert', *FROM, 'zstd.qcow2', 'OUT']),
+    ('check, in pieces',         'metadata', ['check', '-f', 'qcow2', 'pieces.qcow2']),
+    ('check of 1 TiB',           'metadata', ['check', '-f', 'qcow2', 'large.qcow2']),
+    ('map, in pieces',           'metadata', ['map', '--output=json', '-f', 'qcow2', 'pieces.qcow2']),
+    ('info of 1 TiB',            'metadata', ['info', '-f', 'qcow2', 'large.qcow2']),
+    ('compare raw and qcow2',    'metadata', ['compare', '-f', 'raw', '-F', 'qcow2', 'src.raw', 'plain.qcow2']),
+]
+# name, words of bench, requests; each on the raw and the qcow2 image of the same content
+BENCHES = [
+    ('4k read x 64',          ['-d', '64', '-S', str(STRIDE)], REQUESTS),
+    ('4k write x 64',         ['-d', '64', '-S', str(STRIDE), '-w'], REQUESTS),
+    ('4k read x 1',           ['-d', '1', '-S', str(STRIDE)], REQUESTS),
+    ('4k write x 1',          ['-d', '1', '-S', str(STRIDE), '-w'], REQUESTS // 2),
+    ('64k read x 16',         ['-d', '16', '-s', '65536'], REQUESTS // 2),
+    ('64k write x 16',        ['-d', '16', '-s', '65536', '-w'], REQUESTS // 4),
+    ('4k read x 64, io_uring', ['-d', '64', '-S', str(STRIDE), '-i', 'io_uring'], REQUESTS),
+    ('4k read x 64, native, O_DIRECT', ['-d', '64', '-S', str(STRIDE), '-t', 'none', '-i', 'native'],
+     REQUESTS // 4),
+]
 
 
-def main():
-    p = argparse.ArgumentParser()
-    p.add_argument('--build', default=os.path.join(ROOT, 'build'))
-    p.add_argument('--rounds', type=int, default=3)
-    p.add_argument('--mib', type=int, default=256)
-    args = p.parse_args()
-    qemu = shutil.which('qemu-img')
-    tools = os.path.join(os.path.abspath(args.build), 'tools')
-    rhea, rhea_io = os.path.join(tools, 'rhea-img'), os.path.join(tools, 'rhea-io')
-    if not qemu:
-        print('images.py: qemu-img (package qemu-utils) is missing')
-        return 1
-    folder = tempfile.mkdtemp(prefix='rhea-bench-')
-    differ = False
-    try:
-        os.chdir(folder)
-        make_raw('src.raw', args.mib, False)
-        make_raw('sparse.raw', args.mib * 4, True)
-        make_pieces(rhea_io, 'pieces.qcow2', qemu, 8000)
-        subprocess.run([qemu, 'create', '-q', '-f', 'qcow2', '-o', 'preallocation=metadata',
-                        'large.qcow2', '1T'], check=True)
-        for name, more in (('plain', []), ('sparse', []), ('zlib', ['-c'])):
-            subprocess.run([qemu, 'convert', *more, '-f', 'raw', '-O', 'qcow2',
-                            'sparse.raw' if name == 'sparse' else 'src.raw', name + '.qcow2'],
-                           check=True)
-        print(f'{"milliseconds, best of " + str(args.rounds):32}{"QEMU":>10}{"Rhea":>10}{"QEMU/Rhea":>12}')
-        for what, arguments in rows('src.raw', 'sparse.raw', 'pieces.qcow2', 'large.qcow2'):
-            a, b = best([qemu, rhea], arguments, args.rounds)
-            print(f'{what:32}{a:10.1f}{b:10.1f}{a / b:12.2f}', flush=True)
-            if 'OUT' in arguments:
-                same = subprocess.run([qemu, 'compare', '-q', 'out0', 'out1'], check=False)
-                if same.returncode:
-                    differ = True
-                    print(f'{what}: the results differ')
-    finally:
-        os.chdir('/')
-        shutil.rmtree(folder)
-    return 1 if differ else 0
+def out(name):
+    return f'out-{name}'
 
 
-sys.exit(main())
+def case(tools, name, kind, words):
+    """One row; each tool has an output file of its own."""
+    fresh = 'OUT' in words
+
+    def between(tool):
+        if fresh and os.path.exists(out(tool)):
+            os.unlink(out(tool))
+
+    def check():
+        if subprocess.run([tools['QEMU']['img'], 'compare', '-q', out('QEMU'), out('Rhea')], check=False).returncode:
+            return 'the results differ'
+        return None
+
+    runs = {tool: lambda p=programs['img'], t=tool: paired.command(
+        p, *[out(t) if w in ('OUT', 'MADE') else w for w in words]) for tool, programs in tools.items()}
+    compared = words[0] == 'convert' and len(tools) == 2
+    return paired.Case(name, kind, runs, between=between, check=check if compared else None)
+
+
+def cases(tools):
+    """All of them; the scratch folder is filled first."""
+    prepare(tools)
+    for name, kind, words in ROWS:
+        yield case(tools, name, kind, words)
+    for name, words, count in BENCHES:
+        for fmt in ('raw', 'qcow2'):
+            runs = {tool: lambda p=programs['img'], f=fmt, w=words, c=count: paired.command(
+                p, 'bench', '-f', f, '-c', str(c), *w, 'bench.' + f) for tool, programs in tools.items()}
+            yield paired.Case(f'img bench {name}, {fmt}', 'requests', runs, count)

@@ -1,126 +1,179 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""NBD throughput of Rhea beside QEMU, in one run.
+"""NBD: servers under the same clients, clients on the same server.
 
-usage: nbd.py [--build DIR] [--rounds N] [--mib N]
+    for case in nbd.cases(tools): ...              # in a scratch folder, which is the current one
 
-  servers   rhea-nbd and qemu-nbd, under the same clients (nbdcopy, qemu-img bench)
-  clients   rhea-img and qemu-img, on qemu-nbd
-
-Best of N rounds, MiB/s and requests/s.  Figures are printed, not judged: a busy machine must not
-fail anything.
+The clients of the servers are nbdcopy and fio, both libnbd's (fio's gives it no keys, so there is none of TLS);
+the server of the clients is nbdkit.  The processor time is the measured side's.
 """
-import argparse
+import contextlib
 import os
 import select
-import shutil
 import signal
+import socket
 import subprocess
-import sys
-import tempfile
-import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import paired
+
+KIB, MIB = 1024, 1024 * 1024
+MIB_EACH = 256
+SECRET = 'rhea:0123456789abcdef0123456789abcdef'
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
 
 
 class Server:
-    """Listens on a unix socket when the constructor returns."""
+    """One running server: its address and its process."""
 
-    def __init__(self, program, image, fmt, writable):
-        self.socket = os.path.abspath('s')
-        more = ['-t', '-e', '0', '-f', fmt, '-k', self.socket, '--fork', '--pid-file', 'pid']
-        subprocess.run([program, *more, *([] if writable else ['-r']), image], check=True,
-                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        with open('pid', encoding='ascii') as f:
+    def __init__(self, name, program, image, fmt, transport):
+        more = []
+        if transport == 'tcp':
+            port = free_port()
+            more += ['-b', '127.0.0.1', '-p', str(port)]
+            self.uri = f'nbd://127.0.0.1:{port}'
+        else:
+            path = os.path.abspath(f'socket-{name}')
+            more += ['-k', path]
+            self.uri = f'nbd+unix:///?socket={path}'
+        if transport == 'tls':
+            more += ['--object', f'tls-creds-psk,id=tls0,endpoint=server,dir={os.getcwd()}',
+                     '--tls-creds', 'tls0']
+            self.uri = self.uri.replace('nbd+unix:///', 'nbds+unix://rhea@/') + \
+                f'&tls-psk-file={os.path.abspath("keys.psk")}'
+        pid_file = f'pid-{name}'
+        subprocess.run([program, '-t', '-e', '0', '-f', fmt, '--fork', '--pid-file', pid_file, *more, image],
+                       check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        with open(pid_file, encoding='ascii') as f:
             self.pid = int(f.read())
-        self.uri = f'nbd+unix:///?socket={self.socket}'
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
+    def stop(self):
         fd = os.pidfd_open(self.pid)
         os.kill(self.pid, signal.SIGTERM)
         select.select([fd], [], [], 60)
         os.close(fd)
-        if os.path.exists(self.socket):
-            os.unlink(self.socket)
 
 
-def seconds(*command):
-    begin = time.perf_counter()
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                   timeout=300)
-    return time.perf_counter() - begin
-
-
-def bench(tool, uri, depth, size, count, write):
-    return [tool, 'bench', '-f', 'raw', '-c', str(count), '-d', str(depth), '-s', str(size),
-            '-t', 'none', *(['-w'] if write else []), uri]
-
-
-def jobs(mib):
-    """(name, format, writable, command of (client tool, uri), amount, unit)"""
-    big, count = mib * 4, 20000
-    for fmt in ('raw', 'qcow2'):
-        yield (f'read {fmt}, nbdcopy', fmt, False, lambda tool, uri: ['nbdcopy', uri, 'null:'], mib, 'MiB/s')
-        yield (f'write {fmt}, nbdcopy', fmt, True,
-               lambda tool, uri: ['nbdcopy', '--destination-is-zero', 'src.raw', uri], mib, 'MiB/s')
-        for write in (False, True):
-            verb = 'write' if write else 'read'
-            yield (f'{verb} {fmt}, 64k x 16', fmt, write,
-                   lambda tool, uri, w=write: bench(tool, uri, 16, 65536, big * 4, w), big * 4 / 16, 'MiB/s')
-            yield (f'{verb} {fmt}, 4k x 16', fmt, write,
-                   lambda tool, uri, w=write: bench(tool, uri, 16, 4096, count, w), count, 'req/s')
-            yield (f'{verb} {fmt}, 4k x 1', fmt, write,
-                   lambda tool, uri, w=write: bench(tool, uri, 1, 4096, count // 2, w), count // 2, 'req/s')
-
-
-def measure(program, tool, fmt, writable, command, rounds):
-    image = 'src.' + fmt
-    best = None
-    with Server(program, image, fmt, writable) as server:
-        for _ in range(rounds):
-            took = seconds(*command(tool, server.uri))
-            best = min(best, took) if best else took
-    return best
-
-
-def main():
-    parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument('--build', default=os.path.join(ROOT, 'build'))
-    parser.add_argument('--rounds', type=int, default=3)
-    parser.add_argument('--mib', type=int, default=256)
-    args = parser.parse_args()
-    for program in ('qemu-nbd', 'qemu-img', 'nbdcopy'):
-        if not shutil.which(program):
-            sys.exit(f'nbd.py: {program} is not installed (scripts/install_deps.sh check)')
-    tools = os.path.join(os.path.abspath(args.build), 'tools')
-    rhea_nbd, rhea_img = os.path.join(tools, 'rhea-nbd'), os.path.join(tools, 'rhea-img')
-    load = os.getloadavg()[0]
-    folder = tempfile.mkdtemp(prefix='rhea-bench-nbd-')
+@contextlib.contextmanager
+def nbdkit(*words):
+    """The address of an nbdkit that serves until the end of the block."""
+    path = os.path.abspath('socket-nbdkit')
+    if os.path.exists(path):
+        os.unlink(path)
+    process = subprocess.Popen(['nbdkit', '-f', '--exit-with-parent', '-U', path, '-P', 'pid-nbdkit', *words],
+                               stdin=subprocess.DEVNULL)
     try:
-        os.chdir(folder)
-        with open('src.raw', 'wb') as f:
-            block = os.urandom(1 << 20)
-            for _ in range(args.mib):
-                f.write(block)
-        subprocess.run(['qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2', 'src.raw', 'src.qcow2'],
-                       check=True)
-        print(f'{"":28}{"QEMU":>12}{"Rhea":>12}{"":9}ratio')
-        for what, others in (('server', [('qemu-nbd', 'qemu-img'), (rhea_nbd, 'qemu-img')]),
-                             ('client', [('qemu-nbd', 'qemu-img'), ('qemu-nbd', rhea_img)])):
-            for name, fmt, writable, command, amount, unit in jobs(args.mib):
-                if what == 'client' and ('nbdcopy' in name or fmt != 'raw'):
-                    continue
-                rates = [amount / measure(program, tool, fmt, writable, command, args.rounds)
-                         for program, tool in others]
-                print(f'{what}: {name:20}{rates[0]:12.0f}{rates[1]:12.0f} {unit:8}'
-                      f'{rates[1] / rates[0]:.2f}', flush=True)
+        while not os.path.exists('pid-nbdkit'):
+            if process.poll() is not None:
+                raise OSError(f'nbdkit ended with status {process.returncode}')
+            select.select([], [], [], 0.01)
+        yield f'nbd+unix:///?socket={path}'
     finally:
-        os.chdir('/')
-        shutil.rmtree(folder)
-    print(f'best of {args.rounds}; {os.cpu_count()} processors, load average {load:.1f} at the start')
+        process.terminate()
+        process.wait()
+        os.unlink('pid-nbdkit')
 
 
-main()
+def copy_from(server):
+    return paired.command('nbdcopy', server.uri, 'null:')
+
+
+def copy_to(server):
+    return paired.command('nbdcopy', '--destination-is-zero', 'src.raw', server.uri)
+
+
+def fio(rw, size, depth, requests):
+    """A run of fio, which needs long for its own start and end: the time is the one that it counts itself."""
+    def run(server):
+        words = ['fio', '--name=x', '--ioengine=nbd', f'--uri={server.uri}', f'--rw={rw}', f'--bs={size}',
+                 f'--iodepth={depth}', f'--size={MIB_EACH}M', f'--number_ios={requests}', '--randrepeat=1',
+                 '--norandommap', '--thread', '--minimal']
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
+                              timeout=paired.LIMIT)
+        # [fio, HOWTO, "Terse output"]; behind what the NBD engine prints
+        fields = next(line for line in done.stdout.splitlines() if line.count(';') > 100).split(';')
+        return requests / int(fields[48 if 'write' in rw else 7]), 0
+    return run
+
+
+# name, transport, the client's run on a server, pieces of work: per request, or as a whole
+LOADS = [
+    ('nbdcopy read',          'unix', copy_from, 1),
+    ('nbdcopy write',         'unix', copy_to, 1),
+    ('nbdcopy read, tcp',     'tcp',  copy_from, 1),
+    ('nbdcopy read, tls',     'tls',  copy_from, 1),
+    ('nbdcopy write, tls',    'tls',  copy_to, 1),
+    ('4k random read x 32',   'unix', fio('randread', 4096, 32, 30000), 30000),
+    ('4k random write x 32',  'unix', fio('randwrite', 4096, 32, 20000), 20000),
+    ('4k random read x 1',    'unix', fio('randread', 4096, 1, 10000), 10000),
+    ('4k random write x 1',   'unix', fio('randwrite', 4096, 1, 10000), 10000),
+    ('4k random read x 32, tcp', 'tcp', fio('randread', 4096, 32, 20000), 20000),
+    ('128k read x 8',         'unix', fio('read', 131072, 8, 4000), 4000),
+    ('128k write x 8',        'unix', fio('write', 131072, 8, 2000), 2000),
+]
+# On qcow2 too.
+BOTH = ('nbdcopy read', 'nbdcopy write', '4k random read x 32', '4k random write x 32')
+# name, words of the tool's bench, requests
+CLIENTS = [
+    ('4k read x 32',  ['-d', '32', '-s', '4096'], 30000),
+    ('4k write x 32', ['-d', '32', '-s', '4096', '-w'], 30000),
+    ('4k read x 1',   ['-d', '1', '-s', '4096'], 10000),
+    ('64k read x 16', ['-d', '16', '-s', '65536'], 10000),
+    ('64k write x 16', ['-d', '16', '-s', '65536', '-w'], 10000),
+]
+
+
+def served(server, client):
+    """A run whose processor time is the server's."""
+    before = paired.processor_time(server.pid)
+    seconds, _ = client(server)
+    return seconds, paired.processor_time(server.pid) - before
+
+
+def server_cases(tools):
+    for fmt in ('raw', 'qcow2'):
+        for transport in ('unix', 'tcp', 'tls') if fmt == 'raw' else ('unix',):
+            servers = {}
+            try:
+                for tool, programs in tools.items():
+                    image = f'{tool}.{fmt}'
+                    if not os.path.exists(image):
+                        subprocess.run([tools['QEMU']['img'], 'convert', '-f', 'raw', '-O', fmt, 'src.raw', image],
+                                       check=True)
+                    servers[tool] = Server(tool, programs['nbd'], image, fmt, transport)
+                for name, over, client, count in LOADS:
+                    if over == transport and (fmt == 'raw' or name in BOTH):
+                        runs = {tool: lambda s=server, c=client: served(s, c) for tool, server in servers.items()}
+                        yield paired.Case(f'{name}, {fmt}', 'nbd-server', runs, count)
+            finally:
+                for server in servers.values():
+                    server.stop()
+
+
+def client_cases(tools):
+    with nbdkit('memory', f'{MIB_EACH}M') as uri:
+        subprocess.run(['nbdcopy', 'src.raw', uri], check=True)
+        for name, words, count in CLIENTS:
+            runs = {tool: lambda p=programs['img'], w=words, c=count: paired.command(
+                p, 'bench', '-f', 'raw', '-t', 'none', '-c', str(c), *w, uri) for tool, programs in tools.items()}
+            yield paired.Case(f'img bench {name}', 'nbd-client', runs, count)
+        for name, words in (('convert from NBD', ['-f', 'raw', '-O', 'qcow2', uri, 'out.qcow2']),
+                            ('convert to NBD', ['-n', '-f', 'raw', '-O', 'raw', 'src.raw', uri])):
+            runs = {tool: lambda p=programs['img'], w=words: paired.command(p, 'convert', *w)
+                    for tool, programs in tools.items()}
+            yield paired.Case(name, 'nbd-client', runs)
+
+
+def cases(tools):
+    with open('keys.psk', 'w', encoding='ascii') as f:
+        f.write(SECRET + '\n')
+    with open('src.raw', 'wb') as f:
+        block = os.urandom(MIB)
+        for _ in range(MIB_EACH):
+            f.write(block)
+    os.sync()
+    yield from server_cases(tools)
+    yield from client_cases(tools)

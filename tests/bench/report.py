@@ -3,8 +3,12 @@
 
 A row has a class; a class has targets (how much slower than native at most, how many times faster than
 QEMU's TCG at least).  Verdicts are printed and never fail anything: machines differ.
+
+The document has a chapter of the processor and one of storage; a run renews those that it measured.
 """
 import math
+import os
+import re
 import statistics
 
 # class: (title, slowdown against native at most, times faster than QEMU at least)
@@ -24,12 +28,25 @@ CLASSES = {
     'fork':        ('fork, exec', None, 4),
     'pipe':        ('pipe ping-pong', None, 10),
     'program':     ('programs of Debian', None, None),
-    'virtio-blk':  ('virtio-blk under fio', None, 1),
-    'nvme':        ('NVMe under fio', None, 1),
     'boot':        ('boot to /init', None, 3),
     'iso':         ('boot of the GRUB ISO to its prompt', None, None),
 }
 WHOLE = (2.5, 5)
+# Of storage; each case of each class is to be ahead of QEMU's.
+STORAGE = {
+    'convert':     'img convert',
+    'compress':    'img convert, compressed',
+    'metadata':    'img check, map, info, compare',
+    'requests':    'img bench',
+    'nbd-server':  'NBD server',
+    'nbd-client':  'NBD client',
+    'virtio-blk':  'virtio-blk under fio in a guest',
+    'nvme':        'NVMe under fio in a guest',
+}
+# Of the document
+CHAPTERS = PROCESSOR, STORAGE_TITLE = 'Processor and guests', 'Storage'
+# What a request to an allocated qcow2 image may take, of one to a raw image.
+QCOW2_AIM = 1.05
 # The last bits of FSIN are the processor's own affair; openssl prints rates only.
 NO_CHECK = '-'
 
@@ -44,12 +61,14 @@ class Row:
 
     def __init__(self, name, kind):
         self.name, self.kind = name, kind
-        self.times, self.sums = {}, {}
+        self.times, self.sums, self.processor = {}, {}, {}
 
-    def add(self, target, ns, checksum):
+    def add(self, target, ns, checksum, processor=None):
         if ns is not None:
             self.times.setdefault(target, []).append(ns)
             self.sums.setdefault(target, set()).add(checksum)
+        if processor is not None:
+            self.processor.setdefault(target, []).append(processor)
 
     def best(self, target):
         return min(self.times[target]) if target in self.times else None
@@ -60,6 +79,15 @@ class Row:
     def ratio(self, slow, fast):
         """How much longer SLOW takes than FAST, by their best times."""
         a, b = self.best(slow), self.best(fast)
+        return a / b if a and b else None
+
+    def median_ratio(self, slow, fast):
+        a, b = self.median(slow), self.median(fast)
+        return a / b if a and b else None
+
+    def processor_ratio(self, slow, fast):
+        """The same of processor time, by the least."""
+        a, b = (min(self.processor.get(t, [0])) for t in (slow, fast))
         return a / b if a and b else None
 
     def agrees(self, target):
@@ -79,13 +107,13 @@ class Table:
             self.rows.setdefault(name, Row(name, kind)).add(target, ns, checksum)
         self.complaints += [f'{target}: {c}' for c in result.complaints]
 
-    def add_time(self, target, name, kind, seconds):
-        """A figure without checksum."""
-        self.rows.setdefault(name, Row(name, kind)).add(target, seconds * 1e9, NO_CHECK)
+    def add_time(self, target, name, kind, seconds, processor=None):
+        """A figure without checksum; seconds of processor time, too."""
+        self.rows.setdefault(name, Row(name, kind)).add(target, seconds * 1e9, NO_CHECK, processor)
 
-    def classes(self):
-        """(class, its rows) in the order of CLASSES."""
-        for kind in CLASSES:
+    def classes(self, kinds=None):
+        """(class, its rows) in the order of CLASSES, or of KINDS."""
+        for kind in CLASSES if kinds is None else kinds:
             rows = [r for r in self.rows.values() if r.kind == kind]
             if rows:
                 yield kind, rows
@@ -95,7 +123,9 @@ class Table:
         for kind, rows in self.classes():
             title, slow, fast = CLASSES[kind]
             yield (title, *self._figures(rows, slow, fast))
-        yield ('all of these', *self._figures(self.rows.values(), *WHOLE))
+        rows = [r for _, rows in self.classes() for r in rows]
+        if rows:
+            yield ('all of these', *self._figures(rows, *WHOLE))
 
     @staticmethod
     def _figures(rows, slow_limit, fast_limit):
@@ -169,29 +199,90 @@ def markdown(lines):
         yield '| ' + ' | '.join(line) + ' |'
 
 
-def document(table, machine, facts, command):
-    """docs/performance.md."""
+def storage_lines(table):
+    """Header and rows of the cases."""
+    yield ['case', 'QEMU', 'Rhea', 'QEMU/Rhea', 'of medians', 'of processor time']
+    for _, rows in table.classes(STORAGE):
+        for row in rows:
+            yield [row.name, time_text(row.best('QEMU')), time_text(row.best('Rhea')),
+                   ratio_text(row.ratio('QEMU', 'Rhea')), ratio_text(row.median_ratio('QEMU', 'Rhea')),
+                   ratio_text(row.processor_ratio('QEMU', 'Rhea'))]
+
+
+def storage_class_lines(table):
+    yield ['class', 'cases', 'QEMU/Rhea, geometric mean', 'least', 'aim']
+    for kind, rows in table.classes(STORAGE):
+        ratios = [r for r in (row.ratio('QEMU', 'Rhea') for row in rows) if r]
+        behind = sum(r < 1 for r in ratios)
+        yield [STORAGE[kind], str(len(rows)), ratio_text(geometric(ratios)), ratio_text(min(ratios, default=None)),
+               '-' if not ratios else f'missed by {behind}: >= 1x' if behind else 'met: >= 1x']
+
+
+def qcow2_lines(table):
+    """Pairs of cases that differ in the format only."""
+    yield ['case', 'QEMU qcow2/raw', 'Rhea qcow2/raw', 'aim']
+    for name, row in table.rows.items():
+        raw = table.rows.get(name[:-len('qcow2')] + 'raw') if name.endswith(', qcow2') else None
+        if raw:
+            shares = [row.best(t) / raw.best(t) if row.best(t) and raw.best(t) else None for t in ('QEMU', 'Rhea')]
+            verdict = '-' if not shares[1] else 'met' if shares[1] <= QCOW2_AIM else 'missed'
+            yield [name.removesuffix(', qcow2'), *map(ratio_text, shares), f'{verdict}: <= {QCOW2_AIM}']
+
+
+def about(machine, command):
+    """What was measured on, and how to do it again."""
+    return ['| | |', '| --- | --- |', *(f'| {name} | {value} |' for name, value in machine.items()), '',
+            'To repeat it:', '', '```sh', command, '```', '']
+
+
+def processor_chapter(table, facts):
     wrong = list(table.wrong())
-    parts = ['# How fast it is', '',
-             'Written by `make bench` (`tests/bench/bench.py --write`); do not edit. The same program, kernel and '
-             'initrd run natively, under the installed QEMU with `-accel tcg,thread=multi -cpu max` and under Rhea '
-             'with `-accel tcg -cpu max`, two virtual CPUs, the three of them in turn. A time is the best of '
-             f'{machine["rounds"]} round(s). Trust ratios to about a quarter: machines, neighbours and the luck of '
-             'code alignment differ.', '',
-             '| | |', '| --- | --- |']
-    parts += [f'| {name} | {value} |' for name, value in machine.items()]
-    parts += ['', '## By class', '', *markdown(class_lines(table)), '',
-              'The aim is a slowdown against native of at most, and a speed against QEMU of at least, '
-              'the given figures; nothing fails when it is missed.', '',
-              '## By kernel', '',
-              'Per unit of work (`bench -l` names it). Programs as a whole, in processor time of this machine; '
-              '`openssl` counts by itself. The boot: the guest\'s clock, ours, processor time.', '',
-              *markdown(kernel_lines(table)), '', '## Memory, start, translation', '',
-              *markdown([['', 'QEMU', 'Rhea'], *facts]), '',
-              '## Results that differ from the machine\'s', '',
-              *([f'- {w}' for w in wrong] or ['None.']), '',
-              '`fsin-fsqrt` is the one kernel whose last bits the architecture leaves open.', '',
-              '## To repeat it', '', '```sh', command, '```', '',
-              'The kernels are in `tests/bench/guest`, the programs and what they do in '
-              '`tests/bench/programs.py`. `tests/bench/bench.py --help` has the options.', '']
-    return '\n'.join(parts)
+    return ['The same program, kernel and initrd run natively, under the installed QEMU with `-accel '
+            'tcg,thread=multi -cpu max` and under Rhea with `-accel tcg -cpu max`, two virtual CPUs, the three of '
+            'them in turn. Trust ratios to about a quarter: machines, neighbours and the luck of code alignment '
+            'differ.', '',
+            '### By class', '', *markdown(class_lines(table)), '',
+            'The aim is a slowdown against native of at most, and a speed against QEMU of at least, '
+            'the given figures; nothing fails when it is missed.', '',
+            '### By kernel', '',
+            'Per unit of work (`bench -l` names it). Programs as a whole, in processor time of this machine; '
+            '`openssl` counts by itself. The boot: the guest\'s clock, ours, processor time. The kernels are in '
+            '`tests/bench/guest`, the programs and what they do in `tests/bench/programs.py`.', '',
+            *markdown(kernel_lines(table)), '', '### Memory, start, translation', '',
+            *markdown([['', 'QEMU', 'Rhea'], *facts]), '',
+            '### Results that differ from the machine\'s', '',
+            *([f'- {w}' for w in wrong] or ['None.']), '',
+            '`fsin-fsqrt` is the one kernel whose last bits the architecture leaves open.', '']
+
+
+def storage_chapter(table):
+    return ['QEMU\'s programs and Rhea\'s do the same work in turn: `qemu-img` and `rhea-img`; `qemu-nbd` and '
+            '`rhea-nbd` under `nbdcopy` and `fio`, the image tools\' NBD clients on `nbdkit`; fio in a guest whose '
+            'disks are 128 MiB images. Images come from and go to the host\'s page cache and nobody waits for the '
+            'disk: `convert` has its usual `-t unsafe`, the others `writeback` without a flush until the end, but '
+            'cases called O_DIRECT, which do read the disk. The time is that of a run, or of a request where the '
+            'case has a depth ("x 32"). Ratios above 1 are in Rhea\'s favour.', '',
+            '### Storage by class', '', *markdown(storage_class_lines(table)), '',
+            '### Storage by case', '', *markdown(storage_lines(table)), '',
+            '### qcow2 beside raw, once allocated', '', *markdown(qcow2_lines(table)), '']
+
+
+HEAD = ['# How fast it is', '',
+        'Written by `make bench` (`tests/bench/bench.py --write`); do not edit. A time is the best of the rounds. '
+        '`tests/bench/bench.py --help` has the options.', '']
+
+
+def write(path, chapters):
+    """Renews chapters of the document, {title: lines}; the others stay as they are."""
+    bodies = {}
+    if os.path.exists(path):
+        with open(path, encoding='utf-8') as f:
+            for text in re.split(r'^## ', f.read(), flags=re.M)[1:]:
+                title, _, body = text.partition('\n')
+                bodies[title] = body
+    bodies.update((title, '\n'.join(lines)) for title, lines in chapters.items())
+    with open(path, 'w', encoding='utf-8') as f:
+        f.write('\n'.join(HEAD))
+        for title in CHAPTERS:
+            if title in bodies:
+                f.write(f'\n## {title}\n\n' + bodies[title].strip('\n') + '\n')
