@@ -745,6 +745,42 @@ static void test_xsave_round_trip(void)
     g_assert_cmpuint(xsave_size(0x207, true), ==, 840);
 }
 
+/* An image in one page goes straight to RAM, one across two pages through a copy: the same bytes are touched. */
+static void test_xsave_across_pages(void)
+{
+    static const uint8_t modrm[][2] = { { 0xae, 0x23 }, { 0xae, 0x33 }, { 0xc7, 0x23 } };     /* xsave, xsaveopt, xsavec */
+    enum { BYTES = 832, INSIDE = DATA, ACROSS = DATA + 0x1000 - 0x240 };
+    X86Vec before[16];
+
+    g_assert_cmpuint((INSIDE & 0xfff) + BYTES, <=, 0x1000);
+    for (unsigned mask = 0; mask < 8; mask++) {
+        for (unsigned kind = 0; kind < ARRAY_LEN(modrm); kind++) {
+            prepare(&insn_rows[0]);
+            memset(ram + DATA, 0xcc, 0x2000);
+            memset(ram + INSIDE + 512, 0, 64);
+            memset(ram + ACROSS + 512, 0, 64);
+            memcpy(before, cpu->zmm, sizeof(before));
+            cpu->gpr[R_RAX] = mask;
+            cpu->gpr[R_RDX] = 0;
+            cpu->gpr[R_RBX] = INSIDE;
+            x86_st8(cpu, INSIDE + 1, 0xcc);     /* the page is in the TLB */
+            g_assert_cmpint(RUN(0x0f, modrm[kind][0], modrm[kind][1]), ==, -1);
+            cpu->gpr[R_RBX] = ACROSS;
+            g_assert_cmpint(RUN(0x0f, modrm[kind][0], modrm[kind][1]), ==, -1);
+            g_assert_cmpmem(ram + INSIDE, BYTES, ram + ACROSS, BYTES);
+            for (unsigned again = 0; again < 2; again++) {
+                memset(cpu->zmm, 0x77, sizeof(before));
+                cpu->gpr[R_RBX] = again ? INSIDE : ACROSS;
+                g_assert_cmpint(RUN(0x0f, 0xae, 0x2b), ==, -1);                 /* xrstor */
+                for (unsigned i = 0; i < 16; i++) {
+                    g_assert_cmphex(cpu->zmm[i].u64[1], ==, mask & 2 ? before[i].u64[1] : 0x7777777777777777);
+                    g_assert_cmphex(cpu->zmm[i].u64[3], ==, mask & 4 ? before[i].u64[3] : 0x7777777777777777);
+                }
+            }
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct sigaction sa = { .sa_sigaction = on_native_sigfpe, .sa_flags = SA_SIGINFO | SA_NODEFER };
@@ -774,5 +810,6 @@ int main(int argc, char **argv)
     g_test_add_func("/x87/pending-exception", test_pending_x87_exception);
     g_test_add_func("/x87/images-match-the-host", test_x87_images_match_the_host);
     g_test_add_func("/xsave/round-trip", test_xsave_round_trip);
+    g_test_add_func("/xsave/across-pages", test_xsave_across_pages);
     return g_test_run();
 }

@@ -32,13 +32,13 @@ static uint32_t component_offset(unsigned i, uint64_t mask, bool compacted)
     if (!compacted) {
         return xsave_components[i].offset;
     }
-    for (unsigned n = 2; n < i; n++) {
-        if (mask & BIT(n)) {
-            if (xsave_components[n].aligned) {
-                offset = align_up(offset, 64);
-            }
-            offset += xsave_components[n].size;
+    for (uint64_t left = mask & (BIT(i) - 1) & ~3u & (BIT(XSAVE_COMPONENTS) - 1); left; left &= left - 1) {
+        unsigned n = __builtin_ctzll(left);
+
+        if (xsave_components[n].aligned) {
+            offset = align_up(offset, 64);
         }
+        offset += xsave_components[n].size;
     }
     return xsave_components[i].aligned ? align_up(offset, 64) : offset;
 }
@@ -47,10 +47,10 @@ uint32_t xsave_size(uint64_t mask, bool compacted)
 {
     uint32_t size = XSAVE_HEADER_END;
 
-    for (unsigned i = 2; i < XSAVE_COMPONENTS; i++) {
-        if (mask & BIT(i)) {
-            size = MAX(size, component_offset(i, mask, compacted) + xsave_components[i].size);
-        }
+    for (uint64_t left = mask & ~3u & (BIT(XSAVE_COMPONENTS) - 1); left; left &= left - 1) {
+        unsigned i = __builtin_ctzll(left);
+
+        size = MAX(size, component_offset(i, mask, compacted) + xsave_components[i].size);
     }
     return size;
 }
@@ -62,12 +62,12 @@ static unsigned xmm_count(const X86Cpu *cpu)
     return cpu->mode & MODE_CS64 ? 16 : 8;
 }
 
-/* Bytes 0..159 except MXCSR; the pointers in the form that REX.W selects. */
+/* Bytes 0..159 but MXCSR and its mask; the pointers in the form that REX.W selects. */
 static void x87_put(const X86Cpu *cpu, uint8_t *p, bool wide)
 {
     const X87State *s = &cpu->x87;
 
-    memcpy(p, s, sizeof(*s));
+    memcpy(p, s, OFF_MXCSR);
     p[5] = 0;
     le16_store(p + 6, s->fop & 0x7ff);
     if (!wide) {
@@ -79,7 +79,21 @@ static void x87_put(const X86Cpu *cpu, uint8_t *p, bool wide)
         le32_store(p + 20, no_selectors ? 0 : cpu->x87_fds);
     }
     for (unsigned n = 0; n < 8; n++) {
+        memcpy(p + OFF_ST + 16 * n, &s->st[n], 10);
         memset(p + OFF_ST + 16 * n + 10, 0, 6);
+    }
+}
+
+static void mxcsr_put(const X86Cpu *cpu, uint8_t *p)
+{
+    le32_store(p + OFF_MXCSR, cpu->x87.mxcsr);
+    le32_store(p + OFF_MXCSR + 4, MXCSR_MASK);
+}
+
+static void xmm_put(const X86Cpu *cpu, uint8_t *p)
+{
+    for (unsigned n = 0; n < xmm_count(cpu); n++) {
+        memcpy(p + OFF_XMM + 16 * n, &cpu->zmm[n], 16);
     }
 }
 
@@ -107,44 +121,66 @@ static void x87_get(X86Cpu *cpu, const uint8_t *p, bool wide)
     x87_update_es(s);
 }
 
-/* Components from 2 on to and from their part of an image. */
-static void component_copy(X86Cpu *cpu, unsigned i, uint8_t *p, bool load)
+/* A part of each of so many vectors from FIRST on, one behind the other in an image. */
+#define VECTORS_COPY(first, count, start, size)                                             \
+    for (unsigned n = 0; n < (count); n++) {                                                \
+        uint8_t *v = &cpu->zmm[(first) + n].u8[start], *at = p + n * (size);                \
+                                                                                            \
+        memcpy(load ? v : at, load ? at : v, size);                                         \
+    }
+
+/* Components from 2 on to and from their part of an image, which is only read where LOAD is true. */
+static inline __attribute__((always_inline)) void component_copy(X86Cpu *cpu, unsigned i, uint8_t *p, bool load)
 {
     unsigned count = xmm_count(cpu);
 
-    for (unsigned n = 0; n < 16 && i != 5 && i != 9; n++) {
-        X86Vec *v = &cpu->zmm[i == 7 ? 16 + n : n];
-        unsigned offset = i == 2 ? 16 : i == 6 ? 32 : 0, size = i == 2 ? 16 : i == 6 ? 32 : 64;
-
-        if (i == 7 ? count == 16 : n < count) {
-            memcpy(load ? &v->u8[offset] : p + n * size, load ? p + n * size : &v->u8[offset],
-                   size);
-        }
-    }
-    if (i == 5) {
+    switch (i) {
+    case 2:
+        VECTORS_COPY(0, count, 16, 16)
+        break;
+    case 5:
         memcpy(load ? (void *)cpu->k : p, load ? p : (void *)cpu->k, sizeof(cpu->k));
-    } else if (i == 9) {
-        uint32_t pkru = le32_load(p);
-
+        break;
+    case 6:
+        VECTORS_COPY(0, count, 32, 32)
+        break;
+    case 7:
+        VECTORS_COPY(16, count == 16 ? 16 : 0, 0, 64)
+        break;
+    case 9:
         if (!load) {
             le64_store(p, cpu->pkru);
-        } else if (pkru != cpu->pkru) {
-            cpu->pkru = pkru;
+        } else if (le32_load(p) != cpu->pkru) {
+            cpu->pkru = le32_load(p);
             x86_tlb_flush(cpu, true);       /* permissions are cached with the keys applied */
         }
+        break;
+    default:
+        break;
     }
 }
+#undef VECTORS_COPY
 
+static void component_put(X86Cpu *cpu, unsigned i, uint8_t *p)
+{
+    component_copy(cpu, i, p, false);
+}
+
+static void component_get(X86Cpu *cpu, unsigned i, const uint8_t *p)
+{
+    component_copy(cpu, i, (uint8_t *)p, true);
+}
+
+/* LEN is a multiple of 8. */
 static bool all_zero(const void *p, size_t len)
 {
-    const uint8_t *b = p;
+    uint64_t bits = 0, word;
 
-    for (size_t i = 0; i < len; i++) {
-        if (b[i]) {
-            return false;
-        }
+    for (size_t i = 0; i < len; i += 8) {
+        memcpy(&word, (const uint8_t *)p + i, 8);
+        bits |= word;
     }
-    return true;
+    return bits == 0;
 }
 
 static uint64_t vectors_or(const X86Vec *v, unsigned count, unsigned first, unsigned end)
@@ -183,8 +219,10 @@ static uint64_t components_in_use(const X86Cpu *cpu, uint64_t mask)
 {
     uint64_t used = 0;
 
-    for (unsigned i = 0; i < XSAVE_COMPONENTS; i++) {
-        if ((mask & BIT(i)) && component_in_use(cpu, i)) {
+    for (uint64_t left = mask & (BIT(XSAVE_COMPONENTS) - 1); left; left &= left - 1) {
+        unsigned i = __builtin_ctzll(left);
+
+        if (component_in_use(cpu, i)) {
             used |= BIT(i);
         }
     }
@@ -222,10 +260,8 @@ void sem_fxsave(X86Cpu *cpu, const Insn *insn)
     uint8_t image[FXSAVE_BYTES];
 
     x87_put(cpu, image, is_wide(insn));
-    le32_store(image + OFF_MXCSR + 4, MXCSR_MASK);
-    for (unsigned n = 0; n < xmm; n++) {
-        memcpy(image + OFF_XMM + 16 * n, &cpu->zmm[n], 16);
-    }
+    mxcsr_put(cpu, image);
+    xmm_put(cpu, image);
     x86_st_bytes(cpu, va, image, OFF_XMM + 16 * xmm);
 }
 
@@ -292,6 +328,31 @@ static unsigned stretches_of(X86Cpu *cpu, uint64_t save, bool mxcsr, uint64_t la
     return count;
 }
 
+/* What write_image() writes, into P; between the stretches nothing. */
+static void put_image(X86Cpu *cpu, const Insn *insn, uint8_t *p, uint64_t layout, uint64_t save, bool mxcsr,
+                      uint64_t bv, bool compacted)
+{
+    for (uint64_t left = save & (BIT(XSAVE_COMPONENTS) - 1); left; left &= left - 1) {
+        unsigned i = __builtin_ctzll(left);
+
+        if (i == 0) {
+            x87_put(cpu, p, is_wide(insn));
+        } else if (i == 1) {
+            xmm_put(cpu, p);
+        } else {
+            component_put(cpu, i, p + component_offset(i, layout, compacted));
+        }
+    }
+    if (mxcsr) {
+        mxcsr_put(cpu, p);
+    }
+    le64_store(p + OFF_XSTATE_BV, bv);
+    if (compacted) {
+        le64_store(p + OFF_XCOMP_BV, layout | XCOMP_COMPACT);
+        memset(p + OFF_XCOMP_BV + 8, 0, 48);
+    }
+}
+
 /*
  * LAYOUT: the components that have a place (RFBM), SAVE: those that are written, BV: what the header
  * says of them.  Only what the architecture writes is written, and nothing if a page is missing.
@@ -299,31 +360,22 @@ static unsigned stretches_of(X86Cpu *cpu, uint64_t save, bool mxcsr, uint64_t la
 static void write_image(X86Cpu *cpu, const Insn *insn, uint64_t va, uint64_t layout, uint64_t save,
                         uint64_t bv, bool compacted)
 {
-    uint8_t image[4096];
+    uint8_t image[4096], *ram;
     uint32_t size = xsave_size(layout, compacted);
     Stretch stretch[XSAVE_COMPONENTS + 4];
     bool mxcsr = compacted ? (save & XCR0_SSE) : (layout & (XCR0_SSE | XCR0_AVX));
-    unsigned count = stretches_of(cpu, save, mxcsr, layout, compacted, stretch);
+    unsigned count;
 
-    memset(image, 0, size);
-    x87_put(cpu, image, is_wide(insn));
-    le32_store(image + OFF_MXCSR, cpu->x87.mxcsr);
-    le32_store(image + OFF_MXCSR + 4, MXCSR_MASK);
-    for (unsigned n = 0; n < xmm_count(cpu); n++) {
-        memcpy(image + OFF_XMM + 16 * n, &cpu->zmm[n], 16);
+    ram = x86_tlb_write(cpu, va, size, cpu->mmu_idx);
+    if (ram) {
+        put_image(cpu, insn, ram, layout, save, mxcsr, bv, compacted);
+        return;
     }
-    for (unsigned i = 2; i < XSAVE_COMPONENTS; i++) {
-        if (save & BIT(i)) {
-            component_copy(cpu, i, image + component_offset(i, layout, compacted), false);
-        }
-    }
-    le64_store(image + OFF_XSTATE_BV, bv);
-    if (compacted) {
-        le64_store(image + OFF_XCOMP_BV, layout | XCOMP_COMPACT);
-    }
+    put_image(cpu, insn, image, layout, save, mxcsr, bv, compacted);
     for (uint64_t page = align_down(va, 4096); page < va + size; page += 4096) {
         x86_probe_write(cpu, page, 1);
     }
+    count = stretches_of(cpu, save, mxcsr, layout, compacted, stretch);
     for (unsigned i = 0; i < count; i++) {
         x86_st_bytes(cpu, va + stretch[i].offset, image + stretch[i].offset, stretch[i].len);
     }
@@ -374,7 +426,7 @@ void sem_xsaves(X86Cpu *cpu, const Insn *insn)
 /* To the initial configuration [SDM1 13.6]. */
 static void component_init(X86Cpu *cpu, unsigned i)
 {
-    uint8_t zero[1024] = { 0 };
+    static const uint8_t zero[1024];
 
     if (i == 0) {
         x87_init(cpu);
@@ -384,23 +436,23 @@ static void component_init(X86Cpu *cpu, unsigned i)
             memset(&cpu->zmm[n], 0, 16);
         }
     } else {
-        component_copy(cpu, i, zero, true);
+        component_get(cpu, i, zero);
     }
 }
 
-/* #GP for a header that the instruction does not accept; true: compacted format. */
-static bool check_header(X86Cpu *cpu, const uint8_t *image, uint64_t allowed, bool supervisor)
+/* #GP for a HEADER (from XSTATE_BV on) that the instruction does not accept; true: compacted format. */
+static bool check_header(X86Cpu *cpu, const uint8_t *header, uint64_t allowed, bool supervisor)
 {
-    uint64_t bv = le64_load(image + OFF_XSTATE_BV), comp = le64_load(image + OFF_XCOMP_BV);
+    uint64_t bv = le64_load(header), comp = le64_load(header + 8);
     bool compacted = comp & XCOMP_COMPACT;
     bool ok;
 
     if (compacted && (supervisor || x86_has(cpu, X86_FEAT_XSAVEC))) {
         ok = !((comp & ~XCOMP_COMPACT) & ~allowed) && !(bv & ~comp) &&
-             all_zero(image + OFF_XCOMP_BV + 8, 48);
+             all_zero(header + 16, 48);
     } else {
         ok = !supervisor && !(bv & ~cpu->xcr0) && comp == 0 &&
-             all_zero(image + OFF_XCOMP_BV + 8, 8);
+             all_zero(header + 16, 8);
     }
     if (!ok) {
         cpu_raise(cpu, VEC_GP, 0);
@@ -408,45 +460,57 @@ static bool check_header(X86Cpu *cpu, const uint8_t *image, uint64_t allowed, bo
     return compacted;
 }
 
+/* Another CPU may be writing to the image: what has been checked is not read again. */
 static void restore(X86Cpu *cpu, const Insn *insn, uint64_t allowed, bool supervisor)
 {
     uint64_t mask = requested(cpu) & allowed;
     uint64_t va = image_address(cpu, insn, XSAVE_HEADER_END, 64, X86_READ);
-    uint8_t image[4096];
-    uint64_t bv, layout;
+    uint8_t image[4096], header[XSAVE_HEADER_END - OFF_XSTATE_BV];
+    const uint8_t *p = x86_tlb_read(cpu, va, XSAVE_HEADER_END, cpu->mmu_idx);
+    uint64_t bv, layout, rest;
     uint32_t mxcsr;
     bool compacted, load_mxcsr;
 
-    x86_ld_bytes(cpu, va, image, XSAVE_HEADER_END);
-    compacted = check_header(cpu, image, allowed, supervisor);
-    bv = le64_load(image + OFF_XSTATE_BV);
-    layout = le64_load(image + OFF_XCOMP_BV) & ~XCOMP_COMPACT;
-    mxcsr = le32_load(image + OFF_MXCSR);
+    if (!p) {
+        x86_ld_bytes(cpu, va, image, XSAVE_HEADER_END);
+        p = image;
+    }
+    memcpy(header, p + OFF_XSTATE_BV, sizeof(header));
+    compacted = check_header(cpu, header, allowed, supervisor);
+    bv = le64_load(header);
+    layout = le64_load(header + 8) & ~XCOMP_COMPACT;
+    mxcsr = le32_load(p + OFF_MXCSR);
     load_mxcsr = compacted ? (mask & bv & XCR0_SSE) : (mask & (XCR0_SSE | XCR0_AVX));
     if (load_mxcsr && (mxcsr & ~MXCSR_MASK)) {
         cpu_raise(cpu, VEC_GP, 0);
     }
-    for (unsigned i = 2; i < XSAVE_COMPONENTS; i++) {
-        if (mask & bv & BIT(i)) {
+    rest = mask & bv & ~3u & (BIT(XSAVE_COMPONENTS) - 1);
+    if (rest && (p == image ||
+                 !x86_tlb_read(cpu, va, xsave_size(compacted ? layout : rest, compacted), cpu->mmu_idx))) {
+        if (p != image) {
+            memcpy(image, p, XSAVE_HEADER_END);
+            p = image;
+        }
+        for (uint64_t left = rest; left; left &= left - 1) {
+            unsigned i = __builtin_ctzll(left);
             uint32_t offset = component_offset(i, layout, compacted);
 
             x86_ld_bytes(cpu, va + offset, image + offset, xsave_components[i].size);
         }
     }
-    for (unsigned i = 0; i < XSAVE_COMPONENTS; i++) {
-        if (!(mask & BIT(i))) {
-            continue;
-        }
+    for (uint64_t left = mask & (BIT(XSAVE_COMPONENTS) - 1); left; left &= left - 1) {
+        unsigned i = __builtin_ctzll(left);
+
         if (!(bv & BIT(i))) {
             component_init(cpu, i);
         } else if (i == 0) {
-            x87_get(cpu, image, is_wide(insn));
+            x87_get(cpu, p, is_wide(insn));
         } else if (i == 1) {
             for (unsigned n = 0; n < xmm_count(cpu); n++) {
-                memcpy(&cpu->zmm[n], image + OFF_XMM + 16 * n, 16);
+                memcpy(&cpu->zmm[n], p + OFF_XMM + 16 * n, 16);
             }
         } else {
-            component_copy(cpu, i, image + component_offset(i, layout, compacted), true);
+            component_get(cpu, i, p + component_offset(i, layout, compacted));
         }
     }
     if (load_mxcsr) {
