@@ -327,7 +327,7 @@ static bool page_is_watched(const X86Cpu *cpu, uint64_t va)
     return false;
 }
 
-static void entry_drop(X86Cpu *cpu, unsigned idx, unsigned set)
+void x86_tlb_drop(X86Cpu *cpu, unsigned idx, unsigned set)
 {
     X86TlbEntry *e = &cpu->tlb[idx][set];
 
@@ -368,41 +368,47 @@ static void note_used(X86Cpu *cpu, unsigned idx, unsigned set, bool global)
     __atomic_store_n(not_there, *not_there & ~BIT64(set % 64), __ATOMIC_RELAXED);
 }
 
-static const X86TlbPhys *open_at(X86Cpu *cpu, X86MmuIdx idx, unsigned set, const X86TlbPhys *page)
+/* Tags as the page's rights allow; no store may come before close_if_code(). */
+static void fill_set(X86Cpu *cpu, X86MmuIdx idx, unsigned set, const X86TlbPhys *page)
 {
     X86TlbEntry *e = &cpu->tlb[idx][set];
     X86TlbPhys *p = &cpu->tlb_phys[idx][set];
+    const uint64_t none = X86_TLB_POISON_TAG(set);
+    bool open = page->host && !(page->attr & X86_PAGE_WATCH);
 
-    entry_drop(cpu, idx, set);
+    __atomic_store_n(&e->tag_w, none, __ATOMIC_RELAXED);
     __atomic_store_n(&p->gpa, page->gpa, __ATOMIC_RELAXED);
     p->perm = page->perm;
     p->host = page->host;
-    p->attr = (page->attr & ~(uint32_t)X86_PAGE_CODE) |
-              (cpu->code && code_map_has(cpu->code, page->gpa) ? X86_PAGE_CODE : 0);
+    __atomic_store_n(&p->attr, page->attr & ~(uint32_t)X86_PAGE_CODE, __ATOMIC_RELAXED);
     p->va = page->va;
     e->host = page->host;
-    note_used(cpu, idx, set, p->attr & X86_PAGE_GLOBAL);
-    if (p->attr & X86_PAGE_LARGE) {
+    note_used(cpu, idx, set, page->attr & X86_PAGE_GLOBAL);
+    if (page->attr & X86_PAGE_LARGE) {
         cpu->tlb_large[page->va >> 63] = true;
     }
-    if (p->host && !(p->attr & X86_PAGE_WATCH)) {
-        if (p->perm & BIT(X86_READ)) {
-            __atomic_store_n(&e->tag_r, page->va, __ATOMIC_RELAXED);
-        }
-        if ((p->perm & BIT(X86_WRITE)) && !(p->attr & (X86_PAGE_ROM | X86_PAGE_CODE | X86_PAGE_LOG))) {
-            __atomic_store_n(&e->tag_w, page->va, __ATOMIC_RELAXED);
-            /* Pairs with code_map_add(): either it finds the tag, or we find its mark. */
-            __atomic_thread_fence(__ATOMIC_SEQ_CST);
-            if (cpu->code && code_map_has(cpu->code, p->gpa)) {
-                __atomic_store_n(&e->tag_w, X86_TLB_POISON_TAG(set), __ATOMIC_RELAXED);
-                p->attr |= X86_PAGE_CODE;
-            }
-        }
+    __atomic_store_n(&e->tag_r, open && (page->perm & BIT(X86_READ)) ? page->va : none, __ATOMIC_RELAXED);
+    __atomic_store_n(&e->tag_x, page->host && (page->perm & BIT(X86_EXEC)) ? page->va : none, __ATOMIC_RELAXED);
+    if (open && (page->perm & BIT(X86_WRITE)) && !(page->attr & (X86_PAGE_ROM | X86_PAGE_LOG))) {
+        __atomic_store_n(&e->tag_w, page->va, __ATOMIC_RELAXED);
     }
-    if (p->host && (p->perm & BIT(X86_EXEC))) {
-        __atomic_store_n(&e->tag_x, page->va, __ATOMIC_RELAXED);
+}
+
+/* Behind a fence that pairs with code_map_add(): either it finds the tag, or we find its mark. */
+static void close_if_code(X86Cpu *cpu, X86MmuIdx idx, unsigned set)
+{
+    if (cpu->code && code_map_has(cpu->code, cpu->tlb_phys[idx][set].gpa)) {
+        __atomic_store_n(&cpu->tlb[idx][set].tag_w, X86_TLB_POISON_TAG(set), __ATOMIC_RELAXED);
+        __atomic_fetch_or(&cpu->tlb_phys[idx][set].attr, X86_PAGE_CODE, __ATOMIC_RELAXED);
     }
-    return p;
+}
+
+static const X86TlbPhys *open_at(X86Cpu *cpu, X86MmuIdx idx, unsigned set, const X86TlbPhys *page)
+{
+    fill_set(cpu, idx, set, page);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    close_if_code(cpu, idx, set);
+    return &cpu->tlb_phys[idx][set];
 }
 
 /*
@@ -416,7 +422,7 @@ static void make_room(X86Cpu *cpu, X86MmuIdx idx, uint64_t va)
     X86TlbPhys page = cpu->tlb_phys[idx][set];
 
     if (other->va == va) {
-        entry_drop(cpu, idx, second);
+        x86_tlb_drop(cpu, idx, second);
     }
     if (page.va == X86_TLB_POISON || page.va == va || x86_tlb_index(page.va) != set) {
         return;
@@ -425,7 +431,7 @@ static void make_room(X86Cpu *cpu, X86MmuIdx idx, uint64_t va)
         cpu->tlb_lost[idx][set] == (uint32_t)(va >> 12)) {
         /* Another thread may be adding to this; open_at() looks at the code map by itself. */
         page.attr = __atomic_load_n(&cpu->tlb_phys[idx][set].attr, __ATOMIC_RELAXED);
-        entry_drop(cpu, idx, set);
+        x86_tlb_drop(cpu, idx, set);
         open_at(cpu, idx, second, &page);
     } else {
         cpu->tlb_lost[idx][set] = page.va >> 12;
@@ -436,6 +442,20 @@ const X86TlbPhys *x86_tlb_open(X86Cpu *cpu, X86MmuIdx idx, const X86TlbPhys *pag
 {
     make_room(cpu, idx, page->va);
     return open_at(cpu, idx, x86_tlb_index(page->va), page);
+}
+
+/* No store comes between the first tag and the last look at the code map. */
+void x86_tlb_open_many(X86Cpu *cpu, const X86TlbPage *pages, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        make_room(cpu, pages[i].idx, pages[i].page.va);
+        fill_set(cpu, pages[i].idx, x86_tlb_index(pages[i].page.va), &pages[i].page);
+    }
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    /* Those that another one of them has moved since have been looked at; their set is somebody's all the same. */
+    for (unsigned i = 0; i < count; i++) {
+        close_if_code(cpu, pages[i].idx, x86_tlb_index(pages[i].page.va));
+    }
 }
 
 /* What the walk has found becomes the entry. */
@@ -594,8 +614,11 @@ static void drop_all(X86Cpu *cpu, uint64_t sets[X86_MMU_COUNT][X86_TLB_SIZE / 64
 {
     for (unsigned idx = 0; idx < X86_MMU_COUNT; idx++) {
         for (unsigned word = 0; word < X86_TLB_SIZE / 64; word++) {
+            if (!sets[idx][word]) {
+                continue;
+            }
             for (uint64_t used = sets[idx][word]; used; used &= used - 1) {
-                entry_drop(cpu, idx, word * 64 + __builtin_ctzll(used));
+                x86_tlb_drop(cpu, idx, word * 64 + __builtin_ctzll(used));
             }
             __atomic_store_n(&sets[idx][word], 0, __ATOMIC_RELAXED);
         }
@@ -640,7 +663,7 @@ static void drop_large_near(X86Cpu *cpu, unsigned idx, unsigned set, uint64_t va
     const X86TlbPhys *p = &cpu->tlb_phys[idx][set];
 
     if ((p->attr & X86_PAGE_LARGE) && !((p->va ^ va) >> 30)) {
-        entry_drop(cpu, idx, set);
+        x86_tlb_drop(cpu, idx, set);
     }
 }
 
@@ -652,10 +675,10 @@ void x86_tlb_flush_page(X86Cpu *cpu, uint64_t va)
     code_page_forget(cpu, va, cpu->tlb_large[va >> 63]);
     for (unsigned idx = 0; idx < X86_MMU_COUNT; idx++) {
         if (cpu->tlb_phys[idx][set].va == (va & ~0xfffull)) {
-            entry_drop(cpu, idx, set);
+            x86_tlb_drop(cpu, idx, set);
         }
         if (cpu->tlb_phys[idx][x86_tlb_second(set)].va == (va & ~0xfffull)) {
-            entry_drop(cpu, idx, x86_tlb_second(set));
+            x86_tlb_drop(cpu, idx, x86_tlb_second(set));
         }
     }
     if (cpu->tlb_large[va >> 63]) {
@@ -698,7 +721,7 @@ static void drop_if_watch_changed(X86Cpu *cpu, unsigned idx, unsigned set, uint6
 
     if (p->va != X86_TLB_POISON &&
         page_is_watched(cpu, p->va) != !!(p->attr & X86_PAGE_WATCH)) {
-        entry_drop(cpu, idx, set);
+        x86_tlb_drop(cpu, idx, set);
     }
 }
 

@@ -18,7 +18,7 @@ typedef struct Context {
     uint16_t pcid;
     uint64_t age;               /* X86Contexts.clock when it was put aside */
     unsigned pages, code_pages;
-    struct { X86TlbPhys page; X86MmuIdx idx; } page[PAGES];
+    X86TlbPage page[PAGES];
     /* Of user code; generation 0: not kept. */
     uint32_t generation;
     bool any_lost;
@@ -64,27 +64,38 @@ static Context *oldest(X86Contexts *all)
 
 static void save_page(X86Cpu *cpu, Context *c, X86MmuIdx idx, unsigned set)
 {
-    X86TlbPhys page = cpu->tlb_phys[idx][set];
+    X86TlbPage *to = &c->page[c->pages];
+    const X86TlbPhys *from = &cpu->tlb_phys[idx][set];
 
-    /* Another thread may be adding to this; x86_tlb_open() looks at the code map by itself. */
-    page.attr = __atomic_load_n(&cpu->tlb_phys[idx][set].attr, __ATOMIC_RELAXED);
-    if (page.va != X86_TLB_POISON && !(page.attr & (X86_PAGE_GLOBAL | X86_PAGE_WATCH))) {
-        c->page[c->pages].page = page;
-        c->page[c->pages++].idx = idx;
+    /* Another thread may be adding to this; x86_tlb_open_many() looks at the code map by itself. */
+    uint32_t attr = __atomic_load_n(&from->attr, __ATOMIC_RELAXED);
+
+    if (from->va != X86_TLB_POISON && !(attr & (X86_PAGE_GLOBAL | X86_PAGE_WATCH))) {
+        *to = (X86TlbPage){ *from, idx };
+        to->page.attr = attr;
+        c->pages++;
     }
 }
 
+/* And out of the TLB; what does not fit is left to its flush. */
 static void save_pages(X86Cpu *cpu, Context *c)
 {
     c->pages = 0;
     for (unsigned idx = 0; idx < X86_MMU_COUNT; idx++) {
         for (unsigned word = 0; word < X86_TLB_SIZE / 64; word++) {
+            if (!cpu->tlb_used[idx][word]) {
+                continue;
+            }
             for (uint64_t used = cpu->tlb_used[idx][word]; used; used &= used - 1) {
+                unsigned set = word * 64 + __builtin_ctzll(used);
+
                 if (c->pages == PAGES) {
                     return;
                 }
-                save_page(cpu, c, idx, word * 64 + __builtin_ctzll(used));
+                save_page(cpu, c, idx, set);
+                x86_tlb_drop(cpu, idx, set);
             }
+            __atomic_store_n(&cpu->tlb_used[idx][word], 0, __ATOMIC_RELAXED);
         }
     }
 }
@@ -116,9 +127,7 @@ static void restore(X86Cpu *cpu, Context *c)
 {
     X86Translated *tx = &cpu->tx;
 
-    for (unsigned i = 0; i < c->pages; i++) {
-        x86_tlb_open(cpu, c->page[i].idx, &c->page[i].page);
-    }
+    x86_tlb_open_many(cpu, c->page, c->pages);
     c->used = false;
     if (!c->generation) {
         return;
