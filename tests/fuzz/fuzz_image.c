@@ -2,12 +2,13 @@
 /*
  * Fuzz target: an image of the format FUZZ_FORMAT: opened, mapped, read, checked, written, zeroed,
  * discarded, resized, its snapshots used, repaired.  The bytes are the image; or, behind "PT", they
- * choose how an image is made here, and are patches of it: three bytes of offset, one of length,
- * data.  Checksums of a patched image are made to fit where bit 7 of the choice is set, so that
+ * choose how an image is made here, and are patches of it: three bytes of offset, among the sectors
+ * that hold more than the guest's data, one of length, data.  Checksums of a patched image are made to fit where bit 7 of the choice is set, so that
  * what is behind them is reached.
  *
  * With -Dfuzz=true libFuzzer drives it; without, it runs over the files that are its arguments.
  */
+#include "base/secret_store.h"
 #include "base/thread.h"
 #include "block/backend.h"
 #include "block/bitmap.h"
@@ -19,10 +20,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define MAX_LENGTH (4u << 20)
 #define LOOK (1u << 20)
+#define DATA 0x5a
+#define CRYPT(x) x "key-secret=pass," x "iter-time=1," x "cipher-alg=aes-128"
 
 /* How patched images are made; what a format does not know is left out. */
 static const struct { const char *format, *options; } makes[] = {
+    { "luks", CRYPT("") ",size=64K" },
     { "qcow2", "cluster_size=512,size=128K" },
+    { "qcow2", "cluster_size=4K,size=128K,encrypt.format=luks," CRYPT("encrypt.") },
     { "qcow2", "cluster_size=16K,extended_l2=on,size=256K" },
     { "qcow2", "cluster_size=1K,compat=0.10,size=128K" },
     { "qcow2", "cluster_size=512,refcount_bits=1,size=64K" },
@@ -36,6 +41,8 @@ static const struct { const char *format, *options; } makes[] = {
     { "vpc", "subformat=fixed,size=256K" },
 };
 
+static bool encrypted;         /* the image has a key */
+
 static BlockNode *open_image(const char *format, int flags)
 {
     g_autoptr(NodeOpts) opts = node_opts_new();
@@ -44,6 +51,11 @@ static BlockNode *open_image(const char *format, int flags)
 
     node_opts_set(opts, "driver", format);
     node_opts_set(opts, "discard", "unmap");
+    if (g_str_equal(format, "luks")) {
+        node_opts_set(opts, "key-secret", "pass");
+    } else if (g_str_equal(format, "qcow2") && encrypted) {
+        node_opts_set(opts, "encrypt.key-secret", "pass");
+    }
     node = node_open("x-memory:fuzz", opts, flags | NODE_OPEN_INLINE_IO | NODE_OPEN_NO_BACKING,
                      &error);
     g_clear_error(&error);
@@ -57,17 +69,19 @@ static GByteArray *make_image(unsigned which)
 {
     MemoryDisk *disk = memory_disk_new("fuzz");
     g_autoptr(NodeOpts) opts = node_opts_new();
+    g_autoptr(GBytes) key = g_bytes_new_static("open sesame", 11);
     g_autofree uint8_t *buf = g_malloc(5000);
     g_autoptr(GError) error = NULL;
     DirtyBitmap *bitmap;
     GByteArray *made;
     BlockNode *node;
 
+    secret_store_put("pass", key);
     node_opts_add_keyval(opts, makes[which].options, NULL, NULL);
     g_assert_true(image_create("x-memory:fuzz", makes[which].format, opts, &error));
     node = open_image(makes[which].format, NODE_OPEN_RDWR);
     g_assert_nonnull(node);
-    memset(buf, 0x5a, 5000);
+    memset(buf, DATA, 5000);
     node_pwrite(node, 1000, buf, 5000);
     node_snapshot_create(node, "first", NULL, NULL);
     node_pwrite(node, 3000, buf, 4000);
@@ -80,6 +94,21 @@ static GByteArray *make_image(unsigned which)
     g_byte_array_append(made, disk->data->data, disk->data->len);
     memory_disk_free(disk);
     return made;
+}
+
+/* Where patches go: the sectors that are neither zeroes nor data. */
+static GArray *list_sectors(const GByteArray *image)
+{
+    GArray *list = g_array_new(false, false, sizeof(uint32_t));
+
+    for (uint32_t at = 0; at + 512 <= image->len; at += 512) {
+        const uint8_t *p = image->data + at;
+
+        if ((p[0] || memcmp(p, p + 1, 511) != 0) && !(p[0] == DATA && p[511] == DATA)) {
+            g_array_append_val(list, at);
+        }
+    }
+    return list;
 }
 
 static void fit_checksums(uint8_t *p, size_t len)
@@ -101,6 +130,7 @@ static void fit_checksums(uint8_t *p, size_t len)
 static void patch_image(GByteArray *image, const uint8_t *data, size_t size)
 {
     static GByteArray *made[ARRAY_LEN(makes)];
+    static GArray *sectors[ARRAY_LEN(makes)];
     unsigned which[ARRAY_LEN(makes)], count = 0, use;
 
     for (unsigned i = 0; i < ARRAY_LEN(makes); i++) {
@@ -112,14 +142,18 @@ static void patch_image(GByteArray *image, const uint8_t *data, size_t size)
         return;
     }
     use = which[(data[0] & 0x7f) % count];
+    encrypted = strstr(makes[use].options, "encrypt.") != NULL;
     if (!made[use]) {
         made[use] = make_image(use);
+        sectors[use] = list_sectors(made[use]);
     }
     g_byte_array_append(image, made[use]->data, made[use]->len);
     for (size_t at = 1; at + 4 < size;) {
         uint32_t offset = le32_load(data + at) & 0xffffff;
         size_t n = MIN((size_t)data[at + 3] + 1, size - at - 4);
 
+        offset = g_array_index(sectors[use], uint32_t, (offset >> 9) % sectors[use]->len) +
+                 (offset & 511);
         for (size_t i = 0; i < n; i++) {
             image->data[(offset + i) % image->len] = data[at + 4 + i];
         }
@@ -229,6 +263,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     thread_set_main();
+    encrypted = false;
     if (size > 2 && data[0] == 'P' && data[1] == 'T') {
         patch_image(image, data + 2, size - 2);
     } else {
