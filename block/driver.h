@@ -24,6 +24,7 @@ typedef struct NodeLimits {
     uint32_t align;            /* of offset and length of requests; power of two */
     uint32_t mem_align;        /* of buffers; 1: any */
     uint32_t max_transfer;     /* 0: no limit */
+    uint32_t max_zero, max_discard;
     uint32_t zero_align;       /* preferred granularity of write_zeroes */
     uint32_t discard_align;
 } NodeLimits;
@@ -114,6 +115,8 @@ struct NodeType {
                         GError **error);
     /* blkdebug: what the format above is about to do to it. */
     void (*event)(BlockNode *node, QapiBlkdebugEvent event);
+    /* See node_debug(); 0 or a negative errno. */
+    int (*debug)(BlockNode *node, NodeDebugOp op, const char *event, const char *tag);
 
     /* Locks of other processes: the sums just computed.  Called before they are stored. */
     bool (*set_perm)(BlockNode *node, uint32_t perm, uint32_t shared, GError **error);

@@ -9,8 +9,8 @@
  * An event makes its inject-error rules of the present state active; a request that an active
  * rule fits fails.  set-state rules move on to another state.
  * Formats raise events for the node below them in the middle of a request (node_event()): qcow2
- * those of its tables, raw and qcow2 read_aio and write_aio.
- * Missing: suspending requests at an event.
+ * those of its tables, raw and qcow2 read_aio and write_aio.  A breakpoint (node_debug()) holds the
+ * request that raises its event, with whatever locks it has in the format, until it is resumed.
  * Locking: the node's event loop.
  */
 #include "base/parse.h"
@@ -32,9 +32,22 @@ typedef struct Rule {
     bool once, immediately, active;
 } Rule;
 
+typedef struct Breakpoint {
+    QapiBlkdebugEvent event;
+    char *tag;
+} Breakpoint;
+
+typedef struct Suspended {
+    char *tag;
+    Coroutine *co;
+} Suspended;
+
 typedef struct Blkdebug {
     GArray *rules;
     uint64_t state;
+    GArray *breakpoints;       /* of Breakpoint */
+    GArray *suspended;         /* of Suspended */
+    uint32_t take, unshare;    /* permissions of the image */
 } Blkdebug;
 
 /* ---- running ---- */
@@ -57,10 +70,100 @@ static void fire(Blkdebug *s, QapiBlkdebugEvent event)
     }
 }
 
+/* A breakpoint is used up by the first request that meets it. */
+static void co_maybe_suspend(BlockNode *node, QapiBlkdebugEvent event)
+{
+    Blkdebug *s = node->state;
+
+    for (unsigned i = 0; i < s->breakpoints->len; i++) {
+        Breakpoint b = g_array_index(s->breakpoints, Breakpoint, i);
+        Suspended held = { b.tag, coroutine_self() };
+
+        if (b.event == event && held.co) {
+            g_array_remove_index(s->breakpoints, i);
+            g_array_append_val(s->suspended, held);
+            co_yield();                /* who resumes it has taken it off the list */
+            return;
+        }
+    }
+}
+
 static void blkdebug_event(BlockNode *node, QapiBlkdebugEvent event)
 {
     fire(node->state, event);
+    co_maybe_suspend(node, event);
 }
+
+/* ---- breakpoints ---- */
+
+static int resume(Blkdebug *s, const char *tag)
+{
+    int ret = -ENOENT;
+
+    for (unsigned i = 0; i < s->suspended->len;) {
+        Suspended held = g_array_index(s->suspended, Suspended, i);
+
+        if (tag && !g_str_equal(held.tag, tag)) {
+            i++;
+            continue;
+        }
+        g_array_remove_index(s->suspended, i);
+        g_free(held.tag);
+        coroutine_wake(held.co);
+        ret = 0;
+    }
+    return ret;
+}
+
+static int remove_breaks(Blkdebug *s, const char *tag)
+{
+    int ret = -ENOENT;
+
+    for (unsigned i = 0; i < s->breakpoints->len;) {
+        Breakpoint *b = &g_array_index(s->breakpoints, Breakpoint, i);
+
+        if (g_str_equal(b->tag, tag)) {
+            g_free(b->tag);
+            g_array_remove_index(s->breakpoints, i);
+            ret = 0;
+        } else {
+            i++;
+        }
+    }
+    return ret < 0 ? resume(s, tag) : (resume(s, tag), 0);
+}
+
+static int blkdebug_debug(BlockNode *node, NodeDebugOp op, const char *event, const char *tag)
+{
+    Blkdebug *s = node->state;
+
+    switch (op) {
+    case NODE_DEBUG_BREAK:
+        for (unsigned e = 0; e < QAPI_BLKDEBUG_EVENT_NONE; e++) {
+            if (g_str_equal(qapi_words_QapiBlkdebugEvent[e], event)) {
+                Breakpoint b = { (QapiBlkdebugEvent)e, g_strdup(tag) };
+
+                g_array_append_val(s->breakpoints, b);
+                return 0;
+            }
+        }
+        return -ENOENT;
+    case NODE_DEBUG_REMOVE_BREAK:
+        return remove_breaks(s, tag);
+    case NODE_DEBUG_RESUME:
+        return resume(s, tag);
+    case NODE_DEBUG_IS_SUSPENDED:
+        for (unsigned i = 0; i < s->suspended->len; i++) {
+            if (g_str_equal(g_array_index(s->suspended, Suspended, i).tag, tag)) {
+                return 1;
+            }
+        }
+        return 0;
+    }
+    return -ENOTSUP;
+}
+
+/* ---- requests ---- */
 
 static int co_check(BlockNode *node, IoType type, uint64_t offset, uint64_t bytes)
 {
@@ -98,10 +201,10 @@ static int blkdebug_co_pwritev(BlockNode *node, uint64_t offset, IoSpan span, in
 {
     int ret;
 
-    fire(node->state, QAPI_BLKDEBUG_EVENT_PWRITEV);
+    blkdebug_event(node, QAPI_BLKDEBUG_EVENT_PWRITEV);
     ret = co_check(node, IO_WRITE, offset, span.len);
     ret = ret < 0 ? ret : filter_co_pwritev(node, offset, span, flags);
-    fire(node->state, QAPI_BLKDEBUG_EVENT_PWRITEV_DONE);
+    blkdebug_event(node, QAPI_BLKDEBUG_EVENT_PWRITEV_DONE);
     return ret;
 }
 
@@ -109,10 +212,10 @@ static int blkdebug_co_write_zeroes(BlockNode *node, uint64_t offset, uint64_t b
 {
     int ret;
 
-    fire(node->state, QAPI_BLKDEBUG_EVENT_PWRITEV_ZERO);
+    blkdebug_event(node, QAPI_BLKDEBUG_EVENT_PWRITEV_ZERO);
     ret = co_check(node, IO_ZEROES, offset, bytes);
     ret = ret < 0 ? ret : filter_co_write_zeroes(node, offset, bytes, flags);
-    fire(node->state, QAPI_BLKDEBUG_EVENT_PWRITEV_DONE);
+    blkdebug_event(node, QAPI_BLKDEBUG_EVENT_PWRITEV_DONE);
     return ret;
 }
 
@@ -125,7 +228,7 @@ static int blkdebug_co_discard(BlockNode *node, uint64_t offset, uint64_t bytes)
 
 static int blkdebug_co_flush(BlockNode *node)
 {
-    fire(node->state, QAPI_BLKDEBUG_EVENT_FLUSH_TO_DISK);
+    blkdebug_event(node, QAPI_BLKDEBUG_EVENT_FLUSH_TO_DISK);
     return co_check(node, IO_FLUSH, 0, 0);         /* fits no rule with a sector */
 }
 
@@ -284,12 +387,14 @@ static bool blkdebug_parse_filename(const char *filename, NodeOpts *opts, GError
 static bool take_limits(BlockNode *node, NodeOpts *opts, GError **error)
 {
     NodeLimits *l = &node->limits;
-    uint64_t align = 0, max = 0, zero = 0, discard = 0;
+    uint64_t align = 0, max = 0, zero = 0, discard = 0, max_zero = 0, max_discard = 0;
 
     if (!node_opts_take_size(opts, "align", &align, error) ||
         !node_opts_take_size(opts, "max-transfer", &max, error) ||
         !node_opts_take_size(opts, "opt-write-zero", &zero, error) ||
-        !node_opts_take_size(opts, "opt-discard", &discard, error)) {
+        !node_opts_take_size(opts, "max-write-zero", &max_zero, error) ||
+        !node_opts_take_size(opts, "opt-discard", &discard, error) ||
+        !node_opts_take_size(opts, "max-discard", &max_discard, error)) {
         return false;
     }
     if (align && (!is_pow2(align) || align > GIB || align < l->align)) {
@@ -305,10 +410,65 @@ static bool take_limits(BlockNode *node, NodeOpts *opts, GError **error)
                          discard && !zero ? "opt-discard" : "opt-write-zero",
                          discard && !zero ? discard : zero);
     }
+    if (max_zero % MAX(zero, l->align) || max_zero > GIB) {
+        return error_set(error, "Cannot meet constraints with max-write-zero %" PRIu64, max_zero);
+    }
+    if (max_discard % MAX(discard, l->align) || max_discard > GIB) {
+        return error_set(error, "Cannot meet constraints with max-discard %" PRIu64, max_discard);
+    }
+    l->max_zero = max_zero ? (uint32_t)max_zero : l->max_zero;
+    l->max_discard = max_discard ? (uint32_t)max_discard : l->max_discard;
     l->max_transfer = max ? (uint32_t)max : l->max_transfer;
     l->zero_align = zero ? (uint32_t)zero : l->zero_align;
     l->discard_align = discard ? (uint32_t)discard : l->discard_align;
     return true;
+}
+
+/* KEY.0, KEY.1, ... */
+static bool take_perms(NodeOpts *opts, const char *key, uint32_t *perms, GError **error)
+{
+    static const struct { const char *name; uint32_t perm; } names[] = {
+        { "consistent-read", BLK_PERM_CONSISTENT_READ }, { "write", BLK_PERM_WRITE },
+        { "write-unchanged", BLK_PERM_WRITE_UNCHANGED }, { "resize", BLK_PERM_RESIZE },
+    };
+
+    for (unsigned i = 0;; i++) {
+        g_autofree char *full = g_strdup_printf("%s.%u", key, i);
+        g_autofree char *word = node_opts_take(opts, full);
+        unsigned n = 0;
+
+        if (!word) {
+            return true;
+        }
+        while (n < ARRAY_LEN(names) && !g_str_equal(names[n].name, word)) {
+            n++;
+        }
+        if (n == ARRAY_LEN(names)) {
+            return error_set(error, "Invalid value '%s' of '%s': consistent-read, write, "
+                             "write-unchanged and resize are allowed", word, full);
+        }
+        *perms |= names[n].perm;
+    }
+}
+
+static void blkdebug_perm(const BlockNode *node, const BlockChild *edge, uint32_t perm,
+                          uint32_t shared, uint32_t *child_perm, uint32_t *child_shared)
+{
+    const Blkdebug *s = node->state;
+
+    *child_perm = perm | s->take;
+    *child_shared = shared & ~s->unshare;
+}
+
+static void blkdebug_free(Blkdebug *s)
+{
+    resume(s, NULL);
+    for (unsigned i = 0; i < s->breakpoints->len; i++) {
+        g_free(g_array_index(s->breakpoints, Breakpoint, i).tag);
+    }
+    g_array_unref(s->breakpoints);
+    g_array_unref(s->suspended);
+    g_array_unref(s->rules);
 }
 
 static bool blkdebug_open(BlockNode *node, NodeOpts *opts, GError **error)
@@ -318,6 +478,10 @@ static bool blkdebug_open(BlockNode *node, NodeOpts *opts, GError **error)
     g_autofree char *image = node_opts_take(opts, "x-image");
     int flags = (node->flags & ~NODE_OPEN_NO_BACKING) | NODE_OPEN_PROTOCOL | NODE_OPEN_RESIZE;
 
+    if (!take_perms(opts, "take-child-perms", &s->take, error) ||
+        !take_perms(opts, "unshare-child-perms", &s->unshare, error)) {
+        return false;
+    }
     node->file = node_open_child(node, "image", image, opts, flags, error);
     if (!node->file) {
         return false;
@@ -325,18 +489,20 @@ static bool blkdebug_open(BlockNode *node, NodeOpts *opts, GError **error)
     node->filename = g_strdup(node->file->node->filename);
     filter_init(node);
     s->rules = g_array_new(false, false, sizeof(Rule));
+    s->breakpoints = g_array_new(false, false, sizeof(Breakpoint));
+    s->suspended = g_array_new(false, false, sizeof(Suspended));
     s->state = 1;
     if (take_limits(node, opts, error) && (!config || read_config(s, config, error)) &&
         take_rules(s, opts, "inject-error", error) && take_rules(s, opts, "set-state", error)) {
         return true;
     }
-    g_array_unref(s->rules);
+    blkdebug_free(s);
     return false;
 }
 
 static void blkdebug_close(BlockNode *node)
 {
-    g_array_unref(((Blkdebug *)node->state)->rules);
+    blkdebug_free(node->state);
 }
 
 const NodeType node_type_blkdebug = {
@@ -345,6 +511,7 @@ const NodeType node_type_blkdebug = {
     .open = blkdebug_open, .close = blkdebug_close, .co_preadv = blkdebug_co_preadv,
     .co_pwritev = blkdebug_co_pwritev, .co_write_zeroes = blkdebug_co_write_zeroes,
     .co_discard = blkdebug_co_discard, .co_flush = blkdebug_co_flush,
-    .co_status = blkdebug_co_status, .event = blkdebug_event,
+    .co_status = blkdebug_co_status, .event = blkdebug_event, .debug = blkdebug_debug,
+    .child_perm = blkdebug_perm,
     .co_write_compressed = filter_co_write_compressed,
 };

@@ -269,6 +269,13 @@ enum { CHECK_FIX_LEAKS = 1, CHECK_FIX_ERRORS = 2 };
 /* False with an error when it could not run at all (VM_ERROR_GENERIC; unsupported too). */
 bool node_check(BlockNode *node, int fix, CheckResult *result, GError **error);
 bool node_can_check(const BlockNode *node);
+/* blkdebug below NODE: the next request that comes to EVENT waits there under the name TAG until it
+ * is resumed (TAG NULL: all are).  -ENOTSUP: there is no blkdebug; -ENOENT: no such event or tag. */
+typedef enum NodeDebugOp {
+    NODE_DEBUG_BREAK, NODE_DEBUG_REMOVE_BREAK, NODE_DEBUG_RESUME,
+    NODE_DEBUG_IS_SUSPENDED,           /* 1: it is, 0: it is not */
+} NodeDebugOp;
+int node_debug(BlockNode *node, NodeDebugOp op, const char *event, const char *tag);
 bool node_amend(BlockNode *node, NodeOpts *opts, GError **error);
 /* After commit: everything in this layer is dropped. */
 bool node_make_empty(BlockNode *node, GError **error);

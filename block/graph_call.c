@@ -6,6 +6,14 @@
  */
 #include "block/graph_int.h"
 
+int node_debug(BlockNode *node, NodeDebugOp op, const char *event, const char *tag)
+{
+    while (node && !node->type->debug) {
+        node = node->file ? node->file->node : NULL;
+    }
+    return node ? node->type->debug(node, op, event, tag) : -ENOTSUP;
+}
+
 /* ---- sync forms ---- */
 
 typedef enum CallKind {

@@ -305,18 +305,38 @@ static int write_zero_buffers(BlockNode *node, uint64_t offset, uint64_t bytes)
     return ret;
 }
 
-static int zeroes_aligned(BlockNode *node, uint64_t offset, uint64_t bytes, int flags)
+static int zeroes_piece(BlockNode *node, uint64_t offset, uint64_t bytes, int flags)
 {
     int ret = -ENOTSUP;
 
-    if (!node->discard_unmap) {
-        flags &= ~BLK_REQ_MAY_UNMAP;
-    }
     if (node->type->co_write_zeroes) {
         ret = node->type->co_write_zeroes(node, offset, bytes, flags);
     }
     if (ret == -ENOTSUP && !(flags & BLK_REQ_NO_FALLBACK) && node->type->co_pwritev) {
         ret = write_zero_buffers(node, offset, bytes);
+    }
+    return ret;
+}
+
+/* The first of what is left that ends where a multiple of MAX does, unless there is no MAX. */
+static uint64_t piece_of(uint64_t offset, uint64_t bytes, uint32_t max)
+{
+    return max ? MIN(bytes, max - offset % max) : bytes;
+}
+
+static int zeroes_aligned(BlockNode *node, uint64_t offset, uint64_t bytes, int flags)
+{
+    int ret = 0;
+
+    if (!node->discard_unmap) {
+        flags &= ~BLK_REQ_MAY_UNMAP;
+    }
+    while (bytes && ret == 0) {
+        uint64_t piece = piece_of(offset, bytes, node->limits.max_zero);
+
+        ret = zeroes_piece(node, offset, piece, flags);
+        offset += piece;
+        bytes -= piece;
     }
     return ret;
 }
@@ -345,6 +365,17 @@ static int write_aligned(BlockNode *node, uint64_t offset, IoSpan span, int flag
     return ret;
 }
 
+/* A node has the alignment of what is below, so it may be the first to merge. */
+static void rmw_event(BlockNode *node, QapiBlkdebugEvent event)
+{
+    while (node && !node->type->event) {
+        node = node->file ? node->file->node : NULL;
+    }
+    if (node) {
+        node_event(node, event);
+    }
+}
+
 /* Read what is around, merge, write; no other write may come between. */
 static int write_rmw(BlockNode *node, uint64_t offset, IoSpan span, int flags)
 {
@@ -359,10 +390,14 @@ static int write_rmw(BlockNode *node, uint64_t offset, IoSpan span, int flags)
     }
     track_begin(node, &w, start, end);
     if (start != offset) {
+        rmw_event(node, QAPI_BLKDEBUG_EVENT_PWRITEV_RMW_HEAD);
         ret = co_node_pread(node, start, buf, align);
+        rmw_event(node, QAPI_BLKDEBUG_EVENT_PWRITEV_RMW_AFTER_HEAD);
     }
     if (ret == 0 && end != offset + span.len && (start == offset || end - start > align)) {
+        rmw_event(node, QAPI_BLKDEBUG_EVENT_PWRITEV_RMW_TAIL);
         ret = co_node_pread(node, end - align, (char *)buf + (end - start - align), align);
+        rmw_event(node, QAPI_BLKDEBUG_EVENT_PWRITEV_RMW_AFTER_TAIL);
     }
     if (ret == 0) {
         io_span_to_buf(span, (char *)buf + (offset - start));
@@ -474,9 +509,14 @@ int co_node_discard(BlockNode *node, uint64_t offset, uint64_t bytes)
     }
     request_begin(node);
     track_begin(node, &w, start, end);
-    ret = node->type->co_discard(node, start, end - start);
-    if (ret == -ENOTSUP) {
-        ret = 0;                       /* advice that the host cannot follow */
+    for (uint64_t at = start; ret == 0 && at < end;) {
+        uint64_t piece = piece_of(at, end - at, node->limits.max_discard);
+
+        ret = node->type->co_discard(node, at, piece);
+        if (ret == -ENOTSUP) {
+            ret = 0;                   /* advice that the host cannot follow */
+        }
+        at += piece;
     }
     track_end(node, &w);
     ret = write_done(node, start, end - start, 0, ret);
@@ -508,6 +548,7 @@ static int copy_up_tracked(BlockNode *node, BlockNode *base, uint64_t offset, ui
             break;
         }
         if (depth && (st.flags & BLK_STATUS_ALLOCATED)) {
+            node_event(node, QAPI_BLKDEBUG_EVENT_COR_WRITE);
             if (st.flags & BLK_STATUS_ZERO) {
                 ret = zeroes_aligned(node, offset, st.bytes, 0);
             } else {
@@ -613,6 +654,9 @@ int co_node_flush(BlockNode *node)
     }
     request_begin(node);
     node->dirty_since_flush = false;
+    if (node->file) {
+        node_event(node->file->node, QAPI_BLKDEBUG_EVENT_FLUSH_TO_OS);
+    }
     if (node->type->co_flush && !(node->no_flush && node->type->is_protocol)) {
         ret = node->type->co_flush(node);
     }

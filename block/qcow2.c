@@ -551,6 +551,7 @@ static bool open_tables(Qcow2 *q, const uint8_t *h, GError **error)
     }
     q->l1_entries = (uint32_t)l1;
     q->reftable_entries = (uint32_t)(ref_clusters * q->cluster_size / 8);
+    node_event(q->file, QAPI_BLKDEBUG_EVENT_REFTABLE_LOAD);
     return read_be64(q->file, q->l1_offset, l1, &q->l1, "L1 table", error) &&
            read_be64(q->file, q->reftable_offset, q->reftable_entries, &q->reftable,
                      "reference count table", error) &&
@@ -734,6 +735,7 @@ static bool qcow2_make_empty(BlockNode *node, GError **error)
     if (q->has_data_file) {
         return error_set(error, "Images with an external data file cannot be emptied");
     }
+    node_event(q->file, QAPI_BLKDEBUG_EVENT_EMPTY_IMAGE_PREPARE);
     ret = co_qcow2_discard_clusters(q, 0, align_up(node->length, q->cluster_size), true);
     if (ret == 0) {
         ret = co_qcow2_flush(node);

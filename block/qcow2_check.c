@@ -409,6 +409,7 @@ int co_refcounts_replace(Qcow2 *q, unsigned order, uint64_t at,
         raw[b] = GUINT64_TO_BE((at + b) << q->cluster_bits);
         ret = co_node_pwrite(q->file, (at + b) << q->cluster_bits, block, q->cluster_size, 0);
     }
+    node_event(q->file, QAPI_BLKDEBUG_EVENT_REFTABLE_UPDATE);
     ret = ret < 0 ? ret : co_node_pwrite(q->file, (at + blocks) << q->cluster_bits, raw,
                                          entries * 8, 0);
     ret = ret < 0 ? ret : co_node_flush(q->file);

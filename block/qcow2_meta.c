@@ -479,6 +479,7 @@ static int reftable_grow(Qcow2 *q, uint64_t index)
     table = g_new0(uint64_t, entries);
     raw = g_new0(uint64_t, entries);
     memcpy(table, q->reftable, (size_t)old_entries * 8);
+    node_event(q->file, QAPI_BLKDEBUG_EVENT_REFBLOCK_ALLOC_WRITE_BLOCKS);
     for (uint64_t i = 0; i < blocks && ret == 0; i++) {
         block = g_realloc(block, q->cluster_size);
         memset(block, 0, q->cluster_size);
@@ -493,6 +494,7 @@ static int reftable_grow(Qcow2 *q, uint64_t index)
         raw[i] = GUINT64_TO_BE(table[i]);
     }
     if (ret == 0) {
+        node_event(q->file, QAPI_BLKDEBUG_EVENT_REFBLOCK_ALLOC_WRITE_TABLE);
         ret = co_node_pwrite(q->file, (first + blocks) << q->cluster_bits, raw, entries * 8, 0);
     }
     if (ret == 0) {
@@ -505,6 +507,7 @@ static int reftable_grow(Qcow2 *q, uint64_t index)
     q->reftable = table;
     q->reftable_entries = (uint32_t)entries;
     q->reftable_offset = (first + blocks) << q->cluster_bits;
+    node_event(q->file, QAPI_BLKDEBUG_EVENT_REFBLOCK_ALLOC_SWITCH_TABLE);
     ret = co_header_write(q);
     if (ret == 0) {
         ret = co_node_flush(q->file);

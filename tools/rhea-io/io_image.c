@@ -99,6 +99,9 @@ void io_close_image(Io *io)
 {
     int ret;
 
+    if (io->node) {                    /* what breakpoints hold would never end */
+        node_debug(io->node, NODE_DEBUG_RESUME, NULL, NULL);
+    }
     io_drain(io);
     if (!io->node) {
         return;
@@ -455,6 +458,54 @@ static bool cmd_sleep(Io *io, const IoCommand *c, int argc, char **argv)
     return true;
 }
 
+/* The same words as qemu-io's, which scripts look for. */
+static bool debug_done(const char *failure, int ret)
+{
+    if (ret < 0) {
+        printf("%s: %s\n", failure, strerror(-ret));
+    }
+    return ret == 0;
+}
+
+static bool cmd_break(Io *io, const IoCommand *c, int argc, char **argv)
+{
+    return debug_done("Could not set breakpoint",
+                      node_debug(io->node, NODE_DEBUG_BREAK, argv[1], argv[2]));
+}
+
+static bool cmd_remove_break(Io *io, const IoCommand *c, int argc, char **argv)
+{
+    g_autofree char *what = g_strdup_printf("Could not remove breakpoint %s", argv[1]);
+
+    return debug_done(what, node_debug(io->node, NODE_DEBUG_REMOVE_BREAK, NULL, argv[1]));
+}
+
+static bool cmd_resume(Io *io, const IoCommand *c, int argc, char **argv)
+{
+    int ret = node_debug(io->node, NODE_DEBUG_RESUME, NULL, argv[1]);
+
+    if (ret == 0) {
+        printf("blkdebug: Resuming request '%s'\n", argv[1]);
+    }
+    return debug_done("Could not resume request", ret);
+}
+
+static bool cmd_wait_break(Io *io, const IoCommand *c, int argc, char **argv)
+{
+    int ret;
+
+    while ((ret = node_debug(io->node, NODE_DEBUG_IS_SUSPENDED, NULL, argv[1])) == 0) {
+        if (!io->pending) {
+            return debug_done("No request is under way", -ENOENT);
+        }
+        event_loop_iterate(event_loop_main(), true);
+    }
+    if (ret > 0) {
+        printf("blkdebug: Suspended request '%s'\n", argv[1]);
+    }
+    return debug_done("Could not wait", MIN(ret, 0));
+}
+
 static bool cmd_sigraise(Io *io, const IoCommand *c, int argc, char **argv)
 {
     GError *error = NULL;
@@ -503,6 +554,8 @@ const IoCommand io_image_commands[] = {
     { "abort", NULL, 0, 0, 0, "", "ends the program as a crash would", NULL, cmd_abort },
     { "alloc", NULL, 1, 2, IO_NEEDS_IMAGE, "off [len]", "tells how much is allocated there", NULL,
       cmd_alloc },
+    { "break", NULL, 2, 2, IO_NEEDS_IMAGE, "event tag",
+      "holds the next request that comes to a moment (blkdebug's events)", NULL, cmd_break },
     { "close", "c", 0, 0, IO_NEEDS_IMAGE, "", "closes the image", NULL, cmd_close },
     { "flush", "f", 0, 0, IO_NEEDS_IMAGE, "", "writes out what caches hold", NULL, cmd_flush },
     { "info", "i", 0, 0, IO_NEEDS_IMAGE, "", "tells about the image", NULL, cmd_info },
@@ -512,12 +565,17 @@ const IoCommand io_image_commands[] = {
       "[-rsCnkU] [-i aio] [-t cache] [-d discard] [-o options] [path]", "opens an image", help_open,
       cmd_open },
     { "quit", "q", 0, IO_ANY_COUNT, 0, "", "ends the program", NULL, cmd_quit },
+    { "remove_break", NULL, 1, 1, IO_NEEDS_IMAGE, "tag", "takes back a break", NULL,
+      cmd_remove_break },
     { "reopen", NULL, 0, IO_ANY_COUNT, IO_NEEDS_IMAGE, "[-r | -w] [-c cache] [-o options]",
       "changes how the image is open", help_reopen, cmd_reopen },
+    { "resume", NULL, 1, 1, IO_NEEDS_IMAGE, "tag", "lets a held request go on", NULL, cmd_resume },
     { "sigraise", NULL, 1, 1, 0, "signal", "sends itself a signal, by number", NULL, cmd_sigraise },
     { "sleep", NULL, 1, 1, 0, "ms", "waits; what is under way goes on", NULL, cmd_sleep },
     { "truncate", "t", 1, 3, IO_NEEDS_IMAGE, "[-m prealloc_mode] len", "makes the image that long",
       help_truncate, cmd_truncate },
+    { "wait_break", NULL, 1, 1, IO_NEEDS_IMAGE, "tag", "waits until a request is held", NULL,
+      cmd_wait_break },
     { NULL, NULL, 0, 0, 0, NULL, NULL, NULL, NULL },
 };
 /* clang-format on */
