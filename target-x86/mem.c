@@ -25,13 +25,19 @@ static uint64_t va_mask(const X86Cpu *cpu)
     return cpu->mode & MODE_CS64 || cpu->mode & MODE_LMA ? ~0ull : 0xffffffffull;
 }
 
+/* Code that has gone meanwhile leaves its mark in the TLB until the page is filled in again. */
+static bool is_still_code(const X86Cpu *cpu, const X86TlbPhys *phys)
+{
+    return cpu->code && code_map_has(cpu->code, phys->gpa);
+}
+
 static Piece translate(X86Cpu *cpu, uint64_t va, unsigned len, X86Access access, X86MmuIdx idx)
 {
     const X86TlbPhys *phys = &cpu->tlb_phys[idx][x86_tlb_index(va)];
     Piece piece;
 
     if (phys->va != (va & ~4095ull) || !(phys->perm & BIT(access)) ||
-        (phys->attr & (X86_PAGE_WATCH | X86_PAGE_CODE))) {
+        (phys->attr & X86_PAGE_WATCH) || ((phys->attr & X86_PAGE_CODE) && !is_still_code(cpu, phys))) {
         phys = x86_mmu_fill(cpu, va, access, idx);
     }
     if (G_UNLIKELY(phys->attr & X86_PAGE_WATCH)) {
