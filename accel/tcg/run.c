@@ -784,6 +784,55 @@ static const void *code_within_limit(X86Cpu *cpu)
     return block && block->count <= left ? code : NULL;
 }
 
+/* ---- HLT ---------------------------------------------------------------------------------------------------- */
+
+static bool may_go_on(const X86Cpu *cpu)
+{
+    return (atomic_load(&cpu->requests) & X86_REQ_EXIT) || x86_has_work(cpu) ||
+           tcg_cpu((X86Cpu *)cpu)->tr->flush_wanted;
+}
+
+/* A sleep that was over soon asks for looking longer the next time; a long one for not looking at all. */
+static void learn_from_sleep(TcgCpu *tc, uint64_t now)
+{
+    uint64_t slept = now - tc->halted_ns;
+
+    tc->halted_ns = 0;
+    if (slept > POLL_MOST_NS) {
+        tc->poll_ns = 0;
+    } else {
+        tc->poll_ns = MIN(MAX(tc->poll_ns * 2, POLL_FIRST_NS), POLL_MOST_NS);
+    }
+}
+
+/* Looks for what wakes the CPU as long as that has paid lately: no way out and back in for a short sleep. */
+static void halt_poll(X86Cpu *cpu)
+{
+    TcgCpu *tc = tcg_cpu(cpu);
+    uint64_t begin, now;
+
+    if (!tc->tr->opt.halt_poll || tc->tr->cpus->len > tc->tr->host_cpus) {
+        return;
+    }
+    begin = now = now_ns();
+    atomic_fetch_add(&tc->tr->counters.halts, 1);
+    atomic_store(&tc->waiting, true);       /* for others.c: it holds no address of the guest's */
+    while (!may_go_on(cpu) && now - begin < tc->poll_ns) {
+        for (unsigned i = 0; i < 16 && !may_go_on(cpu); i++) {
+            __builtin_ia32_pause();
+        }
+        now = now_ns();
+    }
+    atomic_store(&tc->waiting, false);
+    if (may_go_on(cpu)) {
+        atomic_fetch_add(&tc->tr->counters.polled, 1);
+    } else {
+        tc->halted_ns = now;
+    }
+}
+
+/* ---- and round ---- */
+
 static X86Exit run_loop(X86Cpu *cpu)
 {
     TcgCpu *tc = tcg_cpu(cpu);
@@ -798,6 +847,12 @@ static X86Exit run_loop(X86Cpu *cpu)
         if (G_UNLIKELY(atomic_load_explicit(&cpu->requests, memory_order_relaxed) || cpu->stop ||
                        cpu->halted || cpu->wait_sipi)) {
             x87_save(cpu);
+            if (cpu->halted && !may_go_on(cpu)) {
+                halt_poll(cpu);
+                if (tc->tr->flush_wanted) {
+                    continue;
+                }
+            }
             if (atomic_load_explicit(&cpu->requests, memory_order_relaxed) & ~(uint32_t)X86_REQ_INTR) {
                 forget_fast(cpu);
             }
@@ -824,50 +879,6 @@ static X86Exit run_loop(X86Cpu *cpu)
             interpret(cpu, interp_run_next);
         }
     }
-}
-
-/* ---- HLT ---------------------------------------------------------------------------------------------------- */
-
-static bool may_go_on(const X86Cpu *cpu)
-{
-    return (atomic_load(&cpu->requests) & X86_REQ_EXIT) || x86_has_work(cpu);
-}
-
-/* A sleep that was over soon asks for looking longer the next time; a long one for not looking at all. */
-static void learn_from_sleep(TcgCpu *tc, uint64_t now)
-{
-    uint64_t slept = now - tc->halted_ns;
-
-    tc->halted_ns = 0;
-    if (slept > POLL_MOST_NS) {
-        tc->poll_ns = 0;
-    } else {
-        tc->poll_ns = MIN(MAX(tc->poll_ns * 2, POLL_FIRST_NS), POLL_MOST_NS);
-    }
-}
-
-bool tcg_halt_poll(X86Cpu *cpu)
-{
-    TcgCpu *tc = tcg_cpu(cpu);
-    uint64_t begin, now;
-
-    if (!tc || !tc->tr->opt.halt_poll || tc->tr->cpus->len > tc->tr->host_cpus) {
-        return false;
-    }
-    begin = now = now_ns();
-    atomic_fetch_add(&tc->tr->counters.halts, 1);
-    while (now - begin < tc->poll_ns) {
-        for (unsigned i = 0; i < 16; i++) {
-            if (may_go_on(cpu)) {
-                atomic_fetch_add(&tc->tr->counters.polled, 1);
-                return true;
-            }
-            __builtin_ia32_pause();
-        }
-        now = now_ns();
-    }
-    tc->halted_ns = now;
-    return false;
 }
 
 /* It changes only while the CPU is stopped. */

@@ -78,6 +78,7 @@ static bool tcg_init_vm(Accel *accel, Vm *vm, GError **error)
         return false;
     }
     s->tr->opt = s->opt;
+    s->tr->opt.halt_poll &= !s->turns;      /* another one's turn comes at once */
     return !s->perf_map || translator_open_perf_map(s->tr, error);
 }
 
@@ -157,9 +158,7 @@ static void tcg_cpu_run(Cpu *cpu)
     if (turns && !turns_take(turns, cpu)) {
         return;
     }
-    do {
-        exit = tcg_run(s->x86);
-    } while (exit == X86_EXIT_HALT && !turns && tcg_halt_poll(s->x86));
+    exit = tcg_run(s->x86);
     switch (exit) {
     case X86_EXIT_HALT:
         __atomic_store_n(&cpu->halted, 1, __ATOMIC_SEQ_CST);

@@ -324,8 +324,6 @@ bool tcg_attach_cpu(Translator *tr, X86Cpu *cpu, GError **error);
 void tcg_detach_cpu(X86Cpu *cpu);
 /* As interp_run(). */
 X86Exit tcg_run(X86Cpu *cpu);
-/* The CPU has halted: look for what wakes it as long as that has paid lately.  True: go on. */
-bool tcg_halt_poll(X86Cpu *cpu);
 /*
  * Instructions done; the vCPU's thread, from a device it accesses, too.  With opt.icount, tcg_run()
  * returns X86_EXIT_LIMIT when this has come to cpu->insn_limit, which only changes outside.
