@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 bool parse_bool(const char *name, const char *text, bool *out, GError **error)
 {
@@ -156,4 +157,26 @@ bool parse_is_id(const char *text)
 {
     return g_ascii_isalpha(*text) &&
            strspn(text, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "-._") == strlen(text);
+}
+
+uint8_t *parse_base64(const char *text, size_t len, size_t *out_len)
+{
+    GString *bare = g_string_sized_new(len);
+    uint8_t *out = NULL;
+    size_t letters;
+
+    for (size_t i = 0; i < len; i++) {
+        if (!g_ascii_isspace(text[i])) {
+            g_string_append_c(bare, text[i]);
+        }
+    }
+    letters = strspn(bare->str, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "+/");
+    if (bare->len % 4 == 0 && bare->len - letters <= 2 &&
+        strspn(bare->str + letters, "=") == bare->len - letters) {
+        out = bare->len ? g_base64_decode(bare->str, out_len) : g_new0(uint8_t, 1);
+        *out_len = bare->len ? *out_len : 0;
+    }
+    explicit_bzero(bare->str, bare->len);     /* it may be a secret */
+    g_string_free(bare, TRUE);
+    return out;
 }

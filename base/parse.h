@@ -8,6 +8,7 @@
 
 #include <glib.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* on, yes, true, y and off, no, false, n. */
@@ -32,5 +33,8 @@ bool parse_ranges(const char *name, const char *text, uint64_t max,
 
 /* What may be the id of an object, a device, a job: a letter, then letters, digits, '-', '.', '_'. */
 bool parse_is_id(const char *text);
+
+/* What base64 stands for, *OUT_LEN bytes; spaces and line ends are left out.  NULL: TEXT is none. */
+uint8_t *parse_base64(const char *text, size_t len, size_t *out_len);
 
 #endif

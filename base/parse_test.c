@@ -3,6 +3,8 @@
 #include "base/parse.h"
 #include "base/bits.h"
 
+#include <string.h>
+
 static void test_sizes(void)
 {
     static const struct {
@@ -75,6 +77,24 @@ static void test_ranges(void)
     g_assert_false(parse_ranges("x", "1,", 8, sum_ranges, &count, NULL));
 }
 
+static void test_base64(void)
+{
+    static const struct { const char *text, *bytes; } rows[] = {
+        { "", "" }, { "YWI=", "ab" }, { "YQ==", "a" }, { "YW Jj\r\nZA==\n", "abcd" },
+        { "!!", NULL }, { "YWI", NULL }, { "YW=I", NULL }, { "Y===", NULL }, { "====", NULL },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
+        size_t len = 0;
+        g_autofree uint8_t *bytes = parse_base64(rows[i].text, strlen(rows[i].text), &len);
+
+        g_assert_true(!bytes == !rows[i].bytes);
+        if (bytes) {
+            g_assert_cmpmem(bytes, len, rows[i].bytes, strlen(rows[i].bytes));
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -83,5 +103,6 @@ int main(int argc, char **argv)
     g_test_add_func("/parse/numbers", test_numbers);
     g_test_add_func("/parse/format-size", test_format_size);
     g_test_add_func("/parse/ranges", test_ranges);
+    g_test_add_func("/parse/base64", test_base64);
     return g_test_run();
 }

@@ -11,6 +11,7 @@
 
 #include "base/bits.h"
 #include "base/error.h"
+#include "base/parse.h"
 
 #define MAX_SECRET (1u << 20)
 
@@ -95,26 +96,6 @@ static bool take_raw(const SecretSource *source, char **raw, gsize *len, GError 
     return *len <= MAX_SECRET || error_set(error, "The secret in '%s' is too long", source->file);
 }
 
-/* NULL when TEXT is no base64; line ends are left out. */
-static uint8_t *decode_base64(const char *text, gsize text_len, gsize *len)
-{
-    GString *bare = g_string_sized_new(text_len);
-    uint8_t *out = NULL;
-
-    for (gsize i = 0; i < text_len; i++) {
-        if (!g_ascii_isspace(text[i])) {
-            g_string_append_c(bare, text[i]);
-        }
-    }
-    if (bare->len % 4 == 0 &&
-        strspn(bare->str, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "+/=") == bare->len) {
-        out = g_base64_decode(bare->str, len);
-    }
-    explicit_bzero(bare->str, bare->len);
-    g_string_free(bare, TRUE);
-    return out;
-}
-
 /* In place; *LEN shrinks by the padding. */
 static bool decrypt(const SecretSource *source, uint8_t *data, gsize *len, GError **error)
 {
@@ -134,7 +115,7 @@ static bool decrypt(const SecretSource *source, uint8_t *data, gsize *len, GErro
     if (!source->iv) {
         return error_set(error, "IV is required to decrypt secret");
     }
-    iv = decode_base64(source->iv, strlen(source->iv), &iv_len);
+    iv = parse_base64(source->iv, strlen(source->iv), &iv_len);
     if (!iv || iv_len != 16) {
         return iv ? error_set(error, "IV should be 16 bytes in length not %zu", iv_len)
                   : error_set(error, "The IV is not valid base64");
@@ -167,7 +148,7 @@ GBytes *secret_decode(const SecretSource *source, GError **error)
     out = (uint8_t *)raw;
     out_len = len;
     if (source->format == SECRET_BASE64) {
-        out = decode_base64(raw, len, &out_len);
+        out = parse_base64(raw, len, &out_len);
         wipe(raw, len);
         if (!out) {
             error_set(error, "The secret is not valid base64 (format=raw takes it as it is)");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* QMP: character devices. */
 #include "base/error.h"
+#include "base/parse.h"
 #include "chardev/chardev.h"
 #include "monitor/monitor.h"
 #include "qapi/qapi_commands.h"
@@ -205,7 +206,10 @@ bool qmp_ringbuf_write(QmpCall *call, const QmpRingbufWriteArgs *args, GError **
         return false;
     }
     if (args->has_format && args->format == QAPI_DATA_FORMAT_BASE64) {
-        bytes = g_base64_decode(args->data, &len);
+        bytes = parse_base64(args->data, len, &len);
+        if (!bytes) {
+            return error_set(error, "Parameter 'data' is not valid base64");
+        }
         return chardev_ringbuf_write(chr, bytes, len, error);
     }
     return chardev_ringbuf_write(chr, args->data, len, error);
