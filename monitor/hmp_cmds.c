@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/trace.h"
 #include "chardev/chardev.h"
+#include "ui/input.h"
 
 #include <string.h>
 
@@ -66,17 +67,21 @@ static void cmd_cpu(Monitor *mon, const Json *args)
     }
 }
 
-/* "ctrl-alt-f1", "0x1c", with '<' meaning less and a few aliases. */
+/* One of "ctrl-alt-f1", "0x1c", '<' meaning less; NULL: there is no such key. */
 static Json *key_value(const char *word)
 {
     Json *key = json_new_dict();
 
+    word = strcmp(word, "<") == 0 ? "less" : word;
     if (g_str_has_prefix(word, "0x")) {
         json_set(key, "type", json_new_string("number"));
         json_set(key, "data", json_new_int((int64_t)g_ascii_strtoull(word, NULL, 16)));
+    } else if (input_key_from_name(word) == INPUT_KEYS) {
+        json_unref(key);
+        return NULL;
     } else {
         json_set(key, "type", json_new_string("qcode"));
-        json_set(key, "data", json_new_string(strcmp(word, "<") == 0 ? "less" : word));
+        json_set(key, "data", json_new_string(word));
     }
     return key;
 }
@@ -87,8 +92,15 @@ static void cmd_sendkey(Monitor *mon, const Json *args)
     Json *out = hmp_pick(args, "hold-time"), *keys = json_new_list();
 
     for (unsigned i = 0; words[i]; i++) {
-        if (*words[i]) {
-            json_append(keys, key_value(words[i]));
+        Json *key = *words[i] ? key_value(words[i]) : NULL;
+
+        if (key) {
+            json_append(keys, key);
+        } else if (*words[i]) {
+            monitor_printf(mon, "invalid parameter: %s\n", words[i]);
+            json_unref(keys);
+            json_unref(out);
+            return;
         }
     }
     json_set(out, "keys", keys);

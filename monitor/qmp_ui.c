@@ -4,6 +4,10 @@
 #include "qapi/qapi_commands.h"
 #include "ui/console.h"
 #include "ui/input.h"
+#include "vm/vm.h"
+
+#include <inttypes.h>
+#include <limits.h>
 
 G_STATIC_ASSERT((int)QAPI_Q_KEY_CODE__COUNT == (int)INPUT_KEYS);
 G_STATIC_ASSERT((int)QAPI_INPUT_BUTTON__COUNT == (int)INPUT_BUTTONS);
@@ -80,10 +84,33 @@ static bool convert(const QapiInputEvent *from, InputEvent *to, GError **error)
     }
 }
 
+/* The console HEAD of DEVICE; NULL with an error that tells a bad device from a bad head. */
+static Console *find_console(const char *device, int64_t head, GError **error)
+{
+    Console *con = head >= 0 && head <= UINT_MAX ? console_find(device, (unsigned)head) : NULL;
+
+    if (con) {
+        return con;
+    }
+    if (console_find(device, 0)) {
+        error_set(error, "Device %s (head %" PRId64 ") is not bound to a console", device, head);
+    } else {
+        error_set_code(error, VM_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found", device);
+    }
+    return NULL;
+}
+
 bool qmp_input_send_event(QmpCall *call, const QmpInputSendEventArgs *args, GError **error)
 {
     g_autofree InputEvent *events = g_new(InputEvent, args->events->len + 1);
 
+    /* No handler belongs to one console only: all that a console can be is wrong. */
+    if (args->device && !find_console(args->device, args->head, error)) {
+        return false;
+    }
+    if (!vm_is_running(call->vm) && call->vm->state != RUN_STATE_SUSPENDED) {
+        return error_set(error, "VM not running");
+    }
     for (unsigned i = 0; i < args->events->len; i++) {
         if (!convert(args->events->pdata[i], &events[i], error)) {
             return false;
@@ -124,15 +151,15 @@ bool qmp_query_mice(QmpCall *call, GPtrArray **ret, GError **error)
 
 bool qmp_screendump(QmpCall *call, const QmpScreendumpArgs *args, GError **error)
 {
-    Console *con = args->device ? console_find(args->device, (unsigned)args->head) : console_at(0);
     bool png = args->has_format && args->format == QAPI_IMAGE_FORMAT_PNG;
+    Console *con;
 
     if (args->has_head && !args->device) {
         return error_set(error, "'head' must be specified together with 'device'");
     }
-    if (!con && args->device) {
-        return error_set_code(error, VM_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found",
-                              args->device);
+    con = args->device ? find_console(args->device, args->head, error) : console_at(0);
+    if (args->device && !con) {
+        return false;
     }
     if (!con) {
         return error_set(error, "There is no console to take a screendump from.");

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -254,12 +255,18 @@ bool qmp_query_memory_size_summary(QmpCall *call, QapiMemoryInfo **ret, GError *
 
 typedef bool ReadMemory(void *source, uint64_t addr, void *buf, uint64_t len);
 
-static bool save_memory(void *source, ReadMemory *read, uint64_t addr, uint64_t size,
+static bool save_memory(void *source, ReadMemory *read, int64_t start, int64_t bytes,
                         const char *filename, GError **error)
 {
-    g_autofree uint8_t *buf = g_malloc(64 * KIB);
-    int fd = open(filename, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    uint64_t addr = (uint64_t)start, size = (uint64_t)bytes;
+    g_autofree uint8_t *buf = NULL;
+    int fd;
 
+    if (bytes < 0) {
+        return error_set(error, "Parameter 'size' expects 0 or more, not %" PRId64, bytes);
+    }
+    buf = g_malloc(GUEST_PAGE_SIZE);
+    fd = open(filename, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) {
         return error_set_errno(error, errno, "Could not open '%s'", filename);
     }
@@ -301,8 +308,7 @@ static bool read_virtual(void *source, uint64_t addr, void *buf, uint64_t len)
 
 bool qmp_pmemsave(QmpCall *call, const QmpPmemsaveArgs *args, GError **error)
 {
-    return save_memory(call->vm, read_physical, (uint64_t)args->val, (uint64_t)args->size,
-                       args->filename, error);
+    return save_memory(call->vm, read_physical, args->val, args->size, args->filename, error);
 }
 
 bool qmp_memsave(QmpCall *call, const QmpMemsaveArgs *args, GError **error)
@@ -313,8 +319,8 @@ bool qmp_memsave(QmpCall *call, const QmpMemsaveArgs *args, GError **error)
     if (!cpus || index >= cpus->len) {
         return error_set(error, "Parameter 'cpu-index' expects a CPU number");
     }
-    return save_memory(cpus->pdata[index], read_virtual, (uint64_t)args->val,
-                       (uint64_t)args->size, args->filename, error);
+    return save_memory(cpus->pdata[index], read_virtual, args->val, args->size, args->filename,
+                       error);
 }
 
 /* ---- objects by kind ---- */

@@ -43,6 +43,9 @@ def chardevs():
         guest.qmp('chardev-add', id='r', backend=backend('ringbuf', size=16))
         guest.qmp('ringbuf-write', device='r', data='abc')
         assert guest.qmp('ringbuf-read', device='r', size=16) == 'abc'
+        guest.qmp('ringbuf-write', device='r', data='eHk=', format='base64')
+        assert guest.qmp('ringbuf-read', device='r', size=16) == 'xy'
+        refused(guest, 'not valid base64', 'ringbuf-write', device='r', data='!!', format='base64')
         guest.qmp('chardev-change', id='r', backend=backend('file', out=f'{folder}/out'))
         kinds = {c['label']: c['filename'] for c in guest.qmp('query-chardev')}
         assert kinds['r'] == 'file', kinds
@@ -74,6 +77,29 @@ def objects():
         refused(guest, "'m' not found", 'object-del', id='m')
 
 
+def event(kind, **data):
+    return {'type': kind, 'data': data}
+
+
+def input_and_memory():
+    """What is impossible is refused before anything happens: keys while nothing runs, sizes below 0."""
+    press = event('key', down=True, key={'type': 'qcode', 'data': 'a'})
+    with Guest('-accel', 'tcg', '-m', '16', '-vga', 'none', '-device', 'VGA,id=v', serial=False,
+               paused=True) as guest, tempfile.TemporaryDirectory() as folder:
+        send = 'input-send-event'
+        refused(guest, 'VM not running', send, events=[press])
+        refused(guest, "Device 'nope' not found", send, events=[press], device='nope')
+        refused(guest, '(head 1) is not bound', send, events=[press], device='v', head=1)
+        refused(guest, '(head 1) is not bound', 'screendump', filename=f'{folder}/s', device='v', head=1)
+        refused(guest, "'size' expects", 'pmemsave', val=0, size=-1, filename=f'{folder}/m')
+        refused(guest, "'size' expects", 'memsave', val=0, size=-1, filename=f'{folder}/m')
+        assert not os.listdir(folder)
+        assert 'invalid parameter: foo' in guest.hmp('sendkey a-foo')
+        guest.qmp('cont')
+        guest.qmp(send, events=[press], device='v', head=0)
+        refused(guest, 'type abs', send, events=[event('abs', axis='x', value=1)])
+
+
 def descriptors():
     """A descriptor sent along goes into a set, and a file opened by its name goes through it."""
     with tempfile.TemporaryFile() as file, idle() as guest:
@@ -96,4 +122,4 @@ def descriptors():
 
 
 if __name__ == '__main__':
-    run_tests(chardevs, objects, descriptors)
+    run_tests(chardevs, objects, input_and_memory, descriptors)
