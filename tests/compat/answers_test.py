@@ -58,7 +58,10 @@ def talk(program, requests):
                                 capture_output=True, text=True, timeout=60, cwd=folder,
                                 check=False)
     answers = [json.loads(line) for line in result.stdout.splitlines() if line.startswith('{')]
-    return [a for a in answers if 'return' in a or 'error' in a][1:]
+    answers = [a for a in answers if 'return' in a or 'error' in a][1:]
+    if len(answers) < len(requests):
+        raise EOFError(f'{program} ended with status {result.returncode}: {result.stderr[:300]}')
+    return answers
 
 
 def names_of(line):
@@ -135,6 +138,11 @@ def main():
         return
     if 'version 7.2.' not in ''.join(run(qemu, ['--version'])):
         print(f'1..0 # SKIP {qemu} is not 7.2')
+        return
+    try:
+        talk(qemu, [])
+    except (EOFError, subprocess.TimeoutExpired) as error:
+        print(f'1..0 # SKIP {error}'.replace('\n', ' '))
         return
     c = Comparison(os.path.abspath(words[0]), qemu, '-v' in sys.argv)
     c.lists()
