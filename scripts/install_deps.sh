@@ -11,7 +11,7 @@ build="gcc libc6-dev make meson ninja-build pkg-config python3
        libpng-dev libsdl2-dev libzstd-dev nettle-dev zlib1g-dev"
 run="seabios ipxe-qemu grub-common grub-pc-bin xorriso mtools busybox-static cpio"
 check="acpica-tools grub-rescue-pc memtest86+ git xvfb xdotool
-       nbdkit libnbd-bin python3-libnbd gnutls-bin nginx-light qemu-utils"
+       libzydis-dev nbdkit libnbd-bin python3-libnbd gnutls-bin nginx-light qemu-utils"
 fio="fio"
 ci="clang libclang-rt-14-dev ccache"
 
