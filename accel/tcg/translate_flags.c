@@ -58,20 +58,36 @@ static bool goes_straight_on(const Insn *insn)
     return s == sem_swapgs || s == sem_sti || s == sem_stac || s == sem_clac;
 }
 
-/*
- * Flags that code at guest address RIP reads: looked up in the instructions there as far as they
- * lie in the same page; what cannot be known is UNKNOWN.  Functions neither take nor return
- * flags unless `exact_flags`.
- */
-static unsigned flags_at(const Translation *t, uint64_t rip, unsigned unknown)
+/* Of code that follows: flags it may read before it writes them, and those it certainly reads. */
+typedef struct FlagsAhead {
+    unsigned live, certain;
+} FlagsAhead;
+
+static const FlagsAhead unknown = { FX_ARITH, 0 };
+
+static FlagsAhead either(FlagsAhead a, FlagsAhead b)
 {
-    uint64_t off = rip - t->rip;
-    unsigned live = FX_ARITH, read = 0;
-    int64_t page_off = (int64_t)off + (t->gpa & 4095);
+    return (FlagsAhead){ a.live | b.live, a.certain | b.certain };
+}
+
+/*
+ * What code at guest address RIP does with flags: as its block says, or looked up in the instructions there as far
+ * as they lie in the same page.  Functions neither take nor return flags unless `exact_flags`.
+ */
+static FlagsAhead flags_at(const Translation *t, uint64_t rip)
+{
+    unsigned live = FX_ARITH, unwritten = FX_ARITH;
+    FlagsAhead read = { 0, 0 };
+    int64_t page_off = (int64_t)(rip - t->rip) + (t->gpa & 4095);
     const uint8_t *page = t->bytes - (t->gpa & 4095);
+    const TcgBlock *block;
 
     if (page_off < 0 || page_off >= 4096 || t->gpa2) {
         return unknown;
+    }
+    block = tcg_block_lookup(t->tr, (t->gpa & ~4095ull) + page_off, rip, t->mode);
+    if (block) {
+        return (FlagsAhead){ block->flags_in, block->flags_read };
     }
     for (unsigned i = 0; i < LOOK_AHEAD && page_off < 4096; i++) {
         Insn insn;
@@ -80,10 +96,9 @@ static unsigned flags_at(const Translation *t, uint64_t rip, unsigned unknown)
             insn.fault != FAULT_NONE) {
             break;
         }
-        read |= (unknown ? flags_read(&insn) : flags_meant(&insn)) & live;
+        read.live |= flags_read(&insn) & live;
+        read.certain |= flags_meant(&insn) & unwritten;
         if ((insn.def->attrs & A_END) && !goes_straight_on(&insn)) {
-            bool function = insn.def->attrs & (A_RET | A_CALL);
-
             if (insn.sem == sem_jmp) {
                 page_off += insn.len + (int64_t)insn.imm;
                 if (page_off < 0) {
@@ -91,16 +106,21 @@ static unsigned flags_at(const Translation *t, uint64_t rip, unsigned unknown)
                 }
                 continue;
             }
+            if ((insn.def->attrs & (A_RET | A_CALL)) && !t->tr->exact_flags) {
+                return read;
+            }
             live &= ~flags_killed(&insn);
-            return function && !t->tr->exact_flags ? read : (live & unknown) | read;
+            break;
         }
-        live &= unknown ? ~flags_killed(&insn) : ~flags_replaced(&insn);
+        live &= ~flags_killed(&insn);
+        unwritten &= ~flags_replaced(&insn);
         if (!live) {
-            return read;
+            break;
         }
         page_off += insn.len;
     }
-    return (live & unknown) | read;
+    read.live |= live;
+    return read;
 }
 
 /*
@@ -124,24 +144,25 @@ static bool hands_out_flags(const Translation *t, unsigned n)
     return false;
 }
 
-static unsigned flags_after_end(const Translation *t, TcgKind kind, unsigned n, unsigned unknown)
+static FlagsAhead flags_after_end(const Translation *t, TcgKind kind, unsigned n)
 {
     bool exact = t->tr->exact_flags;
+    FlagsAhead none = { 0, 0 }, all = { FX_ARITH, FX_ARITH };
 
     switch (kind) {
-    case KIND_JMP: return flags_at(t, tcg_branch_target(t, n), unknown);
+    case KIND_JMP: return flags_at(t, tcg_branch_target(t, n));
     case KIND_JCC: case KIND_LOOP:
-        return flags_at(t, tcg_branch_target(t, n), unknown) | flags_at(t, tcg_next_rip(t, n), unknown);
+        return either(flags_at(t, tcg_branch_target(t, n)), flags_at(t, tcg_next_rip(t, n)));
     case KIND_RET:
-        return exact || hands_out_flags(t, n) ? FX_ARITH : 0;
+        return exact || hands_out_flags(t, n) ? all : none;
     case KIND_JMP_IND:          /* a switch: gcc reads flags from before it in the cases */
-        return exact ? FX_ARITH : unknown;
+        return exact ? all : unknown;
     case KIND_CALL: case KIND_CALL_IND:
-        return exact ? FX_ARITH : 0;
+        return exact ? all : none;
     /* Not less than flags_at() says of this block to those before it: they would be made again and again. */
     default:
         return tcg_ends_block(t, &t->insns[n]) && !goes_straight_on(&t->insns[n])
-                   ? unknown : flags_at(t, tcg_next_rip(t, n), unknown);
+                   ? unknown : flags_at(t, tcg_next_rip(t, n));
     }
 }
 
@@ -154,29 +175,25 @@ static void keep_all_flags(Translation *t, unsigned count)
 
 void tcg_find_live_flags(Translation *t, unsigned count)
 {
-    TcgKind end = t->kind[count - 1];
-    unsigned certain, side;
+    FlagsAhead ahead;
 
     if (!t->tr->opt.dead_flags) {
         keep_all_flags(t, count);
         return;
     }
-    certain = flags_after_end(t, end, count - 1, 0);
-
-    t->live[count] = flags_after_end(t, end, count - 1, FX_ARITH);
+    ahead = flags_after_end(t, t->kind[count - 1], count - 1);
+    t->live[count] = ahead.live;
     for (unsigned n = count; n-- > 0;) {
         const Insn *insn = &t->insns[n];
 
         if (n + 1 < count && insn->fault == FAULT_NONE && tcg_is_side_exit(t, insn)) {
-            side = flags_at(t, tcg_branch_target(t, n), FX_ARITH);
-            certain |= flags_at(t, tcg_branch_target(t, n), 0);
-        } else {
-            side = 0;
+            ahead = either(ahead, flags_at(t, tcg_branch_target(t, n)));
         }
-        t->live[n] = ((t->live[n + 1] | side) & ~flags_killed(insn)) | flags_read(insn);
-        certain = (certain & ~flags_replaced(insn)) | flags_meant(insn);
+        ahead.live = (ahead.live & ~flags_killed(insn)) | flags_read(insn);
+        ahead.certain = (ahead.certain & ~flags_replaced(insn)) | flags_meant(insn);
+        t->live[n] = ahead.live;
     }
-    t->flags_read = certain;
+    t->flags_read = ahead.certain;
 }
 
 void tcg_save_flags(Emitter *e)
