@@ -105,7 +105,6 @@ static void take_prefixes(Decoder *d)
     Insn *insn = d->insn;
     uint8_t b;
 
-    insn->seg_override = SEG_COUNT;
     for (;;) {
         b = peek8(d);
         switch (b) {
@@ -332,35 +331,35 @@ static const InsnDef *find_row(const Insn *insn, uint32_t mode, const X86Cpu *cp
     return NULL;
 }
 
-static unsigned size_bytes(const Insn *insn, unsigned code, uint32_t mode)
+/* Bytes of the SDM's letters at operand sizes 2, 4, 8; the others depend on something else (other_size()). */
+static const uint8_t sizes[][3] = {
+    [SZ_b] = { 1, 1, 1 }, [SZ_w] = { 2, 2, 2 }, [SZ_d] = { 4, 4, 4 }, [SZ_q] = { 8, 8, 8 },
+    [SZ_dq] = { 16, 16, 16 }, [SZ_qq] = { 32, 32, 32 }, [SZ_v] = { 2, 4, 8 }, [SZ_vd64] = { 2, 4, 8 },
+    [SZ_z] = { 2, 4, 4 }, [SZ_y] = { 4, 4, 8 }, [SZ_p] = { 4, 6, 10 }, [SZ_a] = { 4, 8, 16 },
+    [SZ_t] = { 10, 10, 10 }, [SZ_env] = { 14, 28, 28 }, [SZ_fsv] = { 94, 108, 108 }, [SZ_asz] = { 0, 0, 0 },
+};
+
+static unsigned other_size(const Insn *insn, unsigned code, uint32_t mode)
 {
     unsigned vec = insn->vl ? 32 : 16;
-    unsigned v = insn->op_size;
 
     switch (code) {
-    case SZ_b: return 1;
-    case SZ_w: return 2;
-    case SZ_d: return 4;
-    case SZ_q: return 8;
-    case SZ_dq: return 16;
-    case SZ_qq: return 32;
-    case SZ_v: case SZ_vd64: return v;
-    case SZ_z: return v == 8 ? 4 : v;
-    case SZ_y: return v == 8 ? 8 : 4;
-    case SZ_p: return 2 + v;
     case SZ_s: return mode & MODE_CS64 ? 10 : 6;
-    case SZ_a: return 2 * v;
-    case SZ_t: return 10;
     case SZ_x: return vec;
     case SZ_h: return vec / 2;
     case SZ_f: return vec / 4;
     case SZ_e: return vec / 8;
     case SZ_k64: return mode & MODE_CS64 ? 8 : 4;
-    case SZ_env: return v == 2 ? 14 : 28;
-    case SZ_fsv: return v == 2 ? 94 : 108;
     case SZ_asz: return insn->addr_size;
     default: return 0;
     }
+}
+
+static unsigned size_bytes(const Insn *insn, unsigned code, uint32_t mode)
+{
+    unsigned size = sizes[code][insn->op_size >> 2];
+
+    return size ? size : other_size(insn, code, mode);
 }
 
 static InsnOpnd gpr_operand(const Insn *insn, unsigned reg, unsigned size)
@@ -402,7 +401,6 @@ static bool resolve_operand(Decoder *d, unsigned n, unsigned opnd)
 
     *op = (InsnOpnd){ mem_kind, 0, size };
     switch (type) {
-    case OT_NIL: op->kind = OPK_NONE; break;
     case OT_E: if (!mem) { *op = gpr_operand(insn, rm, size); } break;
     case OT_RM:
         if (!mem) {
@@ -568,6 +566,10 @@ static void init_sizes(Insn *insn, uint32_t mode)
     }
 }
 
+static const Insn nothing = {
+    .base = R_ZERO, .index = R_ZERO, .seg = SEG_DS, .seg_override = SEG_COUNT, .fault = FAULT_NONE,
+};
+
 DecodeResult insn_decode(Insn *insn, const uint8_t *bytes, unsigned avail, uint32_t mode,
                          const X86Cpu *cpu)
 {
@@ -577,10 +579,7 @@ DecodeResult insn_decode(Insn *insn, const uint8_t *bytes, unsigned avail, uint3
     bool vex_possible;
 
     ensure_index();
-    memset(insn, 0, sizeof(*insn));
-    insn->base = insn->index = R_ZERO;
-    insn->seg = SEG_DS;
-    insn->fault = FAULT_NONE;
+    *insn = nothing;
     take_prefixes(&d);
     lead = peek8(&d);
     /* Outside 64-bit mode C4, C5 and 62 are LES, LDS and BOUND unless a register form follows. */
@@ -618,7 +617,7 @@ DecodeResult insn_decode(Insn *insn, const uint8_t *bytes, unsigned avail, uint3
     insn->sem = def->sem;
     settle_op_size(insn, def, mode);
     for (unsigned n = 0; n < 4; n++) {
-        if (!resolve_operand(&d, n, def->opnd[n])) {
+        if (def->opnd[n] != OPND_NIL && !resolve_operand(&d, n, def->opnd[n])) {
             return finish(&d, DECODE_INVALID);
         }
     }
