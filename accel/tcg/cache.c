@@ -25,6 +25,12 @@
 #define COLD_SHARE 3
 /* What one block may need at most. */
 #define HOT_RESERVE (TCG_BLOCK_MAX * 256)
+/* Code memory is made present by this many bytes: page faults one by one cost as much as a translation. */
+#define POPULATE (128 << 10)
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 static void *map_or_null(size_t size, int prot, int fd)
 {
@@ -49,7 +55,7 @@ bool translator_probe(GError **error)
 
 static void start_empty(Translator *tr)
 {
-    size_t hot = tr->size / COLD_SHARE * (COLD_SHARE - 1);
+    size_t hot = align_up(tr->size / COLD_SHARE * (COLD_SHARE - 1), 4096);
     Emitter e = { .p = tr->rw, .end = tr->rw + hot, .rx = tr->rx - tr->rw };
 
     memset(tr->hash, 0, sizeof(*tr->hash) << HASH_BITS);
@@ -120,6 +126,9 @@ Translator *translator_new(size_t code_bytes, X86CodeMap *map, GError **error)
         close(fd);
     }
     tr->meta = map_or_null(tr->meta_size, PROT_READ | PROT_WRITE, -1);
+    if (tr->meta) {
+        madvise(tr->meta, tr->meta_size, MADV_HUGEPAGE);
+    }
     tr->order = map_or_null(tr->block_max * sizeof(*tr->order), PROT_READ | PROT_WRITE, -1);
     tr->hash = map_or_null(sizeof(*tr->hash) << HASH_BITS, PROT_READ | PROT_WRITE, -1);
     g_mutex_init(&tr->lock);
@@ -128,6 +137,7 @@ Translator *translator_new(size_t code_bytes, X86CodeMap *map, GError **error)
     tr->cpus = g_ptr_array_new();
     tr->host_cpus = g_get_num_processors();
     tr->pages = g_hash_table_new_full(NULL, NULL, NULL, free_list);
+    tr->system_index = tcg_system_index();
     tr->code_map = map;
     tr->opt = (TcgOptions){ .link = true, .jump_table = true, .return_stack = true, .contexts = true,
                             .dead_flags = true, .system = true, .trace = true, .group = true, .loop = true,
@@ -138,6 +148,8 @@ Translator *translator_new(size_t code_bytes, X86CodeMap *map, GError **error)
         return NULL;
     }
     start_empty(tr);
+    tr->hot_present = tr->rw;
+    tr->cold_present = tr->cold_start;
     code_map_attach_engine(map, retire, tr);
     code_map_set_settle(map, tcg_wait_for_others, tr);
     return tr;
@@ -174,6 +186,7 @@ void translator_free(Translator *tr)
     unmap(tr->hash, sizeof(*tr->hash) << HASH_BITS);
     g_ptr_array_free(tr->cpus, TRUE);
     g_hash_table_destroy(tr->pages);
+    g_free(tr->system_index);
     g_mutex_clear(&tr->lock);
     g_mutex_clear(&tr->graph);
     g_cond_clear(&tr->gate);
@@ -238,23 +251,41 @@ TcgBlock *tcg_block_lookup(Translator *tr, uint64_t gpa, uint64_t rip, uint32_t 
     return block;
 }
 
+/* A hint: kernels before 5.14 do not know it. */
+static void populate(uint8_t **present, const uint8_t *upto, const uint8_t *end)
+{
+    while (*present < upto) {
+        size_t size = MIN(POPULATE, end - *present);
+
+        madvise(*present, size, MADV_POPULATE_WRITE);
+        *present += size;
+    }
+}
+
 TcgBlock *tcg_block_alloc(Translator *tr, unsigned insns, unsigned bytes, unsigned links)
 {
-    size_t head = sizeof(TcgBlock) + (insns + 1) * sizeof(TcgInsn);
-    size_t fixed = head + links * sizeof(TcgLink);
-    size_t size = align_up(fixed + bytes, 64);
+    size_t guest = sizeof(TcgBlock) + (insns + 1) * sizeof(TcgInsn);
+    size_t fixed = align_up(guest + bytes, sizeof(uint64_t));
     TcgBlock *block;
 
-    if (tr->meta_used + size > tr->meta_size || tr->block_count == tr->block_max ||
+    if (tr->meta_used + fixed + links * sizeof(TcgLink) > tr->meta_size || tr->block_count == tr->block_max ||
         tr->hot + HOT_RESERVE > tr->hot_end || tr->cold + HOT_RESERVE > tr->cold_end) {
         return NULL;
     }
+    populate(&tr->hot_present, tr->hot + HOT_RESERVE, tr->hot_end);
+    populate(&tr->cold_present, tr->cold + HOT_RESERVE, tr->cold_end);
     block = (TcgBlock *)(tr->meta + tr->meta_used);
-    tr->meta_used += size;
     memset(block, 0, sizeof(*block));
-    block->links = (TcgLink *)((uint8_t *)block + head);
-    block->guest = (const uint8_t *)block + fixed;
+    block->guest = (const uint8_t *)block + guest;
+    block->links = (TcgLink *)((uint8_t *)block + fixed);
     return block;
+}
+
+void tcg_block_keep(Translator *tr, const TcgBlock *block)
+{
+    const uint8_t *end = (const uint8_t *)(block->links + block->link_count);
+
+    tr->meta_used = align_up(end - tr->meta, 64);
 }
 
 static void page_list_add(Translator *tr, uint64_t gpa, TcgBlock *block)

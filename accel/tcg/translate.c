@@ -652,6 +652,17 @@ static unsigned settle_sti(Translation *t, unsigned count)
     return count;
 }
 
+/* Copy what an instruction at OFF may take, of AVAIL bytes of the page, some cache lines at a time. */
+static void copy_code(Translation *t, unsigned off, unsigned avail)
+{
+    if (t->copied < MIN(off + INSN_MAX_LEN, avail)) {
+        unsigned size = MIN(avail - t->copied, 128);
+
+        memcpy(t->copy + t->copied, t->bytes + t->copied, size);
+        t->copied += size;
+    }
+}
+
 /* Decode up to TCG_BLOCK_MAX instructions of the page.  0: not even one. */
 static unsigned decode_block(Translation *t, unsigned avail)
 {
@@ -659,8 +670,10 @@ static unsigned decode_block(Translation *t, unsigned avail)
 
     while (n < most && off < avail) {
         Insn *insn = &t->insns[n];
-        DecodeResult result = insn_decode(insn, t->copy + off, avail - off, t->mode, t->cpu);
+        DecodeResult result;
 
+        copy_code(t, off, avail);
+        result = insn_decode(insn, t->copy + off, t->copied - off, t->mode, t->cpu);
         if (result == DECODE_TRUNCATED) {
             break;
         }
@@ -811,7 +824,8 @@ static TcgBlock *build(Translation *t, unsigned count)
     TcgBlock *block;
 
     t->group_count = 0;
-    memset(t->member, 0, sizeof(t->member));
+    memset(t->member, 0, count * sizeof(t->member[0]));
+    memset(t->kept, 0, count);
     for (unsigned n = 0; n < count; n++) {
         t->kind[n] = kind_of(t, &t->insns[n], n);
     }
@@ -845,6 +859,7 @@ static TcgBlock *build(Translation *t, unsigned count)
         tr->flush_wanted = true;
         return NULL;
     }
+    tcg_block_keep(tr, block);
     tr->counters.blocks++;
     tr->counters.guest_insns += count;
     tr->counters.guest_bytes += block->bytes;
@@ -866,14 +881,21 @@ static uint64_t now_ns(void)
 TcgBlock *tcg_translate(Translator *tr, X86Cpu *cpu, bool each_checked, uint64_t va, uint64_t gpa,
                         const uint8_t *host)
 {
-    Translation t = { .tr = tr, .cpu = cpu, .mode = cpu->mode, .rip = cpu->rip, .gpa = gpa, .wide = cpu->mode & MODE_CS64,
-                      .each_checked = each_checked, .bytes = host, .plain_sti = TCG_BLOCK_MAX,
-                      .missing = TCG_BLOCK_MAX };
+    Translation t;
     unsigned in_page = MIN(4096 - (gpa & 4095), TCG_BLOCK_MAX * INSN_MAX_LEN), count;
     uint64_t gpa2 = 0, started = now_ns();
     TcgBlock *block;
 
-    memcpy(t.copy, host, in_page);
+    memset(&t, 0, offsetof(Translation, insns));
+    t.tr = tr;
+    t.cpu = cpu;
+    t.mode = cpu->mode;
+    t.rip = cpu->rip;
+    t.gpa = gpa;
+    t.wide = cpu->mode & MODE_CS64;
+    t.each_checked = each_checked;
+    t.bytes = host;
+    t.plain_sti = t.missing = TCG_BLOCK_MAX;
     count = decode_block(&t, in_page);
     if (count == 0) {           /* reaches into the next page */
         const uint8_t *second;
@@ -883,7 +905,8 @@ TcgBlock *tcg_translate(Translator *tr, X86Cpu *cpu, bool each_checked, uint64_t
             return NULL;
         }
         memcpy(t.copy + in_page, second, INSN_MAX_LEN);
-        count = decode_block(&t, in_page + INSN_MAX_LEN);
+        t.copied = in_page + INSN_MAX_LEN;
+        count = decode_block(&t, t.copied);
         if (count == 0) {
             return NULL;
         }

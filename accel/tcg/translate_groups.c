@@ -48,8 +48,9 @@ typedef struct Scan {
     Value regs[R_COUNT];        /* register r starts as value r + 1 */
     bool moves[R_COUNT];
     unsigned next_id, exits;
-    Candidate all[2 * TCG_BLOCK_MAX];
     unsigned count, first_open;
+    /* Not cleared: filled before they are read. */
+    Candidate all[2 * TCG_BLOCK_MAX];
     /* By instruction and TcgAccess: candidate + 1, and where. */
     uint8_t of[TCG_BLOCK_MAX][2];
     int64_t at[TCG_BLOCK_MAX][2];
@@ -380,9 +381,13 @@ static void choose(Scan *s, bool loop, uint8_t *number)
 
 void tcg_find_groups(Translation *t, unsigned count)
 {
-    Scan s = { .t = t, .next_id = NOTHING + 1 };
-    uint8_t number[2 * TCG_BLOCK_MAX + 1] = { 0 };
+    uint8_t number[2 * TCG_BLOCK_MAX + 1];
+    Scan s;
 
+    number[0] = 0;
+    memset(&s, 0, offsetof(Scan, all));
+    s.t = t;
+    s.next_id = NOTHING + 1;
     forget_all(&s);
     memset(s.moves, 0, sizeof(s.moves));
     for (unsigned n = 0; n < count; n++) {

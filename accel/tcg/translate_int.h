@@ -54,26 +54,28 @@ typedef struct Translation {
     bool wide;                  /* 64-bit code */
     bool each_checked;          /* no groups: MODE_EACH_CHECKED */
     unsigned n;                 /* the instruction being emitted */
-    Insn insns[TCG_BLOCK_MAX + 1];
     unsigned plain_sti;         /* this one ends the block; TCG_BLOCK_MAX: none */
-    TcgKind kind[TCG_BLOCK_MAX];
     unsigned held;              /* FX_*: by tcg_hold_flags() */
     unsigned setter;            /* the instruction that makes those again; block->count: they are in R13 */
     unsigned missing;           /* the latest with an access that starts it again after a TLB miss */
-    TcgGroup groups[X86_GROUPS];
     unsigned group_count;
     const uint8_t *loop_entry;
     bool loop;                  /* the block jumps to itself, with hoisted checks (translate_loop.c) */
     uint8_t counter;            /* a register that changes by `step` in each iteration; R_ZERO: none */
     int32_t step;
+    uint8_t flags_read;         /* as TcgBlock */
+    const uint8_t *bytes;       /* of the page from the block's start, changing under us */
+    unsigned copied;            /* bytes of copy[] */
+    /* Not cleared: filled before they are read. */
+    Insn insns[TCG_BLOCK_MAX + 1];
+    TcgKind kind[TCG_BLOCK_MAX];
+    TcgGroup groups[X86_GROUPS];
     /* By instruction and access: number of the group + 1, or 0; bytes from its start, or, hoisted,
      * what to add to the slot and to the registers that move. */
     struct { uint8_t group; int32_t offset; } member[TCG_BLOCK_MAX][2];
     uint16_t offset[TCG_BLOCK_MAX + 1];
     uint8_t live[TCG_BLOCK_MAX + 1];    /* FX_* before each instruction */
-    uint8_t flags_read;                 /* as TcgBlock */
     uint8_t kept[TCG_BLOCK_MAX];        /* TcgKept, for the log */
-    const uint8_t *bytes;       /* of the page from the block's start, changing under us */
     uint8_t copy[TCG_BLOCK_MAX * INSN_MAX_LEN + INSN_MAX_LEN];  /* what is translated */
 } Translation;
 

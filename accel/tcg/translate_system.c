@@ -327,18 +327,32 @@ static const SystemRow rows[] = {
 };
 /* clang-format on */
 
-static const SystemRow *find_row(const Translation *t, const Insn *insn)
+/* By row of the instruction tables: 1 + the row above, or 0. */
+uint8_t *tcg_system_index(void)
 {
-    if (!t->tr->opt.system || insn == &t->insns[t->plain_sti] || (insn->sem == sem_pushf && insn->op_size != 8)) {
-        return NULL;
-    }
-    for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
-        if (rows[i].sem == insn->sem) {
-            return (t->mode & rows[i].mode) == rows[i].mode &&
-                           (!rows[i].allowed || rows[i].allowed(t, insn)) ? &rows[i] : NULL;
+    uint8_t *index = g_new0(uint8_t, insn_row_count);
+
+    for (unsigned n = 0; n < insn_row_count; n++) {
+        for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+            if (insn_rows[n].sem == rows[i].sem) {
+                index[n] = i + 1;
+            }
         }
     }
-    return NULL;
+    return index;
+}
+
+static const SystemRow *find_row(const Translation *t, const Insn *insn)
+{
+    unsigned n = insn->def ? t->tr->system_index[insn->def - insn_rows] : 0;
+    const SystemRow *row;
+
+    if (n == 0 || !t->tr->opt.system || insn == &t->insns[t->plain_sti] ||
+        (insn->sem == sem_pushf && insn->op_size != 8)) {
+        return NULL;
+    }
+    row = &rows[n - 1];
+    return (t->mode & row->mode) == row->mode && (!row->allowed || row->allowed(t, insn)) ? row : NULL;
 }
 
 bool tcg_system_is_native(const Translation *t, const Insn *insn)

@@ -158,6 +158,7 @@ typedef struct Translator {
     uint8_t *rw, *rx;           /* the code cache, twice */
     size_t size;
     uint8_t *hot, *hot_start, *hot_end, *cold, *cold_start, *cold_end;     /* writable alias */
+    uint8_t *hot_present, *cold_present;    /* memory below has been made present */
     uint8_t *meta;              /* blocks; a site or link is named by its offset here */
     size_t meta_size, meta_used;
     TcgBlock **order;           /* blocks by address of their code */
@@ -165,6 +166,7 @@ typedef struct Translator {
     unsigned block_max;
     TcgBlock **hash;
     GHashTable *pages;          /* physical page -> GPtrArray of TcgBlock */
+    uint8_t *system_index;      /* translate_system.c */
     TcgStubs stubs;
     TcgOptions opt;             /* to be changed before the first CPU is attached */
     FILE *perf_map;
@@ -220,6 +222,8 @@ bool translator_open_perf_map(Translator *tr, GError **error);
 void translator_info(const Translator *tr, GString *out);
 /* Whether this host can run translated code; the reason if not. */
 bool translator_probe(GError **error);
+/* translate_system.c: which rows of the instruction tables it may know; to be freed. */
+uint8_t *tcg_system_index(void);
 
 TcgBlock *tcg_block_lookup(Translator *tr, uint64_t gpa, uint64_t rip, uint32_t mode);
 /* From now on stores to its page may kill it; then, unless that has come true, make it findable. */
@@ -228,6 +232,8 @@ void tcg_block_publish(Translator *tr, TcgBlock *block);
 void tcg_block_kill(Translator *tr, TcgBlock *block);
 /* Room for a block of so much; NULL: the cache must be flushed.  Under `lock`. */
 TcgBlock *tcg_block_alloc(Translator *tr, unsigned insns, unsigned bytes, unsigned links);
+/* It is complete: its room, less the links it does without, is no longer anybody else's. */
+void tcg_block_keep(Translator *tr, const TcgBlock *block);
 /* Where a running address belongs: the block and the index of the instruction; signal-safe. */
 TcgBlock *tcg_block_at(Translator *tr, const uint8_t *pc, unsigned *index);
 /* LINK goes to BLOCK from now on, if both are alive. */
