@@ -38,6 +38,9 @@ typedef struct AccelType {
     const char *cpu_model_name;
     /* Interrupt controllers in the kernel (KVM): boards ask before they make their own. */
     bool (*has_kernel_irqchip)(Accel *accel);
+    /* Writes that an eventfd waits for (memory_region_add_eventfd()) need no exit from the guest: whoever
+     * could as well take them where they are made, asks. */
+    bool kernel_eventfds;
     bool (*insert_breakpoint)(Cpu *cpu, uint64_t addr, uint64_t len, int type);
     bool (*remove_breakpoint)(Cpu *cpu, uint64_t addr, uint64_t len, int type);
     /* `info jit` and query-stats text. */

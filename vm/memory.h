@@ -76,7 +76,7 @@ struct MemoryRegion {
     MemoryRegion *alias;
     uint64_t alias_offset;
     Iommu *iommu;
-    GArray *eventfds;         /* MemoryEventfd, lazily made */
+    GArray *eventfds;         /* MemoryEventfd; NULL: none; RCU, each change makes a new one */
 };
 
 void memory_region_init(MemoryRegion *mr, Object *owner, const char *name, uint64_t size);

@@ -166,8 +166,10 @@ bool memory_io_read_checked(MemoryRegion *mr, uint64_t offset, uint64_t *value, 
 /* What KVM does by itself: a write that an eventfd waits for does not reach the device. */
 static bool eventfd_takes(MemoryRegion *mr, uint64_t offset, uint64_t value, unsigned size)
 {
-    for (unsigned i = 0; mr->eventfds && i < mr->eventfds->len; i++) {
-        const MemoryEventfd *e = &g_array_index(mr->eventfds, MemoryEventfd, i);
+    const GArray *list = rcu_get(&mr->eventfds);
+
+    for (unsigned i = 0; list && i < list->len; i++) {
+        const MemoryEventfd *e = &g_array_index(list, MemoryEventfd, i);
 
         if (e->addr == offset && (!e->size || e->size == size) &&
             (!e->match || e->value == value)) {

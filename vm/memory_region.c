@@ -115,6 +115,33 @@ void memory_region_init_alias(MemoryRegion *mr, Object *owner, const char *name,
     mr->alias_offset = offset;
 }
 
+typedef struct OldEventfds {
+    RcuHead rcu;
+    GArray *list;
+} OldEventfds;
+
+static void old_eventfds_free(RcuHead *head)
+{
+    OldEventfds *old = container_of(head, OldEventfds, rcu);
+
+    g_array_unref(old->list);
+    g_free(old);
+}
+
+/* Writers of regions that are lockless look at the list without the machine lock. */
+static void eventfds_set(MemoryRegion *mr, GArray *list)
+{
+    OldEventfds *old = mr->eventfds ? g_new0(OldEventfds, 1) : NULL;
+
+    if (old) {
+        old->list = mr->eventfds;
+    }
+    rcu_set(&mr->eventfds, list);
+    if (old) {
+        rcu_call(&old->rcu, old_eventfds_free);
+    }
+}
+
 void memory_region_clear(MemoryRegion *mr)
 {
     g_assert(!mr->container);
@@ -125,7 +152,7 @@ void memory_region_clear(MemoryRegion *mr)
         ram_block_free(mr->ram);
         mr->ram = NULL;
     }
-    g_clear_pointer(&mr->eventfds, g_array_unref);
+    eventfds_set(mr, NULL);
 }
 
 /* ---- the tree ---- */
@@ -228,15 +255,24 @@ void memory_region_set_rom_mode(MemoryRegion *mr, bool rom_mode)
 
 /* ---- eventfds ---- */
 
+static GArray *eventfds_copy(const MemoryRegion *mr)
+{
+    GArray *list = g_array_new(FALSE, FALSE, sizeof(MemoryEventfd));
+
+    if (mr->eventfds) {
+        g_array_append_vals(list, mr->eventfds->data, mr->eventfds->len);
+    }
+    return list;
+}
+
 void memory_region_add_eventfd(MemoryRegion *mr, uint64_t offset, unsigned size, bool match,
                                uint64_t value, int fd)
 {
     MemoryEventfd e = { offset, value, size, fd, match };
+    GArray *list = eventfds_copy(mr);
 
-    if (!mr->eventfds) {
-        mr->eventfds = g_array_new(FALSE, FALSE, sizeof(MemoryEventfd));
-    }
-    g_array_append_val(mr->eventfds, e);
+    g_array_append_val(list, e);
+    eventfds_set(mr, list);
     memory_map_changed();
 }
 
@@ -248,7 +284,10 @@ void memory_region_del_eventfd(MemoryRegion *mr, uint64_t offset, unsigned size,
 
         if (e->addr == offset && e->size == size && e->match == match && e->value == value &&
             e->fd == fd) {
-            g_array_remove_index(mr->eventfds, i);
+            GArray *list = eventfds_copy(mr);
+
+            g_array_remove_index(list, i);
+            eventfds_set(mr, list);
             memory_map_changed();
             return;
         }

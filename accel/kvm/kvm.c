@@ -165,6 +165,7 @@ static bool kvm_init_vm(Accel *accel, Vm *vm, GError **error)
     slots = ioctl(kvm->fd, KVM_CHECK_EXTENSION, KVM_CAP_NR_MEMSLOTS);
     kvm->slot_max = slots > 0 ? slots : 32;
     kvm_memory_init(kvm, vm);
+    kvm_eventfd_init(kvm, vm);
     vm_add_state_hook(vm, follow_run_state, kvm);
     return true;
 }
@@ -183,6 +184,7 @@ static void kvm_finalize(Object *obj)
 
     if (kvm->slots) {
         vm_del_state_hook(kvm->accel.vm, follow_run_state, kvm);
+        kvm_eventfd_clear(kvm);
         kvm_memory_clear(kvm);
     }
     g_clear_pointer(&kvm->routes, g_array_unref);
@@ -346,5 +348,5 @@ ACCEL_TYPE(kvm, .name = "kvm-accel", .accel = "kvm", .size = sizeof(KvmAccel),
            .cpu_init = kvm_cpu_init, .cpu_run = kvm_cpu_run, .cpu_kick = kvm_cpu_kick,
            .cpu_destroy = kvm_cpu_destroy, .cpu_get_state = kvm_cpu_get_state,
            .cpu_put_state = kvm_cpu_put_state, .features = kvm_features,
-           .has_kernel_irqchip = kvm_has_kernel_irqchip,
+           .has_kernel_irqchip = kvm_has_kernel_irqchip, .kernel_eventfds = true,
            .cpu_model_name = "host", .info = kvm_info);

@@ -46,6 +46,7 @@ typedef struct KvmAccel {
     Mutex gate_lock;
     Cond gate_cond;
     MemoryListener listener;
+    MemoryListener eventfds, io_eventfds;       /* of memory and of ports */
     uint64_t stopped_tsc;       /* the host's when the VM stopped; machine lock */
     uint64_t emulated;          /* instructions KVM gave up on; atomic */
     char first_emulated[96];    /* the first of them, in words */
@@ -95,6 +96,10 @@ void kvm_cpuid_features(const KvmAccel *kvm, uint32_t words[FEAT_WORDS]);
 bool kvm_cpuid_set(KvmCpu *v, GError **error);
 /* Where an XSAVE component lies in the kernel's images; 0: it has none. */
 uint32_t kvm_xsave_offset(const KvmAccel *kvm, unsigned component, uint32_t *size);
+
+/* kvm_eventfd.c */
+void kvm_eventfd_init(KvmAccel *kvm, Vm *vm);
+void kvm_eventfd_clear(KvmAccel *kvm);
 
 /* kvm_memory.c */
 void kvm_memory_init(KvmAccel *kvm, Vm *vm);

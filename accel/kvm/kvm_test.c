@@ -3,6 +3,8 @@
  * Small guests under the "kvm" accelerator with interrupt controllers of ours.  Each is a few bytes of
  * machine code that ends by writing to a port; skipped, with the reason, where /dev/kvm cannot be used.
  */
+#include <sys/eventfd.h>
+#include <unistd.h>
 #include <x86intrin.h>
 
 #include "accel/kvm/kvm_bench.h"
@@ -74,6 +76,39 @@ static void test_mmio_reads_and_writes(void)
     rig_run(&rig);
     g_assert_cmphex(rig.mmio_last, ==, 0x11110009);
     rig_clear(&rig);
+}
+
+/* The matching writes of memory and of a port are signals and reach no device; the others do. */
+static void test_eventfds_take_their_writes(void)
+{
+    static const uint8_t code[] = { 0xb8, 0x00, 0xd0, 0x8e, 0xd8,               /* ds = 0xd000 */
+                                    0xb8, 5, 0, 0xa3, 0, 0, 0xb8, 6, 0, 0xa3, 0, 0,     /* [0] = 5, 6 */
+                                    0xb0, 7, 0xe6, PORT, 0xb0, 8, 0xe6, PORT };         /* out 7, 8 */
+    int memory = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), port = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    uint64_t count = 0;
+    Rig rig;
+
+    if (!rig_init(&rig, "off")) {
+        close(memory);
+        close(port);
+        return;
+    }
+    rig_load(&rig, code, sizeof(code));
+    memory_region_add_eventfd(&rig.mmio, 0, 2, true, 5, memory);
+    memory_region_add_eventfd(&rig.port, 0, 1, true, 7, port);
+    rig_run(&rig);
+    g_assert_cmpint(read(memory, &count, sizeof(count)), ==, sizeof(count));
+    g_assert_cmpuint(count, ==, 1);
+    g_assert_cmpint(read(port, &count, sizeof(count)), ==, sizeof(count));
+    g_assert_cmpuint(count, ==, 1);
+    g_assert_cmphex(rig.mmio_last, ==, 6);
+    g_assert_cmpuint(rig.out->len, ==, 1);
+    g_assert_cmphex(rig.out->data[0], ==, 8);
+    memory_region_del_eventfd(&rig.mmio, 0, 2, true, 5, memory);
+    memory_region_del_eventfd(&rig.port, 0, 1, true, 7, port);
+    rig_clear(&rig);
+    close(memory);
+    close(port);
 }
 
 static void test_rom_does_not_change(void)
@@ -453,6 +488,7 @@ int main(int argc, char **argv)
     g_test_add_func("/kvm/port-value-arrives", test_port_value_arrives);
     g_test_add_func("/kvm/string-output-keeps-order", test_string_output_keeps_order);
     g_test_add_func("/kvm/mmio-reads-and-writes", test_mmio_reads_and_writes);
+    g_test_add_func("/kvm/eventfds-take-their-writes", test_eventfds_take_their_writes);
     g_test_add_func("/kvm/rom-does-not-change", test_rom_does_not_change);
     g_test_add_func("/kvm/cmpxchg16b-works-either-way", test_cmpxchg16b_works_either_way);
     g_test_add_func("/kvm/xrstor-works-either-way", test_xrstor_works_either_way);
