@@ -9,6 +9,14 @@
 
 #include "vm/cpu.h"
 
+/* Interrupt messages that the kernel sends whenever an eventfd is signalled, by any thread and without the
+ * machine lock, under which these are called. */
+typedef struct AccelIrqfds {
+    int (*add)(Vm *vm, uint64_t address, uint32_t data, int fd, GError **error);   /* id, or -1 */
+    void (*update)(Vm *vm, int id, uint64_t address, uint32_t data);
+    void (*remove)(Vm *vm, int id, int fd);
+} AccelIrqfds;
+
 typedef struct AccelType {
     OBJECT_TYPE_FIELDS        /* name is "<accel>-accel" */
     const char *accel;        /* "tcg" */
@@ -41,6 +49,8 @@ typedef struct AccelType {
     /* Writes that an eventfd waits for (memory_region_add_eventfd()) need no exit from the guest: whoever
      * could as well take them where they are made, asks. */
     bool kernel_eventfds;
+    /* NULL, or returns NULL: there are none. */
+    const AccelIrqfds *(*irqfds)(Accel *accel);
     bool (*insert_breakpoint)(Cpu *cpu, uint64_t addr, uint64_t len, int type);
     bool (*remove_breakpoint)(Cpu *cpu, uint64_t addr, uint64_t len, int type);
     /* `info jit` and query-stats text. */

@@ -22,6 +22,11 @@ void machine_lock(void)
     mutex_lock(&the_lock);
 }
 
+bool machine_try_lock(void)
+{
+    return mutex_try_lock(&the_lock);
+}
+
 void machine_unlock(void)
 {
     mutex_unlock(&the_lock);

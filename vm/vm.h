@@ -109,6 +109,8 @@ void vm_add_reset_hook(Vm *vm, void (*fn)(void *opaque), void *opaque);
 void vm_del_reset_hook(Vm *vm, void (*fn)(void *opaque), void *opaque);
 
 void machine_lock(void);
+/* For a thread that has something better to do than to wait. */
+bool machine_try_lock(void);
 void machine_unlock(void);
 bool machine_lock_held(void);
 /* Once, at start-up: the main thread takes the lock, and its event loop drops it while it

@@ -349,4 +349,5 @@ ACCEL_TYPE(kvm, .name = "kvm-accel", .accel = "kvm", .size = sizeof(KvmAccel),
            .cpu_destroy = kvm_cpu_destroy, .cpu_get_state = kvm_cpu_get_state,
            .cpu_put_state = kvm_cpu_put_state, .features = kvm_features,
            .has_kernel_irqchip = kvm_has_kernel_irqchip, .kernel_eventfds = true,
+           .irqfds = kvm_irqfds,
            .cpu_model_name = "host", .info = kvm_info);

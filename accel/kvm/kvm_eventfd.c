@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ioeventfds: writes of the guest that KVM turns into a signal, without an exit.
+ * ioeventfds: writes of the guest that KVM turns into a signal, without an exit; and irqfds, the other way
+ * round, for devices.
  *
  * What KVM has no room for, or does not know (a write of any size), exits as it did before;
  * vm/memory_access.c then signals the eventfd: slower, and the same to see.
@@ -75,4 +76,31 @@ void kvm_eventfd_clear(KvmAccel *kvm)
 {
     memory_listener_remove(&kvm->accel.vm->memory, &kvm->eventfds);
     memory_listener_remove(&kvm->accel.vm->io, &kvm->io_eventfds);
+}
+
+/* ---- irqfds ---- */
+
+static int irqfd_add(Vm *vm, uint64_t address, uint32_t data, int fd, GError **error)
+{
+    int gsi = kvm_msi_route_add(vm, address, data, error);
+
+    if (gsi >= 0 && !kvm_irqfd_attach(vm, gsi, fd, -1, error)) {
+        kvm_msi_route_remove(vm, gsi);
+        return -1;
+    }
+    return gsi;
+}
+
+static void irqfd_remove(Vm *vm, int gsi, int fd)
+{
+    kvm_irqfd_detach(vm, gsi, fd);
+    kvm_msi_route_remove(vm, gsi);
+}
+
+/* Local APICs of ours take no messages from KVM. */
+const AccelIrqfds *kvm_irqfds(Accel *accel)
+{
+    static const AccelIrqfds ops = { irqfd_add, kvm_msi_route_update, irqfd_remove };
+
+    return kvm_has_apic((KvmAccel *)accel) ? &ops : NULL;
 }

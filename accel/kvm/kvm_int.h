@@ -100,6 +100,7 @@ uint32_t kvm_xsave_offset(const KvmAccel *kvm, unsigned component, uint32_t *siz
 /* kvm_eventfd.c */
 void kvm_eventfd_init(KvmAccel *kvm, Vm *vm);
 void kvm_eventfd_clear(KvmAccel *kvm);
+const AccelIrqfds *kvm_irqfds(Accel *accel);
 
 /* kvm_memory.c */
 void kvm_memory_init(KvmAccel *kvm, Vm *vm);

@@ -40,6 +40,26 @@ static bool vector_masked(const PciDevice *dev, unsigned vector)
     return function_masked(dev) || (entry[ENTRY_CTRL] & PCI_MSIX_ENTRY_CTRL_MASKBIT);
 }
 
+bool msix_message(const PciDevice *dev, unsigned vector, uint64_t *address, uint32_t *data)
+{
+    const uint8_t *entry;
+
+    if (!dev->msix || vector >= dev->msix->vectors || vector_masked(dev, vector)) {
+        return false;
+    }
+    entry = dev->msix->table + vector * PCI_MSIX_ENTRY_SIZE;
+    *address = le64_load(entry + ENTRY_ADDR_LO);
+    *data = le32_load(entry + ENTRY_DATA);
+    return true;
+}
+
+static void changed(PciDevice *dev)
+{
+    if (dev->msix_changed) {
+        dev->msix_changed(dev);
+    }
+}
+
 static void send_message(PciDevice *dev, unsigned vector)
 {
     const uint8_t *entry = dev->msix->table + vector * PCI_MSIX_ENTRY_SIZE;
@@ -82,7 +102,10 @@ void msix_config_written(PciDevice *dev, uint32_t offset, unsigned len)
             send_if_pending(dev, v);
         }
     }
-    dev->msix->was_masked = masked;
+    if (dev->msix->was_masked != masked) {
+        dev->msix->was_masked = masked;
+        changed(dev);
+    }
 }
 
 static uint64_t table_read(void *opaque, uint64_t offset, unsigned size)
@@ -96,6 +119,7 @@ static void table_write(void *opaque, uint64_t offset, uint64_t value, unsigned 
 
     le_store(dev->msix->table + offset, value, size);
     send_if_pending(dev, offset / PCI_MSIX_ENTRY_SIZE);
+    changed(dev);
 }
 
 static uint64_t pba_read(void *opaque, uint64_t offset, unsigned size)
@@ -180,6 +204,7 @@ void msix_reset(PciDevice *dev)
     if (dev->msix) {
         le16_store(dev->config + dev->msix_cap + PCI_MSIX_FLAGS, dev->msix->vectors - 1);
         mask_all(dev->msix);
+        changed(dev);
     }
 }
 

@@ -75,6 +75,7 @@ struct PciDevice {
     uint32_t cap_present;     /* PCI_CAP_EXPRESS: 4 KiB of configuration space */
     uint8_t msi_cap, msix_cap, exp_cap, pm_cap;   /* offsets; 0: none */
     struct PciMsix *msix;     /* hw/pci/msix.c */
+    void (*msix_changed)(PciDevice *dev);     /* what msix_message() says may have; NULL: no matter */
     uint32_t acpi_index;
     int32_t version_id;       /* wire only */
 };
@@ -114,6 +115,8 @@ bool msix_init(PciDevice *dev, unsigned vectors, MemoryRegion *table_bar, uint8_
 void msix_uninit(PciDevice *dev);
 bool msix_enabled(const PciDevice *dev);
 void msix_notify(PciDevice *dev, unsigned vector);
+/* What notifying VECTOR sends now; false: nothing, it is masked or there is no such vector. */
+bool msix_message(const PciDevice *dev, unsigned vector, uint64_t *address, uint32_t *data);
 extern const VmStateDesc vmstate_msix;
 
 /* ---- buses ---- */

@@ -126,6 +126,9 @@ void virtio_set_status(VirtioDevice *vdev, uint8_t status)
     vdev->status = status | (vdev->status & VIRTIO_STATUS_NEEDS_RESET);
     vdev->started = status & VIRTIO_STATUS_DRIVER_OK;
     virtio_release(vdev);
+    if ((status ^ old) & VIRTIO_STATUS_DRIVER_OK) {
+        virtio_notify_sync(vdev);
+    }
     if (virtio_info(vdev)->status_changed) {
         virtio_info(vdev)->status_changed(vdev);
     }
@@ -149,6 +152,7 @@ void virtio_reset(VirtioDevice *vdev)
     for (unsigned i = 0; i < vdev->num_queues; i++) {
         virtqueue_clear(vdev->queues[i]);
     }
+    virtio_notify_sync(vdev);
     if (vdev->transport && vdev->transport->device_reset) {
         vdev->transport->device_reset(vdev->proxy);
     }
@@ -228,6 +232,7 @@ void virtio_kick(VirtioDevice *vdev, unsigned n)
             return;
         }
         vdev->started = true;
+        virtio_notify_sync(vdev);
     }
     if (vdev->loop) {
         bh_schedule(vq->kick_bh);
@@ -281,6 +286,9 @@ void virtio_queue_enable(VirtQueue *vq, uint64_t desc, uint64_t driver, uint64_t
     virtqueue_map(vq);
     vq->ready = true;
     virtio_release(vq->vdev);
+    if (vq->vdev->started) {
+        virtio_notify_sync(vq->vdev);
+    }
 }
 
 void virtio_queue_set_legacy(VirtQueue *vq, uint64_t addr)
@@ -298,6 +306,9 @@ void virtio_queue_set_legacy(VirtQueue *vq, uint64_t addr)
         virtqueue_map(vq);
     }
     virtio_release(vq->vdev);
+    if (vq->vdev->started) {
+        virtio_notify_sync(vq->vdev);
+    }
 }
 
 static void reset_queue_now(VirtQueue *vq)
@@ -307,6 +318,7 @@ static void reset_queue_now(VirtQueue *vq)
     virtio_pause(vdev);
     virtio_info(vdev)->queue_reset(vdev, vq);
     virtqueue_clear(vq);
+    virtio_notify_sync(vdev);
     virtio_go_on(vdev);
 }
 

@@ -36,6 +36,7 @@
 typedef struct VirtioDevice VirtioDevice;
 typedef struct VirtioElem VirtioElem;
 typedef struct VirtQueue VirtQueue;
+typedef struct VirtioKicks VirtioKicks;
 
 enum { VIRTIO_QUEUE_MAX = 1024, VIRTQUEUE_SIZE_MAX = 1024, VIRTIO_NO_VECTOR = 0xffff };
 
@@ -104,6 +105,10 @@ typedef struct VirtioTransport {
     void (*save_queue)(Device *proxy, unsigned n, VmWriter *w);
     bool (*load_queue)(Device *proxy, unsigned n, VmReader *r, GError **error);
     const VmStateDesc *extra_state;
+    /* FD is to be signalled by the driver's kicks of VQ, or no more; NULL: it cannot be. */
+    void (*kick_eventfd)(Device *proxy, VirtQueue *vq, int fd, bool on);
+    /* Started, stopped, or a queue became ready: whether there is an irqfd for it (vq->irq_fd). */
+    void (*irqs_changed)(Device *proxy);
 } VirtioTransport;
 
 typedef void VirtQueueFn(VirtioDevice *vdev, VirtQueue *vq);
@@ -128,6 +133,8 @@ struct VirtioDevice {
     unsigned num_queues;      /* index of the last one, plus 1 */
     uint64_t unoffered;       /* what the driver accepted without being offered it */
     EventLoop *loop;          /* of the queues; NULL: the machine lock's side */
+    VirtioKicks *kicks;       /* RCU: virtio_notify.c; NULL: none without the machine lock */
+    bool ioeventfd;           /* the transport's property: kicks and interrupts without it */
     bool paused;              /* the loop leaves the queues alone */
     bool resetting;           /* a driver's reset waits for what is in flight */
     Bh *error_bh, *reset_bh;

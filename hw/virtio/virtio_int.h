@@ -48,6 +48,8 @@ struct VirtQueue {
     VirtioElem *spare;        /* to be used again */
     size_t elem_size;
     VirtQueueFn *handle;
+    Notifier *kick_fd;        /* signalled by the kernel; NULL: there is none */
+    Notifier *irq_fd;         /* the transport's; changes while the loop is parked */
     Bh *kick_bh;              /* on the queue's loop: more to do, or kicked from another thread */
     Bh *irq_bh;               /* on the main loop: interrupts of an iothread's queue */
 };
@@ -150,6 +152,14 @@ void virtqueue_elem_finish(VirtioElem *e);
 bool virtqueue_areas_fit(const VirtQueue *vq);    /* aligned, and not past the end of memory */
 void virtqueue_dispatch(VirtQueue *vq);       /* calls the handler */
 void virtqueue_set_loop(VirtQueue *vq, EventLoop *loop);
+void virtqueue_interrupt(VirtQueue *vq);
+/* ---- virtio_notify.c ---- */
+/* After a change of started, ready, loop: who is told of kicks and interrupts. */
+void virtio_notify_sync(VirtioDevice *vdev);
+/* From any thread, with an RCU read section for the device; false: virtio_kick() with the lock. */
+bool virtio_kick_lockless(VirtioDevice *vdev, unsigned n);
+void virtqueue_interrupt_from_loop(VirtQueue *vq);
+
 /* The wire has rows for VIRTIO_QUEUE_MAX queues, of which a device has HAVE. */
 void virtio_put_no_queues(VmWriter *w, unsigned have, size_t row_len);
 bool virtio_skip_no_queues(VmReader *r, unsigned have, size_t row_len);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Virtio over MMIO: registers, interrupt, life.  [VIRTIO1.2 4.2.2, 4.2.4]
- * Locking: machine lock.
+ * Locking: machine lock; kicks of an iothread's queue need none.
  *
  * Invariant: vdev is set exactly while a realized device model sits on the bus; without one every register
  * but the first four reads as zero, and writes do nothing.
@@ -11,7 +11,8 @@
 #include "hw/virtio/virtio_int.h"
 #include "vm/vm.h"
 
-enum { MAGIC = 0x74726976, VENDOR = 0x554d4551, CONFIG_AT = 0x100, PAGE_SHIFT_MAX = 31 };
+enum { MAGIC = 0x74726976, VENDOR = 0x554d4551, QUEUE_NOTIFY = 0x50, CONFIG_AT = 0x100,
+       PAGE_SHIFT_MAX = 31 };
 
 /* A modern driver's view of a queue before it is ready. */
 typedef struct MmioQueue {
@@ -25,8 +26,10 @@ typedef struct VirtioMmio {
     Bus vbus;
     VirtioDevice *vdev;
     MemoryRegion mmio;
+    MemoryRegion notify_mr;   /* QueueNotify: over mmio, and without the machine lock */
     IrqLine irq;
     bool legacy;              /* force-legacy= */
+    bool ioeventfd;
     uint32_t host_features_sel, guest_features_sel, guest_features[2];
     uint32_t guest_page_shift;
     MmioQueue queues[VIRTIO_QUEUE_MAX];
@@ -232,13 +235,6 @@ static void queue_ready_write(Device *dev, uint64_t value)
     virtio_queue_enable(selected(s), address(q->desc), address(q->driver), address(q->device));
 }
 
-static void queue_notify_write(Device *dev, uint64_t value)
-{
-    if (value < VIRTIO_QUEUE_MAX) {
-        virtio_kick(mmio(dev)->vdev, (unsigned)value);
-    }
-}
-
 static uint64_t interrupt_status_read(Device *dev, uint64_t value)
 {
     return __atomic_load_n(&mmio(dev)->vdev->isr, __ATOMIC_SEQ_CST);
@@ -307,7 +303,6 @@ static const RegDef regs[] = {
     { 0x03c, "QueueAlign",        REG_NONE(4), .bank = is_legacy, .on_write = queue_align_write },
     { 0x040, "QueuePFN",          REG_NONE(4), .bank = is_legacy, .on_read = queue_pfn_read, .on_write = queue_pfn_write },
     { 0x044, "QueueReady",        REG_NONE(4), .bank = is_modern, .on_read = queue_ready_read, .on_write = queue_ready_write },
-    { 0x050, "QueueNotify",       REG_NONE(4), .on_write = queue_notify_write },
     { 0x060, "InterruptStatus",   REG_NONE(4), .on_read = interrupt_status_read },
     { 0x064, "InterruptACK",      REG_NONE(4), .on_write = interrupt_ack_write },
     { 0x070, "Status",            REG_NONE(4), .on_read = status_read, .on_write = status_write },
@@ -353,6 +348,32 @@ static void window_write(void *opaque, uint64_t offset, uint64_t value, unsigned
     device_sync(&s->dev);
 }
 
+static uint64_t notify_read(void *opaque, uint64_t offset, unsigned size)
+{
+    return 0;
+}
+
+/* The seat may be left meanwhile: the device is freed after an RCU grace period. */
+static void notify_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+    VirtioMmio *s = opaque;
+    VirtioDevice *vdev = rcu_get(&s->vdev);
+    bool locked;
+
+    if (!vdev || value >= VIRTIO_QUEUE_MAX || virtio_kick_lockless(vdev, (unsigned)value)) {
+        return;
+    }
+    locked = machine_lock_if_needed();
+    if (s->vdev) {
+        virtio_kick(s->vdev, (unsigned)value);
+    }
+    if (locked) {
+        machine_unlock();
+    }
+}
+
+static const MmioOps notify_ops = { notify_read, notify_write, .valid_min = 4, .valid_max = 4,
+                                    .lockless = true };
 static const MmioOps window_ops = { window_read, window_write, .valid_min = 1, .valid_max = 4,
                                     .unaligned = true };
 
@@ -366,13 +387,14 @@ static void plugged(Device *proxy, VirtioDevice *vdev)
         vdev->host_features |= BIT64(VIRTIO_F_VERSION_1);
     }
     vdev->host_features &= ~BIT64(VIRTIO_F_RING_RESET);
-    s->vdev = vdev;
+    vdev->ioeventfd = s->ioeventfd;
+    rcu_set(&s->vdev, vdev);
     virtio_connect(vdev);
 }
 
 static void unplugged(Device *proxy)
 {
-    mmio(proxy)->vdev = NULL;
+    rcu_set(&mmio(proxy)->vdev, NULL);
     device_sync(proxy);
 }
 
@@ -497,19 +519,32 @@ static const VmStateDesc state_extra = {
     .subsections = (const VmStateDesc *const[]){ &state_modern, NULL },
 };
 
+static void kick_eventfd(Device *proxy, VirtQueue *vq, int fd, bool on)
+{
+    if (on) {
+        memory_region_add_eventfd(&mmio(proxy)->notify_mr, 0, 4, true, vq->index, fd);
+    } else {
+        memory_region_del_eventfd(&mmio(proxy)->notify_mr, 0, 4, true, vq->index, fd);
+    }
+}
+
 static const VirtioTransport transport = {
     .name = "virtio-mmio", .notify_queue = notify_queue, .notify_config = notify_config,
     .device_reset = device_reset_done, .plugged = plugged, .unplugged = unplugged, .legacy_align = true,
     .save_config = save_config, .load_config = load_config, .save_queue = save_queue,
     .load_queue = load_queue, .extra_state = &state_extra,
+    .kick_eventfd = kick_eventfd,
 };
 
 /* ---- life ---- */
 
 static bool virtio_mmio_realize(Device *dev, GError **error)
 {
-    memory_region_init_io(&mmio(dev)->mmio, OBJECT(dev), "virtio-mmio", &window_ops, mmio(dev),
-                          VIRTIO_MMIO_LEN);
+    VirtioMmio *s = mmio(dev);
+
+    memory_region_init_io(&s->mmio, OBJECT(dev), "virtio-mmio", &window_ops, s, VIRTIO_MMIO_LEN);
+    memory_region_init_io(&s->notify_mr, OBJECT(dev), "virtio-mmio-notify", &notify_ops, s, 4);
+    memory_region_add_overlap(&s->mmio, QUEUE_NOTIFY, &s->notify_mr, 1);
     return true;
 }
 
@@ -519,11 +554,14 @@ static void virtio_mmio_unrealize(Device *dev)
 
     bus_clear(&s->vbus);
     memory_region_remove(&dev->vm->system_memory, &s->mmio);
+    memory_region_remove(&s->mmio, &s->notify_mr);
+    memory_region_clear(&s->notify_mr);
     memory_region_clear(&s->mmio);
 }
 
 static const PropDef virtio_mmio_props[] = {
     PROP_BOOL("force-legacy", VirtioMmio, legacy, true),
+    PROP_BOOL("ioeventfd", VirtioMmio, ioeventfd, true, .help = "on/off"),
     PROP_END
 };
 DEVICE_TYPE(virtio_mmio, .name = "virtio-mmio", .size = sizeof(VirtioMmio), .props = virtio_mmio_props,

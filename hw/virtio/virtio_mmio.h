@@ -7,7 +7,7 @@
  *
  * force-legacy=on, QEMU's default, gives the registers of version 1 (legacy drivers), off those of version 2.
  * An empty seat shows device id 0.  Devices are plugged before the machine runs only.
- * Not modelled: shared memory regions, resets of single queues, ioeventfd.
+ * Not modelled: shared memory regions, resets of single queues.
  * Thread rule: machine lock.
  */
 #ifndef HW_VIRTIO_VIRTIO_MMIO_H

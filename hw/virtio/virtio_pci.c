@@ -118,6 +118,7 @@ static void virtio_pci_finalize(Object *obj)
     VirtioPci *p = virtio_pci(DEVICE(obj));
 
     g_clear_error(&p->model_error);
+    g_free(p->irqfds);
     if (p->vdev) {
         object_unref(OBJECT(p->vdev));
     }
@@ -233,6 +234,8 @@ bool virtio_pci_realize(Device *dev, GError **error)
     if (p->modern) {
         p->vdev->host_features |= BIT64(VIRTIO_F_VERSION_1);
     }
+    p->vdev->ioeventfd = p->ioeventfd;
+    p->pci.msix_changed = virtio_pci_msix_changed;
     bus_init(&p->vbus, &bus_virtio, dev, dev->vm, "virtio-bus");
     p->vbus.data = (void *)(uintptr_t)&virtio_pci_transport;
     if (!device_realize(&p->vdev->dev, &p->vbus, error)) {
@@ -407,16 +410,30 @@ static const VmStateDesc state_extra = {
     .subsections = (const VmStateDesc *const[]){ &state_modern, NULL },
 };
 
+static void kick_eventfd(Device *proxy, VirtQueue *vq, int fd, bool on)
+{
+    VirtioPci *p = virtio_pci(proxy);
+
+    if (p->modern) {
+        virtio_pci_modern_eventfd(p, vq, fd, on);
+    }
+    if (p->legacy) {
+        virtio_pci_legacy_eventfd(p, vq, fd, on);
+    }
+}
+
 const VirtioTransport virtio_pci_transport = {
     .name = "virtio-pci", .notify_queue = notify_queue, .notify_config = notify_config,
     .device_reset = device_reset_done, .save_config = save_config, .load_config = load_config,
     .save_queue = save_queue, .load_queue = load_queue, .extra_state = &state_extra,
+    .kick_eventfd = kick_eventfd, .irqs_changed = virtio_pci_irqfds_sync,
 };
 
 /* clang-format off */
 #define COMMON_PROPS \
     PROP_U32("vectors", VirtioPci, vectors, UINT32_MAX), \
     PROP_U32("class", VirtioPci, class_code, 0), \
+    PROP_BOOL("ioeventfd", VirtioPci, ioeventfd, true, .help = "on/off"), \
     PROP_BOOL("page-per-vq", VirtioPci, page_per_vq, false, .help = "on/off"), \
     PROP_BOOL("modern-pio-notify", VirtioPci, modern_pio_notify, false, .help = "on/off")
 const PropDef virtio_pci_props[] = { COMMON_PROPS, PROP_END };

@@ -11,7 +11,7 @@
  *
  * BARs, as QEMU has them: 0 legacy registers (I/O), 1 MSI-X, 2 modern notifications (I/O, on request),
  * 4 the modern structures.
- * Not modelled: PCI Express endpoints (pcie-root-port), ATS, AER, ioeventfd.
+ * Not modelled: PCI Express endpoints (pcie-root-port), ATS, AER.
  * Thread rule: machine lock.
  */
 #ifndef HW_VIRTIO_VIRTIO_PCI_H
@@ -21,6 +21,7 @@
 #include "hw/virtio/virtio.h"
 
 typedef struct VirtioPci VirtioPci;
+typedef struct VirtioPciIrqfd VirtioPciIrqfd;
 
 /* Fixed facts of a proxy type. */
 typedef struct VirtioPciInfo {
@@ -44,12 +45,14 @@ struct VirtioPci {
     GError *model_error;      /* why it could not be made */
     Bus vbus;
     OnOffAuto disable_legacy;
-    bool disable_modern, page_per_vq, modern_pio_notify, use_x_disable_legacy_check;
+    bool disable_modern, page_per_vq, modern_pio_notify;
+    bool ioeventfd;           /* kicks and interrupts without the machine lock, or an exit to us */
     uint32_t vectors;         /* UINT32_MAX: the model's choice */
     uint32_t class_code;      /* class=; 0: the model's */
     bool legacy, modern;      /* what there is */
     uint32_t dfselect, gfselect, guest_features[2];
     VirtioPciQueue queues[VIRTIO_QUEUE_MAX];
+    VirtioPciIrqfd *irqfds;   /* virtio_pci_irqfd.c; NULL: never needed */
     uint8_t cfg_cap;          /* offset of the configuration access capability */
     MemoryRegion legacy_mr, msix_bar, pio_mr;
     MemoryRegion modern_bar, common_mr, isr_mr, device_mr, notify_mr;

@@ -45,6 +45,13 @@ uint64_t virtio_pci_modern_read(VirtioPci *p, unsigned bar, uint32_t offset, uns
 void virtio_pci_modern_write(VirtioPci *p, unsigned bar, uint32_t offset, uint64_t value,
                              unsigned len);
 
+/* The driver's kicks of VQ signal FD, or no more. */
+void virtio_pci_modern_eventfd(VirtioPci *p, VirtQueue *vq, int fd, bool on);
+void virtio_pci_legacy_eventfd(VirtioPci *p, VirtQueue *vq, int fd, bool on);
+/* Which queues have an irqfd follows from the state: after a change of it. */
+void virtio_pci_irqfds_sync(Device *proxy);
+void virtio_pci_msix_changed(PciDevice *pci);
+
 extern const VirtioTransport virtio_pci_transport;
 
 #endif

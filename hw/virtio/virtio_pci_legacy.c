@@ -7,7 +7,7 @@
  */
 #include "hw/virtio/virtio_pci_int.h"
 
-enum { LEGACY_HEAD = 20, LEGACY_HEAD_MSIX = 24, LEGACY_PAGE_BITS = 12 };
+enum { QUEUE_NOTIFY = 0x10, LEGACY_HEAD = 20, LEGACY_HEAD_MSIX = 24, LEGACY_PAGE_BITS = 12 };
 
 static bool vectors_there(const Device *dev)
 {
@@ -60,7 +60,7 @@ static const RegDef legacy_regs[] = {
     { 0x08, "queue_address",   REG_NONE(4), .on_read = queue_pfn_read, .on_write = queue_pfn_write },
     { 0x0c, "queue_size",      REG_NONE(2), .on_read = virtio_pci_queue_size_read },
     { 0x0e, "queue_select",    REG_NONE(2), .on_read = virtio_pci_queue_select_read, .on_write = virtio_pci_queue_select_write },
-    { 0x10, "queue_notify",    REG_NONE(2), .on_write = queue_notify_write },
+    { QUEUE_NOTIFY, "queue_notify",    REG_NONE(2), .on_write = queue_notify_write },
     { 0x12, "device_status",   REG_NONE(1), .on_read = virtio_pci_status_read, .on_write = virtio_pci_status_write },
     { 0x13, "isr",             REG_NONE(1), .on_read = virtio_pci_isr_read },
     { 0x14, "config_vector",   REG_NONE(2), .bank = vectors_there, .on_read = virtio_pci_config_vector_read, .on_write = virtio_pci_config_vector_write },
@@ -106,6 +106,15 @@ void virtio_pci_legacy_init(VirtioPci *p)
     }
     memory_region_init_io(&p->legacy_mr, OBJECT(p), "virtio-pci", &legacy_ops, p, size);
     pci_register_bar(&p->pci, LEGACY_BAR, PCI_BASE_ADDRESS_SPACE_IO, &p->legacy_mr);
+}
+
+void virtio_pci_legacy_eventfd(VirtioPci *p, VirtQueue *vq, int fd, bool on)
+{
+    if (on) {
+        memory_region_add_eventfd(&p->legacy_mr, QUEUE_NOTIFY, 2, true, vq->index, fd);
+    } else {
+        memory_region_del_eventfd(&p->legacy_mr, QUEUE_NOTIFY, 2, true, vq->index, fd);
+    }
 }
 
 void virtio_pci_legacy_clear(VirtioPci *p)

@@ -6,9 +6,11 @@
  * BAR 4:  0x0000 common configuration, 0x1000 ISR, 0x2000 device configuration, 0x3000 notifications
  *         (4 bytes a queue, or a page each with page-per-vq=on).
  * BAR 2:  with modern-pio-notify=on one port for the notifications of all queues.
- * Locking: machine lock.
+ * Locking: machine lock, but for notifications: those of an iothread's queue need none.
  */
 #include "hw/virtio/virtio_pci_int.h"
+
+#include "vm/vm.h"
 
 enum { CAP_COMMON = 1, CAP_NOTIFY = 2, CAP_ISR = 3, CAP_DEVICE = 4, CAP_PCI = 5 };
 enum { CAP_LEN = 16, NOTIFY_CAP_LEN = 20, PCI_CAP_LEN = 20 };
@@ -187,22 +189,48 @@ static uint64_t notify_read(void *opaque, uint64_t offset, unsigned size)
     return 0;
 }
 
+static void notify(VirtioPci *p, unsigned n)
+{
+    bool locked;
+
+    if (virtio_kick_lockless(p->vdev, n)) {
+        return;
+    }
+    locked = machine_lock_if_needed();
+    virtio_kick(p->vdev, n);
+    if (locked) {
+        machine_unlock();
+    }
+}
+
 static void notify_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
-    VirtioPci *p = opaque;
-
-    virtio_kick(p->vdev, (unsigned)(offset / notify_mult(p)));
+    notify(opaque, (unsigned)(offset / notify_mult(opaque)));
 }
 
 static void pio_notify_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
-    virtio_kick(((VirtioPci *)opaque)->vdev, (uint16_t)value);
+    notify(opaque, (uint16_t)value);
 }
 
 static const MmioOps device_ops = { device_config_read, device_config_write, .valid_max = 4,
                                     .unaligned = true };
-static const MmioOps notify_ops = { notify_read, notify_write, .valid_max = 4 };
-static const MmioOps pio_notify_ops = { notify_read, pio_notify_write, .valid_max = 4 };
+static const MmioOps notify_ops = { notify_read, notify_write, .valid_max = 4, .lockless = true };
+static const MmioOps pio_notify_ops = { notify_read, pio_notify_write, .valid_max = 4,
+                                        .lockless = true };
+
+typedef void EventfdFn(MemoryRegion *mr, uint64_t offset, unsigned size, bool match, uint64_t value,
+                       int fd);
+
+void virtio_pci_modern_eventfd(VirtioPci *p, VirtQueue *vq, int fd, bool on)
+{
+    EventfdFn *fn = on ? memory_region_add_eventfd : memory_region_del_eventfd;
+
+    fn(&p->notify_mr, (uint64_t)vq->index * notify_mult(p), 0, false, 0, fd);
+    if (p->modern_pio_notify) {
+        fn(&p->pio_mr, 0, 2, true, vq->index, fd);
+    }
+}
 
 /* ---- through the configuration space ---- */
 

@@ -67,6 +67,7 @@ void virtio_pci_queue_vector_write(Device *dev, uint64_t value)
 
     if (vq) {
         vq->vector = virtio_pci_vector(virtio_pci(dev), value);
+        virtio_pci_irqfds_sync(dev);
     }
 }
 

@@ -445,6 +445,7 @@ static bool virtio_get(VmReader *r, void *field, const VmField *def, GError **er
     if (virtio_info(vdev)->features_set) {
         virtio_info(vdev)->features_set(vdev);
     }
+    virtio_notify_sync(vdev);
     if (virtio_info(vdev)->loaded) {
         virtio_info(vdev)->loaded(vdev);
     }

@@ -303,7 +303,7 @@ void virtqueue_run(VirtQueue *vq, void (*fn)(VirtioDevice *vdev, void *elem))
     }
 }
 
-static void interrupt(VirtQueue *vq)
+void virtqueue_interrupt(VirtQueue *vq)
 {
     VirtioDevice *vdev = vq->vdev;
 
@@ -329,9 +329,9 @@ void virtqueue_notify(VirtQueue *vq)
         return;
     }
     if (vq->vdev->loop) {
-        bh_schedule(vq->irq_bh);
+        virtqueue_interrupt_from_loop(vq);
     } else {
-        interrupt(vq);
+        virtqueue_interrupt(vq);
     }
 }
 
@@ -379,7 +379,7 @@ static void kicked(void *opaque)
 
 static void interrupt_wanted(void *opaque)
 {
-    interrupt(opaque);
+    virtqueue_interrupt(opaque);
 }
 
 VirtQueue *virtio_add_queue(VirtioDevice *vdev, uint16_t size, size_t elem_size, VirtQueueFn *handle)
