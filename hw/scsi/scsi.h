@@ -33,13 +33,17 @@
  * A VM stopped by an I/O error (werror=stop) keeps the request: it is marked .retry and the bus
  * repeats it when the VM runs again.  Requests of a saved VM travel with their logical unit.
  *
- * Thread rule: machine lock.
+ * Thread rule: where the HBA runs: under the machine lock, or on the bus's loop.  An HBA on an
+ * iothread sets bus->loop before units come: then requests begin and end there, without the machine
+ * lock, and the main loop's side (plugging, resets, media, stops, state) holds the bus, that is, parks the
+ * loop, while it touches what requests touch.
  */
 #ifndef HW_SCSI_SCSI_H
 #define HW_SCSI_SCSI_H
 
 #include <sys/uio.h>
 
+#include "base/event_loop.h"
 #include "hw/scsi/scsi_defs.h"
 #include "vm/device.h"
 
@@ -70,11 +74,16 @@ typedef struct ScsiHostOps {
      * load() finds the request's iov and host_data; NULL: requests in flight prevent saving. */
     void (*save)(VmWriter *w, ScsiRequest *req);
     bool (*load)(VmReader *r, ScsiRequest *req, GError **error);
+    /* The VM stops: start no request until it goes on.  May be NULL: nobody asks for any. */
+    void (*pause)(ScsiBus *bus);
+    void (*go_on)(ScsiBus *bus);
 } ScsiHostOps;
 
 struct ScsiBus {
     Bus bus;
     const ScsiHostOps *host;
+    EventLoop *loop;          /* of the HBA; NULL: the machine lock's side */
+    GPtrArray *units;         /* those that take commands: from plugged until they unrealize */
 };
 
 extern const BusType bus_scsi;
@@ -82,6 +91,9 @@ extern const BusType bus_scsi;
 /* In place, owned by OWNER; NAME NULL: as bus_init(). */
 void scsi_bus_init(ScsiBus *bus, Device *owner, const char *name, const ScsiHostOps *host);
 void scsi_bus_clear(ScsiBus *bus);
+/* Between the two, no request of the bus begins or ends but by the caller, on the main loop's side. */
+void scsi_bus_hold(ScsiBus *bus);
+void scsi_bus_release(ScsiBus *bus);
 
 /* ---- logical units ---- */
 
@@ -140,6 +152,8 @@ static inline ScsiBus *scsi_bus_of(const ScsiDevice *dev)
  * not exist at all. */
 ScsiDevice *scsi_bus_find(ScsiBus *bus, uint32_t channel, uint32_t id, uint32_t lun,
                           ScsiDevice **sibling);
+/* First in a unit's unrealize: no command reaches it any more, and none is in flight. */
+void scsi_unit_leave(ScsiDevice *dev);
 /* Pending until a command reports it; the more important of two stays.  [SAM-5 5.14] */
 void scsi_unit_attention(ScsiDevice *dev, ScsiSense sense);
 /* The same, and the HBA is told. */

@@ -2,7 +2,7 @@
 /*
  * The SCSI bus: addresses, unit attentions, resets.  Requests: scsi_request.c.
  * Spec: SAM-5 (T10/2104-D).
- * Locking: machine lock.
+ * Locking: scsi.h; addresses and plugging: machine lock.
  */
 #include "hw/scsi/scsi.h"
 
@@ -17,10 +17,10 @@ ScsiDevice *scsi_bus_find(ScsiBus *bus, uint32_t channel, uint32_t id, uint32_t 
     ScsiDevice *found = NULL;
 
     *sibling = NULL;
-    for (unsigned i = 0; i < bus->bus.devices->len && !found; i++) {
-        ScsiDevice *d = g_ptr_array_index(bus->bus.devices, i);
+    for (unsigned i = 0; i < bus->units->len && !found; i++) {
+        ScsiDevice *d = g_ptr_array_index(bus->units, i);
 
-        if (d->channel == channel && d->id == id && d->dev.realized) {
+        if (d->channel == channel && d->id == id) {
             *sibling = *sibling ?: d;
             found = d->lun == lun ? d : NULL;
         }
@@ -28,7 +28,7 @@ ScsiDevice *scsi_bus_find(ScsiBus *bus, uint32_t channel, uint32_t id, uint32_t 
     return found;
 }
 
-/* As above, also one that is being realized. */
+/* As above, also one that is being realized, or that leaves. */
 static bool is_taken(const ScsiBus *bus, uint32_t channel, uint32_t id, uint32_t lun)
 {
     for (unsigned i = 0; i < bus->bus.devices->len; i++) {
@@ -114,8 +114,8 @@ static void tell_siblings(const ScsiDevice *d)
 {
     ScsiBus *bus = scsi_bus_of(d);
 
-    for (unsigned i = 0; i < bus->bus.devices->len; i++) {
-        ScsiDevice *other = g_ptr_array_index(bus->bus.devices, i);
+    for (unsigned i = 0; i < bus->units->len; i++) {
+        ScsiDevice *other = g_ptr_array_index(bus->units, i);
 
         if (other != d && other->channel == d->channel && other->id == d->id) {
             scsi_unit_attention(other, SENSE_LUNS_CHANGED);
@@ -127,12 +127,15 @@ static void scsi_plugged(Bus *b, Device *dev)
 {
     ScsiBus *bus = (ScsiBus *)(void *)b;
 
+    scsi_bus_hold(bus);
+    g_ptr_array_add(bus->units, dev);
     if (dev->hotplugged) {
         tell_siblings(DEVICE_CAST(ScsiDevice, dev));
         if (bus->host->plugged) {
             bus->host->plugged(bus, DEVICE_CAST(ScsiDevice, dev));
         }
     }
+    scsi_bus_release(bus);
 }
 
 /* The guest needs no asking: the HBA tells it, and its requests end first. */
@@ -141,10 +144,12 @@ static bool scsi_unplug_request(Bus *b, Device *dev, GError **error)
     ScsiBus *bus = (ScsiBus *)(void *)b;
     ScsiDevice *d = DEVICE_CAST(ScsiDevice, dev);
 
+    scsi_bus_hold(bus);
     if (bus->host->unplugged) {
         bus->host->unplugged(bus, d);
     }
     tell_siblings(d);
+    scsi_bus_release(bus);
     device_unplug(dev);
     return true;
 }
@@ -206,23 +211,38 @@ void scsi_unit_reset(ScsiDevice *dev, ScsiSense sense)
     scsi_unit_attention(dev, sense);
 }
 
+/* Not while the bus is held: its loop may have to work for it. */
 static void unit_drain(ScsiDevice *dev)
 {
-    if (dev->requests.length && scsi_unit_info(dev)->drain) {
+    if ((scsi_bus_of(dev)->loop || dev->requests.length) && scsi_unit_info(dev)->drain) {
         scsi_unit_info(dev)->drain(dev);
     }
 }
 
 void scsi_unit_reset_wait(ScsiDevice *dev, ScsiSense sense)
 {
+    ScsiBus *bus = scsi_bus_of(dev);
+
+    scsi_bus_hold(bus);
     scsi_unit_reset(dev, sense);
+    scsi_bus_release(bus);
     unit_drain(dev);
+}
+
+void scsi_unit_leave(ScsiDevice *dev)
+{
+    ScsiBus *bus = scsi_bus_of(dev);
+
+    scsi_bus_hold(bus);
+    g_ptr_array_remove(bus->units, dev);
+    scsi_bus_release(bus);
+    scsi_unit_reset_wait(dev, SENSE_NO_SENSE);
 }
 
 void scsi_target_reset(ScsiBus *bus, uint32_t channel, uint32_t id, ScsiSense sense)
 {
-    for (unsigned i = 0; i < bus->bus.devices->len; i++) {
-        ScsiDevice *d = g_ptr_array_index(bus->bus.devices, i);
+    for (unsigned i = 0; i < bus->units->len; i++) {
+        ScsiDevice *d = g_ptr_array_index(bus->units, i);
 
         if (d->channel == channel && d->id == id) {
             scsi_unit_reset(d, sense);
@@ -232,8 +252,8 @@ void scsi_target_reset(ScsiBus *bus, uint32_t channel, uint32_t id, ScsiSense se
 
 void scsi_bus_reset(ScsiBus *bus, ScsiSense sense)
 {
-    for (unsigned i = 0; i < bus->bus.devices->len; i++) {
-        scsi_unit_reset(g_ptr_array_index(bus->bus.devices, i), sense);
+    for (unsigned i = 0; i < bus->units->len; i++) {
+        scsi_unit_reset(g_ptr_array_index(bus->units, i), sense);
     }
 }
 
@@ -244,14 +264,36 @@ static void stopped_or_running(void *opaque, bool running, RunState state)
 {
     ScsiBus *bus = opaque;
 
-    for (unsigned i = 0; i < bus->bus.devices->len; i++) {
-        ScsiDevice *d = g_ptr_array_index(bus->bus.devices, i);
+    if (!running && bus->host->pause) {
+        bus->host->pause(bus);
+    }
+    for (unsigned i = 0; i < bus->units->len; i++) {
+        ScsiDevice *d = g_ptr_array_index(bus->units, i);
 
         if (running) {
+            scsi_bus_hold(bus);
             scsi_unit_retry(d);
+            scsi_bus_release(bus);
         } else {
             unit_drain(d);
         }
+    }
+    if (running && bus->host->go_on) {
+        bus->host->go_on(bus);
+    }
+}
+
+void scsi_bus_hold(ScsiBus *bus)
+{
+    if (bus->loop) {
+        event_loop_park(bus->loop);
+    }
+}
+
+void scsi_bus_release(ScsiBus *bus)
+{
+    if (bus->loop) {
+        event_loop_unpark(bus->loop);
     }
 }
 
@@ -259,6 +301,7 @@ void scsi_bus_init(ScsiBus *bus, Device *owner, const char *name, const ScsiHost
 {
     bus_init(&bus->bus, &bus_scsi, owner, owner->vm, name);
     bus->host = host;
+    bus->units = g_ptr_array_new();
     vm_add_state_hook(owner->vm, stopped_or_running, bus);
 }
 
@@ -266,6 +309,7 @@ void scsi_bus_clear(ScsiBus *bus)
 {
     vm_del_state_hook(bus->bus.vm, stopped_or_running, bus);
     bus_clear(&bus->bus);
+    g_clear_pointer(&bus->units, g_ptr_array_unref);
 }
 
 /* ---- "scsi-device": what all logical units are ---- */

@@ -4,7 +4,7 @@
  * Spec: SPC-4 (T10/1731-D), SBC-3 (BSR INCITS 514), MMC-6 (T10/1836-D).
  * Not modelled: persistent reservations and log pages (INVALID COMMAND OPERATION CODE); RESERVE
  * and RELEASE always succeed, there is one initiator.
- * Locking: machine lock.
+ * Locking: scsi.h; hooks of the backend: main loop, with the bus held.
  */
 #include "hw/scsi/scsi_disk.h"
 
@@ -60,6 +60,36 @@ static void send_diagnostic(ScsiRequest *req)
     }
 }
 
+typedef struct TrayNews {
+    ScsiDisk *disk;           /* a reference */
+    bool open;
+} TrayNews;
+
+static void tray_moved(void *opaque)
+{
+    TrayNews *news = opaque;
+
+    if (news->disk->unit.dev.realized) {
+        blk_tray_moved(news->disk->blk, news->open);
+    }
+    object_unref(OBJECT(news->disk));
+    g_free(news);
+}
+
+/* Events are the main loop's. */
+static void tell_tray(ScsiDisk *d)
+{
+    if (scsi_bus_of(&d->unit)->loop) {
+        TrayNews *news = g_new(TrayNews, 1);
+
+        object_ref(OBJECT(d));
+        *news = (TrayNews){ d, d->tray_open };
+        event_loop_post(event_loop_main(), tray_moved, news);
+    } else {
+        blk_tray_moved(d->blk, d->tray_open);
+    }
+}
+
 /* [SBC-3 5.19, MMC-6 6.42] */
 static void start_stop(ScsiRequest *req)
 {
@@ -74,7 +104,7 @@ static void start_stop(ScsiRequest *req)
         }
         if (d->tray_open == start) {
             d->tray_open = !start;
-            blk_tray_moved(d->blk, !start);
+            tell_tray(d);
         }
     }
     scsi_req_good(req);
@@ -259,6 +289,7 @@ static bool disk_realize(ScsiDisk *d, bool cd, GError **error)
 
     d->is_cd = cd;
     d->removable |= cd;
+    d->conf.loop = scsi_bus_of(&d->unit)->loop;
     if (!cd && !d->conf.drive) {
         return error_set(error, "%s needs a disk: give it drive=ID of a -drive or -blockdev",
                          dev->obj.type->name);
@@ -302,7 +333,7 @@ static void disk_unrealize(Device *dev)
 {
     ScsiDisk *d = DEVICE_CAST(ScsiDisk, dev);
 
-    scsi_unit_reset_wait(&d->unit, SENSE_NO_SENSE);
+    scsi_unit_leave(&d->unit);
     block_conf_detach(&d->conf);
 }
 

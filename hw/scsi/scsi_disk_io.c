@@ -7,7 +7,7 @@
  * A command is a chain of rounds: with the guest's list at hand, one; else one for each piece of
  * SCSI_PIECE_MAX that the adapter moves.  submit() starts the round's request on the backend and
  * may be called again for the same round, after a stop by an I/O error; done() follows its success.
- * Locking: machine lock; completions come on the main loop, which holds it.
+ * Locking: scsi.h; completions come where the bus runs.
  */
 #include "hw/scsi/scsi_disk.h"
 

@@ -8,7 +8,7 @@
  * here is an INVALID COMMAND OPERATION CODE.
  * Not modelled: scsi-block; tapes, whose READ and WRITE are shaped differently; the host's limit of a transfer is not put into
  * page B0h; what a device says by itself, unit attentions excepted.
- * Locking: machine lock; completions come on the main loop, which holds it.
+ * Locking: scsi.h; completions come where the bus runs.
  */
 #include "hw/scsi/scsi.h"
 
@@ -286,6 +286,7 @@ static bool generic_realize(Device *dev, GError **error)
                          "driver=host_device,filename=/dev/sgN");
     }
     s->conf.wants_sg = true;
+    s->conf.loop = scsi_bus_of(&s->unit)->loop;
     if (!block_conf_attach(&s->conf, dev, false, false, &generic_ops, s, error)) {
         return false;
     }
@@ -307,7 +308,7 @@ static void generic_unrealize(Device *dev)
 {
     ScsiGeneric *s = DEVICE_CAST(ScsiGeneric, dev);
 
-    scsi_unit_reset_wait(&s->unit, SENSE_NO_SENSE);
+    scsi_unit_leave(&s->unit);
     block_conf_detach(&s->conf);
 }
 

@@ -10,7 +10,7 @@
  *
  * Invariants: a queued request is in dev->requests, which holds a reference; cancelling requests
  * never reach complete().
- * Locking: machine lock.
+ * Locking: scsi.h.
  */
 #include "hw/scsi/scsi_int.h"
 

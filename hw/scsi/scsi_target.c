@@ -4,7 +4,7 @@
  * attentions, REPORT LUNS, REQUEST SENSE, and answers for logical units that are not there.
  * Spec: SPC-4 (T10/1731-D), SAM-5 (T10/2104-D).
  * Not modelled: well known logical units, access control, descriptor format sense data.
- * Locking: machine lock.
+ * Locking: scsi.h.
  */
 #include "hw/scsi/scsi_int.h"
 
@@ -158,7 +158,7 @@ static void put_lun(uint8_t *p, uint32_t lun)
 
 static void report_luns(ScsiRequest *req)
 {
-    const Bus *bus = &req->bus->bus;
+    const GPtrArray *units = req->bus->units;
     g_autoptr(GArray) luns = g_array_new(FALSE, FALSE, sizeof(uint32_t));
     g_autofree uint8_t *data = NULL;
     bool has_zero = false;
@@ -171,10 +171,10 @@ static void report_luns(ScsiRequest *req)
         scsi_req_check(req, SENSE_INVALID_FIELD);
         return;
     }
-    for (unsigned i = 0; req->cdb[2] != 1 && i < bus->devices->len; i++) {
-        const ScsiDevice *d = g_ptr_array_index(bus->devices, i);
+    for (unsigned i = 0; req->cdb[2] != 1 && i < units->len; i++) {
+        const ScsiDevice *d = g_ptr_array_index(units, i);
 
-        if (d->channel == req->dev->channel && d->id == req->dev->id && d->dev.realized) {
+        if (d->channel == req->dev->channel && d->id == req->dev->id) {
             g_array_append_val(luns, d->lun);
             has_zero |= d->lun == 0;
         }

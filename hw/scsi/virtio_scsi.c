@@ -2,13 +2,14 @@
 /*
  * Virtio SCSI adapter ("virtio-scsi-device", behind "virtio-scsi-pci"): the device.
  * Spec: VIRTIO1.2 5.6.
- * Not modelled: queues served by an iothread, asynchronous notifications, protection information.
- * Locking: machine lock.
+ * Not modelled: asynchronous notifications, protection information.
+ * Locking: machine lock; requests and events where the queues are served (scsi.h).
  */
 #include "hw/scsi/virtio_scsi.h"
 
 #include "base/error.h"
 #include "hw/virtio/virtio_pci.h"
+#include "vm/iothread.h"
 #include "vm/machine.h"
 #include "vm/vm.h"
 
@@ -56,8 +57,10 @@ static void config_write(VirtioDevice *vdev, const uint8_t *c)
         virtio_error(vdev, "virtio-scsi: sense_size=%u, cdb_size=%u are too big", sense, cdb);
         return;
     }
+    virtio_hold(vdev);
     s->sense_size = sense;
     s->cdb_size = cdb;
+    virtio_release(vdev);
 }
 
 /* A state that asks for more than config_write() lets through keeps the defaults. */
@@ -158,32 +161,29 @@ static void reset(VirtioDevice *vdev)
 {
     VirtioScsi *s = virtio_scsi_of(vdev);
 
+    /* Handlers are paused: only ends of requests run meanwhile. */
+    virtio_hold(vdev);
     s->dropping = true;
-    for (unsigned i = 0; i < s->bus.bus.devices->len; i++) {
-        scsi_unit_reset_wait(g_ptr_array_index(s->bus.bus.devices, i), SENSE_RESET);
+    virtio_release(vdev);
+    for (unsigned i = 0; s->bus.units && i < s->bus.units->len; i++) {
+        scsi_unit_reset_wait(g_ptr_array_index(s->bus.units, i), SENSE_RESET);
     }
+    virtio_hold(vdev);
     s->dropping = false;
     s->sense_size = SENSE_SIZE;
     s->cdb_size = CDB_SIZE;
     s->events_dropped = false;
+    virtio_release(vdev);
 }
 
-/* Kicks that came while the VM stood still. */
-static void state_changed(void *opaque, bool running, RunState state)
+void virtio_scsi_pause(ScsiBus *bus)
 {
-    VirtioScsi *s = opaque;
+    virtio_pause(&DEVICE_CAST(VirtioScsi, bus->bus.owner)->vdev);
+}
 
-    for (unsigned i = 0; running && i < s->vdev.num_queues; i++) {
-        VirtQueue *vq = s->vdev.queues[i];
-
-        if (virtqueue_is_ready(vq) && vq != s->event) {
-            if (vq == s->ctrl) {
-                virtio_scsi_ctrl(&s->vdev, vq);
-            } else {
-                virtio_scsi_command(&s->vdev, vq);
-            }
-        }
-    }
+void virtio_scsi_go_on(ScsiBus *bus)
+{
+    virtio_go_on(&DEVICE_CAST(VirtioScsi, bus->bus.owner)->vdev);
 }
 
 static bool check_numbers(VirtioScsi *s, GError **error)
@@ -225,7 +225,11 @@ static bool virtio_scsi_realize(Device *dev, GError **error)
     if (proxy) {
         s->bus.bus.dma_as = proxy->dma_as;
     }
-    vm_add_state_hook(dev->vm, state_changed, s);
+    if (s->iothread) {
+        iothread_object_hold(s->iothread);
+        s->bus.loop = iothread_object_loop(s->iothread);
+        virtio_set_loop(&s->vdev, s->bus.loop);
+    }
     return true;
 }
 
@@ -233,10 +237,15 @@ static void virtio_scsi_unrealize(Device *dev)
 {
     VirtioScsi *s = DEVICE_CAST(VirtioScsi, dev);
 
-    vm_del_state_hook(dev->vm, state_changed, s);
+    virtio_pause(&s->vdev);
+    virtio_hold(&s->vdev);
     s->dropping = true;
+    virtio_release(&s->vdev);
     scsi_bus_clear(&s->bus);
     virtio_cleanup(&s->vdev);
+    if (s->iothread) {
+        iothread_object_release(s->iothread);
+    }
 }
 
 static const VirtioInfo virtio_scsi_info = {
@@ -253,6 +262,7 @@ static const PropDef virtio_scsi_props[] = {
     PROP_BOOL("seg_max_adjust", VirtioScsi, seg_max_adjust, true),
     PROP_U32("max_sectors", VirtioScsi, max_sectors, 0xffff),
     PROP_U32("cmd_per_lun", VirtioScsi, cmd_per_lun, 128),
+    PROP_LINK("iothread", VirtioScsi, iothread, "iothread"),
     FEATURE("hotplug", VIRTIO_SCSI_F_HOTPLUG),
     FEATURE("param_change", VIRTIO_SCSI_F_CHANGE),
     PROP_END

@@ -24,6 +24,7 @@ enum { VIRTIO_SCSI_S_OK = 0, VIRTIO_SCSI_S_OVERRUN = 1, VIRTIO_SCSI_S_ABORTED = 
 typedef struct VirtioScsi {
     VirtioDevice vdev;
     ScsiBus bus;
+    Object *iothread;
     uint32_t num_queues, queue_size, max_sectors, cmd_per_lun;
     bool seg_max_adjust;
     /* What the driver may set. */
@@ -66,6 +67,8 @@ void virtio_scsi_command(VirtioDevice *vdev, VirtQueue *vq);
 void virtio_scsi_push_event(VirtioScsi *s, const ScsiDevice *dev, uint32_t event, uint32_t reason);
 void virtio_scsi_plugged(ScsiBus *bus, ScsiDevice *dev);
 void virtio_scsi_unplugged(ScsiBus *bus, ScsiDevice *dev);
+void virtio_scsi_pause(ScsiBus *bus);
+void virtio_scsi_go_on(ScsiBus *bus);
 void virtio_scsi_change(ScsiBus *bus, ScsiDevice *dev, ScsiSense sense);
 
 #endif

@@ -269,8 +269,8 @@ static uint8_t run_tmf(VirtioScsi *s, VirtioScsiTmf *t, const uint8_t *tmf)
         return VIRTIO_SCSI_S_OK;
     case TMF_I_T_NEXUS_RESET:
         m.reset = true;
-        for (unsigned i = 0; i < s->bus.bus.devices->len; i++) {
-            ScsiDevice *other = g_ptr_array_index(s->bus.bus.devices, i);
+        for (unsigned i = 0; i < s->bus.units->len; i++) {
+            ScsiDevice *other = g_ptr_array_index(s->bus.units, i);
 
             if (other->id == sibling->id && other->channel == sibling->channel) {
                 reset_unit(other, &m);
@@ -366,5 +366,5 @@ const ScsiHostOps virtio_scsi_host_ops = {
     .max_target = VIRTIO_SCSI_MAX_TARGET, .max_lun = VIRTIO_SCSI_MAX_LUN, .tagged = true,
     .complete = host_complete, .cancelled = host_cancelled, .change = virtio_scsi_change,
     .plugged = virtio_scsi_plugged, .unplugged = virtio_scsi_unplugged,
-    .save = host_save, .load = host_load,
+    .save = host_save, .load = host_load, .pause = virtio_scsi_pause, .go_on = virtio_scsi_go_on,
 };

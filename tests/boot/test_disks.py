@@ -151,6 +151,7 @@ def run_load(kernel, disk, *options, megabytes=64, load='JOBS=3 FILES=4 BLOCKS=8
 NVME = ['-device', 'nvme,drive=d,serial=1']
 AHCI = ['-device', 'ahci,id=a', '-device', 'ide-hd,drive=d,bus=a.0']
 LSI = ['-device', 'lsi53c895a,id=s', '-device', 'scsi-hd,drive=d,bus=s.0']
+IOTHREAD = ['-object', 'iothread,id=io', '-global', 'virtio-scsi-pci.iothread=io']
 VIRTIO_SCSI = ['-device', 'virtio-scsi-pci,id=s', '-device', 'scsi-hd,drive=d,bus=s.0']
 SCSI_CD = ['-device', 'scsi-cd,drive=c,bus=s.0,scsi-id=3']
 LONG = 'JOBS=6 FILES=20 BLOCKS=48'
@@ -167,8 +168,8 @@ def ahci():
 
 
 def virtio_scsi():
-    """The same on virtio-scsi, with a command queue for each CPU."""
-    run_load(full_kernel(), 'sda', *VIRTIO_SCSI, *SCSI_CD, cdrom='sr0')
+    """The same on virtio-scsi, with a command queue for each CPU and a thread of its own."""
+    run_load(full_kernel(), 'sda', *IOTHREAD, *VIRTIO_SCSI, *SCSI_CD, cdrom='sr0')
 
 
 def lsi():

@@ -369,6 +369,19 @@ static void big_sense(Qtest *q)
     g_assert_cmpuint(qvirtio_config(&s->v, 20, 4), <, 65536);
 }
 
+/* The same with the adapter on a thread of its own. */
+static char *on_iothread(const char *args)
+{
+    g_auto(GStrv) parts = g_strsplit(args, "virtio-scsi-pci,", 2);
+    g_autofree char *all = g_strdup_printf("-object iothread,id=io %svirtio-scsi-pci,iothread=io,%s",
+                                           parts[0], parts[1]);
+    g_auto(GStrv) files = g_strsplit(all, disk, 2);
+
+    /* Some have written to theirs. */
+    return files[1] ? g_strconcat(files[0], qtest_temp_disk(BLOCKS * 512), files[1], NULL)
+                    : g_steal_pointer(&all);
+}
+
 int main(int argc, char **argv)
 {
     g_autofree char *plain = NULL, *two = NULL, *broken = NULL, *punched = NULL;
@@ -404,5 +417,14 @@ int main(int argc, char **argv)
         { "data-both-ways", .args = plain, .run = data_both_ways },
         { "big-sense", .args = plain, .run = big_sense },
     };
-    return qtest_run("/virtio-scsi", QTEST_CASES(cases));
+    QtestCase all[2 * G_N_ELEMENTS(cases)];
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        QtestCase *threaded = &all[G_N_ELEMENTS(cases) + i];
+
+        all[i] = *threaded = cases[i];
+        threaded->name = g_strconcat("iothread/", cases[i].name, NULL);
+        threaded->args = on_iothread(cases[i].args);
+    }
+    return qtest_run("/virtio-scsi", all, G_N_ELEMENTS(all));
 }
