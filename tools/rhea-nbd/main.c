@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "base/thread.h"
+#include "base/trace.h"
 #include "tools/objects.h"
 
 enum {
@@ -50,6 +51,7 @@ static const struct option long_options[] = {
     { "discard", required_argument, NULL, OPT_DISCARD },
     { "detect-zeroes", required_argument, NULL, OPT_DETECT_ZEROES },
     { "image-opts", no_argument, NULL, OPT_IMAGE_OPTS },
+    { "trace", required_argument, NULL, 'T' },
     { NULL, 0, NULL, 0 },
 };
 /* clang-format on */
@@ -79,9 +81,11 @@ static void help(void)
            "  -B, --bitmap=NAME         expose a persistent dirty bitmap\n\n"
            "General purpose options:\n"
            "  -L, --list                list exports available from another NBD server\n"
-           "  --object type,id=ID,...   define an object: tls-creds-anon, -psk, -x509\n"
+           "  --object type,id=ID,...   define an object: secret, tls-creds-anon, -psk, -x509\n"
            "  --tls-creds=ID            use id of an earlier --object to provide TLS\n"
            "  --tls-hostname=NAME       with -L: the name in the server's certificate\n"
+           "  -T, --trace [[enable=]<pattern>][,events=<file>][,file=<file>]\n"
+           "                            specify tracing options\n"
            "  --fork                    fork off the server process and exit the parent\n"
            "                            once the server is running\n"
            "  --pid-file=PATH           store the server's process ID in the given file\n\n"
@@ -210,6 +214,12 @@ static bool one_option(NbdArgs *a, int c)
         return true;
     case 'n':
         return set_cache(a, "none");
+    case 'T':
+        if (!trace_configure(optarg, &error)) {
+            error_report_free(error);
+            return false;
+        }
+        return true;
     default:
         return true;
     }
@@ -303,7 +313,7 @@ static int parse(NbdArgs *a, int argc, char **argv)
 {
     int c;
 
-    while ((c = getopt_long(argc, argv, "hVb:o:p:rsnc:dvk:e:f:tl:x:D:AB:L", long_options,
+    while ((c = getopt_long(argc, argv, "hVb:o:p:rsnc:dvk:e:f:tl:x:D:AB:LT:", long_options,
                             NULL)) != -1) {
         if (c == 'h') {
             help();

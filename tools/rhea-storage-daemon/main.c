@@ -16,6 +16,7 @@
 #include "base/keyval.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "base/trace.h"
 #include "block/drive.h"
 #include "block/job.h"
 #include "block/nbd_client.h"
@@ -39,6 +40,7 @@ static const struct option long_options[] = {
     { "nbd-server", required_argument, NULL, OPT_NBD_SERVER },
     { "object", required_argument, NULL, OPT_OBJECT },
     { "pidfile", required_argument, NULL, OPT_PIDFILE },
+    { "trace", required_argument, NULL, 'T' },
     { NULL, 0, NULL, 0 },
 };
 
@@ -67,6 +69,8 @@ static void help(void)
     printf("Usage: %s [options]\n"
            "rhea storage daemon\n\n"
            "  -h, --help             display this help and exit\n"
+           "  -T, --trace [[enable=]<pattern>][,events=<file>][,file=<file>]\n"
+           "                         specify tracing options\n"
            "  -V, --version          output version information and exit\n\n"
            "  --blockdev [driver=]<driver>[,node-name=<N>][,discard=ignore|unmap]\n"
            "             [,cache.direct=on|off][,cache.no-flush=on|off]\n"
@@ -74,7 +78,8 @@ static void help(void)
            "             [,force-share=on|off][,detect-zeroes=on|off|unmap]\n"
            "             [,driver specific parameters...]\n"
            "                         configure a block backend\n\n"
-           "  --chardev <options>    configure a character device backend\n\n"
+           "  --chardev <options>    configure a character device backend\n"
+           "                         ('--chardev help' lists them)\n\n"
            "  --daemonize            daemonize the process, and have the parent exit\n"
            "                         once startup is complete\n\n"
            "  --export [type=]nbd,id=<id>,node-name=<node-name>[,name=<export-name>]\n"
@@ -159,12 +164,21 @@ static bool add_object(const char *text, GError **error)
     return json && daemon_object_add(json, error);
 }
 
-static bool apply(int option, const char *value, GError **error)
+/* Its first word is the kind of back end. */
+static bool is_stdio(const char *chardev)
+{
+    return g_str_equal(chardev, "stdio") || g_str_has_prefix(chardev, "stdio,");
+}
+
+static bool apply(const Daemon *d, int option, const char *value, GError **error)
 {
     switch (option) {
     case OPT_BLOCKDEV:
         return blockdev_add_text(value, error);
     case OPT_CHARDEV:
+        if (d->daemonize && is_stdio(value)) {
+            return error_set(error, "cannot use stdio with --daemonize");
+        }
         return chardev_new_from_option(value, error) != NULL;
     case OPT_EXPORT:
         return add_export(value, error);
@@ -174,17 +188,25 @@ static bool apply(int option, const char *value, GError **error)
         return start_nbd_server(value, error);
     case OPT_OBJECT:
         return add_object(value, error);
+    case 'T':
+        return trace_configure(value, error);
     default:
         return true;               /* those of the first pass */
     }
 }
 
+static bool asks_for_help(const char *value)
+{
+    return g_str_equal(value, "help") || g_str_equal(value, "?");
+}
+
 /* Help, and what must be known before anything starts. */
 static bool first_pass(Daemon *d, int argc, char **argv, int *status)
 {
+    g_autofree char *text = NULL;
     int option;
 
-    while ((option = getopt_long(argc, argv, "-hV", long_options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "-hT:V", long_options, NULL)) != -1) {
         switch (option) {
         case 'h':
             help();
@@ -208,9 +230,17 @@ static bool first_pass(Daemon *d, int argc, char **argv, int *status)
             *status = 1;           /* getopt has said why */
             return false;
         case OPT_OBJECT:
-            if (g_str_equal(optarg, "help") || g_str_equal(optarg, "?")) {
+            if (asks_for_help(optarg)) {
                 printf("List of user creatable objects:\n  iothread\n  secret\n  throttle-group\n"
                        "  tls-creds-anon\n  tls-creds-psk\n  tls-creds-x509\n");
+                *status = 0;
+                return false;
+            }
+            break;
+        case OPT_CHARDEV:
+            if (asks_for_help(optarg)) {
+                text = chardev_help();
+                printf("%s", text);
                 *status = 0;
                 return false;
             }
@@ -222,16 +252,17 @@ static bool first_pass(Daemon *d, int argc, char **argv, int *status)
     return true;
 }
 
-static bool second_pass(int argc, char **argv, GError **error)
+static bool second_pass(const Daemon *d, int argc, char **argv, GError **error)
 {
-    int option, index;
+    int option, index = -1;
 
     optind = 0;                    /* 0: getopt starts anew */
-    while ((option = getopt_long(argc, argv, "-hV", long_options, &index)) != -1) {
+    while ((option = getopt_long(argc, argv, "-hT:V", long_options, &index)) != -1) {
         const char *value = optarg;
 
-        if (!apply(option, value, error)) {
-            g_prefix_error(error, "--%s %s: ", long_options[index].name, value);
+        if (!apply(d, option, value, error)) {
+            g_prefix_error(error, "--%s %s: ", option == 'T' ? "trace" : long_options[index].name,
+                           value);
             return false;
         }
     }
@@ -278,7 +309,7 @@ static bool start(Daemon *d, int argc, char **argv, GError **error)
     g_unix_signal_add(SIGINT, on_signal, NULL);
     g_unix_signal_add(SIGTERM, on_signal, NULL);
     g_unix_signal_add(SIGHUP, on_signal, NULL);
-    return second_pass(argc, argv, error) && pidfile_write(d->pidfile, &d->pid_fd, error) &&
+    return second_pass(d, argc, argv, error) && pidfile_write(d->pidfile, &d->pid_fd, error) &&
            daemon_ready(&d->ready_fd, error);
 }
 
