@@ -187,8 +187,9 @@ static int co_place(GrainMap *map, uint64_t grain, GrainPlace *place)
         return ret;
     }
     *place = absent ? (GrainPlace){ GRAIN_HOLE, 0 } : map->ops->decode(map, grain, entry);
+    /* What begins behind the end of the file was cut off: no zeroes in its place. */
     if ((place->kind == GRAIN_DATA || place->kind == GRAIN_PACKED) &&
-        (place->host < map->data_start || place->host > INT64_MAX - map->grain)) {
+        (place->host < map->data_start || place->host >= map->file->length)) {
         place->kind = GRAIN_BAD;
     }
     return 0;

@@ -156,6 +156,18 @@ static int co_invalid_entry(Qcow2 *q, uint64_t guest, uint64_t entry)
 }
 
 /* What is at GUEST, and for how many of BYTES the same holds (with contiguous places). */
+/* Data whose cluster begins behind the end of the file was cut off: an error, and no zeroes. */
+static int check_cut_off(const Qcow2 *q, Map *map)
+{
+    uint64_t end = align_up(q->file->length, q->cluster_size);
+
+    if (map->type != MAP_NORMAL || q->has_data_file || map->host + map->bytes <= end) {
+        return 0;
+    }
+    map->bytes = map->host < end ? end - map->host : map->bytes;
+    return map->host < end ? 0 : -EIO;
+}
+
 static int co_map(Qcow2 *q, uint64_t guest, uint64_t bytes, Map *map)
 {
     Slice *slice;
@@ -204,7 +216,8 @@ static int co_map(Qcow2 *q, uint64_t guest, uint64_t bytes, Map *map)
         }
     }
     map->bytes = MIN(at, end) - guest;
-    return map->type == MAP_INVALID ? co_invalid_entry(q, guest, map->entry) : 0;
+    return map->type == MAP_INVALID ? co_invalid_entry(q, guest, map->entry)
+                                    : check_cut_off(q, map);
 }
 
 /* ---- requests that exclude each other (Q4) ---- */

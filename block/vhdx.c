@@ -267,9 +267,13 @@ static bool vhdx_open(BlockNode *node, NodeOpts *opts, GError **error)
     Vhdx *v = node->state;
     BlockNode *file = node->file->node;
     GrainMap *map = &v->map;
+    uint8_t signature[8];
     bool needed;
 
     map->file = file;
+    if (co_node_pread(file, 0, signature, 8) < 0 || memcmp(signature, "vhdxfile", 8) != 0) {
+        return error_set(error, "It is not a VHDX image (no 'vhdxfile' signature)");
+    }
     if (!read_headers(v, file, error) ||
         !co_vhdx_log_replay(v, file, !node->read_only, &needed, error)) {
         return false;

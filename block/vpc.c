@@ -12,7 +12,6 @@
 #include <sys/random.h>
 #include <time.h>
 
-#include "base/log.h"
 
 enum { VHD_FIXED = 2, VHD_DYNAMIC = 3, VHD_DIFFERENCING = 4 };
 enum {                             /* offsets in the footer, all big endian */
@@ -217,7 +216,7 @@ static bool vpc_open(BlockNode *node, NodeOpts *opts, GError **error)
     }
     type = be32_load(vpc->footer + F_TYPE);
     if (checksum(vpc->footer, F_LEN, F_CHECKSUM) != be32_load(vpc->footer + F_CHECKSUM)) {
-        warn_report("The header checksum of '%s' is incorrect", node->filename);
+        return error_set(error, "Incorrect checksum of the VHD footer");
     }
     if (type != VHD_FIXED && type != VHD_DYNAMIC) {
         return error_set(error, type == VHD_DIFFERENCING ? "VHD differencing images are not "

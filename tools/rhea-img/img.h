@@ -31,6 +31,9 @@ typedef struct OpenArgs {
 bool image_open(Image *image, const char *filename, const OpenArgs *args);
 /* Flushes; false when that fails. */
 bool image_close(Image *image);
+/* At the end of a command that came to STATUS: the exit status.  A failed flush is not told of after
+ * another error, which is the reason. */
+int image_finish(Image *image, int status);
 
 typedef struct Progress {
     bool on;

@@ -180,7 +180,7 @@ static int img_bitmap(const ImgCommand *command, int argc, char **argv)
     status = run_steps(&a, image.node, source.node, argv[1]);
     image_close(&source);
     g_array_unref(a.steps);
-    return image_close(&image) ? status : 1;
+    return image_finish(&image, status);
 }
 
 const ImgCommand img_bitmap_command = {

@@ -159,7 +159,7 @@ static int img_check(const ImgCommand *command, int argc, char **argv)
     }
     status = result.corruptions || result.check_errors ? (result.check_errors &&
              !result.corruptions ? 1 : 2) : result.leaks ? 3 : 0;
-    return image_close(&image) ? status : 1;
+    return image_finish(&image, status);
 }
 
 const ImgCommand img_check_command = {

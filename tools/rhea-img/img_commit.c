@@ -158,7 +158,7 @@ static int img_commit(const ImgCommand *command, int argc, char **argv)
         return 1;
     }
     status = commit_into(&a, top.node, bottom.node);
-    status = image_close(&bottom) ? status : 1;
+    status = image_finish(&bottom, status);
     /* With -b, the layers between would show through an emptied image. */
     if (status == 0 && !a.drop && !a.base && top.node->type->make_empty &&
         !node_make_empty(top.node, &error)) {
@@ -166,7 +166,7 @@ static int img_commit(const ImgCommand *command, int argc, char **argv)
         g_error_free(error);
         status = 1;
     }
-    status = image_close(&top) ? status : 1;
+    status = image_finish(&top, status);
     if (status == 0 && !a.quiet) {
         printf("Image committed.\n");
     }
@@ -315,7 +315,7 @@ static int img_rebase(const ImgCommand *command, int argc, char **argv)
     }
     status = ok ? rebase_opened(&a, image.node, fresh.node) : 1;
     image_close(&fresh);
-    return image_close(&image) ? status : 1;
+    return image_finish(&image, status);
 }
 
 const ImgCommand img_rebase_command = {

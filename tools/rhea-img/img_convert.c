@@ -599,7 +599,7 @@ static int convert(ConvertArgs *a)
     m->target = target.node;
     ok = check_target(m, a) && run_workers(m, a) &&
          (!a->bitmaps || copy_bitmaps(a, m->sources[0].image.node, m->target));
-    return image_close(&target) && ok ? 0 : 1;
+    return image_finish(&target, ok ? 0 : 1);
 }
 
 /* With -B: where the source already has that very backing file, only the difference goes. */

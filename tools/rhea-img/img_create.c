@@ -266,7 +266,7 @@ static int img_resize(const ImgCommand *command, int argc, char **argv)
         return 1;
     }
     ok = resize(&a, image.node, argv[1]);
-    if (!image_close(&image) || !ok) {
+    if (image_finish(&image, ok ? 0 : 1) != 0) {
         return 1;
     }
     if (!a.quiet) {
@@ -351,7 +351,7 @@ static int img_amend(const ImgCommand *command, int argc, char **argv)
         progress_end(&a.progress);
     }
     node_opts_free(a.opts);
-    return image_close(&image) && ok ? 0 : 1;
+    return image_finish(&image, ok ? 0 : 1);
 }
 
 const ImgCommand img_amend_command = {

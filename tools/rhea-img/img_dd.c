@@ -110,7 +110,7 @@ static int dd_copy(DdArgs *m)
     }
     m->out = out.node;
     status = run_job(co_dd_run, m);
-    return image_close(&out) ? status : 1;
+    return image_finish(&out, status);
 }
 
 static int img_dd(const ImgCommand *command, int argc, char **argv)
@@ -328,7 +328,7 @@ static int img_bench(const ImgCommand *command, int argc, char **argv)
     } else {
         bench_run(&m);
     }
-    return image_close(&image) && m.ret == 0 ? 0 : 1;
+    return image_finish(&image, m.ret == 0 ? 0 : 1);
 }
 
 const ImgCommand img_bench_command = {

@@ -289,7 +289,7 @@ static int img_snapshot(const ImgCommand *command, int argc, char **argv)
                      : a.action == 'a' ? "apply" : "delete", a.name, error->message);
         g_error_free(error);
     }
-    return image_close(&image) && ok ? 0 : 1;
+    return image_finish(&image, ok ? 0 : 1);
 }
 
 const ImgCommand img_snapshot_command = {

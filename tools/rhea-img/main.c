@@ -146,20 +146,25 @@ bool image_open(Image *image, const char *filename, const OpenArgs *args)
     return true;
 }
 
-bool image_close(Image *image)
+int image_finish(Image *image, int status)
 {
     int ret = 0;
 
     if (image->node) {
         ret = image->node->read_only ? 0 : node_flush(image->node);
-        if (ret < 0) {
+        if (ret < 0 && status == 0) {
             error_report("Could not write to '%s': %s", node_filename(image->node),
                          strerror(-ret));
         }
         node_detach_root(g_steal_pointer(&image->root));
         node_unref(g_steal_pointer(&image->node));
     }
-    return ret == 0;
+    return ret < 0 ? 1 : status;
+}
+
+bool image_close(Image *image)
+{
+    return image_finish(image, 0) == 0;
 }
 
 static void job_entry(void *opaque)
