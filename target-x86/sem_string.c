@@ -93,6 +93,23 @@ static uint64_t run_at(X86Cpu *cpu, const Insn *insn, unsigned seg, unsigned reg
     return *host ? room : 0;
 }
 
+/* The same downwards, for DF = 1: from there to the page's begin. */
+static uint64_t run_down_at(X86Cpu *cpu, const Insn *insn, unsigned seg, unsigned reg, unsigned size,
+                            X86Access access, uint8_t **host)
+{
+    uint64_t off = offset_of(cpu, insn, reg), va;
+
+    if ((seg != SEG_FLAT && !(cpu->mode & MODE_CS64)) || off < 4096) {
+        return 0;
+    }
+    va = x86_linear(cpu, seg, off, size, access);
+    if ((va & 4095) > 4096 - size) {
+        return 0;
+    }
+    *host = x86_page_pointer(cpu, va, access);
+    return *host ? (va & 4095) / size + 1 : 0;
+}
+
 /* Loops around one element, for everything that cannot be done by the host's REP. */
 static void repeat(X86Cpu *cpu, const Insn *insn, void (*element)(X86Cpu *cpu, const Insn *insn))
 {
@@ -132,9 +149,24 @@ static void host_movs(uint8_t *dst, const uint8_t *src, uint64_t n, unsigned siz
     }
 }
 
+/* N elements from the last one down; one that is stored may be loaded again where the ranges overlap. */
+static void host_movs_down(uint8_t *dst, const uint8_t *src, uint64_t n, unsigned size)
+{
+    uint64_t below = (n - 1) * size;
+
+    if ((uintptr_t)dst >= (uintptr_t)src || (uintptr_t)src - (uintptr_t)dst >= n * size) {
+        memmove(dst - below, src - below, n * size);
+        return;
+    }
+    for (; n; n--, dst -= size, src -= size) {
+        memmove(dst, src, size);
+    }
+}
+
 void sem_movs(X86Cpu *cpu, const Insn *insn)
 {
     unsigned size = insn->op[0].size;
+    bool down = cpu->eflags & FLAG_DF;
     uint64_t count = count_left(cpu, insn), n, m;
     uint8_t *src, *dst;
 
@@ -145,17 +177,17 @@ void sem_movs(X86Cpu *cpu, const Insn *insn)
     if (!count) {
         return;
     }
-    if ((cpu->eflags & FLAG_DF) || (cpu->mode & MODE_TF) ||
-        !(n = run_at(cpu, insn, insn->seg, R_RSI, size, X86_READ, &src)) ||
-        !(m = run_at(cpu, insn, es_of(cpu, insn), R_RDI, size, X86_WRITE, &dst))) {
+    if ((cpu->mode & MODE_TF) ||
+        !(n = (down ? run_down_at : run_at)(cpu, insn, insn->seg, R_RSI, size, X86_READ, &src)) ||
+        !(m = (down ? run_down_at : run_at)(cpu, insn, es_of(cpu, insn), R_RDI, size, X86_WRITE, &dst))) {
         repeat(cpu, insn, movs_element);
         return;
     }
     /* The second refill may have evicted the first entry, but not the memory behind it. */
     n = MIN(count, MIN(n, m));
-    host_movs(dst, src, n, size);
-    advance(cpu, insn, R_RSI, n * size);
-    advance(cpu, insn, R_RDI, n * size);
+    (down ? host_movs_down : host_movs)(dst, src, n, size);
+    advance(cpu, insn, R_RSI, (int64_t)n * step_of(cpu, size));
+    advance(cpu, insn, R_RDI, (int64_t)n * step_of(cpu, size));
     set_count(cpu, insn, count - n);
     if (count != n) {
         cpu->next_rip = cpu->rip;

@@ -684,6 +684,41 @@ static void test_single_step_stops_in_rep(void)
     }
 }
 
+/* std; rep movs; hlt over several pages, at all distances that matter: as element by element. */
+static void test_repeated_moves_downwards(void)
+{
+    static const int distances[] = { 0, 1, -1, 3, -3, 8, -8, 100, -100, 4096, -4096, 5000, -5000, 20000 };
+    static const struct { const char *code; unsigned len, size; } rows[] = {
+        { "\xfd\xf3\xa4\xf4", 4, 1 }, { "\xfd\x66\xf3\xa5\xf4", 5, 2 }, { "\xfd\xf3\xa5\xf4", 4, 4 },
+        { "\xfd\xf3\x48\xa5\xf4", 5, 8 },
+    };
+    enum { FROM = 0x80000, BYTES = 0x10000, TOP = FROM + 0x8456, COUNT = 900 };
+    g_autofree uint8_t *expected = g_malloc(BYTES);
+
+    for (unsigned i = 0; i < ARRAY_LEN(rows) * ARRAY_LEN(distances); i++) {
+        g_autoptr(X86Bench) b = long_bench(0);
+        unsigned size = rows[i % ARRAY_LEN(rows)].size, src = 0x8456, dst;
+
+        dst = src + distances[i / ARRAY_LEN(rows)];
+        for (unsigned n = 0; n < BYTES; n++) {
+            b->ram[FROM + n] = n * 0x9e3779b1u >> 16;
+        }
+        memcpy(expected, b->ram + FROM, BYTES);
+        for (unsigned n = 0; n < COUNT; n++) {
+            memmove(expected + dst - n * size, expected + src - n * size, size);
+        }
+        x86_bench_code(b, CODE, rows[i % ARRAY_LEN(rows)].code, rows[i % ARRAY_LEN(rows)].len);
+        b->cpu->gpr[R_RSI] = TOP;
+        b->cpu->gpr[R_RDI] = FROM + dst;
+        b->cpu->gpr[R_RCX] = COUNT;
+        g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+        g_assert_cmphex(b->cpu->gpr[R_RCX], ==, 0);
+        g_assert_cmphex(b->cpu->gpr[R_RSI], ==, TOP - COUNT * size);
+        g_assert_cmphex(b->cpu->gpr[R_RDI], ==, FROM + dst - COUNT * size);
+        g_assert_cmpmem(b->ram + FROM, BYTES, expected, BYTES);
+    }
+}
+
 static void test_control_register_checks(void)
 {
     static const struct { const char *code; } rows[] = {
@@ -988,6 +1023,7 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/system/long/double-fault", test_page_fault_in_delivery_is_double);
     g_test_add_func("/x86/system/long/watch", test_data_breakpoint_traps_after);
     g_test_add_func("/x86/system/debug/step-in-rep", test_single_step_stops_in_rep);
+    g_test_add_func("/x86/system/long/rep-downwards", test_repeated_moves_downwards);
     g_test_add_func("/x86/system/long/cr-checks", test_control_register_checks);
     g_test_add_func("/x86/system/align/data", test_alignment_check);
     g_test_add_func("/x86/system/align/stack", test_alignment_of_stack);
