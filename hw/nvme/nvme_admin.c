@@ -2,7 +2,7 @@
 /*
  * Admin commands.  Spec: [NVMe1.4 5].
  * Missing: firmware download, self-test, namespace management beyond attachment, security, sanitize;
- * "invalid opcode" to the guest.  ABORT finds nothing to abort, which the specification allows.
+ * "invalid opcode" to the guest.
  * Locking: machine lock.
  */
 #include "hw/nvme/nvme_int.h"
@@ -88,12 +88,50 @@ static uint16_t delete_cq(NvmeReq *req)
     return SC_SUCCESS;
 }
 
+static NvmeReq *find_command(const Nvme *n, uint16_t sqid, uint16_t cid, const NvmeReq *not_this)
+{
+    for (GList *l = n->sqs[sqid]->reqs.head; l; l = l->next) {
+        NvmeReq *req = l->data;
+
+        if (req->cmd.cid == cid && !req->done && req != not_this) {
+            return req;
+        }
+    }
+    return NULL;
+}
+
+/* Ends after the command, which may also end as if nothing had been asked: bit 0 says "not aborted".  What
+ * waits for the VM to run or for an event is aborted at once.  [5.1] */
 static uint16_t abort_command(NvmeReq *req)
 {
+    Nvme *n = req->n;
     uint16_t sqid = req->cmd.cdw10;
+    NvmeReq *target;
 
-    req->result = 1;                          /* not aborted */
-    return nvme_has_sq(req->n, sqid) ? SC_SUCCESS : SC_INVALID_FIELD | SC_DNR;
+    req->result = 1;
+    if (!nvme_has_sq(n, sqid)) {
+        return SC_INVALID_FIELD | SC_DNR;
+    }
+    target = find_command(n, sqid, req->cmd.cdw10 >> 16, req);
+    if (!target || target->abort) {
+        return SC_SUCCESS;
+    }
+    if (target->waits ? g_queue_remove(&n->retries, target) : g_queue_remove(&n->aers, target)) {
+        target->waits = false;
+        req->result = 0;
+        nvme_complete(target, SC_ABORTED);
+        return SC_SUCCESS;
+    }
+    if (!target->aio) {
+        return SC_SUCCESS;
+    }
+    if (n->aborts > NVME_ABORT_LIMIT) {
+        return SC_ABORT_LIMIT;
+    }
+    n->aborts++;
+    target->abort = req;
+    blk_aio_cancel(target->aio);
+    return LATER;
 }
 
 static uint16_t async_event(NvmeReq *req)

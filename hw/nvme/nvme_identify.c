@@ -37,7 +37,7 @@ static void put_controller(const Nvme *n, uint8_t *id)
     le32_store(id + 92, EVENTS_NS_CHANGED);   /* OAES */
     id[111] = 1;                              /* an I/O controller */
     le16_store(id + 256, BIT(8) | BIT(3) | BIT(1));   /* doorbell buffers, attachment, format */
-    id[258] = 3;                              /* abort limit */
+    id[258] = NVME_ABORT_LIMIT;
     id[259] = n->aerl;
     id[260] = 3;                              /* one firmware slot, read-only */
     id[261] = 7;                              /* logs: per namespace, effects, extended */

@@ -117,6 +117,7 @@ struct NvmeReq {
     bool mapped, waits;       /* waits: on n->retries */
     DmaSg sg;
     BlkRequest *aio;
+    NvmeReq *abort;           /* the command that asks for an early end of this one, and ends with it */
     void (*step)(NvmeReq *req);   /* issues, and after a stop repeats, the next piece of work */
     uint64_t offset, left;    /* bytes on the medium */
     uint32_t piece;           /* bytes in flight */
@@ -133,7 +134,8 @@ typedef struct NvmeEvent {
 } NvmeEvent;
 
 /* RUNNING_MAX: slots of the controller, whatever the queues' sizes. */
-enum { NVME_ERRORS = 16, NVME_ERROR_LEN = 64, NVME_RUNNING_MAX = 1024 };
+enum { NVME_ERRORS = 16, NVME_ERROR_LEN = 64, NVME_RUNNING_MAX = 1024,
+       NVME_ABORT_LIMIT = 3 /* 0-based */ };
 
 struct Nvme {
     PciDevice pci;
@@ -167,6 +169,7 @@ struct Nvme {
     uint32_t orphans;
     uint32_t page_size;
     unsigned flushes;         /* of a shutdown, under way */
+    unsigned aborts;          /* that wait for their command */
     bool dbbuf;
     bool admin_shadow;        /* the guest keeps shadow doorbells for the admin queue, too */
     uint32_t admin_value;     /* what the one of its SQ was at first */

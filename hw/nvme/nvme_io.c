@@ -27,6 +27,10 @@ static bool request_failed(NvmeReq *req, int ret, bool is_read, uint16_t status)
         nvme_complete(req, SC_SQ_DELETED);
         return true;
     }
+    if (ret == -ECANCELED && req->abort) {
+        nvme_complete(req, SC_ABORTED);
+        return true;
+    }
     if (ret >= 0) {
         return false;
     }

@@ -108,6 +108,13 @@ void nvme_complete(NvmeReq *req, uint16_t status)
     req->done = true;
     g_queue_push_tail_link(&n->cqs[sq->cqid]->done, &req->done_link);
     nvme_kick(n);
+    if (req->abort) {
+        NvmeReq *abort = g_steal_pointer(&req->abort);
+
+        n->aborts--;
+        abort->result = status != SC_ABORTED;
+        nvme_complete(abort, SC_SUCCESS);
+    }
     if (sq->delete_req && !sq->running) {
         nvme_sq_delete(n, sq->id, sq->delete_req);
     }
@@ -401,6 +408,7 @@ static void abandon(Nvme *n, NvmeReq *req)
         g_queue_unlink(&n->cqs[req->sq->cqid]->done, &req->done_link);
     }
     req_leave_sq(req);
+    req->abort = NULL;                    /* goes the same way */
     if (running) {
         n->orphans++;
         blk_aio_cancel(req->aio);
@@ -421,7 +429,7 @@ void nvme_queues_clear(Nvme *n)
             sq_free(n, n->sqs[i]);
         }
     }
-    n->running = 0;
+    n->running = n->aborts = 0;
     for (uint32_t i = 0; i <= n->top_qid; i++) {
         if (n->cqs[i]) {
             nvme_cq_delete(n, (uint16_t)i);

@@ -695,6 +695,46 @@ static void stop_and_go(Qtest *q)
     EXPECT(io, 0, READ, 0, 1, DATA);
 }
 
+static Done abort_of(Qtest *q, uint16_t cid)
+{
+    return run(q, &admin, (Cmd){ ABORT, .dw10 = (uint32_t)cid << 16 | 1 });
+}
+
+/* What is not there is not aborted; a command that stopped the VM is. */
+static void abort_commands(Qtest *q)
+{
+    Done done;
+
+    start_io(q);
+    done = abort_of(q, 0xfffe);
+    g_assert_cmphex(done.status, ==, 0);
+    g_assert_cmphex(done.result, ==, 1);
+    EXPECT(admin, DNR | 2, ABORT, .dw10 = 9);
+    submit_only(q, &io, (Cmd){ WRITE, 0, 1, DATA, .dw10 = 9 });
+    ring(q, &io);
+    g_free(qtest_wait_event(q, "STOP"));
+    done = abort_of(q, next_cid);
+    g_assert_cmphex(done.result, ==, 0);
+    g_assert_cmphex(wait_done(q, &io).status, ==, 7);
+    g_free(qtest_qmp(q, "{'execute': 'cont'}"));
+    EXPECT(io, 0, READ, 0, 1, DATA);
+}
+
+/* The clock stands still: what is throttled waits, until it is aborted. */
+static void abort_in_flight(Qtest *q)
+{
+    Done done;
+
+    start_io(q);
+    EXPECT(io, 0, READ, 0, 1, DATA);
+    submit_only(q, &io, (Cmd){ READ, 0, 1, DATA, .dw10 = 9 });
+    ring(q, &io);
+    done = abort_of(q, next_cid);
+    g_assert_cmphex(done.status, ==, 0);
+    g_assert_cmphex(done.result, ==, 0);
+    g_assert_cmphex(wait_done(q, &io).status, ==, 7);
+}
+
 static void reset_under_load(Qtest *q)
 {
     start_io(q);
@@ -742,7 +782,7 @@ static void queue_in_no_memory(Qtest *q)
 int main(int argc, char **argv)
 {
     const char *disk;
-    g_autofree char *plain = NULL, *many = NULL, *errors = NULL, *stop = NULL, *copy = NULL, *unmap = NULL;
+    g_autofree char *plain = NULL, *many = NULL, *errors = NULL, *stop = NULL, *copy = NULL, *unmap = NULL, *slow = NULL;
 
     g_test_init(&argc, &argv, NULL);
     disk = qtest_temp_disk(BLOCKS * 512);
@@ -772,6 +812,8 @@ int main(int argc, char **argv)
                            "inject-error.1.event=none,inject-error.1.iotype=write,inject-error.1.sector=9,"
                            "werror=stop -device nvme,drive=d,serial=1,addr=4", disk);
 
+    slow = g_strdup_printf("-drive if=none,id=d,format=raw,file=%s,throttling.iops-total=1 "
+                           "-device nvme,drive=d,serial=1,addr=4", disk);
     const QtestCase cases[] = {
         { "registers", plain, .run = registers },
         { "bad-configuration", plain, .run = bad_configuration },
@@ -799,6 +841,8 @@ int main(int argc, char **argv)
         { "format", plain, .run = format },
         { "host-errors", errors, .run = host_errors },
         { "stop-and-go", stop, .run = stop_and_go },
+        { "abort", stop, .run = abort_commands },
+        { "abort-in-flight", slow, .run = abort_in_flight },
         { "reset-under-load", plain, .run = reset_under_load },
         { "queue-in-no-memory", plain, .run = queue_in_no_memory },
     };
