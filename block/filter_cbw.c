@@ -6,13 +6,78 @@
  *
  * "bitmap" limits that to what is dirty in a bitmap.  on-cbw-error says who suffers from a
  * failure: the guest's write (break-guest-write), or the snapshot (break-snapshot), which is no
- * longer completed then.
- * Missing: cbw-timeout; reading the snapshot through snapshot-access.
+ * longer completed then.  A copy that takes longer than cbw-timeout has failed as far as the write
+ * goes; it still ends by itself.  The snapshot can be read through snapshot-access.
  * Locking: main loop.
  */
 #include "block/filter.h"
 #include "block/filter_job.h"
 #include "block/types.h"
+
+/* A copy with a time limit: it goes on after the limit, and ends then without anybody waiting. */
+typedef struct Copying {
+    BlockNode *node;
+    uint64_t offset, bytes;
+    Coroutine *waiter;         /* NULL: nobody (yet, or any more) */
+    int ret;
+    bool done, left;
+} Copying;
+
+static void co_copying(void *opaque)
+{
+    Copying *c = opaque;
+    CopyBeforeWrite *s = c->node->state;
+    Coroutine *waiter;
+
+    c->ret = co_copier_before_write(&s->copier, c->offset, c->bytes);
+    c->done = true;
+    c->node->in_flight--;
+    graph_wait_kick();
+    waiter = g_steal_pointer(&c->waiter);
+    if (waiter) {
+        coroutine_wake(waiter);
+    } else if (c->left) {
+        g_free(c);
+    }
+}
+
+static void copying_too_long(void *opaque)
+{
+    Copying *c = opaque;
+    Coroutine *waiter = g_steal_pointer(&c->waiter);
+
+    if (waiter) {
+        coroutine_wake(waiter);
+    }
+}
+
+static int co_copy_in_time(BlockNode *node, uint64_t offset, uint64_t bytes)
+{
+    CopyBeforeWrite *s = node->state;
+    Copying *c = g_new0(Copying, 1);
+    int ret;
+
+    c->node = node;
+    c->offset = offset;
+    c->bytes = bytes;
+    node->in_flight++;
+    coroutine_start(co_copying, c);
+    if (!c->done) {
+        g_autoptr(LoopDelay) limit = NULL;
+
+        c->waiter = coroutine_self();
+        limit = loop_delay_new(coroutine_home(c->waiter), (int64_t)s->timeout_ms,
+                               copying_too_long, c);
+        co_yield();
+    }
+    if (!c->done) {
+        c->left = true;
+        return -ETIMEDOUT;
+    }
+    ret = c->ret;
+    g_free(c);
+    return ret;
+}
 
 static int co_keep(BlockNode *node, uint64_t offset, uint64_t bytes)
 {
@@ -22,7 +87,8 @@ static int co_keep(BlockNode *node, uint64_t offset, uint64_t bytes)
     if (s->broken) {
         return 0;
     }
-    ret = co_copier_before_write(&s->copier, offset, bytes);
+    ret = s->timeout_ms ? co_copy_in_time(node, offset, bytes)
+                        : co_copier_before_write(&s->copier, offset, bytes);
     if (ret < 0 && s->break_snapshot) {
         s->broken = true;
         s->copier.ret = ret;
@@ -90,10 +156,18 @@ static bool cbw_open(BlockNode *node, NodeOpts *opts, GError **error)
 {
     CopyBeforeWrite *s = node->state;
     g_autofree char *on_error = node_opts_take(opts, "on-cbw-error");
+    uint64_t timeout = 0;
     BlockNode *target;
     uint32_t granularity;
 
     filter_init(node);
+    if (!node_opts_take_uint(opts, "cbw-timeout", &timeout, error)) {
+        return false;
+    }
+    if (timeout > UINT32_MAX) {
+        return error_set(error, "cbw-timeout is at most %u seconds", UINT32_MAX);
+    }
+    s->timeout_ms = timeout * 1000;
     s->target = node_open_child(node, "target", NULL, opts, NODE_OPEN_RDWR | NODE_OPEN_PROTOCOL,
                                 error);
     if (!s->target) {
@@ -113,16 +187,23 @@ static bool cbw_open(BlockNode *node, NodeOpts *opts, GError **error)
     if (!copier_init(&s->copier, node->file->node, target, granularity, error)) {
         return false;
     }
-    if (!take_bitmap(s, opts, granularity, error)) {
-        copier_clear(&s->copier);
-        return false;
+    s->access = dirty_bitmap_new(node->length, granularity);
+    if (!s->access) {
+        error_set(error, "Not enough memory for the bitmap of '%s'", node->name);
+    } else if (take_bitmap(s, opts, granularity, error)) {
+        return dirty_bitmap_merge(s->access, s->copier.todo, error);
     }
-    return true;
+    g_clear_pointer(&s->access, dirty_bitmap_free);
+    copier_clear(&s->copier);
+    return false;
 }
 
 static void cbw_close(BlockNode *node)
 {
-    copier_clear(&((CopyBeforeWrite *)node->state)->copier);
+    CopyBeforeWrite *s = node->state;
+
+    dirty_bitmap_free(s->access);
+    copier_clear(&s->copier);
 }
 
 static void cbw_child_moved(BlockNode *node, const BlockChild *edge)

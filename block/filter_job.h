@@ -26,7 +26,10 @@ typedef struct MirrorTop {
 typedef struct CopyBeforeWrite {
     Copier copier;
     BlockChild *target;
-    bool break_snapshot, broken;
+    DirtyBitmap *access;       /* what snapshot-access may read */
+    uint64_t timeout_ms;       /* cbw-timeout; 0: none */
+    bool break_snapshot, broken; /* broken: copier.ret says why */
+    bool job_owns;
 } CopyBeforeWrite;
 
 #endif

@@ -297,6 +297,101 @@ static void test_permissions_on_demand(void)
     node_unref(image);
 }
 
+/* ---- copy-before-write and snapshot-access ---- */
+
+typedef struct Snap {
+    BlockNode *source, *target;
+    BlockBackend *guest, *reader;
+} Snap;
+
+/* The source is all 1; MORE are options of the filter. */
+static void snap_init(Snap *s, const char *more)
+{
+    g_autofree char *text = g_strdup_printf("{'driver':'copy-before-write','node-name':'cbw','file':"
+                                            "'snap-src','target':'snap-tgt'%s}", more);
+    g_autofree uint8_t *ones = g_malloc(1 << 20);
+    BlockBackend *blk;
+
+    make("snap-src.img", "raw", "1M");
+    make("snap-tgt.img", "raw", "1M");
+    memset(ones, 1, 1 << 20);
+    s->source = open_json("{'driver':'raw','node-name':'snap-src','file':{'driver':'file',"
+                          "'filename':'%s/snap-src.img'}}");
+    s->target = open_json("{'driver':'raw','node-name':'snap-tgt','file':{'driver':'blkdebug','image':"
+                          "{'driver':'file','filename':'%s/snap-tgt.img'}}}");
+    blk = blk_new(NULL);
+    g_assert_true(blk_insert_node(blk, s->source, true, NULL));
+    g_assert_cmpint(blk_pwrite(blk, 0, ones, 1 << 20, 0), ==, 0);
+    blk_unref(blk);
+    s->guest = backend(open_json(text));
+    s->reader = backend(open_json("{'driver':'snapshot-access','discard':'unmap',"
+                                  "'file':'cbw'}"));
+}
+
+static void snap_clear(Snap *s)
+{
+    blk_unref(s->reader);
+    blk_unref(s->guest);
+    node_unref(s->target);
+    node_unref(s->source);
+}
+
+static int byte_at(BlockBackend *blk, uint64_t offset)
+{
+    uint8_t byte;
+    int ret = blk_pread(blk, offset, &byte, 1);
+
+    return ret < 0 ? ret : byte;
+}
+
+static void test_snapshot_is_read(void)
+{
+    uint8_t buf[512] = { 7 };
+    Snap s;
+
+    snap_init(&s, "");
+    g_assert_cmpint(blk_pwrite(s.guest, 65536, buf, 512, 0), ==, 0);
+    g_assert_cmpint(byte_at(s.guest, 65536), ==, 7);
+    for (uint64_t at = 0; at < 1 << 20; at += 32768) {
+        g_assert_cmpint(byte_at(s.reader, at), ==, 1);
+    }
+    g_assert_cmpint(blk_pwrite(s.reader, 0, buf, 512, 0), ==, -ENOTSUP);
+    /* Given up: no longer readable, and no longer copied. */
+    g_assert_cmpint(blk_discard(s.reader, 131072, 65536), ==, 0);
+    g_assert_cmpint(byte_at(s.reader, 131072), ==, -EACCES);
+    g_assert_cmpint(blk_pwrite(s.guest, 131072, buf, 512, 0), ==, 0);
+    g_assert_cmpint(node_pread(s.target, 131072, buf, 1), ==, 0);
+    g_assert_cmpint(buf[0], ==, 0);
+    g_assert_cmpint(byte_at(s.reader, 131071), ==, 1);
+    snap_clear(&s);
+}
+
+/* A target that does not answer: who suffers from it after a second is an option. */
+static void run_slow_target(bool break_snapshot)
+{
+    uint8_t buf[512] = { 7 };
+    Snap s;
+
+    snap_init(&s, break_snapshot ? ",'cbw-timeout':1,'on-cbw-error':'break-snapshot'"
+                                 : ",'cbw-timeout':1");
+    g_assert_cmpint(node_debug(s.target, NODE_DEBUG_BREAK, "pwritev", "t"), ==, 0);
+    g_assert_cmpint(blk_pwrite(s.guest, 0, buf, 512, 0), ==, break_snapshot ? 0 : -ETIMEDOUT);
+    g_assert_cmpint(node_debug(s.target, NODE_DEBUG_IS_SUSPENDED, NULL, "t"), ==, 1);
+    g_assert_cmpint(node_debug(s.target, NODE_DEBUG_RESUME, NULL, "t"), ==, 0);
+    g_assert_cmpint(byte_at(s.reader, 0), ==, break_snapshot ? -ETIMEDOUT : 1);
+    g_assert_cmpint(byte_at(s.guest, 0), ==, break_snapshot ? 7 : 1);
+    g_assert_cmpint(blk_pwrite(s.guest, 0, buf, 512, 0), ==, 0);
+    g_assert_cmpint(byte_at(s.guest, 0), ==, 7);
+    g_assert_cmpint(byte_at(s.reader, 0), ==, break_snapshot ? -ETIMEDOUT : 1);
+    snap_clear(&s);
+}
+
+static void test_slow_target(void)
+{
+    run_slow_target(false);
+    run_slow_target(true);
+}
+
 /* What the log says, written to an empty disk, is the disk. */
 static void replay(const char *log_name, const char *disk_name)
 {
@@ -379,6 +474,8 @@ int main(int argc, char **argv)
     g_test_add_func("/block/filter/breakpoints", test_breakpoints);
     g_test_add_func("/block/filter/merging-write", test_errors_within_a_merging_write);
     g_test_add_func("/block/filter/permissions", test_permissions_on_demand);
+    g_test_add_func("/block/filter/snapshot-access", test_snapshot_is_read);
+    g_test_add_func("/block/filter/cbw-timeout", test_slow_target);
     g_test_add_func("/block/filter/blklogwrites", test_log_replays);
     g_test_add_func("/block/filter/preallocate", test_preallocation_is_cut_off);
     ret = g_test_run();

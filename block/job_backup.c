@@ -198,7 +198,9 @@ static bool insert_filter(Backup *b, const BackupArgs *a, GError **error)
         node_opts_set(opts, "node-name", a->filter_name);
     }
     b->filter = node_insert_filter(b->source, opts, error);
-    if (!b->filter) {
+    if (b->filter) {
+        ((CopyBeforeWrite *)b->filter->state)->job_owns = true;
+    } else {
         return false;
     }
     c = copier_of(b);

@@ -15,7 +15,7 @@ static const NodeType *const node_types[] = {
     &node_type_nbd, &node_type_http, &node_type_https, &node_type_ftp, &node_type_ftps,
     &node_type_copy_on_read, &node_type_copy_before_write,
     &node_type_throttle, &node_type_blkdebug, &node_type_blklogwrites,
-    &node_type_preallocate, &node_type_commit_top, &node_type_mirror_top,
+    &node_type_preallocate, &node_type_snapshot_access, &node_type_commit_top, &node_type_mirror_top,
 };
 
 const NodeType *node_type_at(unsigned index)

@@ -11,6 +11,7 @@ extern const NodeType node_type_file, node_type_host_device, node_type_host_cdro
 extern const NodeType node_type_null_co, node_type_null_aio, node_type_memory;
 extern const NodeType node_type_throttle, node_type_blkdebug, node_type_blklogwrites;
 extern const NodeType node_type_preallocate;
+extern const NodeType node_type_snapshot_access;
 extern const NodeType node_type_copy_on_read, node_type_copy_before_write;
 extern const NodeType node_type_raw, node_type_qcow2;
 extern const NodeType node_type_luks;
