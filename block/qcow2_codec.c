@@ -50,6 +50,45 @@ static int decompress_work(void *opaque)
     return (ret == Z_STREAM_END || ret == Z_BUF_ERROR) && z.avail_out == 0 ? 0 : -EIO;
 }
 
+/*
+ * Whether deflate would hardly make it smaller: random, encrypted or already packed bytes, on which it
+ * takes longest.  Two things could: bytes that are not equally frequent (the collision entropy, which
+ * is no larger than Shannon's, says at most 1.25 % up to 7.9 bits), and strings that come again in the
+ * window of 4 KiB.
+ */
+static bool looks_packed(const uint8_t *in, size_t len)
+{
+    enum { HASH_BITS = 12, WINDOW = 4096 };
+    uint32_t count[4][256] = { { 0 } }, last[1 << HASH_BITS] = { 0 };
+    uint64_t squares = 0;
+    size_t again = 0, i;
+
+    for (i = 0; i + 4 <= len; i += 4) {
+        for (unsigned k = 0; k < 4; k++) {
+            count[k][in[i + k]]++;
+        }
+    }
+    for (unsigned k = 0; k < 256; k++) {
+        uint64_t n = (uint64_t)count[0][k] + count[1][k] + count[2][k] + count[3][k];
+
+        squares += n * n;
+    }
+    if (squares * 239 > (uint64_t)len * len) {       /* 2 to the 7.9 */
+        return false;
+    }
+    for (i = 0; i + 4 <= len && again <= len / 256; i++) {
+        uint32_t word, before;
+        unsigned h;
+
+        memcpy(&word, in + i, 4);
+        h = word * UINT32_C(2654435761) >> (32 - HASH_BITS);
+        before = last[h];
+        last[h] = (uint32_t)i + 1;
+        again += before && i + 1 - before <= WINDOW && memcmp(in + before - 1, in + i, 4) == 0;
+    }
+    return again <= len / 256;
+}
+
 /* 0, or -ENOSPC when it does not get smaller. */
 static int compress_work(void *opaque)
 {
@@ -63,6 +102,9 @@ static int compress_work(void *opaque)
 
         c->out_len = n;
         return ZSTD_isError(n) ? -ENOSPC : 0;
+    }
+    if (looks_packed(c->in, c->in_len)) {
+        return -ENOSPC;
     }
     if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -12, 9, Z_DEFAULT_STRATEGY) != Z_OK) {
         return -EIO;

@@ -120,6 +120,50 @@ static unsigned writes_of(const char *create, bool *dirty)
     return writes;
 }
 
+/* Bytes that a compressed write of a cluster takes on the disk. */
+static uint64_t packed_bytes(PowerBench *b, const uint8_t *cluster)
+{
+    unsigned before = b->disk->log->len;
+    g_autofree uint8_t *back = g_malloc(64 * KIB);
+    uint64_t most = 0;
+
+    g_assert_cmpint(blk_pwrite(b->blk, 0, cluster, 64 * KIB, BLK_REQ_COMPRESSED), ==, 0);
+    for (unsigned i = before; i < b->disk->log->len; i++) {
+        const MemoryOp *op = b->disk->log->pdata[i];
+
+        most = op->kind == MEMORY_WRITE ? MAX(most, op->bytes) : most;
+    }
+    g_assert_cmpint(blk_pread(b->blk, 0, back, 64 * KIB), ==, 0);
+    g_assert_cmpmem(back, 64 * KIB, cluster, 64 * KIB);
+    return most;
+}
+
+/* Clusters that deflate cannot make smaller are not tried; all others are, however random they look. */
+static void test_packed_data_is_not_packed_again(void)
+{
+    g_autofree uint8_t *cluster = g_malloc(64 * KIB);
+    PowerBench b;
+
+    power_bench_init(&b, "qcow2", "cluster_size=64k", 512 * KIB, 1);
+    for (unsigned i = 0; i < 64 * KIB; i++) {
+        cluster[i] = (uint8_t)g_rand_int(b.rand);
+    }
+    g_assert_cmpuint(packed_bytes(&b, cluster), ==, 64 * KIB);
+    for (unsigned i = 0; i < 64 * KIB; i++) {          /* a byte of 64 values */
+        cluster[i] &= 63;
+    }
+    g_assert_cmpuint(packed_bytes(&b, cluster), <, 52 * KIB);
+    for (unsigned i = 0; i < 64 * KIB; i++) {          /* any byte, each 3000 bytes the same */
+        cluster[i] = i < 3000 ? (uint8_t)g_rand_int(b.rand) : cluster[i - 3000];
+    }
+    g_assert_cmpuint(packed_bytes(&b, cluster), <, 8 * KIB);
+    for (unsigned i = 0; i < 64 * KIB; i++) {          /* a part of one in eight, the rest random */
+        cluster[i] = i % 512 < 64 && i >= 512 ? cluster[i - 512] : (uint8_t)g_rand_int(b.rand);
+    }
+    g_assert_cmpuint(packed_bytes(&b, cluster), <, 60 * KIB);
+    power_bench_clear(&b);
+}
+
 static void test_lazy_counts_are_late(void)
 {
     bool exact_dirty, lazy_dirty;
@@ -707,6 +751,7 @@ int main(int argc, char **argv)
     g_test_add_func("/block/qcow2/power-cut/lazy", test_power_cut_lazy);
     g_test_add_func("/block/qcow2/power-cut/snapshots", test_power_cut_snapshots);
     g_test_add_func("/block/qcow2/lazy-refcounts", test_lazy_counts_are_late);
+    g_test_add_func("/block/qcow2/compressed", test_packed_data_is_not_packed_again);
     g_test_add_func("/block/qcow2/damage", test_damage_is_marked);
     g_test_add_func("/block/qcow2/mix", test_mix);
     g_test_add_func("/block/qcow2/bitmaps/survive", test_bitmaps_survive);
