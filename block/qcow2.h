@@ -52,12 +52,17 @@ typedef struct Slice {
     uint8_t *data;
     bool dirty;
     int64_t used_us;           /* with cache-clean-interval */
+    uint64_t moved;            /* to the head of the queue, as the cache counts that */
     GList link;
 } Slice;
 
+#define SLICES_AT_HAND 16
+
 typedef struct SliceCache {
     GHashTable *map;
-    GQueue lru;                /* head: most recent */
+    Slice *at_hand[SLICES_AT_HAND];  /* some of them, by slice_hash() */
+    GQueue lru;                /* head: most recent, to within a quarter of max */
+    uint64_t moves;
     GPtrArray *dirty;
     unsigned max;
     int64_t keep_us, clean_us; /* cache-clean-interval, 0: off; when that was done last */
@@ -84,7 +89,7 @@ typedef struct Qcow2Request {
     uint64_t start, end;       /* guest, cluster aligned */
     bool exclusive;            /* changes the mapping */
     CoQueue waiters;
-    struct Qcow2Request *next;
+    struct Qcow2Request *next, **link;   /* link: what points here */
 } Qcow2Request;
 
 typedef enum Qcow2CryptMethod { CRYPT_NONE, CRYPT_AES, CRYPT_LUKS } Qcow2CryptMethod;
@@ -136,6 +141,7 @@ typedef struct Qcow2 {
     uint64_t l2_changes;       /* counts them: what was read before one may be stale */
     CoMutex lock;
     Qcow2Request *requests;
+    unsigned exclusive;        /* of these */
     bool sparse_checked, sparse_data;
     bool broken;               /* metadata I/O failed half way: no more writes */
     bool corrupt;              /* tables that cannot be right were met */
@@ -156,6 +162,8 @@ void slice_cache_clear(SliceCache *cache);
 /* Drops what has not been used for the cache's keep_us. */
 void slice_cache_clean(SliceCache *cache, int64_t now_us);
 int co_slice_get(Qcow2 *q, SliceCache *cache, uint64_t offset, Slice **slice);
+/* The same without waiting or a search; NULL does not mean that it is not in the cache. */
+Slice *slice_at_hand(SliceCache *cache, uint64_t offset);
 void slice_set_dirty(SliceCache *cache, Slice *slice);
 /* Forgets slices of a cluster that is no table any more. */
 void slice_cache_drop(Qcow2 *q, SliceCache *cache, uint64_t offset, uint64_t bytes);

@@ -85,11 +85,12 @@ int co_l2_get(Qcow2 *q, uint64_t guest, bool write, Slice **slice, unsigned *ind
               unsigned *left)
 {
     uint64_t i = guest >> (q->cluster_bits + q->l2_bits), table, in_table;
-    uint64_t per_slice = q->slice_size / q->l2_entry_size;
+    unsigned slice_bits = (unsigned)(__builtin_ctz(q->slice_size) - __builtin_ctz(q->l2_entry_size));
+    uint64_t per_slice = BIT64(slice_bits);
     int ret;
 
     in_table = guest >> q->cluster_bits & (BIT64(q->l2_bits) - 1);
-    *index = (unsigned)(in_table % per_slice);
+    *index = (unsigned)(in_table & (per_slice - 1));
     *left = (unsigned)(per_slice - *index);
     *slice = NULL;
     if (i >= q->l1_entries) {
@@ -112,7 +113,7 @@ int co_l2_get(Qcow2 *q, uint64_t guest, bool write, Slice **slice, unsigned *ind
         *left = (unsigned)(BIT64(q->l2_bits) - in_table);
         return 0;
     }
-    return co_slice_get(q, &q->l2_cache, table + in_table / per_slice * q->slice_size, slice);
+    return co_slice_get(q, &q->l2_cache, table + (in_table >> slice_bits) * q->slice_size, slice);
 }
 
 static MapType sub_type(const Qcow2 *q, uint64_t entry, uint64_t bitmap, unsigned sub)
@@ -188,7 +189,7 @@ static int co_map(Qcow2 *q, uint64_t guest, uint64_t bytes, Map *map)
     while (at < end) {
         uint64_t in = at & (q->cluster_size - 1), entry = l2_entry(q, slice, index);
         uint64_t host = (entry & ENTRY_OFFSET_MASK) + in, bitmap = l2_bitmap(q, slice, index);
-        MapType type = sub_type(q, entry, bitmap, (unsigned)(in / q->subcluster_size));
+        MapType type = sub_type(q, entry, bitmap, (unsigned)(in >> __builtin_ctz(q->subcluster_size)));
 
         if (at == guest) {
             map->type = type;
@@ -230,18 +231,32 @@ void qcow2_request_begin(Qcow2 *q, Qcow2Request *r, uint64_t start, uint64_t end
     r->exclusive = exclusive;
     co_queue_init(&r->waiters);
     r->next = q->requests;
+    r->link = &q->requests;
+    if (r->next) {
+        r->next->link = &r->next;
+    }
     q->requests = r;
+    q->exclusive += exclusive;
 }
 
 void qcow2_request_end(Qcow2 *q, Qcow2Request *r)
 {
-    Qcow2Request **p = &q->requests;
-
-    while (*p != r) {
-        p = &(*p)->next;
+    *r->link = r->next;
+    if (r->next) {
+        r->next->link = r->link;
     }
-    *p = r->next;
+    q->exclusive -= r->exclusive;
     co_queue_wake_all(&r->waiters);
+}
+
+static Qcow2Request *find_conflict(const Qcow2 *q, uint64_t start, uint64_t end, bool exclusive)
+{
+    Qcow2Request *r = exclusive || q->exclusive ? q->requests : NULL;
+
+    while (r && !(r->start < end && start < r->end && (exclusive || r->exclusive))) {
+        r = r->next;
+    }
+    return r;
 }
 
 /* Waits, with the lock dropped meanwhile, for what stands in the way. */
@@ -249,22 +264,47 @@ void co_qcow2_wait_conflicts(Qcow2 *q, uint64_t start, uint64_t end, bool exclus
 {
     Qcow2Request *r;
 
-again:
-    for (r = q->requests; r; r = r->next) {
-        if (r->start < end && start < r->end && (exclusive || r->exclusive)) {
-            co_queue_wait(&r->waiters, &q->lock);
-            goto again;
-        }
+    while ((r = find_conflict(q, start, end, exclusive)) != NULL) {
+        co_queue_wait(&r->waiters, &q->lock);
     }
 }
 
 /* ---- reading ---- */
 
+/* What co_map() would find in nearly all requests to an allocated image, without its walk: all is in one
+ * plain cluster, whose table is at hand.  Nobody may hold the lock, and we do not wait. */
+static bool map_plain(Qcow2 *q, uint64_t guest, uint64_t bytes, uint64_t *host)
+{
+    uint64_t i = guest >> (q->cluster_bits + q->l2_bits), in = guest & (q->cluster_size - 1), table, at, entry;
+    unsigned l2_entry_bits = (unsigned)__builtin_ctz(q->l2_entry_size);
+    Slice *slice;
+
+    if (q->lock.locked || q->subclusters > 1 || in + bytes > q->cluster_size || i >= q->l1_entries) {
+        return false;
+    }
+    table = q->l1[i] & ENTRY_OFFSET_MASK;
+    at = (guest >> q->cluster_bits & (BIT64(q->l2_bits) - 1)) << l2_entry_bits;
+    slice = table && !(table & (q->cluster_size - 1))
+                ? slice_at_hand(&q->l2_cache, table + align_down(at, q->slice_size)) : NULL;
+    if (!slice) {
+        return false;
+    }
+    entry = l2_entry(q, slice, (unsigned)((at & (q->slice_size - 1)) >> l2_entry_bits));
+    *host = (entry & ENTRY_OFFSET_MASK) + in;
+    return (entry & ENTRY_OFFSET_MASK) &&
+           !(entry & (ENTRY_COMPRESSED | ENTRY_ZERO | (ENTRY_OFFSET_MASK & (q->cluster_size - 1))));
+}
+
 int co_qcow2_preadv(BlockNode *node, uint64_t offset, IoSpan span)
 {
     Qcow2 *q = node->state;
+    uint64_t host;
     int ret = 0;
 
+    if (map_plain(q, offset, span.len, &host)) {
+        node_event(q->file, QAPI_BLKDEBUG_EVENT_READ_AIO);
+        return co_qcow2_data_read(q, offset, host, span);
+    }
     while (span.len && ret == 0) {
         IoSpan piece;
         Map map;
@@ -464,16 +504,11 @@ static int co_write_piece(BlockNode *node, uint64_t offset, IoSpan span, uint64_
     ret = q->broken ? -EIO : 0;
     /* The plan may change while we wait, so plan until nothing stands in the way. */
     while (ret == 0) {
-        Qcow2Request *r;
         uint64_t end;
-        bool clash = false;
 
         ret = co_plan(q, offset, span.len, &plan);
         end = plan.guest + plan.clusters * cs;
-        for (r = q->requests; ret == 0 && r && !clash; r = r->next) {
-            clash = r->start < end && plan.guest < r->end && (!plan.in_place || r->exclusive);
-        }
-        if (!clash) {
+        if (ret < 0 || !find_conflict(q, plan.guest, end, !plan.in_place)) {
             break;
         }
         co_qcow2_wait_conflicts(q, plan.guest, end, !plan.in_place);

@@ -17,6 +17,12 @@ static void slice_free(gpointer p)
     g_free(slice);
 }
 
+static unsigned slice_hash(uint64_t offset)
+{
+    return (unsigned)(offset * UINT64_C(0x9e3779b97f4a7c15) >> 60);
+}
+G_STATIC_ASSERT(SLICES_AT_HAND == 1 << 4);
+
 void slice_cache_init(SliceCache *cache, unsigned max)
 {
     cache->map = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, slice_free);
@@ -44,6 +50,11 @@ void slice_set_dirty(SliceCache *cache, Slice *slice)
 
 static void slice_drop(SliceCache *cache, Slice *slice)
 {
+    Slice **at_hand = &cache->at_hand[slice_hash(slice->offset)];
+
+    if (*at_hand == slice) {
+        *at_hand = NULL;
+    }
     g_queue_unlink(&cache->lru, &slice->link);
     if (slice->dirty) {
         g_ptr_array_remove_fast(cache->dirty, slice);
@@ -104,15 +115,42 @@ void slice_cache_clean(SliceCache *cache, int64_t now_us)
     }
 }
 
-int co_slice_get(Qcow2 *q, SliceCache *cache, uint64_t offset, Slice **out)
+/* Room is made in the last half of the queue.  What was among the first max / 4 then and is used again
+ * may stay where it is: it is no further back than in the first half. */
+static void slice_use(SliceCache *cache, Slice *slice)
 {
-    Slice *slice = g_hash_table_lookup(cache->map, &offset);
-    int ret;
-
-    if (slice) {
+    if (cache->keep_us || cache->moves - slice->moved >= cache->max / 4) {
         g_queue_unlink(&cache->lru, &slice->link);
         g_queue_push_head_link(&cache->lru, &slice->link);
+        slice->moved = ++cache->moves;
         slice->used_us = cache->keep_us ? g_get_monotonic_time() : 0;
+    }
+}
+
+Slice *slice_at_hand(SliceCache *cache, uint64_t offset)
+{
+    Slice *slice = cache->at_hand[slice_hash(offset)];
+
+    if (!slice || slice->offset != offset) {
+        return NULL;
+    }
+    slice_use(cache, slice);
+    return slice;
+}
+
+int co_slice_get(Qcow2 *q, SliceCache *cache, uint64_t offset, Slice **out)
+{
+    Slice *slice = slice_at_hand(cache, offset);
+    int ret;
+
+    if (!slice) {
+        slice = g_hash_table_lookup(cache->map, &offset);
+        if (slice) {
+            slice_use(cache, slice);
+            cache->at_hand[slice_hash(offset)] = slice;
+        }
+    }
+    if (slice) {
         *out = slice;
         return 0;
     }
@@ -128,6 +166,7 @@ int co_slice_get(Qcow2 *q, SliceCache *cache, uint64_t offset, Slice **out)
     slice->offset = offset;
     slice->link.data = slice;
     slice->used_us = cache->keep_us ? g_get_monotonic_time() : 0;
+    slice->moved = ++cache->moves;
     node_event(q->file, cache == &q->l2_cache ? QAPI_BLKDEBUG_EVENT_L2_LOAD
                                               : QAPI_BLKDEBUG_EVENT_REFBLOCK_LOAD);
     ret = co_node_pread(q->file, offset, slice->data, q->slice_size);
