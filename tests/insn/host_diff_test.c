@@ -4,6 +4,8 @@
  * by this machine's CPU: registers, flags (undefined ones masked by the row), memory, x87 and
  * vector state, and the exception raised must be equal.
  *
+ * Jumps, calls and returns go to a place that leaves a mark.  32-bit code runs in the compatibility mode of a
+ * 64-bit process, where Linux allows that.
  * The same again at CPL 3 with alignment checks on (CR0.AM, which Linux sets, and EFLAGS.AC).
  *
  * RHEA_INSN_ROUNDS=n sets the number of tries per row, RHEA_INSN_SEED the seed, RHEA_INSN_ROW
@@ -18,6 +20,11 @@
 
 #define HOST_STATE (BENCH_BASE + 0x300000)
 
+/* Linux' selectors of programs. */
+enum { USER32_CS = 0x23, USER_DS = 0x2b, USER64_CS = 0x33 };
+/* From BENCH_CODE: the way back to C, a far pointer, 32-bit code; from the instruction: where jumps go. */
+enum { AT_BACK = 0x100, AT_FAR = 0x180, AT_32 = 0x200, LANDING = 0x60 };
+
 void host_run(void);
 void host_return(void);
 
@@ -26,7 +33,11 @@ typedef struct Fixture {
     GRand *rand;
     InsnState *host;
     uint8_t *data, data_before[BENCH_DATA_SIZE], data_guest[BENCH_DATA_SIZE];
+    unsigned bits;              /* of the code */
     bool align;                 /* alignment checks on */
+    uint64_t at;                /* of the instruction */
+    uint8_t bytes[31];
+    unsigned rows, jumps;
     unsigned tried, failed, skipped_rows, checked;
 } Fixture;
 
@@ -168,59 +179,155 @@ static void report(Fixture *f, const Insn *insn, const uint8_t *bytes, const GSt
 /* ---- one try ------------------------------------------------------------------------------------------------ */
 
 /* Guest until the instruction is left or faults: `rep` may take several steps. */
-static int run_in_guest(X86Cpu *cpu)
+static int run_in_guest(Fixture *f)
 {
     for (unsigned i = 0; i < 1000; i++) {
-        int vector = bench_step(cpu);
+        int vector = bench_step(f->cpu);
 
-        if (vector >= 0 || cpu->rip != BENCH_CODE) {
+        if (vector >= 0 || f->cpu->rip != f->at) {
             return vector;
         }
     }
     return -2;
 }
 
-static void plant(const uint8_t *bytes, unsigned len)
+/* Far pointers, and the way back: jmp *2(%rip). */
+static void plant_surroundings(Fixture *f)
 {
     uint8_t *code = (uint8_t *)(uintptr_t)BENCH_CODE;
     uint64_t back = (uint64_t)(uintptr_t)host_return;
-    uint32_t far = 256 - (len + 5);
+    struct { uint32_t offset; uint16_t sel; } __attribute__((packed)) far = { BENCH_CODE + AT_32, USER32_CS };
+    uint32_t where = BENCH_CODE + AT_FAR;
 
+    memcpy(code + AT_BACK, "\xff\x25\x02\x00\x00\x00", 6);
+    memcpy(code + AT_BACK + 8, &back, 8);
+    if (f->bits == 32) {                    /* 64-bit: jmp far [AT_FAR] */
+        memcpy(code, "\xff\x2c\x25", 3);
+        memcpy(code + 3, &where, 4);
+        memcpy(code + AT_FAR, &far, 6);
+    }
+}
+
+/* Leave for AT_BACK; no memory is read, since alignment checks may be on. */
+static uint8_t *plant_exit(Fixture *f, uint8_t *code)
+{
+    uint32_t to = BENCH_CODE + AT_BACK;
+
+    if (f->bits == 32) {
+        uint16_t sel = USER64_CS;
+
+        *code++ = 0xea;
+        memcpy(code, &to, 4);
+        memcpy(code + 4, &sel, 2);
+        return code + 6;
+    }
+    to -= (uintptr_t)code + 5;
+    *code++ = 0xe9;
+    memcpy(code, &to, 4);
+    return code + 4;
+}
+
+static void plant(Fixture *f, const uint8_t *bytes, unsigned len)
+{
+    uint8_t *code = (uint8_t *)(uintptr_t)f->at, *landing = code + LANDING;
+    uint32_t mark = BENCH_DATA;
+
+    plant_surroundings(f);
     memcpy(code, bytes, len);
-    /* The address is read with alignment checks on: jmp +256; there: jmp *2(%rip) */
-    code[len] = 0xe9;
-    memcpy(code + len + 1, &far, 4);
-    memcpy(code + 256, "\xff\x25\x02\x00\x00\x00", 6);
-    memcpy(code + 264, &back, 8);
+    plant_exit(f, code + len);
+    /* Where jumps go to: movb $0x5a, BENCH_DATA */
+    memcpy(landing, "\xc6\x04\x25", 3);
+    memcpy(landing + 3, &mark, 4);
+    landing[7] = 0x5a;
+    plant_exit(f, landing + 8);
+}
+
+/* Jumps, calls and returns go to LANDING if they go anywhere; false: this one cannot. */
+static bool aim_jump(Fixture *f, const Insn *insn, uint8_t *bytes)
+{
+    uint64_t target = f->at + LANDING, *gpr = f->host->gpr;
+    unsigned width = f->bits / 8;
+
+    if (insn->prefixes & INSN_66) {         /* 16-bit targets in 32-bit code, a matter of the vendor in 64-bit code */
+        return false;
+    }
+    if (insn->op[1].kind == OPK_REL) {
+        memcpy(bytes + insn->len - insn->imm_size, (const uint32_t[]){ LANDING - insn->len }, insn->imm_size);
+    } else if (insn->def->attrs & A_RET) {
+        memcpy((void *)(uintptr_t)gpr[R_RSP], &target, width);
+    } else if (insn_has_mem(insn)) {
+        uint64_t ea = gpr[insn->base] + (insn->index < R_ZERO ? gpr[insn->index] << insn->scale : 0) + insn->disp;
+
+        ea = insn->addr_size == 4 ? (uint32_t)ea : ea;
+        if (ea - BENCH_DATA < 8 || ea - BENCH_DATA > BENCH_DATA_SIZE - 8) {
+            return false;
+        }
+        memcpy((void *)(uintptr_t)ea, &target, width);
+    } else if (insn->op[1].kind == OPK_GPR && insn->op[1].reg != R_RSP) {
+        gpr[insn->op[1].reg] = target;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+/* An instruction of the row in f->bytes, with registers that suit it. */
+static bool prepare(Fixture *f, const InsnDef *def, Insn *insn)
+{
+    uint32_t sizes = def->match & (M_A16 | M_A32 | M_A64);
+    InsnMaker m;
+
+    insn_make(&m, def, f->rand, f->bits == 32 ? MAKE_32 : 0);
+    if (sizes && !(sizes & (f->bits == 32 ? M_A32 : M_A64))) {
+        memmove(m.bytes + 1, m.bytes, sizeof(m.bytes) - 1);
+        m.bytes[0] = 0x67;
+    }
+    memcpy(f->bytes, m.bytes, sizeof(f->bytes));
+    if (insn_decode(insn, f->bytes, sizeof(f->bytes), f->cpu->mode, NULL) != DECODE_OK ||
+        insn->def != def || insn->fault != FAULT_NONE || !def->sem) {
+        return false;
+    }
+    /* W1 outside 64-bit code: ignored by Intel's processors, #UD on AMD's. */
+    if (f->bits == 32 && (insn->rex & REX_W) && (g_str_equal(def->name, "vpextrd") || g_str_equal(def->name, "vpinsrd"))) {
+        return false;
+    }
+    if (insn_has_mem(insn) && (insn->base >= R_ZERO || insn->index == insn->base)) {
+        return false;
+    }
+    insn_state_random(f->host, f->rand);
+    data_random(f->rand);
+    insn_state_random_x87(f->host, f->rand);
+    if (!insn_aim(f->host, insn, f->rand)) {
+        return false;
+    }
+    for (unsigned i = 0; i < 16 && f->bits == 32; i++) {
+        f->host->gpr[i] &= i < 8 ? 0xffffffff : ~0ull;      /* what becomes of the rest is not defined */
+    }
+    return !(def->attrs & A_CTRL) || (def->attrs & A_SYS) || aim_jump(f, insn, f->bytes);
 }
 
 static void try_row(Fixture *f, const InsnDef *def)
 {
     g_autoptr(GString) why = g_string_new(NULL);
-    InsnMaker m;
     Insn insn;
     int guest, host;
 
-    insn_make(&m, def, f->rand, 0);
-    if (insn_decode(&insn, m.bytes, sizeof(m.bytes), f->cpu->mode, NULL) != DECODE_OK ||
-        insn.def != def || insn.fault != FAULT_NONE || !def->sem) {
-        return;
-    }
-    if (insn_has_mem(&insn) && (insn.base >= R_ZERO || insn.index == insn.base)) {
-        return;
-    }
-    insn_state_random(f->host, f->rand);
-    data_random(f->rand);
-    insn_state_random_x87(f->host, f->rand);
-    if (!insn_aim(f->host, &insn, f->rand)) {
+    if (!prepare(f, def, &insn)) {
         return;
     }
     f->host->flags |= f->align ? FLAG_AC : 0;
     memcpy(f->data_before, f->data, BENCH_DATA_SIZE);
-    plant(m.bytes, insn.len);
+    plant(f, f->bytes, insn.len);
     interp_flush(f->cpu);
     insn_state_load(f->host, f->cpu);
-    guest = run_in_guest(f->cpu);
+    f->cpu->rip = f->at;
+    guest = run_in_guest(f);
+    if (guest == -1 && f->cpu->rip == f->at + LANDING) {
+        f->data[0] = 0x5a;
+        f->jumps++;
+    } else if (guest == -1 && f->cpu->rip != f->at + insn.len) {
+        g_string_append_printf(why, " to %lx", f->cpu->rip);
+    }
     memcpy(f->data_guest, f->data, BENCH_DATA_SIZE);
     memcpy(f->data, f->data_before, BENCH_DATA_SIZE);
     f->host->target = BENCH_CODE;
@@ -233,13 +340,27 @@ static void try_row(Fixture *f, const InsnDef *def)
         compare_all(f, &insn, why);
     }
     if (why->len) {
-        report(f, &insn, m.bytes, why);
+        report(f, &insn, f->bytes, why);
     }
 }
 
-static bool row_is_testable(const InsnDef *def)
+/* By a semantic function of the system's kind, but nothing of the system in them. */
+static bool is_plain_all_the_same(const InsnDef *def)
 {
-    if (def->modes == MODES_NO64 || (def->attrs & (A_SYS | A_CTRL | A_CPL0 | A_UD | A_VSIB))) {
+    static const char *const names[] = { "daa", "das", "aaa", "aas", "aam", "aad", "salc", "pusha", "popa", "bound", "into" };
+
+    for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
+        if (g_str_equal(def->name, names[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool row_is_testable(const InsnDef *def, unsigned bits)
+{
+    if (def->modes == (bits == 32 ? MODES_ONLY64 : MODES_NO64) || (def->attrs & (A_CPL0 | A_UD | A_VSIB)) ||
+        ((def->attrs & A_SYS) && !is_plain_all_the_same(def))) {
         return false;
     }
     /* Absolute addresses and host identity: cannot land in the data area, or differ by design. */
@@ -267,28 +388,49 @@ static bool alignment_is_defined(const InsnDef *def)
     return true;
 }
 
-static void run_rows(bool align)
+/* Does this machine run 32-bit code in a 64-bit process? */
+static bool host_runs_32(Fixture *f)
+{
+    insn_state_random(f->host, f->rand);
+    insn_state_random_x87(f->host, f->rand);
+    insn_aim(f->host, &(Insn){ .def = &insn_rows[0] }, f->rand);
+    plant(f, (const uint8_t *)"\x90", 1);
+    f->host->target = BENCH_CODE;
+    /* Not null, as they are in 64-bit code, where nobody looks at them. */
+    __asm__ volatile("mov %0, %%ds\n\tmov %0, %%es" : : "r"(USER_DS));
+    return run_on_host() == -1;
+}
+
+static void run_rows(unsigned bits, bool align)
 {
     const char *rounds = g_getenv("RHEA_INSN_ROUNDS"), *seed = g_getenv("RHEA_INSN_SEED");
     const char *only = g_getenv("RHEA_INSN_ROW");
     unsigned n = rounds ? atoi(rounds) : 20;
-    Fixture f = { .cpu = bench_cpu_new(), .align = align };
+    Fixture f = { .cpu = bench_cpu_new(), .bits = bits, .align = align,
+                  .at = BENCH_CODE + (bits == 32 ? AT_32 : 0) };
+    g_autoptr(GString) never = g_string_new(NULL);
     g_autoptr(GError) error = NULL;
 
     if (!host_op_init(&error)) {
         g_error("%s", error->message);
     }
-    if (align) {
-        x86_write_cr0(f.cpu, f.cpu->cr0 | CR0_AM);
-    }
     f.rand = g_rand_new_with_seed(seed ? atoi(seed) : 1);
     f.host = (InsnState *)(uintptr_t)HOST_STATE;
     f.data = (uint8_t *)(uintptr_t)BENCH_DATA;
     catch_signals();
+    bench_set_mode(f.cpu, bits, 3);
+    if (align) {
+        x86_write_cr0(f.cpu, f.cpu->cr0 | CR0_AM);
+    }
+    if (bits == 32 && !host_runs_32(&f)) {
+        g_test_skip("this host runs no 32-bit code");
+        goto out;
+    }
     for (unsigned i = 0; i < insn_row_count; i++) {
         const InsnDef *def = &insn_rows[i];
+        unsigned before = f.tried;
 
-        if (!row_is_testable(def) || (only && !g_str_equal(only, def->name)) ||
+        if (!row_is_testable(def, bits) || (only && !g_str_equal(only, def->name)) ||
             (align && !alignment_is_defined(def))) {
             continue;
         }
@@ -296,15 +438,21 @@ static void run_rows(bool align)
             f.skipped_rows++;
             continue;
         }
-        for (unsigned k = 0; k < n; k++) {
+        for (unsigned k = 0; k < 10 * n && f.tried - before < n; k++) {
             try_row(&f, def);
         }
+        f.rows += f.tried != before;
+        if (f.tried == before) {
+            g_string_append_printf(never, " %s", def->name);
+        }
     }
-    g_test_message("%u tries, %u differences, %u rows skipped for lack of the feature, %u #AC",
-                   f.tried, f.failed, f.skipped_rows, f.checked);
+    g_test_message("%u tries of %u rows, %u differences, %u rows skipped for lack of the feature, %u jumps, %u #AC; never made:%s",
+                   f.tried, f.rows, f.failed, f.skipped_rows, f.jumps, f.checked, never->str);
     g_assert_cmpuint(f.tried, >, 0);
     g_assert_cmpuint(f.failed, ==, 0);
     g_assert_true(!align || only || f.checked);
+    g_assert_true(only || f.jumps);
+out:
     g_rand_free(f.rand);
     bench_cpu_free(f.cpu);
 }
@@ -312,7 +460,16 @@ static void run_rows(bool align)
 static void test_rows_against_host(void)
 {
     if (__builtin_cpu_supports("avx")) {
-        run_rows(false);
+        run_rows(64, false);
+    } else {
+        g_test_skip("this host has no AVX");
+    }
+}
+
+static void test_32_bit_rows_against_host(void)
+{
+    if (__builtin_cpu_supports("avx")) {
+        run_rows(32, false);
     } else {
         g_test_skip("this host has no AVX");
     }
@@ -321,7 +478,7 @@ static void test_rows_against_host(void)
 static void test_alignment_against_host(void)
 {
     if (__builtin_cpu_supports("avx") && __builtin_cpu_is("amd")) {
-        run_rows(true);
+        run_rows(64, true);
     } else {
         g_test_skip("alignment checks of vectors are compared with AMD processors only");
     }
@@ -331,6 +488,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/insn/host", test_rows_against_host);
+    g_test_add_func("/insn/host/32", test_32_bit_rows_against_host);
     g_test_add_func("/insn/host/alignment", test_alignment_against_host);
     return g_test_run();
 }
