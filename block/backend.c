@@ -294,7 +294,12 @@ bool blk_is_removable(const BlockBackend *blk)
 
 bool blk_is_sg(const BlockBackend *blk)
 {
-    return blk->root && node_is_scsi(blk->root->node);
+    return blk->root && node_scsi(blk->root->node) == NODE_SCSI_ONLY;
+}
+
+bool blk_takes_scsi(const BlockBackend *blk)
+{
+    return blk->root && node_scsi(blk->root->node) != NODE_SCSI_NO;
 }
 
 uint32_t blk_request_align(BlockBackend *blk)

@@ -75,6 +75,9 @@ enum {
     BLK_REQ_COMPRESSED = 1 << 3, /* qcow2, vmdk: whole clusters only */
 };
 
+/* SCSI commands to the host's device: none; beside blocks, a disk; only those, /dev/sgN. */
+typedef enum NodeScsi { NODE_SCSI_NO, NODE_SCSI_BESIDE, NODE_SCSI_ONLY } NodeScsi;
+
 /* ---- attaching a device ---- */
 
 /* Hooks of the attached device; all run on the main loop, with the iothread of the backend parked,
@@ -147,6 +150,7 @@ bool blk_is_writable(const BlockBackend *blk);        /* a medium, and not read-
 bool blk_is_available(const BlockBackend *blk);       /* a medium, and the tray is shut */
 bool blk_is_removable(const BlockBackend *blk);
 bool blk_is_sg(const BlockBackend *blk);              /* a host SCSI generic device */
+bool blk_takes_scsi(const BlockBackend *blk);         /* that, or a SCSI disk of the host */
 /* Alignment that requests need to avoid a bounce copy, and the largest single request. */
 uint32_t blk_request_align(BlockBackend *blk);
 uint32_t blk_max_transfer(BlockBackend *blk);
@@ -192,7 +196,7 @@ BlkRequest *blk_aio_discard(BlockBackend *blk, uint64_t offset, uint64_t bytes, 
                             void *opaque);
 BlkRequest *blk_aio_write_zeroes(BlockBackend *blk, uint64_t offset, uint64_t bytes, int flags,
                                  BlkDone *done, void *opaque);
-/* A SCSI command for the host device itself (blk_is_sg()), which IO and what it refers to describe until
+/* A SCSI command for the host device itself (blk_takes_scsi()), which IO and what it refers to describe until
  * DONE; 0: it was sent, and IO says how it ended. */
 BlkRequest *blk_aio_scsi(BlockBackend *blk, struct sg_io_hdr *io, BlkDone *done, void *opaque);
 /* Asks; DONE still comes, with -ECANCELED when it worked. */

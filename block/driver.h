@@ -105,9 +105,9 @@ struct NodeType {
     /* Copies within the host, both nodes being of this type; -ENOTSUP: it cannot. */
     int (*co_copy_range)(BlockNode *from, uint64_t from_offset, BlockNode *to, uint64_t to_offset,
                          uint64_t bytes);
-    /* A SCSI command for the device itself, sg_io_hdr of <scsi/sg.h>; only where is_scsi() says so. */
+    /* A SCSI command for the device itself, sg_io_hdr of <scsi/sg.h>; only where scsi() says so. */
     int (*co_scsi)(BlockNode *node, struct sg_io_hdr *io);
-    bool (*is_scsi)(const BlockNode *node);
+    NodeScsi (*scsi)(const BlockNode *node);
     int (*co_write_compressed)(BlockNode *node, uint64_t offset, IoSpan span);
     /* Is this image one that is only written in whole, compressed clusters? */
     bool (*wants_compressed)(const BlockNode *node);

@@ -36,7 +36,8 @@
 typedef struct HostFile {
     int fd;
     bool use_uring;           /* else worker threads */
-    bool inline_io, locking, is_device, is_sg, no_zero_range, no_punch, no_nowait;
+    bool inline_io, locking, is_device, no_zero_range, no_punch, no_nowait;
+    NodeScsi scsi;
     uint32_t locked_perm, locked_unshared;
     WorkLane writes;
     uint64_t discards, discards_failed, discarded_bytes;
@@ -169,9 +170,9 @@ static int op_work(void *opaque)
     }
 }
 
-static bool file_is_scsi(const BlockNode *node)
+static NodeScsi file_scsi(const BlockNode *node)
 {
-    return ((const HostFile *)node->state)->is_sg;
+    return ((const HostFile *)node->state)->scsi;
 }
 
 static int co_op(FileOp *op)
@@ -550,7 +551,7 @@ static bool file_get_length(HostFile *f, uint64_t *length)
 {
     struct stat st;
 
-    if (f->is_sg) {
+    if (f->scsi == NODE_SCSI_ONLY) {
         *length = 0;                   /* commands only */
         return true;
     }
@@ -651,8 +652,9 @@ static bool file_open(BlockNode *node, NodeOpts *opts, GError **error)
                          path);
     }
     f->is_device = S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode);
-    f->is_sg = S_ISCHR(st.st_mode) && ioctl(f->fd, SG_GET_VERSION_NUM, &sg_version) == 0 &&
-               sg_version >= 30000;
+    if (f->is_device && ioctl(f->fd, SG_GET_VERSION_NUM, &sg_version) == 0 && sg_version >= 30000) {
+        f->scsi = S_ISCHR(st.st_mode) ? NODE_SCSI_ONLY : NODE_SCSI_BESIDE;
+    }
     f->inline_io = (node->flags & NODE_OPEN_INLINE_IO) && !f->use_uring;
     f->locking = !locking || !g_str_equal(locking, "off");
     if (!file_get_length(f, &node->length)) {
@@ -853,7 +855,7 @@ const NodeType node_type_host_device = {
     .name = "host_device", .prefixes = "host_device", HOST_IO, .has_variable_length = true,
     .create = create_in_place,
     .create_help = "  size=<size>            - Virtual disk size\n",
-    .co_scsi = file_co_scsi, .is_scsi = file_is_scsi,
+    .co_scsi = file_co_scsi, .scsi = file_scsi,
 };
 
 const NodeType node_type_host_cdrom = {

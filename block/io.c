@@ -673,16 +673,16 @@ int co_node_flush(BlockNode *node)
     return ret;
 }
 
-bool node_is_scsi(const BlockNode *node)
+NodeScsi node_scsi(const BlockNode *node)
 {
-    return node->type->is_scsi && node->type->is_scsi(node);
+    return node->type->scsi ? node->type->scsi(node) : NODE_SCSI_NO;
 }
 
 int co_node_scsi(BlockNode *node, struct sg_io_hdr *io)
 {
     int ret;
 
-    if (!node_is_scsi(node)) {
+    if (node_scsi(node) == NODE_SCSI_NO) {
         return -ENOTSUP;
     }
     request_begin(node);

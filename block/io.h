@@ -76,7 +76,7 @@ int co_node_discard(BlockNode *node, uint64_t offset, uint64_t bytes);
 int co_node_flush(BlockNode *node);
 struct sg_io_hdr;                     /* <scsi/sg.h> */
 /* Does NODE take SCSI commands?  A command; -ENOTSUP: it does not. */
-bool node_is_scsi(const BlockNode *node);
+NodeScsi node_scsi(const BlockNode *node);
 int co_node_scsi(BlockNode *node, struct sg_io_hdr *io);
 /* Lets the host copy; -ENOTSUP where it cannot, and nothing has been copied then. */
 int co_node_copy_range(BlockNode *from, uint64_t from_offset, BlockNode *to, uint64_t to_offset,

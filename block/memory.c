@@ -305,9 +305,11 @@ static bool memory_create(const char *filename, NodeOpts *opts, GError **error)
     return true;
 }
 
-static bool memory_is_scsi(const BlockNode *node)
+static NodeScsi memory_scsi(const BlockNode *node)
 {
-    return (*(MemoryDisk *const *)node->state)->scsi != NULL;
+    const MemoryDisk *disk = *(MemoryDisk *const *)node->state;
+
+    return !disk->scsi ? NODE_SCSI_NO : disk->scsi_beside ? NODE_SCSI_BESIDE : NODE_SCSI_ONLY;
 }
 
 static int memory_co_scsi(BlockNode *node, struct sg_io_hdr *io)
@@ -325,5 +327,5 @@ const NodeType node_type_memory = {
     .co_preadv = memory_co_preadv, .co_pwritev = memory_co_pwritev,
     .co_write_zeroes = memory_co_write_zeroes, .co_flush = memory_co_flush,
     .co_truncate = memory_co_truncate, .create = memory_create,
-    .co_scsi = memory_co_scsi, .is_scsi = memory_is_scsi,
+    .co_scsi = memory_co_scsi, .scsi = memory_scsi,
 };

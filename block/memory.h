@@ -39,6 +39,7 @@ typedef struct MemoryDisk {
     uint64_t max_length;         /* writes behind it give ENOSPC */
     /* A SCSI device: what it does with a command. */
     int (*scsi)(struct MemoryDisk *disk, struct sg_io_hdr *io);
+    bool scsi_beside;                /* a disk that takes commands, too */
 } MemoryDisk;
 
 MemoryDisk *memory_disk_new(const char *name);

@@ -17,11 +17,11 @@ typedef struct Raw {
     bool has_size;
 } Raw;
 
-static bool raw_is_scsi(const BlockNode *node)
+static NodeScsi raw_scsi(const BlockNode *node)
 {
     const Raw *raw = node->state;
 
-    return !raw->offset && !raw->has_size && node_is_scsi(node->file->node);
+    return !raw->offset && !raw->has_size ? node_scsi(node->file->node) : NODE_SCSI_NO;
 }
 
 static int raw_co_scsi(BlockNode *node, struct sg_io_hdr *io)
@@ -181,7 +181,7 @@ const NodeType node_type_raw = {
     .co_discard = raw_co_discard,
     .co_status = raw_co_status,
     .co_scsi = raw_co_scsi,
-    .is_scsi = raw_is_scsi,
+    .scsi = raw_scsi,
     .co_truncate = raw_co_truncate,
     .create = raw_create,
     .create_help = "  nocow=<bool (on/off)>  - Turn off copy-on-write (valid only on btrfs)\n"

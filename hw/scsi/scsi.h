@@ -184,6 +184,7 @@ struct ScsiRequest {
     uint8_t cdb[SCSI_CDB_MAX];
     ScsiDir dir;              /* by the CDB */
     uint64_t xfer;            /* bytes, by the CDB */
+    bool moves_blocks;        /* pass-through: a read, write or verify */
     bool bad_cdb;             /* no such command, or no such field: fails when it is started */
     void *host_data;          /* of the HBA */
     const struct iovec *iov;

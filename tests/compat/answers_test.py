@@ -21,7 +21,7 @@ HELP = ['-boot help', '-smp help', '-rtc help', '-action help', '-global help', 
         '-object help', '-machine pc,help', '-d help']
 DEVICES = ['isa-serial', 'isa-parallel', 'isa-debugcon', 'isa-debug-exit', 'isa-fdc', 'floppy',
            'ide-hd', 'ide-cd', 'VGA', 'pvpanic', 'ib700', 'scsi-hd', 'scsi-cd',
-           'scsi-generic', 'lsi53c895a', 'virtio-scsi-pci']
+           'scsi-block', 'scsi-generic', 'lsi53c895a', 'virtio-scsi-pci']
 MACHINE = ['-M', 'pc', '-m', '64', '-accel', 'tcg', '-nic', 'none', '-display', 'none', '-S']
 QUERIES = ['query-status', 'query-name', 'query-uuid', 'query-target', 'query-kvm', 'query-mice',
            'query-cpus-fast', 'query-hotpluggable-cpus', 'query-memory-size-summary',

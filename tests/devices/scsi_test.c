@@ -976,6 +976,71 @@ static void test_generic_cancel(Fixture *f, gconstpointer data)
     memory_disk_free(disk);
 }
 
+/* A disk that says what it can do: limits of the user's hold if they are lower. */
+static int fake_disk(MemoryDisk *disk, sg_io_hdr_t *io)
+{
+    static const uint8_t medium_error[18] = { 0x70, [2] = 3, [7] = 10, [12] = 0x11 };
+    uint8_t limits[64] = { 0, 0xb0, 0, 60, [11] = 4, [20] = 0xff, 0xff, 0xff, 0xff };
+    uint8_t rotation[64] = { 0, 0xb1, 0, 60, 0, 1 };
+
+    if (io->cmdp[0] == INQUIRY && (io->cmdp[1] & 1)) {
+        fake_move(io, io->cmdp[2] == 0xb0 ? limits : rotation, 64);
+        return 0;
+    }
+    if (io->cmdp[0] == READ_10 && io->cmdp[5] == 66) {
+        io->status = SCSI_CHECK_CONDITION;
+        memcpy(io->sbp, medium_error, sizeof(medium_error));
+        io->sb_len_wr = sizeof(medium_error);
+        return 0;
+    }
+    return fake_device(disk, io);
+}
+
+static void test_block(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    MemoryDisk *disk;
+    BlockNode *node = open_disk(&disk, 100 * 4096, 4096, NODE_OPEN_RDWR);
+    ScsiDevice *d;
+
+    g_assert_null(plug(f, "scsi-block", disk->name, "scsi-id=4", &error));
+    g_assert_nonnull(strstr(error->message, "/dev/sdX"));
+    g_clear_error(&error);
+    disk->scsi = fake_disk;
+    g_assert_null(plug(f, "scsi-block", disk->name, "scsi-id=4", &error));   /* a /dev/sgN */
+    g_clear_error(&error);
+    disk->scsi_beside = true;
+    d = plug(f, "scsi-block", disk->name,
+             "scsi-id=4,rotation_rate=7200,scsi_version=5,max_io_size=1048576,max_unmap_size=8192", &error);
+    g_assert_no_error(error);
+    RUN(f, 4, TEST_UNIT_READY);
+    BOTH_WAYS(f) {
+        disk->lazy = way_;
+        assert_good(f, 4, INQUIRY, 0, 0, 0, 200);
+        g_assert_cmphex(f->c->data[2], ==, 5);
+        assert_good(f, 4, INQUIRY, 1, 0xb0, 0, 64);
+        g_assert_cmpuint(be32_load(f->c->data + 8), ==, 4);
+        g_assert_cmpuint(be32_load(f->c->data + 20), ==, 2);
+        assert_good(f, 4, INQUIRY, 1, 0xb1, 0, 64);
+        g_assert_cmpuint(be16_load(f->c->data + 4), ==, 7200);
+        assert_good(f, 4, INQUIRY, 1, 0xb1, 0, 5);            /* half of the field: none of it */
+        assert_good(f, 4, READ_10, [5] = 7, [8] = 40);
+        g_assert_cmpuint(le32_load(f->c->data + 39 * 4096), ==, 46);
+        memset(f->c->data, 0x30 + way_, 50 * 4096);
+        assert_good(f, 4, WRITE_10, [5] = 50, [8] = 50);
+        g_assert_cmphex(disk->data->data[100 * 4096 - 1], ==, 0x30 + way_);
+        g_assert_cmphex(RUN(f, 4, READ_10, [5] = 66, [8] = 1), ==, SCSI_CHECK_CONDITION);
+    }
+    device_unplug(&d->dev);
+    d = plug(f, "scsi-block", disk->name, "scsi-id=4,rerror=ignore", &error);
+    g_assert_no_error(error);
+    RUN(f, 4, TEST_UNIT_READY);
+    assert_good(f, 4, READ_10, [5] = 66, [8] = 1);
+    device_unplug(&d->dev);
+    node_unref(node);
+    memory_disk_free(disk);
+}
+
 static void test_generic_refuses(Fixture *f, gconstpointer data)
 {
     g_autoptr(GError) error = NULL;
@@ -1048,6 +1113,7 @@ int main(int argc, char **argv)
         { "state", test_state },
         { "generic", test_generic },
         { "generic-cancel", test_generic_cancel },
+        { "block", test_block },
         { "generic-refuses", test_generic_refuses },
     };
     /* clang-format on */
