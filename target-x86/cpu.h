@@ -133,7 +133,7 @@ typedef struct X86Jump {
 } X86Jump;
 
 #define X86_JUMP_BITS 12
-#define X86_ITLB_BITS 10
+#define X86_ITLB_BITS 12           /* so many pages as the text of a kernel has do not meet */
 #define X86_ITLB_EMPTY (~0ull)
 #define X86_ITLB_LIST 256
 

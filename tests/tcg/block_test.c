@@ -581,7 +581,7 @@ static void test_remapped(void)
  */
 static void test_remapped_unnoticed(void)
 {
-    const uint64_t other_va = 0x80301000;   /* in another gigabyte: INVLPG forgets that of large pages */
+    const uint64_t other_va = 0x804c0000;   /* in another gigabyte: INVLPG forgets that of large pages */
     Program p;
 
     if (!program_init(&p)) {
