@@ -182,8 +182,6 @@ static bool apply(const Daemon *d, int option, const char *value, GError **error
         return chardev_new_from_option(value, error) != NULL;
     case OPT_EXPORT:
         return add_export(value, error);
-    case OPT_MONITOR:
-        return daemon_monitor_add(value, error);
     case OPT_NBD_SERVER:
         return start_nbd_server(value, error);
     case OPT_OBJECT:
@@ -252,21 +250,36 @@ static bool first_pass(Daemon *d, int argc, char **argv, int *status)
     return true;
 }
 
+/* Last: a command must not find what the options are still making, nor be run in between. */
+static bool start_monitors(const GPtrArray *monitors, GError **error)
+{
+    for (unsigned i = 0; i < monitors->len; i++) {
+        if (!daemon_monitor_add(monitors->pdata[i], error)) {
+            g_prefix_error(error, "--monitor %s: ", (const char *)monitors->pdata[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool second_pass(const Daemon *d, int argc, char **argv, GError **error)
 {
+    g_autoptr(GPtrArray) monitors = g_ptr_array_new();
     int option, index = -1;
 
     optind = 0;                    /* 0: getopt starts anew */
     while ((option = getopt_long(argc, argv, "-hT:V", long_options, &index)) != -1) {
         const char *value = optarg;
 
-        if (!apply(d, option, value, error)) {
+        if (option == OPT_MONITOR) {
+            g_ptr_array_add(monitors, optarg);
+        } else if (!apply(d, option, value, error)) {
             g_prefix_error(error, "--%s %s: ", option == 'T' ? "trace" : long_options[index].name,
                            value);
             return false;
         }
     }
-    return true;
+    return start_monitors(monitors, error);
 }
 
 /* ---- end ---- */
