@@ -50,12 +50,12 @@ static void fill_info(NbdClient *c, NbdExport *e)
                      NBD_FLAG_SEND_CACHE;
 
     if (!e->base.writable) {
-        flags |= NBD_FLAG_READ_ONLY | NBD_FLAG_CAN_MULTI_CONN;
+        flags |= NBD_FLAG_READ_ONLY;
     } else {
         flags |= NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES | NBD_FLAG_SEND_FAST_ZERO;
-        /* All clients share one backend, so a flush of one is a flush for all. */
-        flags |= c->multi_conn ? NBD_FLAG_CAN_MULTI_CONN : 0;
     }
+    /* All clients share one backend, so a flush of one is a flush for all. */
+    flags |= c->multi_conn ? NBD_FLAG_CAN_MULTI_CONN : 0;
     if (c->structured) {
         flags |= NBD_FLAG_SEND_DF;
     }

@@ -34,6 +34,7 @@ typedef struct Kernel {
     char *device, *export_name;
     int device_fd, socket;
     bool verbose;
+    bool *failed;              /* set before gone() */
     void (*gone)(void *opaque);
     void *opaque;
 } Kernel;
@@ -119,12 +120,16 @@ static void *kernel_thread(void *opaque)
 
     if (!handshake(k, k->export_name, &info)) {
         error_report("Cannot connect %s to the server", k->device);
-    } else if (attach(k, &info)) {
+        *k->failed = true;
+    } else if (!attach(k, &info)) {
+        *k->failed = true;
+    } else {
         if (k->verbose) {
             fprintf(stderr, "NBD device %s is now connected\n", k->device);
         }
         if (ioctl(k->device_fd, NBD_DO_IT) < 0 && errno != EPIPE) {
             error_report("%s failed: %s", k->device, g_strerror(errno));
+            *k->failed = true;
         }
         ioctl(k->device_fd, NBD_CLEAR_QUE);
         ioctl(k->device_fd, NBD_CLEAR_SOCK);
@@ -139,7 +144,7 @@ static void *kernel_thread(void *opaque)
 }
 
 int nbd_kernel_connect(const char *device, const char *export_name, bool verbose,
-                       void (*gone)(void *opaque), void *opaque)
+                       bool *failed, void (*gone)(void *opaque), void *opaque)
 {
     int ends[2], fd = open_device(device);
     Kernel *k;
@@ -153,7 +158,8 @@ int nbd_kernel_connect(const char *device, const char *export_name, bool verbose
         return -1;
     }
     k = g_new0(Kernel, 1);
-    *k = (Kernel){ g_strdup(device), g_strdup(export_name), fd, ends[0], verbose, gone, opaque };
+    *k = (Kernel){ g_strdup(device), g_strdup(export_name), fd, ends[0], verbose, failed, gone,
+                    opaque };
     thread_start_detached("nbd-kernel", kernel_thread, k);
     return ends[1];
 }

@@ -153,7 +153,7 @@ static bool one_option(NbdArgs *a, int c)
     switch (c) {
     case 'p':
         a->port = optarg;
-        return set_number("port", optarg, 1, 65535, &number);
+        return set_number("port", optarg, 0, 65535, &number);
     case 'b':
         a->bind = optarg;
         return true;

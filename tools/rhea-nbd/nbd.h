@@ -31,8 +31,9 @@ SocketAddress *nbd_address(const NbdArgs *a, const char *host);
 /* -d DEVICE */
 int nbd_kernel_disconnect(const char *device);
 /* -c DEVICE: a socket for nbd_server_add_client() whose other end the device gets; -1 after an
- * error message.  GONE is called on the main loop when the device lets go. */
-int nbd_kernel_connect(const char *device, const char *export_name, bool verbose,
+ * error message.  GONE is called on the main loop when the device lets go, or never took it: *FAILED is
+ * set then, and it was said. */
+int nbd_kernel_connect(const char *device, const char *export_name, bool verbose, bool *failed,
                        void (*gone)(void *opaque), void *opaque);
 
 #endif

@@ -25,6 +25,7 @@
 typedef struct Serve {
     const NbdArgs *a;
     bool quit;
+    bool device_failed;        /* -c */
 } Serve;
 
 static Bh *quit_bh;                   /* for the signal handler */
@@ -294,7 +295,8 @@ int nbd_serve(const NbdArgs *a)
         error_report_free(error);
         status = 1;
     } else if (a->connect) {
-        fd = nbd_kernel_connect(a->connect, a->name ? a->name : "", a->verbose, quit, &s);
+        fd = nbd_kernel_connect(a->connect, a->name ? a->name : "", a->verbose,
+                                &s.device_failed, quit, &s);
         if (fd < 0) {
             status = 1;
         } else {
@@ -314,5 +316,5 @@ int nbd_serve(const NbdArgs *a)
         unlink(a->pid_file);
     }
     bh_free(quit_bh);
-    return status;
+    return s.device_failed ? 1 : status;
 }
