@@ -436,6 +436,15 @@ void tcg_block_kill(Translator *tr, TcgBlock *block)
     g_mutex_unlock(&tr->graph);
 }
 
+/* The jump at the end of a block, and the next in memory, which is entered at its start. */
+static bool falls_into(const TcgLink *link, ptrdiff_t rx, const TcgBlock *block, const uint8_t *entry)
+{
+    const uint8_t *end = link->from->code + link->from->code_len;
+
+    return link->field + rx + 4 == end && entry == block->code_direct && block->code >= end &&
+           block->code - end < 16;
+}
+
 void tcg_link_to(Translator *tr, TcgLink *link, TcgBlock *block)
 {
     ptrdiff_t rx = tr->rx - tr->rw;
@@ -458,7 +467,11 @@ void tcg_link_to(Translator *tr, TcgLink *link, TcgBlock *block)
             entry = tcg_emit_page_check(tr, link, block, entry);
         }
         if (entry) {
-            emit_patch(link->field, rx, entry);
+            if (falls_into(link, rx, block, entry)) {
+                emit_patch_nop(link->field);
+            } else {
+                emit_patch(link->field, rx, entry);
+            }
             link->to = block;
             link->next_in = block->incoming;
             block->incoming = link;

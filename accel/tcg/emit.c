@@ -194,7 +194,11 @@ static void align_field(Emitter *e, unsigned lead)
 
 uint8_t *emit_jmp_aligned(Emitter *e, const void *target)
 {
-    align_field(e, 1);
+    unsigned at = (uintptr_t)emit_here(e) & 7;
+
+    if (at > 3) {               /* all of it, for emit_patch_nop() */
+        emit_nops(e, 8 - at);
+    }
     return emit_jmp(e, target);
 }
 
@@ -210,9 +214,28 @@ uint8_t *emit_call_aligned(Emitter *e, const void *target)
     return emit_call(e, target);
 }
 
+/* Five bytes that lie in one aligned word. */
+static void store_five(uint8_t *at, uint64_t bytes)
+{
+    unsigned shift = ((uintptr_t)at & 7) * 8;
+    uint64_t *word = (uint64_t *)(void *)((uintptr_t)at & ~(uintptr_t)7);
+    uint64_t mask = 0xffffffffffull << shift;
+
+    __atomic_store_n(word, (*word & ~mask) | bytes << shift, __ATOMIC_RELEASE);
+}
+
 void emit_patch(uint8_t *field, ptrdiff_t rx, const void *target)
 {
     int32_t rel = (const uint8_t *)target - (field + rx + 4);
 
-    __atomic_store_n((int32_t *)(void *)field, rel, __ATOMIC_RELEASE);
+    if (field[-1] == 0x0f) {
+        store_five(field - 1, 0xe9 | (uint64_t)(uint32_t)rel << 8);
+    } else {
+        __atomic_store_n((int32_t *)(void *)field, rel, __ATOMIC_RELEASE);
+    }
+}
+
+void emit_patch_nop(uint8_t *field)
+{
+    store_five(field - 1, 0x0000441f0f);
 }

@@ -100,6 +100,8 @@ uint8_t *emit_jcc_aligned(Emitter *e, unsigned cond, const void *target);
 uint8_t *emit_call_aligned(Emitter *e, const void *target);
 /* Set the displacement at FIELD (writable) so that the jump goes to TARGET (executable); atomic. */
 void emit_patch(uint8_t *field, ptrdiff_t rx, const void *target);
+/* The same for what comes right behind an emit_jmp_aligned(): nothing to jump over. */
+void emit_patch_nop(uint8_t *field);
 /* `len` bytes that do nothing. */
 void emit_nops(Emitter *e, unsigned len);
 
