@@ -129,6 +129,11 @@ struct NodeType {
     /* READ_ONLY is about to change; the children have been changed to fit.  Drained. */
     bool (*reopen)(BlockNode *node, bool read_only, GError **error);
 
+    /* blockdev-reopen: the options of its own that may change (NULL-terminated), and their new
+     * values, among all others; what is absent has its default again.  All or nothing.  Drained. */
+    const char *const *changeable;
+    bool (*change_options)(BlockNode *node, NodeOpts *opts, GError **error);
+
     bool (*create)(const char *filename, NodeOpts *opts, GError **error);
     const char *create_help;   /* "  size=<size>            - Virtual disk size\n" ... */
     uint32_t (*cluster_size)(const BlockNode *node);
@@ -175,6 +180,8 @@ BlockChild *node_open_child(BlockNode *node, const char *name, const char *filen
 BlockChild *node_attach_child(BlockNode *node, BlockNode *child, const char *name,
                               GError **error);
 void node_detach_child(BlockNode *node, BlockChild *child);
+/* NODE is LENGTH bytes long from now on: its filters and devices hear of it. */
+void node_length_changed(BlockNode *node, uint64_t length);
 /* Is a drain on, anywhere? */
 bool graph_is_draining(void);
 /* Calls FN soon, from the main loop, but not while somebody waits for a drain: it may change the

@@ -47,23 +47,31 @@ static bool pre_co_truncate(BlockNode *node, uint64_t length, bool exact, const 
     return co_node_truncate(node->file->node, length, exact, prealloc, error);
 }
 
-static bool pre_open(BlockNode *node, NodeOpts *opts, GError **error)
+static bool pre_change_options(BlockNode *node, NodeOpts *opts, GError **error)
 {
     Preallocate *s = node->state;
+    uint64_t align = MIB, size = 128 * MIB;
 
-    filter_init(node);
-    s->align = MIB;
-    s->size = 128 * MIB;
-    if (!node_opts_take_size(opts, "prealloc-align", &s->align, error) ||
-        !node_opts_take_size(opts, "prealloc-size", &s->size, error)) {
+    if (!node_opts_take_size(opts, "prealloc-align", &align, error) ||
+        !node_opts_take_size(opts, "prealloc-size", &size, error)) {
         return false;
     }
-    if (!s->align || s->align % 512 || s->align > TIB || s->size > TIB) {
+    if (!align || align % 512 || align > TIB || size > TIB) {
         return error_set(error, "prealloc-align must be a multiple of 512, and both at most "
                          "1T");
     }
+    s->align = align;
+    s->size = size;
     return true;
 }
+
+static bool pre_open(BlockNode *node, NodeOpts *opts, GError **error)
+{
+    filter_init(node);
+    return pre_change_options(node, opts, error);
+}
+
+static const char *const pre_changeable[] = { "prealloc-align", "prealloc-size", NULL };
 
 static void pre_close(BlockNode *node)
 {
@@ -74,6 +82,7 @@ static void pre_close(BlockNode *node)
 
 const NodeType node_type_preallocate = {
     .name = "preallocate", .is_filter = true, .own_length = true,
+    .changeable = pre_changeable, .change_options = pre_change_options,
     .state_size = sizeof(Preallocate), .open = pre_open, .close = pre_close,
     .co_preadv = filter_co_preadv, .co_pwritev = pre_co_pwritev,
     .co_write_zeroes = pre_co_write_zeroes, .co_discard = filter_co_discard,

@@ -12,21 +12,42 @@ static ThrottleGroup *group_of(BlockNode *node)
     return *(ThrottleGroup **)node->state;
 }
 
-static bool throttle_open(BlockNode *node, NodeOpts *opts, GError **error)
+/* A reference. */
+static ThrottleGroup *take_group(NodeOpts *opts, GError **error)
 {
     g_autofree char *name = node_opts_take(opts, "throttle-group");
     ThrottleGroup *group = name ? throttle_group_find(name) : NULL;
 
-    filter_init(node);
     if (!name) {
-        return error_set(error, "Please specify a throttle group");
+        error_set(error, "Please specify a throttle group");
+        return NULL;
     }
     if (!group) {
-        return error_set(error, "Throttle group '%s' does not exist; make it with -object "
-                         "throttle-group,id=%s", name, name);
+        error_set(error, "Throttle group '%s' does not exist; make it with -object "
+                  "throttle-group,id=%s", name, name);
+        return NULL;
     }
-    *(ThrottleGroup **)node->state = throttle_group_ref(group);
-    return true;
+    return throttle_group_ref(group);
+}
+
+static bool throttle_open(BlockNode *node, NodeOpts *opts, GError **error)
+{
+    ThrottleGroup *group = take_group(opts, error);
+
+    filter_init(node);
+    *(ThrottleGroup **)node->state = group;
+    return group != NULL;
+}
+
+static bool throttle_change_options(BlockNode *node, NodeOpts *opts, GError **error)
+{
+    ThrottleGroup *group = take_group(opts, error), *old = group_of(node);
+
+    if (group) {
+        *(ThrottleGroup **)node->state = group;
+        throttle_group_unref(old);
+    }
+    return group != NULL;
 }
 
 static void throttle_close(BlockNode *node)
@@ -68,6 +89,7 @@ static const char *const throttle_telling[] = { "throttle-group", NULL };
 
 const NodeType node_type_throttle = {
     .telling_options = throttle_telling,
+    .changeable = throttle_telling, .change_options = throttle_change_options,
     .name = "throttle", .is_filter = true, .state_size = sizeof(ThrottleGroup *),
     .open = throttle_open, .close = throttle_close, .co_preadv = throttle_co_preadv,
     .co_pwritev = throttle_co_pwritev, .co_write_zeroes = throttle_co_write_zeroes,

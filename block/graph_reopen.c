@@ -114,20 +114,45 @@ bool node_set_read_only(BlockNode *node, bool read_only, GError **error)
 
 /* ---- other options ---- */
 
-/* Options that can change; all others must be what they were. */
+/* Options of all nodes that can change; a type may have more, all others must be what they were. */
 static const char *const changeable[] = {
     "read-only", "auto-read-only", "discard", "detect-zeroes", "cache.no-flush", "force-share",
     "backing", "file",
 };
 
-static bool is_changeable(const char *key)
+static bool is_changeable(const NodeType *type, const char *key)
 {
     for (unsigned i = 0; i < ARRAY_LEN(changeable); i++) {
         if (g_str_equal(changeable[i], key)) {
             return true;
         }
     }
-    return false;
+    return type->changeable && g_strv_contains(type->changeable, key);
+}
+
+typedef struct ChangeOptions {
+    BlockNode *node;
+    NodeOpts *opts;
+    bool ok;
+    GError **error;
+} ChangeOptions;
+
+static void co_change_options(void *opaque)
+{
+    ChangeOptions *c = opaque;
+
+    c->ok = c->node->type->change_options(c->node, c->opts, c->error);
+}
+
+static bool change_options(BlockNode *node, const NodeOpts *opts, GError **error)
+{
+    g_autoptr(NodeOpts) copy = node_opts_copy(opts);
+    ChangeOptions c = { node, copy, true, error };
+
+    if (node->type->change_options) {
+        graph_run(node, co_change_options, &c);
+    }
+    return c.ok;
 }
 
 /* Children that are no nodes of their own, given by options, stay as they are too. */
@@ -141,7 +166,7 @@ static bool same_options(const BlockNode *node, const NodeOpts *a, const NodeOpt
         g_autofree char *name = g_strdup(key);
         g_autofree char *value = node_opts_take(left, name);
 
-        if (!is_changeable(name) && g_strcmp0(value, node_opts_get(b, name)) != 0 &&
+        if (!is_changeable(node->type, name) && g_strcmp0(value, node_opts_get(b, name)) != 0 &&
             !g_str_equal(name, "node-name") && !g_str_equal(name, "driver")) {
             return error_set(error, "Cannot change the option '%s' of node '%s'", name,
                              node->name);
@@ -158,7 +183,7 @@ typedef struct NodeReopen {
     DetectZeroes detect;
     BlockNode *old_backing, *old_file; /* references */
     bool old_read_only;
-    bool did_backing, did_file, did_read_only;
+    bool did_backing, did_file, did_read_only, did_options;
 } NodeReopen;
 
 static bool take_child(NodeReopen *r, const char *key, BlockNode **child, bool *set,
@@ -241,11 +266,15 @@ static bool reopen_apply(NodeReopen *r, GError **error)
         }
         r->did_backing = true;
     }
-    return true;
+    r->did_options = change_options(node, r->opts, error);
+    return r->did_options;
 }
 
 static void reopen_undo(NodeReopen *r)
 {
+    if (r->did_options) {
+        change_options(r->node, r->node->options, NULL);
+    }
     if (r->did_backing) {
         node_set_backing(r->node, r->old_backing, NULL);
     }

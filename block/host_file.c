@@ -704,6 +704,29 @@ static bool file_reopen(BlockNode *node, bool read_only, GError **error)
     return true;
 }
 
+static const char *const file_changeable[] = { "cache.direct", NULL };
+
+static bool file_change_options(BlockNode *node, NodeOpts *opts, GError **error)
+{
+    HostFile *f = node->state;
+    bool direct = false;
+    int flags;
+
+    if (!node_opts_take_bool(opts, "cache.direct", &direct, error) || direct == node->direct) {
+        return direct == node->direct;
+    }
+    if (!direct && g_strcmp0(node_opts_get(opts, "aio"), "native") == 0) {
+        return error_set(error, "aio=native was specified, but it requires cache.direct=on");
+    }
+    flags = fcntl(f->fd, F_GETFL);
+    if (flags < 0 || fcntl(f->fd, F_SETFL, direct ? flags | O_DIRECT : flags & ~O_DIRECT) < 0) {
+        return error_set_errno(error, errno, "Could not set cache.direct of '%s'", node->filename);
+    }
+    node->direct = direct;
+    node->limits.align = node->limits.mem_align = direct ? probe_direct_align(f->fd) : 1;
+    return true;
+}
+
 static bool preallocate(int fd, uint64_t from, uint64_t to, const char *mode, GError **error)
 {
     if (g_str_equal(mode, "off") || from >= to) {
@@ -830,6 +853,7 @@ static uint64_t file_allocated_size(BlockNode *node)
     .co_preadv = file_co_preadv, .co_pwritev = file_co_pwritev, .co_flush = file_co_flush, \
     .co_write_zeroes = file_co_write_zeroes, .co_copy_range = file_co_copy_range, .co_discard = file_co_discard,              \
     .co_status = file_co_status, .co_truncate = file_co_truncate,                        \
+    .changeable = file_changeable, .change_options = file_change_options,                \
     .set_perm = file_set_perm, .reopen = file_reopen, .allocated_size = file_allocated_size, \
     .stats = file_stats
 

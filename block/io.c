@@ -709,11 +709,19 @@ static void tell_parents(BlockNode *node)
     }
 }
 
+void node_length_changed(BlockNode *node, uint64_t length)
+{
+    if (node->length != length) {
+        node->length = length;
+        dirty_bitmaps_resize(node, length);
+        tell_parents(node);
+    }
+}
+
 bool co_node_truncate(BlockNode *node, uint64_t length, bool exact, const char *prealloc,
                       GError **error)
 {
     bool ok;
-    uint64_t old = node->length;
 
     if (node->read_only) {
         return error_set(error, "Image '%s' is read-only, so it cannot be resized",
@@ -732,12 +740,8 @@ bool co_node_truncate(BlockNode *node, uint64_t length, bool exact, const char *
                        node->type->name);
     }
     if (ok) {
-        node->length = length;
-        dirty_bitmaps_resize(node, length);
+        node_length_changed(node, length);
         node->dirty_since_flush = true;
-        if (old != length) {
-            tell_parents(node);
-        }
     }
     request_end(node);
     return ok;

@@ -516,6 +516,53 @@ static bool take_lazy(Qcow2 *q, NodeOpts *opts, GError **error)
     return true;
 }
 
+/* What a user may choose for an image that is open: caches, discards, when counts are written. */
+static bool take_options(Qcow2 *q, NodeOpts *opts, GError **error)
+{
+    return take_cache_sizes(q, opts, error) && take_discards(q, opts, error) &&
+           take_lazy(q, opts, error);
+}
+
+static const char *const qcow2_changeable[] = {
+    "lazy-refcounts", "cache-size", "l2-cache-size", "refcount-cache-size", "l2-cache-entry-size",
+    "cache-clean-interval", "pass-discard-request", "pass-discard-snapshot", "pass-discard-other",
+    NULL,
+};
+
+static bool qcow2_change_options(BlockNode *node, NodeOpts *opts, GError **error)
+{
+    Qcow2 *q = node->state, wanted = *q;
+    bool ok;
+    int ret;
+
+    memset(&wanted.l2_cache, 0, sizeof(wanted.l2_cache));
+    memset(&wanted.ref_cache, 0, sizeof(wanted.ref_cache));
+    qcow2_note_sizes(&wanted);
+    ok = take_options(&wanted, opts, error);
+    if (ok) {
+        co_mutex_lock(&q->lock);
+        ret = q->broken ? -EIO : co_qcow2_counts_settle(q);
+        ret = ret < 0 || node->read_only ? ret : co_refcounts_write(q);
+        ok = ret == 0 || error_set_errno(error, -ret, "Could not write the tables of '%s'",
+                                         node->filename);
+        if (ok) {
+            slice_cache_clear(&q->l2_cache);
+            q->l2_cache = wanted.l2_cache;
+            memset(&wanted.l2_cache, 0, sizeof(wanted.l2_cache));
+            slice_cache_clear(&q->ref_cache);
+            q->ref_cache = wanted.ref_cache;
+            memset(&wanted.ref_cache, 0, sizeof(wanted.ref_cache));
+            q->slice_size = wanted.slice_size;
+            q->lazy = wanted.lazy;
+            memcpy(q->pass_discard, wanted.pass_discard, sizeof(q->pass_discard));
+        }
+        co_mutex_unlock(&q->lock);
+    }
+    slice_cache_clear(&wanted.l2_cache);
+    slice_cache_clear(&wanted.ref_cache);
+    return ok;
+}
+
 static void qcow2_free(Qcow2 *q)
 {
     qcow2_crypt_close(q);
@@ -578,14 +625,14 @@ static bool qcow2_open_inner(BlockNode *node, NodeOpts *opts, GError **error)
     if (ret < 0) {
         return error_set_errno(error, -ret, "Could not read the qcow2 header");
     }
-    if (!take_cache_sizes(q, opts, error) || !take_discards(q, opts, error) || !read_backing(q, h, &ext_end, error) ||
+    if (!take_options(q, opts, error) || !read_backing(q, h, &ext_end, error) ||
         !read_extensions(q, h, ext_end, error) || !open_tables(q, h, error) ||
         !open_data_file(q, opts, error) || !co_qcow2_crypt_open(q, opts, error)) {
         return false;
     }
     node->limits.zero_align = q->subcluster_size;
     node->limits.discard_align = 1;
-    return take_lazy(q, opts, error) && prepare_writing(q, error) && qcow2_bitmaps_load(q, error) &&
+    return prepare_writing(q, error) && qcow2_bitmaps_load(q, error) &&
            qcow2_bitmaps_mark(q, error);
 }
 
@@ -747,6 +794,7 @@ static const char *const qcow2_telling[] = { "encrypt.", "data-file.", "data-fil
 
 const NodeType node_type_qcow2 = {
     .telling_options = qcow2_telling,
+    .changeable = qcow2_changeable, .change_options = qcow2_change_options,
     .name = "qcow2", .state_size = sizeof(Qcow2), .has_backing = true, .zero_init = true,
     .probe = qcow2_probe, .open = qcow2_open, .close = qcow2_close,
     .child_moved = qcow2_child_moved, .reopen = qcow2_reopen,

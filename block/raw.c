@@ -29,13 +29,11 @@ static int raw_co_scsi(BlockNode *node, struct sg_io_hdr *io)
     return co_node_scsi(node->file->node, io);
 }
 
-static bool raw_open(BlockNode *node, NodeOpts *opts, GError **error)
+static bool take_window(const BlockNode *node, NodeOpts *opts, Raw *raw, GError **error)
 {
-    Raw *raw = node->state;
-    BlockNode *file = node->file->node;
-    uint64_t below = node_length(file);
+    uint64_t below = node_length(node->file->node);
 
-    raw->has_size = node->fixed_length = node_opts_get(opts, "size") != NULL;
+    raw->has_size = node_opts_get(opts, "size") != NULL;
     if (!node_opts_take_size(opts, "offset", &raw->offset, error) ||
         !node_opts_take_size(opts, "size", &raw->size, error)) {
         return false;
@@ -49,10 +47,49 @@ static bool raw_open(BlockNode *node, NodeOpts *opts, GError **error)
                          "exceed the size of the containing file (%" PRIu64 ")", raw->offset,
                          raw->size, below);
     }
-    node->length = raw->has_size ? raw->size : below - raw->offset;
+    return true;
+}
+
+static void use_window(BlockNode *node, const Raw *window)
+{
+    Raw *raw = node->state;
+    BlockNode *file = node->file->node;
+
+    *raw = *window;
+    node->fixed_length = raw->has_size;
     node->limits = file->limits;
     if (raw->offset & (file->limits.align - 1)) {
         node->limits.align = 1;
+    }
+}
+
+static bool raw_open(BlockNode *node, NodeOpts *opts, GError **error)
+{
+    Raw window = { 0 };
+
+    if (!take_window(node, opts, &window, error)) {
+        return false;
+    }
+    use_window(node, &window);
+    node->length = window.has_size ? window.size : node_length(node->file->node) - window.offset;
+    return true;
+}
+
+static const char *const raw_changeable[] = { "offset", "size", NULL };
+
+static bool raw_change_options(BlockNode *node, NodeOpts *opts, GError **error)
+{
+    const Raw *old = node->state;
+    Raw window = { 0 };
+
+    if (!take_window(node, opts, &window, error)) {
+        return false;
+    }
+    if (window.offset != old->offset || window.has_size != old->has_size ||
+        window.size != old->size) {
+        use_window(node, &window);
+        node_length_changed(node, window.has_size ? window.size
+                                                  : node_length(node->file->node) - window.offset);
     }
     return true;
 }
@@ -174,6 +211,7 @@ const NodeType node_type_raw = {
     .state_size = sizeof(Raw),
     .zero_init = true,
     .grows_with_file = true,
+    .changeable = raw_changeable, .change_options = raw_change_options,
     .open = raw_open,
     .co_preadv = raw_co_preadv,
     .co_pwritev = raw_co_pwritev,
