@@ -349,6 +349,7 @@ static void mux_set_echo(Chardev *chr, bool echo)
 const ChardevKind chardev_mux = {
     .name = "mux",
     .help = "chardev=ID",
+    .keys = "chardev",
     .size = sizeof(MuxChardev),
     .open = mux_open,
     .close = mux_close,

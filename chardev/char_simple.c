@@ -66,6 +66,7 @@ static bool file_open(Chardev *chr, KeyVal *opts, GError **error)
 const ChardevKind chardev_file = {
     .name = "file",
     .help = "path=PATH[,append=on|off][,input-path=PATH]",
+    .keys = "path append input-path",
     .size = sizeof(Chardev),
     .open = file_open,
 };
@@ -109,6 +110,7 @@ static bool pipe_open(Chardev *chr, KeyVal *opts, GError **error)
 const ChardevKind chardev_pipe = {
     .name = "pipe",
     .help = "path=PATH (PATH.in and PATH.out are FIFOs)",
+    .keys = "path",
     .size = sizeof(Chardev),
     .open = pipe_open,
 };
@@ -163,6 +165,7 @@ const ChardevKind chardev_ringbuf = {
     .name = "ringbuf",
     .alias = "memory",
     .help = "[size=SIZE] (a power of two; read by QMP ringbuf-read)",
+    .keys = "size",
     .size = sizeof(RingChardev),
     .open = ring_open,
     .close = ring_close,

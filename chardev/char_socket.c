@@ -641,9 +641,6 @@ static bool socket_open(Chardev *chr, KeyVal *opts, GError **error)
         return error_set(error, "chardev '%s': socket needs one of path=PATH, port=PORT and fd=FD",
                          chr->id);
     }
-    if (!keyval_check_used(opts, chr->id, error)) {
-        return false; /* before a server begins to wait */
-    }
     if (fd) {
         if (!use_given_fd(s, fd, error)) {
             return false;
@@ -706,6 +703,7 @@ const ChardevKind chardev_socket = {
     .help = "path=PATH[,abstract=on|off][,tight=on|off] | [host=HOST,]port=PORT[,to=PORT][,ipv4]"
             "[,ipv6][,nodelay] | fd=FD\n"
             "           [,server=on|off][,wait=on|off][,telnet=on|off][,reconnect=SECONDS]",
+    .keys = "path abstract tight host port to ipv4 ipv6 nodelay delay fd server wait telnet reconnect",
     .size = sizeof(SocketChardev),
     .open = socket_open,
     .close = socket_close,

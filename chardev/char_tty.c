@@ -115,6 +115,7 @@ static void stdio_close(Chardev *chr)
 const ChardevKind chardev_stdio = {
     .name = "stdio",
     .help = "[signal=on|off] (off: Ctrl-C goes to the guest)",
+    .keys = "signal",
     .size = sizeof(StdioChardev),
     .open = stdio_open,
     .close = stdio_close,
@@ -304,6 +305,7 @@ const ChardevKind chardev_serial = {
     .name = "serial",
     .alias = "tty",
     .help = "path=/dev/tty... (a serial port of the host)",
+    .keys = "path",
     .size = sizeof(Chardev),
     .open = serial_open,
     .set_line = serial_set_line,

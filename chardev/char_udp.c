@@ -90,6 +90,7 @@ static ssize_t udp_read(Chardev *chr, uint8_t *buffer, size_t len)
 const ChardevKind chardev_udp = {
     .name = "udp",
     .help = "[host=HOST,]port=PORT[,localaddr=HOST][,localport=PORT][,ipv4][,ipv6]",
+    .keys = "host port localaddr localport ipv4 ipv6",
     .size = sizeof(Chardev),
     .open = udp_open,
     .send = udp_send,

@@ -169,19 +169,36 @@ static bool open_log(Chardev *chr, const char *path, bool append, GError **error
            error_set_errno(error, errno, "Cannot open log file '%s' of chardev '%s'", path, chr->id);
 }
 
+/* Before anything is opened: a file would be emptied for a typing error. */
+static bool check_keys(const ChardevKind *kind, const char *id, KeyVal *opts, GError **error)
+{
+    g_autofree char *what = g_strdup_printf("chardev '%s' (%s)", id, kind->name);
+    g_auto(GStrv) keys = g_strsplit(kind->keys ?: "", " ", -1);
+    static const char *const common[] = { "id", "mux", "logfile", "logappend" };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(common); i++) {
+        keyval_get(opts, common[i]);
+    }
+    for (unsigned i = 0; keys[i]; i++) {
+        keyval_get(opts, keys[i]);
+    }
+    return keyval_check_used(opts, what, error);
+}
+
 static Chardev *chardev_build(const ChardevKind *kind, const char *id, KeyVal *opts,
                               GError **error)
 {
-    Chardev *chr = chardev_alloc(kind, id);
-    g_autofree char *what = g_strdup_printf("chardev '%s' (%s)", id, kind->name);
     const char *log_path = keyval_get(opts, "logfile");
     bool append;
+    Chardev *chr;
 
-    keyval_get(opts, "id");
-    keyval_get(opts, "mux");
-    if (!keyval_get_bool(opts, "logappend", false, &append, error) ||
-        (log_path && !open_log(chr, log_path, append, error)) ||
-        (kind->open && !kind->open(chr, opts, error)) || !keyval_check_used(opts, what, error)) {
+    if (!check_keys(kind, id, opts, error) ||
+        !keyval_get_bool(opts, "logappend", false, &append, error)) {
+        return NULL;
+    }
+    chr = chardev_alloc(kind, id);
+    if ((log_path && !open_log(chr, log_path, append, error)) ||
+        (kind->open && !kind->open(chr, opts, error))) {
         chardev_free(chr);
         return NULL;
     }

@@ -18,9 +18,9 @@ struct ChardevKind {
     const char *name;
     const char *alias;  /* or NULL */
     const char *help;   /* the keys, for -chardev help */
+    const char *keys;   /* their names, with spaces between; others are refused before open() */
     size_t size;        /* of the struct that begins with Chardev */
-    /* Reads its keys and opens; the core then complains of keys nobody read.  close() is
-     * called also after a failed open(). */
+    /* Reads its keys and opens.  close() is called also after a failed open(). */
     bool (*open)(Chardev *chr, KeyVal *opts, GError **error);
     void (*close)(Chardev *chr);
     /* Instead of a stream: any thread; how many bytes were taken. */

@@ -282,6 +282,7 @@ static void vc_close(Chardev *chr)
 static const ChardevKind chardev_vc = {
     .name = "vc",
     .help = "[cols=N][,rows=N][,width=PIXELS][,height=PIXELS] (a terminal in the window)",
+    .keys = "cols rows width height",
     .size = sizeof(VcChardev),
     .open = vc_open,
     .close = vc_close,
