@@ -298,6 +298,9 @@ bool opt_smbios(System *sys, const char *arg, GError **error)
     if (!keyval_has(kv, "type")) {
         return error_set(error, "Parameter 'type' is missing; files of tables are not supported");
     }
+    if (!smbios_check_type((unsigned)type, error)) {
+        return false;
+    }
     for (unsigned i = 0; i < keyval_count(kv); i++) {
         if (strcmp(keyval_key_at(kv, i), "type") != 0 &&
             !smbios_set((unsigned)type, keyval_key_at(kv, i), keyval_value_at(kv, i), error)) {

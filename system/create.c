@@ -34,9 +34,17 @@ static bool is_irqchip_key(const char *key)
 static bool apply_machine_irqchip(System *sys, Object *accel, GError **error)
 {
     for (unsigned i = 0; sys->machine_opts && i < keyval_count(sys->machine_opts); i++) {
-        if (is_irqchip_key(keyval_key_at(sys->machine_opts, i)) &&
-            type_find_prop(accel->type, "kernel-irqchip") &&
-            !object_set_text(accel, "kernel-irqchip", keyval_value_at(sys->machine_opts, i), error)) {
+        const char *value = keyval_value_at(sys->machine_opts, i);
+
+        if (!is_irqchip_key(keyval_key_at(sys->machine_opts, i))) {
+            continue;
+        }
+        if (!g_strv_contains((const char *const[]){ "on", "off", "split", NULL }, value)) {
+            return error_set(error, "-machine kernel-irqchip=%s: 'on', 'off' and 'split' are possible",
+                             value);
+        }
+        if (type_find_prop(accel->type, "kernel-irqchip") &&
+            !object_set_text(accel, "kernel-irqchip", value, error)) {
             return false;
         }
     }
@@ -217,7 +225,9 @@ static bool is_machine_meta(const char *key)
 static bool apply_boot(System *sys, Machine *m, GError **error)
 {
     KeyVal *b = sys->boot_opts;
-    uint64_t splash_time = 0, reboot_timeout = 0;
+    const char *timeout = b ? keyval_get(b, "reboot-timeout") : NULL;
+    int64_t reboot_timeout = -1;
+    uint64_t splash_time = 0;
 
     m->boot_splash_time = m->boot_reboot_timeout = -1;
     if (!b) {
@@ -226,12 +236,13 @@ static bool apply_boot(System *sys, Machine *m, GError **error)
     if (!keyval_get_bool(b, "menu", false, &m->boot_menu, error) ||
         !keyval_get_bool(b, "strict", false, &m->boot_strict, error) ||
         !keyval_get_uint(b, "splash-time", 0, 65535, &splash_time, error) ||
-        !keyval_get_uint(b, "reboot-timeout", 0, 65535, &reboot_timeout, error)) {
+        (timeout && !parse_int("Parameter 'reboot-timeout'", timeout, -1, 65535, &reboot_timeout,
+                               error))) {
         return false;
     }
     m->boot_menu_set = keyval_has(b, "menu");
     m->boot_splash_time = keyval_has(b, "splash-time") ? (int)splash_time : -1;
-    m->boot_reboot_timeout = keyval_has(b, "reboot-timeout") ? (int)reboot_timeout : -1;
+    m->boot_reboot_timeout = (int)reboot_timeout;
     m->boot_splash = g_strdup(keyval_get(b, "splash"));
     m->boot_order = g_strdup(keyval_get(b, "order"));
     m->boot_once = g_strdup(keyval_get(b, "once"));

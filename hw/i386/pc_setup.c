@@ -183,6 +183,31 @@ static bool add_sleep_states(PcMachine *pc, GError **error)
     return fw_cfg_set_file(pc->fw_cfg, "etc/system-states", g_memdup2(states, 6), 6, error);
 }
 
+enum { BMP_BITS = 28, SPLASH_MAX = 16 * MIB };
+
+/* -boot splash=: SeaBIOS shows it behind its menu. */
+static bool add_splash(PcMachine *pc, const char *path, GError **error)
+{
+    g_autofree char *data = NULL;
+    const char *name = NULL;
+    gsize len;
+
+    if (!g_file_get_contents(path, &data, &len, error)) {
+        g_prefix_error(error, "-boot splash: ");
+        return false;
+    }
+    if (len > 2 && memcmp(data, "\xff\xd8\xff", 3) == 0) {
+        name = "bootsplash.jpg";
+    } else if (len > BMP_BITS + 2 && memcmp(data, "BM", 2) == 0 && data[BMP_BITS] == 24) {
+        name = "bootsplash.bmp";
+    }
+    if (!name || len > SPLASH_MAX) {
+        return error_set(error, "-boot splash: '%s' is no JPEG and no BMP of 24 bits a pixel, of 16 MiB "
+                         "at most", path);
+    }
+    return fw_cfg_set_file(pc->fw_cfg, name, g_steal_pointer(&data), len, error);
+}
+
 bool pc_add_boot_items(PcMachine *pc, GError **error)
 {
     Machine *m = &pc->machine;
@@ -199,6 +224,9 @@ bool pc_add_boot_items(PcMachine *pc, GError **error)
         if (!fw_cfg_set_file(pc->fw_cfg, "etc/boot-menu-wait", ms, 2, error)) {
             return false;
         }
+    }
+    if (m->boot_splash && !add_splash(pc, m->boot_splash, error)) {
+        return false;
     }
     fail_wait = g_new(uint32_t, 1);
     *fail_wait = GUINT32_TO_LE(m->boot_reboot_timeout);

@@ -28,6 +28,16 @@ static const struct { unsigned type; const char *field; } known[] = {
 
 static GHashTable *overrides;         /* "type.field" -> value */
 
+bool smbios_check_type(unsigned type, GError **error)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(known); i++) {
+        if (known[i].type == type) {
+            return true;
+        }
+    }
+    return error_set(error, "-smbios type=%u cannot be set: 0, 1, 3, 4 and 17 can", type);
+}
+
 bool smbios_set(unsigned type, const char *field, const char *value, GError **error)
 {
     g_autoptr(GString) list = g_string_new(NULL);
@@ -46,10 +56,8 @@ bool smbios_set(unsigned type, const char *field, const char *value, GError **er
         }
         g_string_append_printf(list, "%s%s", list->len ? ", " : "", known[i].field);
     }
-    return list->len ? error_set(error, "-smbios type=%u has no field '%s': it has %s", type,
-                                 field, list->str)
-                     : error_set(error, "-smbios type=%u cannot be set: 0, 1, 3, 4 and 17 can",
-                                 type);
+    return smbios_check_type(type, error) &&
+           error_set(error, "-smbios type=%u has no field '%s': it has %s", type, field, list->str);
 }
 
 static const char *field_or(unsigned type, const char *field, const char *otherwise)

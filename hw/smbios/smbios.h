@@ -15,6 +15,8 @@ typedef struct SmbiosConfig {
     uint64_t ram_below_4g, ram_above_4g;     /* bytes */
 } SmbiosConfig;
 
+/* false: no field of this type can be set. */
+bool smbios_check_type(unsigned type, GError **error);
 /* "manufacturer", "product", "version", "serial", "uuid", "sku", "family" of types 0, 1, 2, 3,
  * 4, 17; an error that lists the fields a type has. */
 bool smbios_set(unsigned type, const char *field, const char *value, GError **error);

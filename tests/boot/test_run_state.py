@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Run states as a guest of one boot sector sees them: stop and cont, power-off, the NMI button."""
 import os
+import struct
 import tempfile
 import time
 
@@ -129,6 +130,21 @@ def reset_wakes_the_sleeping():
             guest.qmp('cont')
 
 
+def splash_picture():
+    """-boot splash= shows a picture while SeaBIOS waits for F12."""
+    row, lines = bytes((0, 0, 255)) * 640, 480            # blue, green, red
+    head = (b'BM' + struct.pack('<IHHI', 54 + len(row) * lines, 0, 0, 54) +
+            struct.pack('<IiiHHIIiiII', 40, 640, lines, 1, 24, 0, len(row) * lines, 0, 0, 0, 0))
+    with tempfile.NamedTemporaryFile(suffix='.bmp') as picture:
+        picture.write(head + row * lines)
+        picture.flush()
+        with Guest(*ACCEL, '-m', '16', '-boot',
+                   f'menu=on,splash={picture.name},splash-time=65535', serial=False) as guest:
+            guest.wait_display(640, 480, 120)
+            guest.wait_until(lambda: guest.screendump()[2] == b'\xff\0\0' * (640 * 480),
+                             'picture all red', 120)
+
+
 if __name__ == '__main__':
     run_tests(tsc_stands_still_with_the_vm, poweroff_ends_without_stop, no_shutdown_stops, nmi_button,
-              reset_wakes_the_sleeping)
+              reset_wakes_the_sleeping, splash_picture)

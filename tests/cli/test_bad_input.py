@@ -63,6 +63,11 @@ ROWS = {
     'serial': (['-serial', 'foo'], r"'foo' is no character device.*known: .*stdio"),
     'boot_key': (['-boot', 'ordr=c'], r"did you mean 'order'"),
     'boot_drive': (['-boot', 'order=z'], r"boot device 'z'"),
+    'boot_splash': (['-boot', 'splash=/nonexistent'], r"splash: .*/nonexistent"),
+    'boot_splash_content': (['-boot', 'splash=/etc/passwd'], r'no JPEG and no BMP'),
+    'boot_reboot_timeout': (['-boot', 'reboot-timeout=-2'], r'-1 to 65535'),
+    'smbios_type': (['-smbios', 'type=99'], r'type=99 cannot be set'),
+    'kernel_irqchip': (['-M', 'pc,kernel-irqchip=maybe'], r"kernel-irqchip=maybe: 'on'"),
     'missing_cdrom': (['-cdrom', '/nonexistent.iso'], r"/nonexistent\.iso.*No such file"),
     'missing_disk': (['-drive', 'file=/nonexistent/disk'], r'/nonexistent/disk.*No such file'),
     'directory': (['-cdrom', 'DIR'], r"'DIR'"),
@@ -172,6 +177,18 @@ def file_on_path_of_a_socket():
             assert again.read() == b'precious'
 
 
+def mistyped_chardev_key():
+    """A key that a character device does not know is found before its file is emptied."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b'precious')
+        file.flush()
+        line = complaint('-chardev', f'file,id=a,path={file.name},apend=on')
+        assert "did you mean 'append'" in line, line
+        assert 'logapend' in complaint('-chardev', f'null,id=a,logfile={file.name},logapend=on')
+        with open(file.name, 'rb') as again:
+            assert again.read() == b'precious'
+
+
 def nothing_left_behind():
     """What was made before the mistake was found is gone: sockets, PID file."""
     with tempfile.TemporaryDirectory() as folder:
@@ -251,4 +268,5 @@ def qmp_garbage():
 if __name__ == '__main__':
     run_tests(*(row_test(name, *row) for name, row in ROWS.items()),
               unreadable_file, taken_socket, socket_folder, file_on_path_of_a_socket,
-              nothing_left_behind, signal_while_waiting_for_a_client, stdin_of_a_script, qmp_malformed, qmp_garbage)
+              mistyped_chardev_key, nothing_left_behind, signal_while_waiting_for_a_client,
+              stdin_of_a_script, qmp_malformed, qmp_garbage)
