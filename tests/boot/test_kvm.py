@@ -12,7 +12,7 @@ import uncompressed
 
 BUILD = os.environ.get('RHEA_BUILD', os.path.join(ROOT, 'build'))
 # Where /dev/kvm is itself an emulator, everything takes much longer.
-PATIENCE = 600
+PATIENCE = 1200
 
 
 def need_kvm():
@@ -59,7 +59,7 @@ def linux_early(irqchip):
         with open(kernel, 'rb') as source, open(flat, 'wb') as output:
             output.write(uncompressed.convert(source.read()))
         with Guest('-accel', f'kvm,kernel-irqchip={irqchip}', '-m', '144', '-kernel', flat, '-initrd',
-                   initrd, '-append', 'console=ttyS0 nokaslr no_timer_check',
+                   initrd, '-append', 'console=ttyS0 nokaslr no_timer_check printk.time=0',
                    timeout=PATIENCE) as guest:
             guest.wait_serial(r'SLUB: HWalign')
             guest.wait_serial(r'Mount-cache hash table')
