@@ -448,7 +448,7 @@ static void test_errors_help(void)
 {
     expect_error("stdoi,id=a", "did you mean 'stdio'?");
     expect_error("null", "needs id=");
-    expect_error("file,id=a", "did you mean 'path'?");
+    expect_error("file,id=a", "path=PATH");
     expect_error("file,id=a,pth=/x", "did you mean 'path'?");
     expect_error("null,id=a,pth=/x", "Invalid parameter 'pth'");
     expect_error("socket,id=a", "one of path=PATH, port=PORT and fd=FD");
