@@ -11,6 +11,9 @@
 #include <errno.h>
 
 #define IDLE_NS (10 * INT64_C(1000000000))
+/* So long may the end of a request in a lane wait for that of the next: to wake the loop for each can
+ * take longer than the request did. */
+#define TOGETHER_US 30
 
 typedef enum WorkState { WORK_WAITING, WORK_STARTED, WORK_CANCELLED } WorkState;
 
@@ -91,16 +94,62 @@ static bool lane_add_locked(WorkRequest *req)
     return true;
 }
 
+/* Requests that one thread of a lane has done and not told of yet. */
+typedef struct Finished {
+    WorkRequest *head, **tail;
+    int64_t since_us;
+} Finished;
+
+static void finished_post(Finished *f)
+{
+    while (f->head) {
+        WorkRequest *req = f->head;
+
+        f->head = req->next;
+        event_loop_post(req->loop, request_finish, req);
+    }
+}
+
+static void finished_add(Finished *f, WorkRequest *req, int64_t start_us)
+{
+    if (!f->head) {
+        f->tail = &f->head;
+        f->since_us = start_us;
+    }
+    *f->tail = req;
+    req->next = NULL;
+    f->tail = &req->next;
+}
+
+/* Does the lane's request, and gives the next one.  The ends of several may be told together. */
+static WorkRequest *lane_step(WorkRequest *req, Finished *finished)
+{
+    WorkerPool *pool = req->pool;
+    int64_t start_us = g_get_monotonic_time();
+    WorkRequest *next;
+
+    req->result = req->work(req->opaque);
+    finished_add(finished, req, start_us);
+    /* The next one is taken before an end is told: with the last one's the lane itself may go. */
+    mutex_lock(&pool->lock);
+    next = lane_take_locked(req->lane);
+    mutex_unlock(&pool->lock);
+    if (!next || g_get_monotonic_time() - finished->since_us >= TOGETHER_US) {
+        finished_post(finished);
+    }
+    return next;
+}
+
 static void *worker_body(void *opaque)
 {
     WorkerPool *pool = opaque;
+    Finished finished = { NULL };
     WorkRequest *in_lane = NULL;
     bool timed_out = false, cancelled;
 
     mutex_lock(&pool->lock);
     for (;;) {
         WorkRequest *req = in_lane ? in_lane : pool_take_locked(pool);
-        WorkLane *lane;
 
         in_lane = NULL;
         if (!req) {
@@ -115,18 +164,15 @@ static void *worker_body(void *opaque)
         timed_out = false;
         cancelled = req->state == WORK_CANCELLED;
         req->state = cancelled ? WORK_CANCELLED : WORK_STARTED;
-        lane = req->lane;
         mutex_unlock(&pool->lock);
-        if (!cancelled) {
-            req->result = req->work(req->opaque);
+        if (req->lane) {
+            in_lane = lane_step(req, &finished);
+        } else {
+            if (!cancelled) {
+                req->result = req->work(req->opaque);
+            }
+            event_loop_post(req->loop, request_finish, req);
         }
-        if (lane) {
-            /* Before the request's end is told, for with the last one's the lane itself may go. */
-            mutex_lock(&pool->lock);
-            in_lane = lane_take_locked(lane);
-            mutex_unlock(&pool->lock);
-        }
-        event_loop_post(req->loop, request_finish, req);
         mutex_lock(&pool->lock);
     }
     if (--pool->threads == 0) {
