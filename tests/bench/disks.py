@@ -8,7 +8,6 @@ images are filled: what is compared is the emulators' way from the guest's drive
 request, by fio's own count, and processor time of the whole emulator.
 """
 import contextlib
-import os
 import random
 
 import guests
@@ -69,9 +68,9 @@ def make_images(tools, emulators):
             f.write(rnd.randbytes(MIB))
     for emulator in emulators:
         for i, (_, _, _, _, kind, _) in enumerate(places()):
-            paired.command(tools['QEMU']['img'], 'convert', '-f', 'raw', '-O', kind, 'disk.raw',
-                           f'disk-{emulator.name}-{i}')
-    os.sync()
+            name = f'disk-{emulator.name}-{i}'
+            paired.command(tools['QEMU']['img'], 'convert', '-f', 'raw', '-O', kind, 'disk.raw', name)
+            paired.settle(name)
 
 
 class Loader:

@@ -58,7 +58,8 @@ def prepare(tools):
                        check=True)
     for name in ('bench.raw', 'bench.qcow2'):
         subprocess.run([qemu, 'convert', '-f', 'raw', '-O', name[6:], 'src.raw', name], check=True)
-    os.sync()
+    # Of the one of 1 TiB, whose tables are 128 MiB, nobody reads the holes.
+    paired.settle(*(name for name in os.listdir() if name != 'large.qcow2'))
 
 
 # name, class, words; OUT is a file that is not there, MADE the same one, which is.

@@ -143,6 +143,7 @@ def server_cases(tools):
                     if not os.path.exists(image):
                         subprocess.run([tools['QEMU']['img'], 'convert', '-f', 'raw', '-O', fmt, 'src.raw', image],
                                        check=True)
+                        paired.settle(image)
                     servers[tool] = Server(tool, programs['nbd'], image, fmt, transport)
                 for name, over, client, count in LOADS:
                     if over == transport and (fmt == 'raw' or name in BOTH):
@@ -174,6 +175,6 @@ def cases(tools):
         block = os.urandom(MIB)
         for _ in range(MIB_EACH):
             f.write(block)
-    os.sync()
+    paired.settle('src.raw')
     yield from server_cases(tools)
     yield from client_cases(tools)
