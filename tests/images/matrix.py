@@ -65,9 +65,11 @@ def options():
         yield f'refcount_bits={rb}'
     for extra in ('compat=0.10', 'compat=0.10,cluster_size=4096', 'lazy_refcounts=on',
                   'extended_l2=on', 'extended_l2=on,cluster_size=16k',
-                  'extended_l2=on,cluster_size=2M', 'compression_type=zstd',
+                  'extended_l2=on,cluster_size=32k,refcount_bits=64', 'extended_l2=on,cluster_size=2M',
+                  'extended_l2=on,cluster_size=128k,compression_type=zstd', 'compression_type=zstd',
                   'preallocation=metadata', 'preallocation=falloc', 'preallocation=full',
                   'extended_l2=on,preallocation=metadata',
+                  'compression_type=zstd,cluster_size=2M',
                   'data_file=data.bin', 'data_file=data.bin,data_file_raw=on'):
         yield extra
 
@@ -294,7 +296,9 @@ def case_crypt(maker, fmt, opts, src):
 
 CRYPTS = ('', 'cipher-alg=aes-128,cipher-mode=cbc,ivgen-alg=essiv,ivgen-hash-alg=sha256,hash-alg=sha1',
           'cipher-alg=serpent-256,hash-alg=sha512', 'cipher-alg=twofish-128,hash-alg=ripemd160',
-          'cipher-alg=aes-256,cipher-mode=cbc,ivgen-alg=plain64')
+          'cipher-alg=aes-256,cipher-mode=cbc,ivgen-alg=plain64',
+          'cipher-alg=aes-256,cipher-mode=ecb,hash-alg=sha384',
+          'cipher-alg=serpent-128,cipher-mode=xts,ivgen-alg=plain', 'cipher-alg=twofish-256')
 
 
 def crypt_cases(src):
