@@ -80,7 +80,9 @@ def main():
     log = os.path.join(args.build, 'meson-logs', 'testlog.json')
     if os.path.exists(log):
         os.unlink(log)
-    command = ['meson', 'test', '-C', args.build, '--no-rebuild', '--print-errorlogs']
+    # The limits are for a quiet machine; sanitizers and a busy host take several times as long.
+    command = ['meson', 'test', '-C', args.build, '--no-rebuild', '--print-errorlogs',
+               '--timeout-multiplier', '5']
     for suite in args.suite:
         command += ['--suite', suite]
     for suite in args.no_suite:
