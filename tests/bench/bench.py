@@ -48,6 +48,8 @@ PARTS = ('start', 'boot', 'iso', 'kernels', 'programs', *STORAGE)
 # What they need beside the tools, by Debian's packages.
 NEEDED = {'qemu-img': 'qemu-utils', 'fio': 'fio', 'nbdcopy': 'libnbd-bin', 'nbdkit': 'nbdkit'}
 START_RAM_MIB = 128
+# Of one load of fio in a guest.
+DISK_SECONDS = 0.6
 # More processes than that in the last minute, and the reader is told.
 BUSY = 0.7
 # From the names and numbers of "info jit".
@@ -204,7 +206,7 @@ class Bench:
             return
         tools, build, home = self.tools(), self.args.build, os.getcwd()
         parts = {'images': lambda: images.cases(tools), 'nbd': lambda: nbd.cases(tools),
-                 'disk': lambda: disks.cases(build, tools, self.emulators, 1, self.args.limit)}
+                 'disk': lambda: disks.cases(build, tools, self.emulators, DISK_SECONDS, self.args.limit)}
         for part in STORAGE:
             if part not in self.parts:
                 continue

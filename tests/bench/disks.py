@@ -40,11 +40,11 @@ LOADS = [
     ('128k write x 8',       'write 128k 8', 49),
 ]
 WAIT = 'i=0; while [ ! -b /dev/{0} ] && [ $i -lt 600 ]; do /bin/busybox sleep 1; i=$((i + 1)); done\n'
-# Loads come as lines: device, rw, size, depth, seconds, column.
+# Loads come as lines: device, rw, size, depth, milliseconds, column.
 LOOP = f'''echo bench-ready
-while read -r device rw size depth seconds column; do
+while read -r device rw size depth ms column; do
     {FIO} --name=x --filename=/dev/$device --direct=1 --ioengine=libaio --rw=$rw --bs=$size --iodepth=$depth \\
-        --thread --minimal --time_based --runtime=$seconds --size={DISK_MIB}M --randrepeat=1 --norandommap >out 2>&1
+        --thread --minimal --time_based --runtime=${{ms}}ms --size={DISK_MIB}M --randrepeat=1 --norandommap >out 2>&1
     /bin/busybox awk -F";" -v c=$column 'NF > 100 {{ print "bench-rate " $c " " }} NF <= 100 {{ print "bench-says " $0 }}' out
 done
 '''
@@ -83,7 +83,7 @@ class Loader:
     def run(self, device, words, column, seconds):
         """(time, processor time) of a request."""
         before = paired.processor_time(self.guest.process.pid)
-        self.guest.send_serial(f'{device} {words} {seconds} {column}\n')
+        self.guest.send_serial(f'{device} {words} {seconds * 1000:.0f} {column}\n')
         match = self.guest.wait_serial(r'bench-rate (\d+) |bench-says ([^\r\n]*)\r?\n', self.limit)
         if not match.group(1) or not int(match.group(1)):
             raise guests.GuestError(f'fio: {match.group(2) or "no request was done"}')
