@@ -60,5 +60,8 @@ Job *job_backup_new(const JobCommon *common, const BackupArgs *args, GError **er
 /* blockdev-create: DRIVER and flat OPTS. */
 bool job_create_start(const JobCommon *common, const char *driver, NodeOpts *opts,
                       GError **error);
+/* x-blockdev-amend, with the same. */
+bool job_amend_start(const JobCommon *common, BlockNode *node, const char *driver, NodeOpts *opts,
+                     bool force, GError **error);
 
 #endif

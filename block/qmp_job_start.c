@@ -410,6 +410,29 @@ bool qmp_drive_backup(QmpCall *call, const QapiDriveBackup *args, GError **error
 
 /* ---- create ---- */
 
+bool qmp_x_blockdev_amend(QmpCall *call, const Json *args, GError **error)
+{
+    GRAPH_HOLD();
+    g_autoptr(NodeOpts) opts = node_opts_new();
+    g_autofree char *driver = NULL;
+    const char *name = json_get_string(json_lookup(args, "node-name"));
+    bool force = false;
+    JobCommon common = { .id = json_get_string(json_lookup(args, "job-id")) };
+    BlockNode *node = node_by_name(name);
+
+    if (!node) {
+        return error_set(error, "Cannot find device='' nor node-name='%s'", name);
+    }
+    if (!node_opts_add_json(opts, json_lookup(args, "options"), error)) {
+        return false;
+    }
+    driver = node_opts_take(opts, "driver");
+    if (json_lookup(args, "force")) {
+        json_get_bool(json_lookup(args, "force"), &force);
+    }
+    return job_amend_start(&common, node, driver, opts, force, error);
+}
+
 bool qmp_blockdev_create(QmpCall *call, const Json *args, GError **error)
 {
     GRAPH_HOLD();

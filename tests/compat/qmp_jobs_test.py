@@ -159,6 +159,13 @@ def steps(do, wait):
     gone()
     do('blockdev-reopen', options=[qcow2('e', **{'read-only': True})])
     do('blockdev-reopen', options=[qcow2('e', discard='unmap')])
+    for node, driver in (('zz', 'luks'), ('e', 'luks'), ('e', 'raw')):
+        do('x-blockdev-amend', job_id='am', node_name=node,
+           options=dict({'driver': driver}, **({'state': 'inactive'} if driver == 'luks' else {})))
+    do('x-blockdev-amend', job_id='am', node_name='e', options={'driver': 'qcow2'})
+    wait('JOB_STATUS_CHANGE', 'concluded')
+    do('query-jobs')
+    do('job-dismiss', id='am')
     do('blockdev-snapshot', node='e', overlay='zz')
     do('blockdev-snapshot', node='e', overlay='g')
     do('blockdev-del', node_name='e')
