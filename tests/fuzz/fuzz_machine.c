@@ -107,7 +107,21 @@ void fuzz_add_device(Vm *vm, const char *type, const char *id, const char *bus_n
     must(strcmp(type, "virtio-blk-pci") ||
              (object_set_text(OBJECT(dev), "packed", "on", &error) &&
               object_set_text(OBJECT(dev), "num-queues", "2", &error)), error);
+    must(!getenv("FUZZ_IOTHREAD") || strncmp(type, "virtio-", 7) || strcmp(bus_name, "pci.0") ||
+             object_set_text(OBJECT(dev), "iothread", "io", &error), error);
     must(device_realize(dev, bus_find(vm, bus_name, NULL), &error), error);
+}
+
+/* With FUZZ_IOTHREAD=1 virtio disks on PCI run on it. */
+static void add_iothread(Vm *vm)
+{
+    GError *error = NULL;
+    Object *obj = object_new("iothread", &error);
+
+    must(obj, error);
+    object_add_child(vm->objects, "io", obj);
+    object_unref(obj);
+    must(obj->type->complete(obj, &error), error);
 }
 
 static Vm *make_vm(void)
@@ -149,6 +163,7 @@ static Vm *make_vm(void)
     fuzz_add_device(vm, "VGA", "vga", "pci.0", "romfile", "");
     fuzz_add_disk("fd", 1440 * KIB);
     fuzz_add_device(vm, "floppy", "fd", "floppy-bus.0", "drive", "fd");
+    add_iothread(vm);
     fuzz_add_disk("vd", 2 * MIB);
     fuzz_add_device(vm, "virtio-blk-pci", "vd", "pci.0", "drive", "vd");
     must(chardev_new_legacy("null", "null", NULL, &error), error);

@@ -109,7 +109,8 @@ static void add_host_device(Vm *vm, const char *name, const char *bus, bool lazy
 
     disk->scsi = host_device;
     disk->lazy = lazy;
-    fuzz_add_device(vm, "scsi-generic", name, bus, "drive", name);
+    disk->scsi_beside = !lazy;
+    fuzz_add_device(vm, lazy ? "scsi-generic" : "scsi-block", name, bus, "drive", name);
 }
 
 static Vm *machine(void)
