@@ -247,7 +247,8 @@ static void interrupt_ack_write(Device *dev, uint64_t value)
 
 static uint64_t status_read(Device *dev, uint64_t value)
 {
-    return mmio(dev)->vdev->status;
+    /* The loop of the queues may set NEEDS_RESET. */
+    return __atomic_load_n(&mmio(dev)->vdev->status, __ATOMIC_SEQ_CST);
 }
 
 static void status_write(Device *dev, uint64_t value)

@@ -29,7 +29,8 @@ void virtio_pci_config_vector_write(Device *dev, uint64_t value)
 
 uint64_t virtio_pci_status_read(Device *dev, uint64_t value)
 {
-    return virtio_pci(dev)->vdev->status;
+    /* The loop of the queues may set NEEDS_RESET. */
+    return __atomic_load_n(&virtio_pci(dev)->vdev->status, __ATOMIC_SEQ_CST);
 }
 
 void virtio_pci_status_write(Device *dev, uint64_t value)
