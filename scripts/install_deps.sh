@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Installs the Debian packages that a task needs and that are missing, saying which.
 #   scripts/install_deps.sh [build|run|check|ci]     each includes those before it
-#   scripts/install_deps.sh slow|bench               check, run and what loads disks
+#   scripts/install_deps.sh slow|bench               check, run, what loads disks; slow: clang
 #   scripts/install_deps.sh --list [TASK]            only prints the names
 set -eu
 
@@ -25,7 +25,7 @@ case $task in
 build) wanted=$build ;;
 run) wanted="$build $run" ;;
 check) wanted="$build $run $check" ;;
-slow) wanted="$build $run $check $fio" ;;
+slow) wanted="$build $run $check $fio $ci" ;;
 bench) wanted="$build $run $check $fio" ;;
 ci) wanted="$build $run $check $ci" ;;
 *) echo "install_deps.sh: '$task' is none of build, run, check, ci, slow, bench" >&2; exit 1 ;;

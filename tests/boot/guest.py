@@ -161,7 +161,7 @@ class Guest:
                                         stdout=self.stderr, stderr=self.stderr)
         try:
             try:
-                self._qmp = Qmp(self._connect('qmp'), self.timeout)
+                self._qmp = Qmp(self._connect('qmp'), self._limit())
             except ConnectionError as error:
                 self._ended(f'QMP: {error}')
             if self.with_serial:
@@ -191,7 +191,7 @@ class Guest:
             return f.read().decode(errors='replace')
 
     def _connect(self, name):
-        end = time.monotonic() + self.timeout
+        end = time.monotonic() + self._limit()
         path = os.path.join(self.folder, name)
         while True:
             sock = socket.socket(socket.AF_UNIX)
@@ -204,7 +204,7 @@ class Guest:
                 raise GuestError(f'the program ended with status {self.process.returncode}: '
                                  f'{self.messages()}')
             if time.monotonic() > end:
-                raise GuestError(f'no socket {name} within {self.timeout} s')
+                raise GuestError(f'no socket {name} within {self._limit()} s')
             select.select([], [], [], 0.01)
 
     # -------- QMP --------
@@ -217,8 +217,12 @@ class Guest:
     def hmp(self, line):
         return self.qmp('human-monitor-command', command_line=line)
 
+    def _limit(self, timeout=None):
+        """Seconds to wait; $RHEA_PATIENCE times more for builds that are slow by nature."""
+        return (timeout or self.timeout) * float(os.environ.get('RHEA_PATIENCE', '1'))
+
     def wait_event(self, name, timeout=None):
-        return self._qmp.wait_event(name, timeout or self.timeout)
+        return self._qmp.wait_event(name, self._limit(timeout))
 
     @property
     def events(self):
@@ -245,7 +249,7 @@ class Guest:
 
     def wait_serial(self, pattern, timeout=None):
         """Wait for the regular expression after what was matched last; gives the match."""
-        end = time.monotonic() + (timeout or self.timeout)
+        end = time.monotonic() + self._limit(timeout)
         regex = re.compile(pattern)
         while True:
             match = regex.search(self.serial_log, self.serial_pos)
@@ -255,7 +259,7 @@ class Guest:
             left = end - time.monotonic()
             if left <= 0:
                 raise GuestError(f'no {pattern!r} on the serial line within '
-                                 f'{timeout or self.timeout} s; it had: '
+                                 f'{self._limit(timeout)} s; it had: '
                                  f'{self.serial_log[-3000:]}')
             self._read_serial(min(left, 1))
 
@@ -288,13 +292,13 @@ class Guest:
 
     def wait_until(self, condition, what, timeout=None):
         """Wait until CONDITION() is true; gives what it returned."""
-        end = time.monotonic() + (timeout or self.timeout)
+        end = time.monotonic() + self._limit(timeout)
         while True:
             value = condition()
             if value:
                 return value
             if time.monotonic() > end:
-                raise GuestError(f'no {what} within {timeout or self.timeout} s')
+                raise GuestError(f'no {what} within {self._limit(timeout)} s')
             if self.process.poll() is not None:
                 self._ended('the guest ended')
             select.select([], [], [], 0.5)
@@ -314,7 +318,7 @@ class Guest:
 
     def wait_screen(self, pattern, timeout=None):
         """Wait until the regular expression is on the text screen; gives the match."""
-        end = time.monotonic() + (timeout or self.timeout)
+        end = time.monotonic() + self._limit(timeout)
         while True:
             screen = self.screen()
             match = re.search(pattern, screen)
@@ -322,7 +326,7 @@ class Guest:
                 return match
             if time.monotonic() > end:
                 raise GuestError(f'no {pattern!r} on the screen within '
-                                 f'{timeout or self.timeout} s; it has:\n{screen}')
+                                 f'{self._limit(timeout)} s; it has:\n{screen}')
             if self.process.poll() is not None:
                 self._ended('the guest ended')
             select.select([], [], [], 0.2)
@@ -340,7 +344,7 @@ class Guest:
 
     def wait_colours(self, count, timeout=None):
         """Wait until the display shows at least COUNT different colours."""
-        end = time.monotonic() + (timeout or self.timeout)
+        end = time.monotonic() + self._limit(timeout)
         while True:
             _, _, rgb = self.screendump()
             seen = len({rgb[i:i + 3] for i in range(0, len(rgb), 3)})
@@ -360,7 +364,7 @@ class Guest:
     def wait_exit(self, timeout=None):
         """The exit status; negative for a signal."""
         try:
-            return self.process.wait(timeout or self.timeout)
+            return self.process.wait(self._limit(timeout))
         except subprocess.TimeoutExpired:
             raise GuestError(f'still running; serial: {self.serial_log[-2000:]}') from None
 
