@@ -721,6 +721,7 @@ void node_length_changed(BlockNode *node, uint64_t length)
 bool co_node_truncate(BlockNode *node, uint64_t length, bool exact, const char *prealloc,
                       GError **error)
 {
+    uint64_t old = node->length;
     bool ok;
 
     if (node->read_only) {
@@ -740,6 +741,7 @@ bool co_node_truncate(BlockNode *node, uint64_t length, bool exact, const char *
                        node->type->name);
     }
     if (ok) {
+        node->length = old;           /* a node that follows its file has changed already */
         node_length_changed(node, length);
         node->dirty_since_flush = true;
     }
