@@ -291,7 +291,8 @@ static bool map_plain(Qcow2 *q, uint64_t guest, uint64_t bytes, uint64_t *host)
     }
     entry = l2_entry(q, slice, (unsigned)((at & (q->slice_size - 1)) >> l2_entry_bits));
     *host = (entry & ENTRY_OFFSET_MASK) + in;
-    return (entry & ENTRY_OFFSET_MASK) &&
+    /* Data that was cut off is for co_map() to tell of. */
+    return (entry & ENTRY_OFFSET_MASK) && (q->has_data_file || *host - in < q->file->length) &&
            !(entry & (ENTRY_COMPRESSED | ENTRY_ZERO | (ENTRY_OFFSET_MASK & (q->cluster_size - 1))));
 }
 
