@@ -94,8 +94,8 @@ DAEMON_SERVES = [NODES + e for e in (
 DAEMON_MISSING = {
     'chardev-add', 'chardev-change', 'chardev-remove', 'chardev-send-break', 'query-chardev',
     'query-chardev-backends', 'ringbuf-read', 'ringbuf-write', 'qom-get', 'qom-list', 'qom-set',
-    'qom-list-properties', 'qom-list-types', 'x-blockdev-amend', 'x-blockdev-change',
-    'x-blockdev-set-iothread', 'x-debug-query-block-graph',
+    'qom-list-properties', 'qom-list-types', 'x-blockdev-change', 'x-blockdev-set-iothread',
+    'x-debug-query-block-graph',
 }
 DAEMON_MORE = {'block-latency-histogram-set'}
 LIMIT = int(os.environ.get('LIMIT', '120'))    # seconds for a program that ends by itself
