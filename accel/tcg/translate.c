@@ -19,6 +19,8 @@
 
 /* Conditional jumps in a block. */
 #define SIDE_EXITS 4
+/* Instructions that may be part of a short loop. */
+#define SHORT_LOOP 8
 
 bool tcg_mode_is_translatable(uint32_t mode)
 {
@@ -663,6 +665,15 @@ static void copy_code(Translation *t, unsigned off, unsigned avail)
     }
 }
 
+/*
+ * Is number N the jump back of a loop, behind which the block need not go on?  In a short one that was
+ * entered in its middle it does: the loop's other part follows, and then its jump to the block itself.
+ */
+static bool ends_loop(const Translation *t, unsigned n)
+{
+    return (int64_t)t->insns[n].imm < 0 && (n >= SHORT_LOOP || tcg_branch_target(t, n) == t->rip);
+}
+
 /* Decode up to TCG_BLOCK_MAX instructions of the page.  0: not even one. */
 static unsigned decode_block(Translation *t, unsigned avail)
 {
@@ -682,14 +693,14 @@ static unsigned decode_block(Translation *t, unsigned avail)
         }
         t->offset[n++] = off;
         off += insn->len;
+        t->offset[n] = off;
         if (tcg_ends_block(t, insn)) {
             break;
         }
-        if (tcg_is_side_exit(t, insn) && (!t->tr->opt.trace || (int64_t)insn->imm < 0 || ++exits == SIDE_EXITS)) {
+        if (tcg_is_side_exit(t, insn) && (!t->tr->opt.trace || ends_loop(t, n - 1) || ++exits == SIDE_EXITS)) {
             break;
         }
     }
-    t->offset[n] = off;
     return settle_sti(t, n);
 }
 
