@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 RHEA, RHEA_IO, RHEA_NBD, RHEA_IMG = (os.path.abspath(p) for p in sys.argv[1:5])
 QEMU = sys.argv[5] if len(sys.argv) > 5 else shutil.which('qemu-system-x86_64')
@@ -92,6 +93,16 @@ def client(path, export, *commands, how=(), status=0):
     return p.stdout + p.stderr
 
 
+def remove(q, command, **args):
+    """Remove an export whose client has just ended; the server may hear of that a moment later."""
+    end = time.monotonic() + 60
+    while True:
+        answer = q.cmd(command, **args)
+        if answer != 'GenericError' or time.monotonic() > end:
+            return answer
+        time.sleep(0.01)
+
+
 def steps(program, folder):
     """Yields (name, answer) of each."""
     disk, sock = os.path.join(folder, 'd.raw'), os.path.join(folder, 's')
@@ -144,7 +155,7 @@ def steps(program, folder):
     yield 'old command', q.cmd('nbd-server-add', device='disk', writable=True)
     yield 'old command, query', q.cmd('query-block-exports')
     client(sock, 'disk', 'read -P 7 0 64k')
-    yield 'old removal', q.cmd('nbd-server-remove', name='disk')
+    yield 'old removal', remove(q, 'nbd-server-remove', name='disk')
     yield 'old event', q.event('BLOCK_EXPORT_DELETED')
     yield 'old removal again', q.cmd('nbd-server-remove', name='disk')
     yield 'export of a read-only node', q.cmd('nbd-server-add', device='ro', name='x')
@@ -184,7 +195,7 @@ def steps(program, folder):
     yield 'enabled bitmap, read-only export', q.cmd('block-export-add', **export, bitmaps=['b0'])
     yield 'export for writing', q.cmd('block-export-add', **export, writable=True)
     client(sock, 'disk', 'write -P 8 128k 64k')
-    yield 'remove it', q.cmd('block-export-del', id='e0')
+    yield 'remove it', remove(q, 'block-export-del', id='e0')
     q.event('BLOCK_EXPORT_DELETED')
     yield 'disable', q.cmd('block-dirty-bitmap-disable', **bitmap)
     yield 'export a bitmap', q.cmd('block-export-add', **export, bitmaps=['b0'])
