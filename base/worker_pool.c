@@ -11,8 +11,8 @@
 #include <errno.h>
 
 #define IDLE_NS (10 * INT64_C(1000000000))
-/* So long may the end of a request in a lane wait for that of the next: to wake the loop for each can
- * take longer than the request did. */
+/* Requests of a lane that began less than this ago are told of together with the next one, since waking
+ * the loop for each can take longer than they did; a next one that takes long keeps them waiting. */
 #define TOGETHER_US 30
 
 typedef enum WorkState { WORK_WAITING, WORK_STARTED, WORK_CANCELLED } WorkState;

@@ -10,7 +10,7 @@
  *
  * A lane (WorkLane, all zeroes at first) holds requests that would only wait for each other, such as
  * writes to one file: one runs at a time, and one thread takes them all while there are any.
- * They cannot be cancelled.
+ * They cannot be cancelled.  The done() of short ones may wait for the end of the next request.
  *
  * worker_cancel() drops a request that has not started; its done() runs with -ECANCELED.
  *

@@ -215,7 +215,7 @@ static bool parse_header(Qcow2 *q, const uint8_t *h, GError **error)
     }
     q->version = (int)be32_load(h + 4);
     if (q->version < 2 || q->version > 3) {
-        return error_set(error, "Unsupported qcow2 version %d", q->version);
+        return error_set(error, "Unsupported qcow2 version %u", (unsigned)q->version);
     }
     q->cluster_bits = be32_load(h + 20);
     if (q->cluster_bits < 9 || q->cluster_bits > 21) {

@@ -72,13 +72,12 @@ def put(offset, data, end=False):
 # ---- what is wrong with them ----
 
 def bad_magic(fmt):
-    where = {'vdi': put(64, b'XXXX'), 'vhdx': put(0, b'XXXX')}
     if fmt == 'vpc':
         def both(f):
             put(0, b'XXXX')(f)
             put(-512, b'XXXX', True)(f)
         return both
-    return where.get(fmt, put(0, b'XXXX'))
+    return put(64 if fmt == 'vdi' else 0, b'XXXX')
 
 
 def vpc_huge(f):
