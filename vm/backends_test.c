@@ -77,6 +77,23 @@ static void test_memory_kinds(void)
     vm_free(vm);
 }
 
+/* Only anonymous memory gets huge pages from a host with its usual settings. */
+static void test_only_shared_memory_has_a_file(void)
+{
+    Vm *vm = vm_new();
+    MemoryBackend *mb;
+
+    MAKE(vm, "memory-backend-ram", "p", NULL, "size", "2M");
+    MAKE(vm, "memory-backend-ram", "s", NULL, "size", "2M", "share", "on");
+    mb = memory_backend_find(vm, "p", NULL);
+    g_assert_cmpint(mb->region.ram->fd, ==, -1);
+    g_assert_false(mb->region.ram->shared);
+    mb = memory_backend_find(vm, "s", NULL);
+    g_assert_cmpint(mb->region.ram->fd, >=, 0);
+    g_assert_true(mb->region.ram->shared);
+    vm_free(vm);
+}
+
 static void test_memory_is_used_once(void)
 {
     Vm *vm = vm_new();
@@ -170,6 +187,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/backends/memory", test_memory_kinds);
+    g_test_add_func("/backends/memory-file", test_only_shared_memory_has_a_file);
     g_test_add_func("/backends/memory-once", test_memory_is_used_once);
     g_test_add_func("/backends/secret", test_secret);
     g_test_add_func("/backends/rng", test_rng);

@@ -31,10 +31,9 @@ static RamBlock *block_of_fd(MemoryBackend *mb, const char *name, int fd, bool s
     return ram;
 }
 
-/* Shared memory of ours alone is as private as anonymous memory, and can be mapped twice. */
 static RamBlock *open_ram(MemoryBackend *mb, const char *name, GError **error)
 {
-    return ram_block_new(name, mb->size, true, error);
+    return ram_block_new(name, mb->size, mb->share, error);
 }
 
 static RamBlock *open_memfd(MemoryBackend *mb, const char *name, GError **error)

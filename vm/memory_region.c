@@ -58,7 +58,7 @@ void memory_region_init_io(MemoryRegion *mr, Object *owner, const char *name,
 static bool region_init_backed(MemoryRegion *mr, RegionKind kind, Object *owner,
                                const char *name, uint64_t size, GError **error)
 {
-    RamBlock *ram = ram_block_new(name, size, true, error);
+    RamBlock *ram = ram_block_new(name, size, false, error);
 
     if (!ram) {
         return false;

@@ -79,6 +79,9 @@ static uint8_t *map_aligned(uint64_t size, int fd, uint64_t offset, int prot, bo
         munmap(host + size, end - (host + size));
     }
     madvise(host, size, MADV_HUGEPAGE);
+    if (!share) {
+        madvise(host, size, MADV_DONTFORK);     /* else a helper process makes us copy what we write */
+    }
     return host;
 }
 
