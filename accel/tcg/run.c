@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -25,15 +24,6 @@
 
 #define RETURN_STACK_BYTES (256u << 10)
 #define XSAVE_BYTES 1024
-
-/* So many PAUSEs within that time are a spin; more than so many rounds of it are worth a nap. */
-#define SPIN_PAUSES 400
-#define SPIN_ROUND_NS 100000
-#define SPIN_YIELDS 2
-#define SPIN_NAP_NS 20000
-/* HLT looks for work that long before the thread sleeps: at first, and at most. */
-#define POLL_FIRST_NS 10000
-#define POLL_MOST_NS 100000
 
 /* ---- x87 and vector state ------------------------------------------------------------------------ */
 
@@ -329,47 +319,6 @@ static void run_sem(X86Cpu *cpu, const Insn *insn)
     }
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec * 1000000000ull + ts.tv_nsec;
-}
-
-/*
- * PAUSEs that follow one another closely are a spin: most likely for a virtual CPU that has no host
- * processor now.  First let others run here; then leave the processor, so that it may come here.
- */
-static void pause_in_c(X86Cpu *cpu)
-{
-    static const struct timespec nap = { .tv_nsec = SPIN_NAP_NS };
-    TcgCpu *tc = tcg_cpu(cpu);
-    uint64_t now;
-
-    if (cpu->pause_exits) {
-        sem_pause(cpu, NULL);
-        return;
-    }
-    if (--cpu->tx.pauses > 0) {
-        return;
-    }
-    cpu->tx.pauses = SPIN_PAUSES;
-    now = now_ns();
-    tc->spin_rounds = now - tc->spin_checked_ns < SPIN_ROUND_NS ? tc->spin_rounds + 1 : 0;
-    if (tc->spin_rounds && tc->tr->opt.spin_yield) {
-        if (tc->spin_rounds <= SPIN_YIELDS) {
-            sched_yield();
-            atomic_fetch_add(&tc->tr->counters.yields, 1);
-        } else {
-            clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
-            atomic_fetch_add(&tc->tr->counters.naps, 1);
-        }
-        now = now_ns();
-    }
-    tc->spin_checked_ns = now;
-}
-
 /* ---- SYSCALL and SYSRET again: translate_syscall.c ---- */
 
 static void forget_fast(X86Cpu *cpu)
@@ -498,7 +447,7 @@ static const void *run_insn(X86Cpu *cpu, const TcgBlock *block, unsigned n)
         x87_save(cpu);
     }
     if (insn->sem == sem_pause) {
-        pause_in_c(cpu);
+        tcg_pause(cpu);
     } else if (insn->sem == sem_syscall || insn->sem == sem_sysret) {
         run_syscall(cpu, insn);
     } else {
@@ -784,55 +733,6 @@ static const void *code_within_limit(X86Cpu *cpu)
     return block && block->count <= left ? code : NULL;
 }
 
-/* ---- HLT ---------------------------------------------------------------------------------------------------- */
-
-static bool may_go_on(const X86Cpu *cpu)
-{
-    return (atomic_load(&cpu->requests) & X86_REQ_EXIT) || x86_has_work(cpu) ||
-           tcg_cpu((X86Cpu *)cpu)->tr->flush_wanted;
-}
-
-/* A sleep that was over soon asks for looking longer the next time; a long one for not looking at all. */
-static void learn_from_sleep(TcgCpu *tc, uint64_t now)
-{
-    uint64_t slept = now - tc->halted_ns;
-
-    tc->halted_ns = 0;
-    if (slept > POLL_MOST_NS) {
-        tc->poll_ns = 0;
-    } else {
-        tc->poll_ns = MIN(MAX(tc->poll_ns * 2, POLL_FIRST_NS), POLL_MOST_NS);
-    }
-}
-
-/* Looks for what wakes the CPU as long as that has paid lately: no way out and back in for a short sleep. */
-static void halt_poll(X86Cpu *cpu)
-{
-    TcgCpu *tc = tcg_cpu(cpu);
-    uint64_t begin, now;
-
-    if (!tc->tr->opt.halt_poll || tc->tr->cpus->len > tc->tr->host_cpus) {
-        return;
-    }
-    begin = now = now_ns();
-    atomic_fetch_add(&tc->tr->counters.halts, 1);
-    atomic_store(&tc->waiting, true);       /* for others.c: it holds no address of the guest's */
-    while (!may_go_on(cpu) && now - begin < tc->poll_ns) {
-        for (unsigned i = 0; i < 16 && !may_go_on(cpu); i++) {
-            __builtin_ia32_pause();
-        }
-        now = now_ns();
-    }
-    atomic_store(&tc->waiting, false);
-    if (may_go_on(cpu)) {
-        atomic_fetch_add(&tc->tr->counters.polled, 1);
-    } else {
-        tc->halted_ns = now;
-    }
-}
-
-/* ---- and round ---- */
-
 static X86Exit run_loop(X86Cpu *cpu)
 {
     TcgCpu *tc = tcg_cpu(cpu);
@@ -847,8 +747,8 @@ static X86Exit run_loop(X86Cpu *cpu)
         if (G_UNLIKELY(atomic_load_explicit(&cpu->requests, memory_order_relaxed) || cpu->stop ||
                        cpu->halted || cpu->wait_sipi)) {
             x87_save(cpu);
-            if (cpu->halted && !may_go_on(cpu)) {
-                halt_poll(cpu);
+            if (cpu->halted && !tcg_halt_is_over(cpu)) {
+                tcg_halt_poll(cpu);
                 if (tc->tr->flush_wanted) {
                     continue;
                 }
@@ -900,9 +800,7 @@ X86Exit tcg_run(X86Cpu *cpu)
         return interp_run(cpu);
     }
     tcg_enter_gate(tc->tr);
-    if (tc->halted_ns) {
-        learn_from_sleep(tc, now_ns());
-    }
+    tcg_slept(tc);
     forget_fast(cpu);
     find_tsc_base(cpu);
     atomic_store(&tc->running, true);

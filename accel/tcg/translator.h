@@ -340,6 +340,17 @@ void tcg_kick(X86Cpu *cpu);
 /* Is there a reason to leave translated code at the next instruction boundary? */
 bool tcg_wants_attention(const X86Cpu *cpu);
 
+/* ---- wait.c ------------------------------------------------------------------------------------- */
+
+/* PAUSE, when translated code has counted down to zero or does not count. */
+void tcg_pause(X86Cpu *cpu);
+/* Is there something that wakes a CPU in HLT? */
+bool tcg_halt_is_over(const X86Cpu *cpu);
+/* Looks for what wakes the CPU as long as that has paid lately: no way out and back in for a short sleep. */
+void tcg_halt_poll(X86Cpu *cpu);
+/* The thread may have slept in HLT, and runs again. */
+void tcg_slept(TcgCpu *tc);
+
 /* ---- others.c: a hook of the code map ------------------------------------------------------- */
 
 /* Until no other vCPU stores through a tag it checked before. */
