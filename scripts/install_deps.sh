@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Installs the Debian packages that a task needs and that are missing, saying which.
 #   scripts/install_deps.sh [build|run|check|ci]     each includes those before it
-#   scripts/install_deps.sh slow|bench               check, run, what loads disks; slow: clang
+#   scripts/install_deps.sh slow|bench               check, run, what loads disks; slow: clang, tools of disks
 #   scripts/install_deps.sh --list [TASK]            only prints the names
 set -eu
 
@@ -13,6 +13,7 @@ run="seabios ipxe-qemu grub-common grub-pc-bin xorriso mtools busybox-static cpi
 check="acpica-tools grub-rescue-pc memtest86+ git xvfb xdotool
        libzydis-dev nbdkit libnbd-bin python3-libnbd gnutls-bin nginx-light qemu-utils"
 fio="fio"
+disk_tools="hdparm nvme-cli sg3-utils smartmontools"
 ci="clang libclang-rt-14-dev ccache"
 
 list_only=no
@@ -25,7 +26,7 @@ case $task in
 build) wanted=$build ;;
 run) wanted="$build $run" ;;
 check) wanted="$build $run $check" ;;
-slow) wanted="$build $run $check $fio $ci" ;;
+slow) wanted="$build $run $check $fio $disk_tools $ci" ;;
 bench) wanted="$build $run $check $fio" ;;
 ci) wanted="$build $run $check $ci" ;;
 *) echo "install_deps.sh: '$task' is none of build, run, check, ci, slow, bench" >&2; exit 1 ;;

@@ -282,24 +282,65 @@ static void put_padded(uint8_t *p, const char *text, unsigned len)
     memcpy(p, text, MIN(strlen(text), len));
 }
 
+/* Device identification as the SCSI/ATA translation of a disk words it.  [SPC-3 7.6.3, SAT-2 10.3.4] */
+static uint32_t identification(IdeDrive *d, uint8_t *b)
+{
+    uint32_t at = 4;
+
+    b[at] = 0x02;                     /* ASCII; vendor specific */
+    b[at + 3] = 20;
+    put_padded(b + at + 4, d->serial, 20);
+    at += 24;
+    b[at] = 0x02;                     /* ASCII; T10 vendor identification */
+    b[at + 1] = 0x01;
+    b[at + 3] = 68;
+    put_padded(b + at + 4, "ATA", 8);
+    put_padded(b + at + 12, d->model, 40);
+    put_padded(b + at + 52, d->serial, 20);
+    at += 72;
+    if (d->wwn) {
+        b[at] = 0x01;                 /* binary; NAA */
+        b[at + 1] = 0x03;
+        b[at + 3] = 8;
+        be64_store(b + at + 4, d->wwn);
+        at += 12;
+    }
+    return at;
+}
+
+/* Vital product data; B is all zeroes but for the kind of device. */
+static void inquiry_page(IdeDrive *d, uint8_t page, uint32_t alloc)
+{
+    uint8_t *b = d->buf;
+    uint32_t len;
+
+    b[1] = page;
+    switch (page) {
+    case 0x00:
+        b[5] = 0x83;
+        len = 6;
+        break;
+    case 0x83:
+        len = identification(d, b);
+        break;
+    default:
+        packet_error(d, SENSE_ILLEGAL_REQUEST, ASC_INVALID_FIELD);
+        return;
+    }
+    b[3] = len - 4;
+    reply(d, len, alloc);
+}
+
 static void cmd_inquiry(IdeDrive *d)
 {
     uint8_t *b = d->buf;
     uint32_t alloc = be16_load(d->packet + 3);
 
-    memset(b, 0, 64);
+    memset(b, 0, 128);
     b[0] = 0x05;                      /* CD/DVD device */
     if (d->packet[1] & 1) {
-        switch (d->packet[2]) {       /* vital product data pages */
-        case 0x00:
-            b[3] = 1;
-            b[4] = 0x00;
-            reply(d, 5, alloc);
-            return;
-        default:
-            packet_error(d, SENSE_ILLEGAL_REQUEST, ASC_INVALID_FIELD);
-            return;
-        }
+        inquiry_page(d, d->packet[2], alloc);
+        return;
     }
     b[1] = 0x80;                      /* removable */
     b[3] = 0x21;                      /* ATAPI-2 response format */

@@ -31,12 +31,14 @@ MODULES = ('drivers/scsi/scsi_common', 'drivers/scsi/scsi_mod', 'drivers/ata/lib
            'crypto/crc32c_generic', 'lib/libcrc32c', 'fs/mbcache', 'fs/jbd2/jbd2', 'fs/ext4/ext4',
            'fs/isofs/isofs')
 FLOPPY_MODULES = ('drivers/block/floppy',)
+NVME_MODULES = ('drivers/nvme/host/nvme-core', 'drivers/nvme/host/nvme')
 # What tests ask for: the architecture; the package; for a meta-package, what the name of the
 # dependency begins with that is taken instead; which of its files.
 PACKAGES = {
     'xen-hypervisor': ('amd64', 'xen-hypervisor-4.17-amd64', None, ['./boot/*']),
     'linux-amd64': ('amd64', 'linux-image-amd64', 'linux-image-',
-                    ['./boot/vmlinuz-*'] + [f'./lib/modules/*/kernel/{name}.ko' for name in MODULES + FLOPPY_MODULES]),
+                    ['./boot/vmlinuz-*'] + [f'./lib/modules/*/kernel/{name}.ko'
+                     for name in MODULES + FLOPPY_MODULES + NVME_MODULES]),
     'debian-installer': ('amd64', 'debian-installer-12-netboot-amd64', None,
                          [INSTALLER.format(kind, name) for kind in ('text', 'gtk')
                           for name in ('linux', 'initrd.gz')]),

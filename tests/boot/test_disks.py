@@ -79,16 +79,17 @@ def full_module(name):
     return f'lib/{name}.ko', found[0]
 
 
-def full_kernel(name='disks', script=SCRIPT, more=()):
+def full_kernel(name='disks', script=SCRIPT, more=(), modules=tuple(MODULES)):
     """Debian's full kernel, and an initrd with the modules that IDE, AHCI and SCSI take.
 
-    NAME and SCRIPT of the initrd, and MORE files, are the caller's, here and below."""
+    NAME and SCRIPT of the initrd, and MORE files, are the caller's, here and below; its script finds
+    the names of MODULES in /modules, and of those that are not of the standard ones MORE has the files."""
     folder = os.path.join(BUILD, 'guests', 'linux-amd64')
     kernels = glob.glob(os.path.join(folder, 'boot/vmlinuz-*'))
     if not kernels:
         raise Skip('no kernel: run tests/boot/fetch_guests.py linux-amd64')
     files = [full_module(module) for module in MODULES]
-    return max(kernels), initrd.make(BUILD, f'{name}-full', script, [*files, module_list(), *more])
+    return max(kernels), initrd.make(BUILD, f'{name}-full', script, [*files, module_list(modules), *more])
 
 
 def module_list(names=tuple(MODULES)):

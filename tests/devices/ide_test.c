@@ -388,6 +388,28 @@ static void test_inquiry_of_odd_length_ends(Fixture *f, gconstpointer data)
     g_assert_cmphex(in(f, CD + 2) & 3, ==, ATAPI_IO | ATAPI_CD);
 }
 
+/* Page 0x83 names the drive by serial number, model and, where there is one, world wide name. */
+static void test_cd_tells_who_it_is(Fixture *f, gconstpointer data)
+{
+    uint8_t page[100];
+
+    PACKET(f, 256, false, 0x12, 1, 0x00, 0, 255);
+    settle(f, CD);
+    read_words(f, CD, page, 6);
+    g_assert_cmpmem(page, 6, ((uint8_t[]){ 0x05, 0x00, 0, 2, 0x00, 0x83 }), 6);
+    PACKET(f, 256, false, 0x12, 1, 0x83, 0, 255);
+    settle(f, CD);
+    g_assert_cmpuint(in(f, CD + 4), ==, sizeof(page));
+    read_words(f, CD, page, sizeof(page));
+    g_assert_cmpmem(page, 8, ((uint8_t[]){ 0x05, 0x83, 0, 96, 0x02, 0x00, 0, 20 }), 8);
+    g_assert_cmpmem(page + 8, 7, "QM00003", 7);
+    g_assert_cmpmem(page + 28, 4, ((uint8_t[]){ 0x02, 0x01, 0, 68 }), 4);
+    g_assert_cmpmem(page + 32, 20, "ATA     QEMU DVD-ROM", 20);
+    g_assert_cmpmem(page + 80, 7, "QM00003", 7);
+    PACKET(f, 256, false, 0x12, 1, 0x80, 0, 255);
+    g_assert_cmphex(settle(f, CD) & ATA_ERR, ==, ATA_ERR);
+}
+
 static void test_toc(Fixture *f, gconstpointer data)
 {
     uint8_t toc[20];
@@ -703,6 +725,7 @@ int main(int argc, char **argv)
     ADD("reset-system", test_system_reset_in_flight);
     ADD("cd-signature", test_cd_signature);
     ADD("cd-odd-length", test_inquiry_of_odd_length_ends);
+    ADD("cd-identification", test_cd_tells_who_it_is);
     ADD("cd-toc", test_toc);
     ADD("cd-byte-limit", test_cd_read_keeps_its_byte_limit);
     ADD("cd-dma", test_cd_dma_read);
