@@ -117,12 +117,16 @@ static inline uint8_t *x86_tlb_write(X86Cpu *cpu, uint64_t va, unsigned size, un
     }                                                                                       \
     static inline uint##bits##_t x86_sys_ld##bits(X86Cpu *cpu, uint64_t va)                 \
     {                                                                                       \
+        const uint8_t *p = x86_tlb_read(cpu, va, bits / 8, X86_MMU_KERNEL);                 \
         uint##bits##_t v;                                                                   \
+        if (G_LIKELY(p)) { memcpy(&v, p, sizeof(v)); return v; }                            \
         x86_ld_slow(cpu, va, &v, sizeof(v), X86_MMU_KERNEL);                                \
         return v;                                                                           \
     }                                                                                       \
     static inline void x86_sys_st##bits(X86Cpu *cpu, uint64_t va, uint##bits##_t v)         \
     {                                                                                       \
+        uint8_t *p = x86_tlb_write(cpu, va, bits / 8, X86_MMU_KERNEL);                      \
+        if (G_LIKELY(p)) { memcpy(p, &v, sizeof(v)); return; }                              \
         x86_st_slow(cpu, va, &v, sizeof(v), X86_MMU_KERNEL);                                \
     }                                                                                       \
     static inline uint##bits##_t x86_load##bits(X86Cpu *cpu, unsigned seg, uint64_t off)    \

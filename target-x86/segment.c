@@ -305,17 +305,27 @@ static uint64_t stack_linear(X86Cpu *cpu, const X86Stack *s, uint64_t sp, unsign
 
 void x86_stack_push(X86Cpu *cpu, X86Stack *s, uint64_t value, unsigned size)
 {
-    uint64_t sp = (s->sp - size) & s->mask;
+    uint64_t sp = (s->sp - size) & s->mask, va = stack_linear(cpu, s, sp, size, X86_WRITE);
+    uint8_t *host = x86_tlb_write(cpu, va, size, s->idx);
 
-    x86_st_slow(cpu, stack_linear(cpu, s, sp, size, X86_WRITE), &value, size, s->idx);
+    if (host && size == 8) {
+        memcpy(host, &value, 8);
+    } else {
+        x86_st_slow(cpu, va, &value, size, s->idx);
+    }
     s->sp = sp;
 }
 
 uint64_t x86_stack_pop(X86Cpu *cpu, X86Stack *s, unsigned size)
 {
-    uint64_t value = 0, sp = s->sp & s->mask;
+    uint64_t value = 0, sp = s->sp & s->mask, va = stack_linear(cpu, s, sp, size, X86_READ);
+    const uint8_t *host = x86_tlb_read(cpu, va, size, s->idx);
 
-    x86_ld_slow(cpu, stack_linear(cpu, s, sp, size, X86_READ), &value, size, s->idx);
+    if (host && size == 8) {
+        memcpy(&value, host, 8);
+    } else {
+        x86_ld_slow(cpu, va, &value, size, s->idx);
+    }
     s->sp = (sp + size) & s->mask;
     return value;
 }
