@@ -378,6 +378,7 @@ struct X86Cpu {
     uint8_t rmw_bounce[64] __attribute__((aligned(64)));     /* mem.h */
     struct X86RmwState { uint64_t va, va2; uint32_t size; bool bounced, locked; } rmw;
     uint64_t insn_count;        /* executed by the interpreter; a `rep` counts when it is done */
+    bool plain_events;          /* each interrupt, exception and IRET the long way: event_fast.c is off */
     bool pause_exits;           /* PAUSE leaves the run loop, and sets `paused` */
     bool paused;
     uint64_t insn_limit;        /* the count to stop at, exactly; ~0: none */

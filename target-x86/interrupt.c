@@ -154,11 +154,15 @@ static void deliver_protected(X86Cpu *cpu, const X86Event *e, uint64_t return_ri
     unsigned ext = !e->soft, dpl, new_cpl;
     bool lma = cpu->efer & EFER_LMA, vm86 = cpu->mode & MODE_VM86, switches;
     uint64_t flags = x86_rflags(cpu) | (event_is_fault(e) ? FLAG_RF : 0), sp;
-    Gate g = read_gate(cpu, e, ext);
+    Gate g;
     X86Stack s;
     X86Seg cs, ss = cpu->segs[SEG_SS];
     X86Desc d;
 
+    if (x86_deliver_fast(cpu, e, flags, return_rip)) {
+        return;
+    }
+    g = read_gate(cpu, e, ext);
     if (g.type == 5) {
         deliver_task(cpu, e, g.sel, return_rip, ext);
         return;

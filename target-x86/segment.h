@@ -102,6 +102,13 @@ void x86_change_flags(X86Cpu *cpu, uint64_t value, uint64_t mask);
 /* Data segments that the outer level CPL may not use become null, [SDM3A 5.8.6]. */
 void x86_drop_inner_segments(X86Cpu *cpu, unsigned cpl);
 
+/* ---- event_fast.c: the usual case; false: nothing has changed, it is not that one ---------------- */
+
+/* An event to 64-bit code of CPL 0: all of deliver_protected().  FLAGS as the frame has them. */
+bool x86_deliver_fast(X86Cpu *cpu, const X86Event *e, uint64_t flags, uint64_t return_rip);
+/* IRETQ of CPL 0 to 64-bit code. */
+bool x86_iret_fast(X86Cpu *cpu);
+
 /* ---- task.c ------------------------------------------------------------------------------------ */
 
 typedef enum X86TaskSource { TASK_JMP, TASK_CALL, TASK_IRET, TASK_EVENT } X86TaskSource;

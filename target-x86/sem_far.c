@@ -506,6 +506,9 @@ void sem_iret(X86Cpu *cpu, const Insn *insn)
     unsigned rpl;
     X86Seg cs, ss;
 
+    if (size == 8 && x86_iret_fast(cpu)) {
+        return;
+    }
     if (!x86_is_protected(cpu)) {
         if (cpu->mode & MODE_VM86) {
             iret_vm86(cpu, size);

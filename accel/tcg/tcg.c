@@ -89,6 +89,7 @@ static bool tcg_cpu_init(Cpu *cpu, GError **error)
 
     x86->code = x86_vm_code_map(cpu->dev.vm);
     code_map_attach_cpu(x86->code, x86);
+    x86->plain_events = !s->opt.events;
     interp_init(x86);
     if (s->turns) {
         turns_add(s->turns, cpu);
@@ -231,6 +232,8 @@ static const PropDef tcg_props[] = {
               .help = "REP MOVS, REP STOS and bit tests without C"),
     PROP_BOOL("x-opt-syscall", TcgAccel, opt.syscall, true,
               .help = "SYSCALL and SYSRET without C"),
+    PROP_BOOL("x-opt-events", TcgAccel, opt.events, true,
+              .help = "events and IRET of 64-bit kernels in one go"),
     PROP_BOOL("x-opt-refill", TcgAccel, opt.refill, true,
               .help = "after a TLB miss an instruction starts again, not in C"),
     PROP_BOOL("x-opt-contexts", TcgAccel, opt.contexts, true,

@@ -130,6 +130,7 @@ typedef struct TcgOptions {
     bool system;                /* translate_system.c */
     bool string;                /* REP MOVS, REP STOS and bit tests without C */
     bool syscall;               /* SYSCALL and SYSRET without C */
+    bool events;                /* interrupts, exceptions and IRET of 64-bit kernels in one go (target-x86/event_fast.c) */
     bool refill;                /* an instruction that misses the TLB starts again, not in C */
     bool contexts;              /* PCIDs keep their translations (target-x86/tlb_contexts.h) */
     bool spin_yield;            /* a CPU that spins on PAUSE lets others have the host's */

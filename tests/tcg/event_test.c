@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Interrupts, exceptions and IRET of 64-bit kernels: what goes the short ways (target-x86/event_fast.c, translated code)
+ * comes to what the interpreter makes of it going the long ones.  A driver of guest code takes records, each of which
+ * changes a word of memory (a descriptor, a gate, the TSS), loads flags and a stack pointer, and returns by a
+ * frame from there, or raises an exception; wherever that leads, all that can be seen there goes into a sum.
+ * Frames, descriptors, gates and flags are those of kernels, with one of them spoiled now and then.
+ *
+ * RHEA_INSN_SEED sets the seed, RHEA_INSN_ROUNDS the number of runs.
+ */
+#include <stdlib.h>
+
+#include "tests/insn/maker.h"
+#include "tests/tcg/engines.h"
+
+/* In the data that engines.h saves. */
+#define GDT_AT 0x20200000
+#define TSS_AT 0x20200800
+#define RECORD_AT 0x20200f00    /* pointer to the record, scratch words */
+#define IDT_AT 0x20201000
+#define FRAMES_AT 0x20202000    /* and the page behind that is missing once, ENGINES_NONE */
+#define RECORDS_AT 0x20206000
+#define KSTACK_AT 0x20201f00
+#define CODE_AT 0x20100000
+G_STATIC_ASSERT(GDT_AT == BENCH_DATA && CODE_AT == BENCH_CODE && RECORDS_AT == ENGINES_READONLY + 4096);
+
+#define RECORDS 24
+#define VECTORS 34
+
+typedef struct Record {
+    uint64_t rsp;               /* 0: the end */
+    uint64_t where, what;       /* a word of memory to change */
+    uint64_t flags;
+    uint64_t go;                /* do_* */
+    uint64_t address;           /* for do_load */
+    uint64_t pad[2];
+} Record;
+
+#define TEXT_(x) #x
+#define TEXT(x) TEXT_(x)
+#define SUM(x) "imul r15, r15, 33\n add r15, " x "\n"
+
+extern const uint8_t ev_start[], ev_iret[], ev_int3[], ev_ud[], ev_load[], ev_int80[], ev_landed0[], ev_landed3[],
+    ev_vectors[], ev_back[], ev_end[];
+
+/* clang-format off */
+__asm__(
+    ".pushsection .rodata\n .intel_syntax noprefix\n"
+    "ev_start:\n"
+    " mov rbx, [" TEXT(RECORD_AT) "]\n cmp qword ptr [rbx], 0\n jne 1f\n hlt\n"
+    "1: add qword ptr [" TEXT(RECORD_AT) "], 64\n"
+    " mov rcx, [rbx + 8]\n mov rax, [rbx + 16]\n mov [rcx], rax\n"
+    " mov rsp, " TEXT(KSTACK_AT) "\n push qword ptr [rbx + 24]\n popfq\n mov rsp, [rbx]\n jmp qword ptr [rbx + 32]\n"
+    "ev_iret: iretq\n"
+    "ev_int3: int3\n jmp ev_landed0\n"
+    "ev_ud: ud2\n"
+    "ev_load: mov rax, [rbx + 40]\n mov rax, [rax]\n jmp ev_landed0\n"
+    "ev_int80: int 0x20\n jmp ev_landed0\n"
+    "ev_landed0:\n"
+    " mov [" TEXT(RECORD_AT) " + 8], rsp\n mov rsp, " TEXT(KSTACK_AT) "\n pushfq\n pop rax\n"
+    SUM("[" TEXT(RECORD_AT) " + 8]") SUM("rax")
+    " mov eax, cs\n" SUM("rax") " mov eax, ss\n" SUM("rax")
+    " jmp ev_start\n"
+    "ev_landed3:\n"
+    " lahf\n seto al\n movzx eax, ax\n" SUM("rax")
+    " mov eax, cs\n" SUM("rax") " mov eax, ss\n" SUM("rax") SUM("rsp")
+    " int 0x21\n"
+    "ev_plain: push 0\n"
+    "ev_code:\n"
+    " and qword ptr [rsp + 24], ~0x8d5\n"
+    " mov [" TEXT(RECORD_AT) " + 8], rsp\n" SUM("r14") SUM("rsp")
+    SUM("[rsp]") SUM("[rsp + 8]") SUM("[rsp + 16]") SUM("[rsp + 24]") SUM("[rsp + 32]") SUM("[rsp + 40]")
+    " mov rsp, " TEXT(KSTACK_AT) "\n pushfq\n pop rax\n and eax, ~0x8d5\n" SUM("rax")
+    " mov eax, cs\n" SUM("rax") " mov eax, ss\n" SUM("rax")
+    " jmp ev_start\n"
+    ".balign 16\n"
+    "ev_vectors:\n .set v, 0\n"
+    ".rept " TEXT(VECTORS) "\n .balign 16\n mov r14d, v\n"
+    ".if v == 8 || (v >= 10 && v <= 14) || v == 17\n jmp ev_code\n .else\n jmp ev_plain\n .endif\n .set v, v + 1\n .endr\n"
+    "ev_back: mov rsp, " TEXT(KSTACK_AT) "\n jmp ev_start\n"
+    "ev_end:\n .att_syntax\n .popsection\n");
+/* clang-format on */
+
+#define AT(label) (CODE_AT + (uint64_t)(ev_##label - ev_start))
+
+/* Selectors 8 and 10h of CPL 0, 1bh and 23h of CPL 3; what is wrong with the others: */
+static const uint64_t descriptors[] = {
+    0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00cff3000000ffff, 0x00affb000000ffff,
+    0x00af9f000000ffff,         /* 28h: conforming */
+    0x00cffb000000ffff,         /* 30h: 32-bit code of CPL 3 */
+    0x00af1b000000ffff,         /* 38h: not present */
+    0x00af9a000000ffff,         /* 40h: not used before */
+    0x00cff2000000ffff,         /* 48h: a stack of CPL 3, not used before */
+    0x00cff1000000ffff,         /* 50h: not writable */
+    0x00effb000000ffff,         /* 58h: L and D */
+    0x00afbb000000ffff,         /* 60h: DPL 1 */
+    0x00cff7000000ffff,         /* 68h: expands down */
+};
+
+typedef struct Test {
+    Engines e;
+    GRand *rand;
+    EngineState *start, *interpreted, *translated;
+    unsigned failed, compared, too_long, events, irets;
+} Test;
+
+#define ONE_OF(t, array) (array)[pick((t)->rand, ARRAY_LEN(array))]
+
+static uint64_t *word(uint64_t at) { return (uint64_t *)(uintptr_t)at; }
+
+static uint64_t any_flags(Test *t)
+{
+    static const uint32_t often[] = { 0, FLAG_IF, FLAG_IF | FLAG_DF, FLAG_AC, FLAG_ID, FLAG_IOPL | FLAG_IF, FLAG_RF };
+    static const uint32_t seldom[] = { FLAG_NT, FLAG_TF, FLAG_VM, FLAG_VIF, FLAG_VIP, FLAG_NT | FLAG_TF, 0x8028 };
+
+    return 2 | ONE_OF(t, often) | (pick(t->rand, 12) ? 0 : ONE_OF(t, seldom));
+}
+
+static uint64_t any_stack(Test *t)
+{
+    const uint64_t stacks[] = { FRAMES_AT + 0x800, KSTACK_AT, FRAMES_AT + 0x1000, FRAMES_AT + 0x1018, FRAMES_AT + 0x7fc,
+                                ENGINES_NONE + 0x20, ENGINES_NONE + 0x1000, ENGINES_READONLY + 0x100, ENGINES_MMIO + 0x80,
+                                1ull << 47, ~0ull << 47, 0, 8, 0x1234567890abcdefull, ENGINES_KERNEL + 0x800 };
+
+    return pick(t->rand, 3) ? stacks[pick(t->rand, 2)] : ONE_OF(t, stacks);
+}
+
+/* A frame that is right, then perhaps one word of it wrong. */
+static void put_frame(Test *t, uint64_t at)
+{
+    static const uint16_t selectors[] = { 0, 3, 1, 8, 0x10, 0x0b, 0x13, 0x18, 0x1b, 0x20, 0x23, 0x28, 0x2b, 0x33, 0x30, 0x38,
+                                          0x40, 0x48, 0x4b, 0x53, 0x5b, 0x61, 0x6b, 0x0c, 0x7f8 };
+    const uint64_t addresses[] = { 1ull << 47, ENGINES_NONE, 0, ~0ull << 47, AT(landed0), AT(landed3), ENGINES_KERNEL };
+    bool user = pick(t->rand, 2);
+    uint64_t frame[5] = { user ? AT(landed3) : AT(landed0), user ? 0x23 : 8,
+                          any_flags(t) | g_rand_int_range(t->rand, 0, 4096) * (uint64_t)pick(t->rand, 2) % 4096,
+                          any_stack(t), user ? 0x1b : pick(t->rand, 2) ? 0x10 : 0 };
+
+    frame[2] &= ~(uint64_t)(pick(t->rand, 8) ? FLAG_TF : 0);
+    if (!pick(t->rand, 4)) {
+        unsigned n = pick(t->rand, 5);
+
+        frame[n] = n == 0 ? ONE_OF(t, addresses) : n == 2 ? any_flags(t) : n == 3 ? any_stack(t) : ONE_OF(t, selectors);
+        if (n && n != 2 && !pick(t->rand, 4)) {
+            frame[n] |= 0xabcd0000ull << pick(t->rand, 16);
+        }
+    }
+    if (at >= FRAMES_AT && at + sizeof(frame) <= FRAMES_AT + 0x2000) {
+        memcpy((void *)(uintptr_t)at, frame, sizeof(frame));
+    }
+}
+
+static void put_gate(unsigned vector, uint64_t rip, unsigned sel, unsigned type, unsigned dpl, unsigned ist)
+{
+    uint64_t *gate = word(IDT_AT) + 2 * vector;
+
+    gate[0] = (rip & 0xffff) | sel << 16 | (uint64_t)ist << 32 | (uint64_t)(0x80 | dpl << 5 | type) << 40 |
+              (rip >> 16 & 0xffff) << 48;
+    gate[1] = rip >> 32;
+}
+
+/* Something to change on the way; mostly nothing. */
+static void put_change(Test *t, Record *r)
+{
+    unsigned vector = pick(t->rand, VECTORS);
+    const uint64_t gates[] = { 0x80, 0x20, 0x0100, 0x0200, 0x01 };  /* XORed into bits 40, not present and kin */
+
+    r->where = RECORD_AT + 16;
+    switch (pick(t->rand, 8)) {
+    case 0:
+        r->where = GDT_AT + 8 * (1 + pick(t->rand, ARRAY_LEN(descriptors) - 1));
+        r->what = pick(t->rand, 2) ? descriptors[(r->where - GDT_AT) / 8] : ONE_OF(t, descriptors);
+        break;
+    case 1:
+        r->where = IDT_AT + 16 * vector;
+        r->what = *word(r->where) ^ (pick(t->rand, 2) ? ONE_OF(t, gates) << 40 : (uint64_t)pick(t->rand, 8) << 32);
+        break;
+    case 2:
+        r->where = TSS_AT + 4;
+        r->what = any_stack(t);
+        break;
+    }
+}
+
+static void build(Test *t)
+{
+    const uint64_t ways[] = { AT(iret), AT(iret), AT(iret), AT(iret), AT(iret), AT(int3), AT(ud), AT(load), AT(int80) };
+    Record *records = (Record *)(uintptr_t)RECORDS_AT;
+    X86Cpu *cpu = t->e.cpu;
+
+    memset((void *)(uintptr_t)BENCH_DATA, 0, BENCH_DATA_SIZE);
+    memcpy(word(GDT_AT), descriptors, sizeof(descriptors));
+    *word(TSS_AT + 4) = FRAMES_AT + 0xc00;
+    *word(TSS_AT + 0x24) = FRAMES_AT + 0xe00;
+    *word(TSS_AT + 0x2c) = FRAMES_AT + 0xf08;
+    for (unsigned v = 0; v < VECTORS; v++) {
+        bool own = v == VEC_DF || v == VEC_SS || v == VEC_GP || v == VEC_PF;
+
+        put_gate(v, AT(vectors) + 16 * v, 8, pick(t->rand, 3) ? 14 : 15, v == 3 || v >= 0x20 ? 3 : 0,
+                 v == VEC_DF ? 1 : own && pick(t->rand, 8) ? 2 : 0);
+    }
+    for (unsigned i = 0; i < RECORDS; i++) {
+        const uint64_t addresses[] = { ENGINES_NONE, ENGINES_NONE + 8, 1ull << 47, BENCH_DATA, ENGINES_KERNEL + 0x1000 };
+        bool odd = !pick(t->rand, 6);
+
+        records[i] = (Record){ .rsp = odd ? any_stack(t) : FRAMES_AT + 40 * i, .flags = any_flags(t),
+                               .go = ONE_OF(t, ways), .address = ONE_OF(t, addresses) };
+        put_frame(t, odd ? records[i].rsp : FRAMES_AT + 40 * i);
+        put_change(t, &records[i]);
+        records[i].flags &= ~(uint64_t)(FLAG_VM | FLAG_TF);
+        records[i].rsp += !records[i].rsp * 8;
+    }
+    records[RECORDS].rsp = 0;
+    *word(RECORD_AT) = RECORDS_AT;
+    engines_mode(&t->e, 64, 0);
+    cpu->gdt = (X86Table){ GDT_AT, 8 * ARRAY_LEN(descriptors) - 1 };
+    cpu->idt = (X86Table){ IDT_AT, 16 * (pick(t->rand, 12) ? VECTORS : pick(t->rand, VECTORS)) - 1 };
+    cpu->tr = (X86Seg){ 0x70, DESC_P | 11 << DESC_TYPE_SHIFT, pick(t->rand, 12) ? 103 : 0x23, TSS_AT };
+    for (unsigned i = 0; i < SEG_COUNT; i++) {
+        if (i != SEG_CS && i != SEG_SS && pick(t->rand, 4)) {
+            cpu->segs[i] = pick(t->rand, 2) ? (X86Seg){ 0 } : (X86Seg){ 0x1b, 0x00c0f300, ~0u, 0 };
+        }
+    }
+    memset(cpu->gpr, 0, sizeof(cpu->gpr));
+    cpu->gpr[R_RSP] = KSTACK_AT;
+    cpu->rip = BENCH_CODE;
+}
+
+/* Flags nobody reads may be wrong in a frame that was begun before a fault. */
+static void forgive_dead_flags(const EngineState *a, EngineState *b)
+{
+    for (unsigned i = 0; i + 8 <= sizeof(a->data); i += 8) {
+        if (!((le64_load(a->data + i) ^ le64_load(b->data + i)) & ~(uint64_t)FLAGS_ARITH)) {
+            memcpy(b->data + i, a->data + i, 8);
+        }
+    }
+}
+
+static void run(Test *t, unsigned number)
+{
+    X86Cpu *cpu = t->e.cpu;
+
+    engines_save(&t->e, t->start);
+    engines_load(&t->e, t->start, true);
+    cpu->plain_events = true;
+    if (!engines_interpret(&t->e, 6000)) {
+        t->too_long++;
+        return;
+    }
+    engines_save(&t->e, t->interpreted);
+    t->compared++;
+    for (unsigned i = 0; i < 3; i++) {
+        g_autoptr(GString) why = g_string_new(NULL);
+
+        engines_load(&t->e, t->start, i == 0);
+        cpu->plain_events = i == 2;
+        engines_translate(&t->e);
+        engines_save(&t->e, t->translated);
+        forgive_dead_flags(t->interpreted, t->translated);
+        engines_compare(t->interpreted, t->translated, ~(uint64_t)FLAGS_ARITH, 0, why);
+        if (why->len && t->failed++ < 10) {
+            g_test_message("run %u, %s:%s", number, i == 2 ? "the long way" : "the short way", why->str);
+        }
+    }
+}
+
+static void set_up(Test *t, bool smap)
+{
+    uint64_t *table = (uint64_t *)(uintptr_t)(BENCH_TABLES + 0x8000);
+
+    for (unsigned i = 0; i < 8; i++) {
+        if (table[i] & 1) {
+            table[i] = smap ? table[i] & ~4ull : table[i] | (BENCH_DATA + i * 4096 == ENGINES_KERNEL ? 0 : 4);
+        }
+    }
+}
+
+static void check_many(uint64_t cr4, bool smap)
+{
+    const char *seed = g_getenv("RHEA_INSN_SEED"), *rounds = g_getenv("RHEA_INSN_ROUNDS");
+    unsigned count = rounds ? atoi(rounds) : 300;
+    g_autoptr(GError) error = NULL;
+    Test t = { 0 };
+
+    if (!translator_probe(&error)) {
+        g_test_skip(error->message);
+        return;
+    }
+    engines_init(&t.e, 2 << 20);
+    t.e.anywhere = true;
+    t.rand = g_rand_new_with_seed(seed ? atoi(seed) : 17);
+    t.start = g_aligned_alloc0(3, sizeof(EngineState), 64);
+    t.interpreted = t.start + 1;
+    t.translated = t.start + 2;
+    engines_mode(&t.e, 64, 0);
+    engines_code(&t.e, BENCH_CODE, ev_start, ev_end - ev_start);
+    set_up(&t, smap);
+    for (unsigned i = 0; i < count; i++) {
+        build(&t);
+        t.e.cpu->cr4 |= cr4;
+        x86_update_mode(t.e.cpu);
+        run(&t, i);
+    }
+    g_aligned_free(t.start);
+    g_rand_free(t.rand);
+    engines_clear(&t.e);
+    g_test_message("%u compared, %u too long", t.compared, t.too_long);
+    g_assert_cmpuint(t.failed, ==, 0);
+    g_assert_cmpuint(t.compared, >, count / 2);
+}
+
+static void test_events(void) { check_many(0, false); }
+static void test_events_with_smap(void) { check_many(CR4_SMAP, true); }
+static void test_events_with_pcids(void) { check_many(CR4_PCIDE | CR4_UMIP, false); }
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/tcg/event/random", test_events);
+    g_test_add_func("/tcg/event/smap", test_events_with_smap);
+    g_test_add_func("/tcg/event/pcids", test_events_with_pcids);
+    return g_test_run();
+}
