@@ -48,8 +48,8 @@ PARTS = ('start', 'boot', 'iso', 'kernels', 'programs', *STORAGE)
 # What they need beside the tools, by Debian's packages.
 NEEDED = {'qemu-img': 'qemu-utils', 'fio': 'fio', 'nbdcopy': 'libnbd-bin', 'nbdkit': 'nbdkit'}
 START_RAM_MIB = 128
-# Of one load of fio in a guest.
-DISK_SECONDS = 0.6
+# Of one load of fio on one disk of a guest; there are several of each (disks.TURNS).
+DISK_SECONDS = 0.15
 # More processes than that in the last minute, and the reader is told.
 BUSY = 0.7
 # From the names and numbers of "info jit".
@@ -216,8 +216,8 @@ class Bench:
             print(f'Storage is not measured: install {" ".join(missing)}')
             return
         tools, build, home = self.tools(), self.args.build, os.getcwd()
-        parts = {'images': lambda: images.cases(tools), 'nbd': lambda: nbd.cases(tools),
-                 'disk': lambda: disks.cases(build, tools, self.emulators, DISK_SECONDS, self.args.limit)}
+        parts = {'images': lambda: images.groups(tools), 'nbd': lambda: nbd.groups(tools),
+                 'disk': lambda: disks.groups(build, tools, self.emulators, DISK_SECONDS, self.args.limit)}
         for part in STORAGE:
             if part not in self.parts:
                 continue
@@ -225,21 +225,25 @@ class Bench:
             with tempfile.TemporaryDirectory(prefix='bench-', dir=os.path.join(build, 'tests', 'bench')) as folder:
                 os.chdir(folder)
                 try:
-                    with contextlib.closing(parts[part]()) as cases:
-                        for case in cases:
-                            self.case(case)
+                    with contextlib.closing(parts[part]()) as groups:
+                        for group in groups:
+                            self.group(group)
                 finally:
                     os.chdir(home)
 
-    def case(self, case):
-        if self.args.k and not any(word in case.name for word in self.args.k.split(',')):
+    def group(self, group):
+        """What -k leaves of it."""
+        words = (self.args.k or '').split(',')
+        names = [name for name in group.names() if any(word in name for word in words)]
+        if not names:
             return
-        print(case.name, file=sys.stderr, flush=True)
+        print(*names, sep='; ', file=sys.stderr, flush=True)
+        group.keep(names)
         try:
-            good = paired.measure(case, self.args.rounds, self.table)
+            good = group.measure(self.args.rounds, self.table)
         except (AssertionError, OSError, subprocess.SubprocessError) as error:
             text = getattr(error, 'stderr', None) or ''
-            self.table.complaints.append(f'{case.name}: {str(error)[:1000]} {text[-500:]}')
+            self.table.complaints.append(f'{"; ".join(names)}: {str(error)[:1000]} {text[-500:]}')
             good = False
         self.failed = self.failed or not good
 

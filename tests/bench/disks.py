@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Disks under load: Debian's fio in a guest, on virtio-blk and NVMe, raw and qcow2.
 
-    for case in disks.cases(build, emulators): ...     # in a scratch folder, which is the current one
+    for group in disks.groups(build, tools, emulators, seconds, limit): ...
+
+in a scratch folder, which is the current one.
 
 A guest of each emulator waits for its next load on the serial line, so that they can take turns.  The
 images are filled: what is compared is the emulators' way from the guest's driver to the host's kernel.  Time per
@@ -9,6 +11,7 @@ request, by fio's own count, and processor time of the whole emulator.
 """
 import contextlib
 import random
+import re
 
 import guests
 import initrd
@@ -32,20 +35,24 @@ DEVICES = {'virtio-blk': ('vd{letter}', 'virtio-blk-pci,drive=d{i}'), 'nvme': ('
                                                                              'nvme,serial=s{i},drive=d{i}')}
 # name, fio's words, the column of the requests per second in its terse lines [fio, HOWTO, "Terse output"]
 LOADS = [
-    ('4k random read x 32',  'randread 4k 32', 8),
-    ('4k random write x 32', 'randwrite 4k 32', 49),
-    ('4k random read x 1',   'randread 4k 1', 8),
-    ('4k random write x 1',  'randwrite 4k 1', 49),
-    ('128k read x 8',        'read 128k 8', 8),
-    ('128k write x 8',       'write 128k 8', 49),
+    ('4k random read x 32',  '--rw=randread --bs=4k --iodepth=32', 8),
+    ('4k random write x 32', '--rw=randwrite --bs=4k --iodepth=32', 49),
+    ('4k random read x 1',   '--rw=randread --bs=4k --iodepth=1', 8),
+    ('4k random write x 1',  '--rw=randwrite --bs=4k --iodepth=1', 49),
+    ('128k read x 8',        '--rw=read --bs=128k --iodepth=8', 8),
+    ('128k write x 8',       '--rw=write --bs=128k --iodepth=8', 49),
 ]
 WAIT = 'i=0; while [ ! -b /dev/{0} ] && [ $i -lt 600 ]; do /bin/busybox sleep 1; i=$((i + 1)); done\n'
-# Loads come as lines: device, rw, size, depth, milliseconds, column.
-LOOP = f'''echo bench-ready
-while read -r device rw size depth ms column; do
-    {FIO} --name=x --filename=/dev/$device --direct=1 --ioengine=libaio --rw=$rw --bs=$size --iodepth=$depth \\
-        --thread --minimal --time_based --runtime=${{ms}}ms --size={DISK_MIB}M --randrepeat=1 --norandommap >out 2>&1
-    /bin/busybox awk -F";" -v c=$column 'NF > 100 {{ print "bench-rate " $c " " }} NF <= 100 {{ print "bench-says " $0 }}' out
+# A line tells the column and the words of one fio, which tells the host when each job begins and ends: what
+# the words of exec_prerun would begin is the redirection that fio puts behind them.
+LOOP = f'''tell() {{ echo "--exec_$1=echo bench-$2 >/dev/console; true"; }}
+echo bench-ready
+while read -r column words; do
+    {FIO} --direct=1 --ioengine=libaio --thread --minimal --time_based --size={DISK_MIB}M --randrepeat=1 \\
+        --norandommap "$(tell prerun begin)" "$(tell postrun end)" $words >out 2>&1
+    echo bench-done
+    /bin/busybox awk -F";" -v c=$column 'NF > 100 {{ print "bench-rate " $c }} NF <= 100 {{ print "bench-says " $0 }}' out
+    echo bench-told
 done
 '''
 
@@ -80,15 +87,60 @@ class Loader:
         self.guest, self.limit = guest, limit
         guest.wait_serial('bench-ready', limit)
 
-    def run(self, device, words, column, seconds):
-        """(time, processor time) of a request."""
-        before = paired.processor_time(self.guest.process.pid)
-        self.guest.send_serial(f'{device} {words} {seconds * 1000:.0f} {column}\n')
-        match = self.guest.wait_serial(r'bench-rate (\d+) |bench-says ([^\r\n]*)\r?\n', self.limit)
-        if not match.group(1) or not int(match.group(1)):
-            raise guests.GuestError(f'fio: {match.group(2) or "no request was done"}')
-        rate = int(match.group(1))
-        return 1 / rate, (paired.processor_time(self.guest.process.pid) - before) / rate / seconds
+    def processor_times(self):
+        """Of the whole emulator, for each job of the fio that runs; until it ends."""
+        pid, before = self.guest.process.pid, 0
+        while True:
+            what = self.guest.wait_serial('bench-(begin|end|done)', self.limit).group(1)
+            now = paired.processor_time(pid)
+            if what == 'done':
+                return
+            if what == 'end':
+                yield now - before
+            before = now
+
+    def run(self, nodes, words, column, seconds):
+        """(time, processor time) of a request on each node, in their order."""
+        jobs = [f'--name={i} --stonewall --filename=/dev/{node}' for i, node in enumerate(nodes)]
+        self.guest.send_serial(f'{column} {words} --runtime={seconds * 1000:.0f}ms {" ".join(jobs)}\n')
+        processor = list(self.processor_times())
+        text = self.guest.wait_serial(r'(?s:(.*))bench-told', self.limit).group(1)
+        rates = [int(rate) for rate in re.findall(r'bench-rate (\d+)', text)]
+        if len(rates) != len(nodes) or len(processor) != len(nodes) or 0 in rates:
+            raise guests.GuestError(f'fio: {text}')
+        return [(1 / rate, cpu / rate / seconds) for rate, cpu in zip(rates, processor)]
+
+
+class Load:
+    """One load on the disks of a device, as bench.py measures it (paired.Group has the same methods).
+
+    One fio does short runs on all of them in turn, most often on those that differ in the format only."""
+
+    def __init__(self, device, load, loaders, seconds):
+        self.device, self.loaders, self.seconds = device, loaders, seconds
+        self.load, self.words, self.column = load
+        disks = [(f'{device} {self.load}, {name}', node, more)
+                 for name, of, node, _, _, more in places() if of == device]
+        self.nodes = {name: node for name, node, _ in disks}
+        self.twins = [name for name, _, more in disks if not more]
+
+    def names(self):
+        return list(self.nodes)
+
+    def keep(self, names):
+        self.nodes = {name: self.nodes[name] for name in names}
+
+    def measure(self, rounds, table):
+        names = list(self.nodes)
+        twins = [name for name in names if name in self.twins]
+        order = names + twins[::-1] + twins + names[::-1]
+        for i in range(rounds):
+            for tool in paired.turn(self.loaders, i):
+                nodes = [self.nodes[name] for name in order]
+                for name, (seconds, cpu) in zip(order, self.loaders[tool].run(nodes, self.words, self.column,
+                                                                              self.seconds)):
+                    table.add_time(tool, name, self.device, seconds, cpu)
+        return True
 
 
 def guest_of(emulator, image):
@@ -109,13 +161,11 @@ def guest_image(build):
     return guests.Image(build, 'disk', ''.join(lines) + LOOP, sorted(c.files.items()) + modules, RAM_MIB)
 
 
-def cases(build, tools, emulators, seconds, limit):
+def groups(build, tools, emulators, seconds, limit):
     make_images(tools, emulators)
     image = guest_image(build)
     with contextlib.ExitStack() as stack:
         loaders = {e.name: Loader(stack.enter_context(guest_of(e, image)), limit) for e in emulators}
-        for name, device, node, _, _, _ in places():
-            for load, words, column in LOADS:
-                runs = {tool: lambda t=loader, n=node, w=words, c=column: t.run(n, w, c, seconds)
-                        for tool, loader in loaders.items()}
-                yield paired.Case(f'{device} {load}, {name}', device, runs, exact=True)
+        for device in DEVICES:
+            for load in LOADS:
+                yield Load(device, load, loaders, seconds)

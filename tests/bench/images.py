@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Image tools: rhea-img beside qemu-img.
 
-    for case in images.cases(tools): ...           # in a scratch folder, which is the current one
+    for group in images.groups(tools): ...         # in a scratch folder, which is the current one
 
 convert between raw and qcow2, check and map of a large image in pieces, info of one of 1 TiB, and bench.
 What both made must be equal.
@@ -125,13 +125,16 @@ def case(tools, name, kind, words):
     return paired.Case(name, kind, runs, between=between, check=check if compared else None)
 
 
-def cases(tools):
+def bench(tools, name, words, count, fmt):
+    runs = {tool: lambda p=programs['img']: paired.command(
+        p, 'bench', '-f', fmt, '-c', str(count), *words, 'bench.' + fmt) for tool, programs in tools.items()}
+    return paired.Case(f'img bench {name}, {fmt}', 'requests', runs, count)
+
+
+def groups(tools):
     """All of them; the scratch folder is filled first."""
     prepare(tools)
     for name, kind, words in ROWS:
-        yield case(tools, name, kind, words)
-    for name, words, count in BENCHES:
-        for fmt in ('raw', 'qcow2'):
-            runs = {tool: lambda p=programs['img'], f=fmt, w=words, c=count: paired.command(
-                p, 'bench', '-f', f, '-c', str(c), *w, 'bench.' + f) for tool, programs in tools.items()}
-            yield paired.Case(f'img bench {name}, {fmt}', 'requests', runs, count)
+        yield paired.Group(case(tools, name, kind, words))
+    for row in BENCHES:
+        yield paired.Group(*(bench(tools, *row, fmt) for fmt in ('raw', 'qcow2')))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """NBD: servers under the same clients, clients on the same server.
 
-    for case in nbd.cases(tools): ...              # in a scratch folder, which is the current one
+    for group in nbd.groups(tools): ...            # in a scratch folder, which is the current one
 
 The clients of the servers are nbdcopy and fio, both libnbd's (fio's gives it no keys, so there is none of TLS);
 the server of the clients is nbdkit.  The processor time is the measured side's.
@@ -114,8 +114,6 @@ LOADS = [
     ('128k read x 8',         'unix', fio('read', 131072, 8, 4000), 4000),
     ('128k write x 8',        'unix', fio('write', 131072, 8, 2000), 2000),
 ]
-# On qcow2 too.
-BOTH = ('nbdcopy read', 'nbdcopy write', '4k random read x 32', '4k random write x 32')
 # name, words of the tool's bench, requests
 CLIENTS = [
     ('4k read x 32',  ['-d', '32', '-s', '4096'], 30000),
@@ -133,42 +131,44 @@ def served(server, client):
     return seconds, paired.processor_time(server.pid) - before
 
 
-def server_cases(tools):
-    for fmt in ('raw', 'qcow2'):
-        for transport in ('unix', 'tcp', 'tls') if fmt == 'raw' else ('unix',):
+def start(tool, programs, fmt, transport):
+    image = f'{tool}.{fmt}'
+    if not os.path.exists(image):
+        subprocess.run(['qemu-img', 'convert', '-f', 'raw', '-O', fmt, 'src.raw', image], check=True)
+        paired.settle(image)
+    return Server(f'{tool}-{fmt}', programs['nbd'], image, fmt, transport)
+
+
+def server_groups(tools):
+    for transport, formats in (('unix', ('raw', 'qcow2')), ('tcp', ('raw',)), ('tls', ('raw',))):
+        with contextlib.ExitStack() as stack:
             servers = {}
-            try:
-                for tool, programs in tools.items():
-                    image = f'{tool}.{fmt}'
-                    if not os.path.exists(image):
-                        subprocess.run([tools['QEMU']['img'], 'convert', '-f', 'raw', '-O', fmt, 'src.raw', image],
-                                       check=True)
-                        paired.settle(image)
-                    servers[tool] = Server(tool, programs['nbd'], image, fmt, transport)
-                for name, over, client, count in LOADS:
-                    if over == transport and (fmt == 'raw' or name in BOTH):
-                        runs = {tool: lambda s=server, c=client: served(s, c) for tool, server in servers.items()}
-                        yield paired.Case(f'{name}, {fmt}', 'nbd-server', runs, count)
-            finally:
-                for server in servers.values():
-                    server.stop()
+            for key in ((tool, fmt) for fmt in formats for tool in tools):
+                servers[key] = start(key[0], tools[key[0]], key[1], transport)
+                stack.callback(servers[key].stop)
+            for name, over, client, count in LOADS:
+                if over == transport:
+                    yield paired.Group(*(
+                        paired.Case(f'{name}, {fmt}', 'nbd-server', {
+                            tool: lambda s=servers[tool, fmt], c=client: served(s, c) for tool in tools}, count)
+                        for fmt in formats))
 
 
-def client_cases(tools):
+def client_groups(tools):
     with nbdkit('memory', f'{MIB_EACH}M') as uri:
         subprocess.run(['nbdcopy', 'src.raw', uri], check=True)
         for name, words, count in CLIENTS:
             runs = {tool: lambda p=programs['img'], w=words, c=count: paired.command(
                 p, 'bench', '-f', 'raw', '-t', 'none', '-c', str(c), *w, uri) for tool, programs in tools.items()}
-            yield paired.Case(f'img bench {name}', 'nbd-client', runs, count)
+            yield paired.Group(paired.Case(f'img bench {name}', 'nbd-client', runs, count))
         for name, words in (('convert from NBD', ['-f', 'raw', '-O', 'qcow2', uri, 'out.qcow2']),
                             ('convert to NBD', ['-n', '-f', 'raw', '-O', 'raw', 'src.raw', uri])):
             runs = {tool: lambda p=programs['img'], w=words: paired.command(p, 'convert', *w)
                     for tool, programs in tools.items()}
-            yield paired.Case(name, 'nbd-client', runs)
+            yield paired.Group(paired.Case(name, 'nbd-client', runs))
 
 
-def cases(tools):
+def groups(tools):
     with open('keys.psk', 'w', encoding='ascii') as f:
         f.write(SECRET + '\n')
     with open('src.raw', 'wb') as f:
@@ -176,5 +176,5 @@ def cases(tools):
         for _ in range(MIB_EACH):
             f.write(block)
     paired.settle('src.raw')
-    yield from server_cases(tools)
-    yield from client_cases(tools)
+    yield from server_groups(tools)
+    yield from client_groups(tools)

@@ -2,31 +2,68 @@
 """Cases of work that QEMU's tools and Rhea's do in turn, and how they are timed.
 
     case = paired.Case('raw to qcow2', 'convert', {'QEMU': run, 'Rhea': run})
-    paired.measure(case, rounds, table)
+    paired.Group(case).measure(rounds, table)
 
-RUN does the work once and gives what paired.command() gives: (seconds, seconds of processor time).  The
-tools take turns within a round, the first of one round being the last of the next, so that what else the
-machine does hits both.  Short cases get more rounds than asked for.
+RUN does the work once and gives what paired.command() gives: (seconds, seconds of processor time).  Cases
+whose times will be compared, such as the same on raw and on qcow2, make a group.  The cases and the tools
+of a group take turns within a round, the first of one round being the last of the next, so that what else
+the machine does hits all.  Short cases get more rounds than asked for.
 """
 import os
 import subprocess
 import time
 
-# A case goes on until each tool has worked that long, or has had so many times the rounds.
+# A group goes on until each has worked that long, or has had so many rounds, and for LEAST times those asked
+# for: a disturbed machine can spoil two rounds on end, and then the best of them is none.
 ENOUGH_SECONDS = 0.8
-MOST = 6
+LEAST, MOST = 3, 10
 LIMIT = 600
 
 
 class Case:
     """NAME of KIND (report.CLASSES); RUNS by the names of the tools; COUNT pieces of work in a run.
 
-    BETWEEN(name) is called before each run, CHECK() after all and gives a complaint or None.  An EXACT one
-    gets no more rounds than asked for."""
+    BETWEEN(name) is called before each run, CHECK() after all and gives a complaint or None."""
 
-    def __init__(self, name, kind, runs, count=1, between=None, check=None, exact=False):
+    def __init__(self, name, kind, runs, count=1, between=None, check=None):
         self.name, self.kind, self.runs, self.count = name, kind, runs, count
-        self.between, self.check, self.exact = between, check, exact
+        self.between, self.check = between, check
+
+
+class Group:
+    """Cases that take turns."""
+
+    def __init__(self, *cases):
+        self.cases = cases
+
+    def names(self):
+        return [case.name for case in self.cases]
+
+    def keep(self, names):
+        """Only those."""
+        self.cases = [case for case in self.cases if case.name in names]
+
+    def measure(self, rounds, table):
+        """Into the table; whether all is well."""
+        runs = [(case, tool) for case in self.cases for tool in case.runs]
+        spent = dict.fromkeys(runs, 0.0)
+        done = 0
+        while done < rounds * LEAST or (done < rounds * MOST and min(spent.values()) < ENOUGH_SECONDS):
+            for case, tool in turn(runs, done):
+                if case.between:
+                    case.between(tool)
+                seconds, cpu = case.runs[tool]()
+                spent[case, tool] += seconds
+                table.add_time(tool, case.name, case.kind, seconds / case.count, cpu / case.count)
+            done += 1
+        complaints = [f'{case.name}: {said}' for case in self.cases if case.check and (said := case.check())]
+        table.complaints += complaints
+        return not complaints
+
+
+def turn(things, i):
+    """A list of them for round I."""
+    return list(things) if i % 2 == 0 else list(things)[::-1]
 
 
 def command(*words):
@@ -62,23 +99,3 @@ def settle(*paths):
                 pass
         finally:
             os.close(fd)
-
-
-def measure(case, rounds, table):
-    """Into the table."""
-    names = list(case.runs)
-    spent = {name: 0.0 for name in names}
-    done = 0
-    most = rounds if case.exact else rounds * MOST
-    while done < rounds or (done < most and min(spent.values()) < ENOUGH_SECONDS):
-        for name in names if done % 2 == 0 else reversed(names):
-            if case.between:
-                case.between(name)
-            seconds, cpu = case.runs[name]()
-            spent[name] += seconds
-            table.add_time(name, case.name, case.kind, seconds / case.count, cpu / case.count)
-        done += 1
-    complaint = case.check() if case.check else None
-    if complaint:
-        table.complaints.append(f'{case.name}: {complaint}')
-    return not complaint

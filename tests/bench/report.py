@@ -92,6 +92,11 @@ class Row:
         a, b = (min(self.processor.get(t, [0])) for t in (slow, fast))
         return a / b if a and b else None
 
+    def unrest(self, target):
+        """How far the best of every other run is from the best of all: what chance alone does to a ratio."""
+        times = self.times.get(target, [])
+        return max(min(times[::2]), min(times[1::2])) / min(times) if len(times) > 1 else None
+
     def agrees(self, target):
         """Whether the target's checksums are the machine's own."""
         mine = self.sums.get('native')
@@ -220,15 +225,25 @@ def storage_class_lines(table):
                '-' if not ratios else f'missed by {behind}: >= 1x' if behind else 'met: >= 1x']
 
 
+def beside(row, raw, target, figures):
+    """What ROW takes of RAW by FIGURES (Row.times, Row.processor), the least of each."""
+    a, b = (min(figures(r).get(target, [0])) for r in (row, raw))
+    return a / b if a and b else None
+
+
 def qcow2_lines(table):
     """Pairs of cases that differ in the format only."""
-    yield ['case', 'QEMU qcow2/raw', 'Rhea qcow2/raw', 'aim']
+    yield ['case', 'QEMU qcow2/raw', 'Rhea qcow2/raw', 'of processor time', 'chance', 'aim']
     for name, row in table.rows.items():
         raw = table.rows.get(name[:-len('qcow2')] + 'raw') if name.endswith(', qcow2') else None
         if raw:
-            shares = [row.best(t) / raw.best(t) if row.best(t) and raw.best(t) else None for t in ('QEMU', 'Rhea')]
-            verdict = '-' if not shares[1] else 'met' if shares[1] <= QCOW2_AIM else 'missed'
-            yield [name.removesuffix(', qcow2'), *map(ratio_text, shares), f'{verdict}: <= {QCOW2_AIM}']
+            qemu, rhea = (beside(row, raw, tool, lambda r: r.times) for tool in ('QEMU', 'Rhea'))
+            chance = max(filter(None, (r.unrest('Rhea') for r in (row, raw))), default=None)
+            verdict = ('-' if not rhea else 'met' if rhea <= QCOW2_AIM
+                       else 'open' if chance and rhea <= QCOW2_AIM * chance else 'missed')
+            yield [name.removesuffix(', qcow2'), ratio_text(qemu), ratio_text(rhea),
+                   ratio_text(beside(row, raw, 'Rhea', lambda r: r.processor)), ratio_text(chance),
+                   f'{verdict}: <= {QCOW2_AIM}']
 
 
 def ceiling_lines(table):
@@ -290,7 +305,10 @@ def storage_chapter(table):
             'case has a depth ("x 32"). Ratios above 1 are in Rhea\'s favour.', '',
             '### Storage by class', '', *markdown(storage_class_lines(table)), '',
             '### Storage by case', '', *markdown(storage_lines(table)), '',
-            '### qcow2 beside raw, once allocated', '', *markdown(qcow2_lines(table)), '']
+            '### qcow2 beside raw, once allocated', '',
+            'The two take turns, too: in one guest, on two servers that run beside each other. "Chance" is how far '
+            'the best of every other run is from the best of all; where it could be the cause, an aim that is missed '
+            'is called open.', '', *markdown(qcow2_lines(table)), '']
 
 
 HEAD = ['# How fast it is', '',
