@@ -2,6 +2,14 @@
 /*
  * Worker threads; see the header.
  *
+ * Waking the loop for the end of each request of a lane can take longer than the request did, so the
+ * lane's thread leaves ends untold while the next request runs.  That one may take long: a thread of its own, the
+ * teller, looks at the lanes from time to time.
+ *
+ * Invariants:
+ *  W1  a request is left untold only while there is a teller, and its lane is watched by it.
+ *  W2  a lane is watched only while it is busy: when its last request is told of, it may go.
+ *
  * Locking: pool->lock guards the queue, the lanes, the counts and each request's state.
  */
 #include "base/worker_pool.h"
@@ -11,9 +19,11 @@
 #include <errno.h>
 
 #define IDLE_NS (10 * INT64_C(1000000000))
-/* Requests of a lane that began less than this ago are told of together with the next one, since waking
- * the loop for each can take longer than they did; a next one that takes long keeps them waiting. */
+/* Requests of a lane that began less than this ago are told of together with the next one... */
 #define TOGETHER_US 30
+/* ...unless that is still at work the next time that the teller looks. */
+#define TELLER_NS (2 * INT64_C(1000000))
+#define TELLER_QUIET_ROUNDS 100
 
 typedef enum WorkState { WORK_WAITING, WORK_STARTED, WORK_CANCELLED } WorkState;
 
@@ -32,10 +42,11 @@ struct WorkRequest {
 struct WorkerPool {
     char *name;
     Mutex lock;
-    Cond has_work, all_gone;
+    Cond has_work, all_gone, closes;
     WorkRequest *head, **tail;
     unsigned threads, idle, max_threads;
-    bool closing;
+    bool closing, has_teller;
+    WorkLane *watched;
 };
 
 static void request_finish(void *opaque)
@@ -94,56 +105,116 @@ static bool lane_add_locked(WorkRequest *req)
     return true;
 }
 
-/* Requests that one thread of a lane has done and not told of yet. */
-typedef struct Finished {
-    WorkRequest *head, **tail;
-    int64_t since_us;
-} Finished;
+/* ---- telling of the ends of requests of lanes ---- */
 
-static void finished_post(Finished *f)
+static void untold_post(WorkRequest *head)
 {
-    while (f->head) {
-        WorkRequest *req = f->head;
+    while (head) {
+        WorkRequest *req = head;
 
-        f->head = req->next;
+        head = req->next;
         event_loop_post(req->loop, request_finish, req);
     }
 }
 
-static void finished_add(Finished *f, WorkRequest *req, int64_t start_us)
+static void untold_add_locked(WorkLane *lane, WorkRequest *req, int64_t start_us)
 {
-    if (!f->head) {
-        f->tail = &f->head;
-        f->since_us = start_us;
+    if (!lane->untold) {
+        lane->untold_tail = &lane->untold;
+        lane->untold_since_us = start_us;
     }
-    *f->tail = req;
+    *lane->untold_tail = req;
     req->next = NULL;
-    f->tail = &req->next;
+    lane->untold_tail = &req->next;
 }
 
-/* Does the lane's request, and gives the next one.  The ends of several may be told together. */
-static WorkRequest *lane_step(WorkRequest *req, Finished *finished)
+static void *teller_body(void *opaque)
+{
+    WorkerPool *pool = opaque;
+    unsigned quiet = 0;
+
+    mutex_lock(&pool->lock);
+    while (pool->watched || (quiet < TELLER_QUIET_ROUNDS && !pool->closing)) {
+        WorkRequest *untold = NULL;
+
+        for (WorkLane *lane = pool->watched; lane; lane = lane->next_watched) {
+            if (lane->untold) {
+                *lane->untold_tail = untold;
+                untold = g_steal_pointer(&lane->untold);
+            }
+        }
+        quiet = pool->watched ? 0 : quiet + 1;
+        mutex_unlock(&pool->lock);
+        untold_post(untold);
+        mutex_lock(&pool->lock);
+        cond_wait_ns(&pool->closes, &pool->lock, TELLER_NS);
+    }
+    pool->has_teller = false;
+    cond_signal(&pool->all_gone);
+    mutex_unlock(&pool->lock);
+    return NULL;
+}
+
+static void unwatch_locked(WorkerPool *pool, WorkLane *lane)
+{
+    WorkLane **p = &pool->watched;
+
+    if (lane->watched) {
+        while (*p != lane) {
+            p = &(*p)->next_watched;
+        }
+        *p = lane->next_watched;
+        lane->watched = false;
+    }
+}
+
+/* Whether what the lane has not told of yet may wait for the request that comes next. */
+static bool may_wait_locked(WorkerPool *pool, WorkLane *lane)
+{
+    if (g_get_monotonic_time() - lane->untold_since_us >= TOGETHER_US) {
+        return false;
+    }
+    if (!lane->watched) {
+        lane->watched = true;
+        lane->next_watched = pool->watched;
+        pool->watched = lane;
+    }
+    if (!pool->has_teller) {
+        pool->has_teller = true;
+        thread_start_detached(pool->name, teller_body, pool);
+    }
+    return true;
+}
+
+/* Does the lane's request, and gives the next one. */
+static WorkRequest *lane_step(WorkRequest *req)
 {
     WorkerPool *pool = req->pool;
+    WorkLane *lane = req->lane;
     int64_t start_us = g_get_monotonic_time();
-    WorkRequest *next;
+    WorkRequest *next, *untold = NULL;
 
     req->result = req->work(req->opaque);
-    finished_add(finished, req, start_us);
-    /* The next one is taken before an end is told: with the last one's the lane itself may go. */
     mutex_lock(&pool->lock);
-    next = lane_take_locked(req->lane);
-    mutex_unlock(&pool->lock);
-    if (!next || g_get_monotonic_time() - finished->since_us >= TOGETHER_US) {
-        finished_post(finished);
+    untold_add_locked(lane, req, start_us);
+    /* The next one is taken before an end is told: with the last one's the lane itself may go. */
+    next = lane_take_locked(lane);
+    if (!next) {
+        unwatch_locked(pool, lane);
     }
+    if (!next || !may_wait_locked(pool, lane)) {
+        untold = g_steal_pointer(&lane->untold);
+    }
+    mutex_unlock(&pool->lock);
+    untold_post(untold);
     return next;
 }
+
+/* ---- threads ---- */
 
 static void *worker_body(void *opaque)
 {
     WorkerPool *pool = opaque;
-    Finished finished = { NULL };
     WorkRequest *in_lane = NULL;
     bool timed_out = false, cancelled;
 
@@ -166,7 +237,7 @@ static void *worker_body(void *opaque)
         req->state = cancelled ? WORK_CANCELLED : WORK_STARTED;
         mutex_unlock(&pool->lock);
         if (req->lane) {
-            in_lane = lane_step(req, &finished);
+            in_lane = lane_step(req);
         } else {
             if (!cancelled) {
                 req->result = req->work(req->opaque);
@@ -175,9 +246,8 @@ static void *worker_body(void *opaque)
         }
         mutex_lock(&pool->lock);
     }
-    if (--pool->threads == 0) {
-        cond_signal(&pool->all_gone);
-    }
+    pool->threads--;
+    cond_signal(&pool->all_gone);
     mutex_unlock(&pool->lock);
     return NULL;
 }
@@ -192,6 +262,7 @@ WorkerPool *worker_pool_new(const char *name, unsigned max_threads)
     mutex_init(&pool->lock, "worker pool", LOCK_RANK_POOL);
     cond_init(&pool->has_work);
     cond_init(&pool->all_gone);
+    cond_init(&pool->closes);
     return pool;
 }
 
@@ -203,12 +274,14 @@ void worker_pool_free(WorkerPool *pool)
     mutex_lock(&pool->lock);
     pool->closing = true;
     cond_broadcast(&pool->has_work);
-    while (pool->threads) {
+    cond_signal(&pool->closes);
+    while (pool->threads || pool->has_teller) {
         cond_wait(&pool->all_gone, &pool->lock);
     }
     mutex_unlock(&pool->lock);
     cond_clear(&pool->has_work);
     cond_clear(&pool->all_gone);
+    cond_clear(&pool->closes);
     mutex_clear(&pool->lock);
     g_free(pool->name);
     g_free(pool);

@@ -10,7 +10,7 @@
  *
  * A lane (WorkLane, all zeroes at first) holds requests that would only wait for each other, such as
  * writes to one file: one runs at a time, and one thread takes them all while there are any.
- * They cannot be cancelled.  The done() of short ones may wait for the end of the next request.
+ * They cannot be cancelled.  The done() of short ones may come together, two milliseconds late at most.
  *
  * worker_cancel() drops a request that has not started; its done() runs with -ECANCELED.
  *
@@ -23,10 +23,14 @@
 
 typedef struct WorkerPool WorkerPool;
 typedef struct WorkRequest WorkRequest;
-typedef struct WorkLane {
-    WorkRequest *head, **tail;
-    bool busy;
-} WorkLane;
+typedef struct WorkLane WorkLane;
+struct WorkLane {
+    WorkRequest *head, **tail;       /* wait for their turn */
+    WorkRequest *untold, **untold_tail;
+    int64_t untold_since_us;
+    WorkLane *next_watched;
+    bool busy, watched;
+};
 typedef int WorkFn(void *opaque);
 typedef void WorkDoneFn(void *opaque, int result);
 

@@ -119,6 +119,69 @@ static void test_lane_is_one_at_a_time(void)
     }
 }
 
+typedef struct GatedJob {
+    WorkerPool *pool;
+    WorkLane *lane;
+    Mutex *lock;
+    Cond *opened;
+    bool *open;
+    bool waits;
+    unsigned *left;
+} GatedJob;
+
+static int gated_work(void *opaque)
+{
+    GatedJob *job = opaque;
+
+    mutex_lock(job->lock);
+    while (job->waits && !*job->open) {
+        cond_wait(job->opened, job->lock);
+    }
+    mutex_unlock(job->lock);
+    return 0;
+}
+
+/* Who did not wait opens the gate once it was told. */
+static void co_gated_job(void *opaque)
+{
+    GatedJob *job = opaque;
+
+    co_worker_run_in_lane(job->pool, job->lane, gated_work, job);
+    if (!job->waits) {
+        mutex_lock(job->lock);
+        *job->open = true;
+        cond_signal(job->opened);
+        mutex_unlock(job->lock);
+    }
+    --*job->left;
+}
+
+/* The end of a short request is told although the next one is at work for as long as it takes. */
+static void test_lane_tells_beside_a_long_one(void)
+{
+    g_autoptr(WorkerPool) pool = worker_pool_new("test", 1);
+    Mutex lock;
+    Cond opened;
+
+    mutex_init(&lock, "gate", LOCK_RANK_LEAF);
+    cond_init(&opened);
+    for (unsigned round = 0; round < 20; round++) {
+        WorkLane *lane = g_new0(WorkLane, 1);
+        unsigned left = 4;
+        bool open = false;
+        GatedJob jobs[4];
+
+        for (unsigned i = 0; i < 4; i++) {
+            jobs[i] = (GatedJob){ pool, lane, &lock, &opened, &open, i == 2, &left };
+            coroutine_start(co_gated_job, &jobs[i]);
+        }
+        EVENT_LOOP_WAIT_WHILE(event_loop_main(), left);
+        g_free(lane);
+    }
+    cond_clear(&opened);
+    mutex_clear(&lock);
+}
+
 static void co_job(void *opaque)
 {
     Job *job = opaque;
@@ -144,5 +207,6 @@ int main(int argc, char **argv)
     g_test_add_func("/workers/cancel", test_cancel_before_start);
     g_test_add_func("/workers/coroutine", test_coroutine_waits);
     g_test_add_func("/workers/lane", test_lane_is_one_at_a_time);
+    g_test_add_func("/workers/lane-long", test_lane_tells_beside_a_long_one);
     return g_test_run();
 }
