@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Disks behind every controller: fio finds what it wrote, and a killed emulator loses nothing that was flushed.
 
-verify: fio writes random blocks from several jobs and checks each by the checksum in it.
+verify: fio writes random blocks from several jobs and checks each by the checksum in it; on other forms of virtio and
+        on a floppy disk too.
 kill:   the emulator is killed while several writers fill an ext4 file system in a qcow2 image.  The image then
         checks clean, but for leaks; the guest mounts it again and finds each file that had been flushed before; and
         e2fsck has nothing to say.
@@ -15,7 +16,8 @@ import tempfile
 
 import initrd
 from guest import QUIET, Guest, GuestError, Skip, need_program, run_tests
-from test_disks import ACCEL, BUILD, builtin_kernel, e2fsck, full_kernel, virtio_kernel
+from test_disks import ACCEL, BUILD, MODULES, builtin_kernel, e2fsck, full_kernel, full_module, module_list, virtio_kernel
+from test_microvm import MODULES as MMIO_MODULES, host_khz
 
 FIO = '/usr/bin/fio'
 
@@ -25,7 +27,7 @@ i=0
 while [ ! -b /dev/$DISK ] && [ $i -lt 600 ]; do $b sleep 1; i=$((i + 1)); done
 '''
 VERIFY = BEGIN + f'''{FIO} --name=v --filename=/dev/$DISK --direct=1 --ioengine=libaio --iodepth=16 --thread --rw=randwrite \\
-    --bsrange=4k-128k --bs_unaligned=0 --numjobs=2 --size=24m --offset_increment=24m --verify=crc32c \\
+    --bsrange=4k-128k --bs_unaligned=0 --numjobs=2 --size=$SIZE --offset_increment=$SIZE --verify=crc32c \\
     --verify_fatal=1 --verify_backlog=64 --minimal >out 2>&1 || {{ cat out; exit 1; }}
 echo "trouble: verified $($b grep -c '^3;' out) jobs"
 echo o >/proc/sysrq-trigger
@@ -54,6 +56,18 @@ done
 wait
 '''
 
+def mmio_kernel(name, script, more):
+    try:
+        files = initrd.kernel_modules(BUILD, MMIO_MODULES)
+    except FileNotFoundError as error:
+        raise Skip(error) from None
+    return initrd.kernel(BUILD), initrd.make(BUILD, f'{name}-mmio', script, [*files, module_list(MMIO_MODULES), *more])
+
+
+def floppy_kernel(name, script, more):
+    return full_kernel(f'{name}-floppy', script, [full_module('floppy'), *more], (*MODULES, 'floppy'))
+
+
 CONTROLLERS = {
     'ide': (full_kernel, 'sda', ['-device', 'ide-hd,drive=d,bus=ide.0']),
     'ahci': (full_kernel, 'sda', ['-device', 'ahci,id=a', '-device', 'ide-hd,drive=d,bus=a.0']),
@@ -64,6 +78,24 @@ CONTROLLERS = {
     'virtio_scsi': (full_kernel, 'sda', ['-device', 'virtio-scsi-pci,id=s', '-device', 'scsi-hd,drive=d,bus=s.0']),
     'lsi': (full_kernel, 'sda', ['-device', 'lsi53c895a,id=s', '-device', 'scsi-hd,drive=d,bus=s.0']),
 }
+
+
+# For verify alone: other forms of virtio, and the slowest of all disks.
+FORMS = {
+    'virtio_mmio': (mmio_kernel, 'vda', ['-M', 'microvm', '-no-user-config', '-device', 'virtio-blk-device,drive=d']),
+    'virtio_mmio_packed': (mmio_kernel, 'vda', ['-M', 'microvm,rtc=off', '-no-user-config', '-global',
+                                                'virtio-mmio.force-legacy=off', '-device',
+                                                'virtio-blk-device,drive=d,packed=on']),
+    'virtio_legacy': (virtio_kernel, 'vda', ['-device', 'virtio-blk-pci,drive=d,disable-modern=on,disable-legacy=off']),
+    'virtio_transitional': (virtio_kernel, 'vda', ['-device', 'virtio-blk-pci-transitional,drive=d,num-queues=2']),
+    'virtio_packed': (virtio_kernel, 'vda', ['-device', 'virtio-blk-pci,drive=d,packed=on,num-queues=2']),
+    'virtio_packed_iothread': (virtio_kernel, 'vda', ['-object', 'iothread,id=io', '-device',
+                                                      'virtio-blk-pci,drive=d,packed=on,iothread=io,queue-size=8']),
+    'virtio_scsi_packed': (full_kernel, 'sda', ['-device', 'virtio-scsi-pci,id=s,packed=on', '-device',
+                                                'scsi-hd,drive=d,bus=s.0']),
+    'floppy': (floppy_kernel, 'fd0', ['-device', 'floppy,drive=d']),
+}
+FLOPPY_SIZE = 1440 << 10
 
 
 def tool(name, *words):
@@ -89,15 +121,17 @@ def wait(guest, pattern):
 
 
 def verify(name):
-    kernel, disk, options = CONTROLLERS[name]
+    kernel, disk, options = {**CONTROLLERS, **FORMS}[name]
     if not os.path.exists(FIO):
         raise Skip(f'{FIO} is missing (Debian package fio)')
     files = [(path[1:], path) for path in (FIO, *initrd.libraries(FIO))]
+    size, part = (FLOPPY_SIZE, '512k') if kernel is floppy_kernel else (64 << 20, '24m')
     with tempfile.TemporaryDirectory(prefix='rhea-disks-') as folder:
         image = os.path.join(folder, 'disk')
         with open(image, 'wb') as f:
-            f.truncate(64 << 20)
-        with start(kernel('fio', VERIFY, files), disk, image, options, 'raw') as guest:
+            f.truncate(size)
+        more = f'SIZE={part}' + (f' tsc_early_khz={host_khz()}' if kernel is mmio_kernel else '')
+        with start(kernel('fio', VERIFY, files), disk, image, options, 'raw', more) as guest:
             match = wait(guest, r'trouble: verified (\d+) jobs')
             if match.group(1) != '2':
                 raise GuestError(f'{match.group(1)} of 2 jobs of fio ended: {guest.serial_log[-3000:]}')
@@ -151,4 +185,5 @@ if __name__ == '__main__':
     sys.stdout.reconfigure(line_buffering=True)
     os.environ['PATH'] += ':/usr/sbin:/sbin'
     run_tests(case(kill, 'virtio_blk'), slow=[case(f, name) for f in (verify, kill) for name in CONTROLLERS
-                                              if (f, name) != (kill, 'virtio_blk')])
+                                              if (f, name) != (kill, 'virtio_blk')]
+              + [case(verify, name) for name in FORMS])
