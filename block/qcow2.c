@@ -516,17 +516,21 @@ static bool take_lazy(Qcow2 *q, NodeOpts *opts, GError **error)
     return true;
 }
 
-/* What a user may choose for an image that is open: caches, discards, when counts are written. */
+/* What a user may choose for an image that is open: caches, discards, when counts are written,
+ * what is checked. */
 static bool take_options(Qcow2 *q, NodeOpts *opts, GError **error)
 {
     return take_cache_sizes(q, opts, error) && take_discards(q, opts, error) &&
-           take_lazy(q, opts, error);
+           take_lazy(q, opts, error) && qcow2_overlap_take(q, opts, error);
 }
 
 static const char *const qcow2_changeable[] = {
     "lazy-refcounts", "cache-size", "l2-cache-size", "refcount-cache-size", "l2-cache-entry-size",
     "cache-clean-interval", "pass-discard-request", "pass-discard-snapshot", "pass-discard-other",
-    NULL,
+    "overlap-check", "overlap-check.template", "overlap-check.main-header", "overlap-check.active-l1",
+    "overlap-check.active-l2", "overlap-check.refcount-table", "overlap-check.refcount-block",
+    "overlap-check.snapshot-table", "overlap-check.inactive-l1", "overlap-check.inactive-l2",
+    "overlap-check.bitmap-directory", NULL,
 };
 
 static bool qcow2_change_options(BlockNode *node, NodeOpts *opts, GError **error)
@@ -554,6 +558,7 @@ static bool qcow2_change_options(BlockNode *node, NodeOpts *opts, GError **error
             memset(&wanted.ref_cache, 0, sizeof(wanted.ref_cache));
             q->slice_size = wanted.slice_size;
             q->lazy = wanted.lazy;
+            q->overlap.kinds = wanted.overlap.kinds;
             memcpy(q->pass_discard, wanted.pass_discard, sizeof(q->pass_discard));
         }
         co_mutex_unlock(&q->lock);
@@ -568,6 +573,7 @@ static void qcow2_free(Qcow2 *q)
     qcow2_crypt_close(q);
     slice_cache_clear(&q->l2_cache);
     slice_cache_clear(&q->ref_cache);
+    qcow2_overlap_forget(q);
     g_clear_pointer(&q->deferred, g_array_unref);
     g_clear_pointer(&q->snapshots, g_ptr_array_unref);
     g_clear_pointer(&q->bitmaps, g_ptr_array_unref);

@@ -101,6 +101,27 @@ typedef struct Qcow2Crypt {
     SectorCipher *aes;
 } Qcow2Crypt;
 
+/* Kinds of metadata, for overlap-check. */
+enum {
+    OVERLAP_MAIN_HEADER = BIT(0), OVERLAP_ACTIVE_L1 = BIT(1), OVERLAP_ACTIVE_L2 = BIT(2),
+    OVERLAP_REFCOUNT_TABLE = BIT(3), OVERLAP_REFCOUNT_BLOCK = BIT(4),
+    OVERLAP_SNAPSHOT_TABLE = BIT(5), OVERLAP_INACTIVE_L1 = BIT(6), OVERLAP_INACTIVE_L2 = BIT(7),
+    OVERLAP_BITMAP_DIRECTORY = BIT(8),
+};
+
+/* Which clusters may be such tables: a bit set for each that is, and by chance for some that are not. */
+typedef struct TableFilter {
+    uint64_t *words;           /* NULL: to be filled */
+    unsigned shift;
+    uint64_t room;             /* tables until it is too full */
+} TableFilter;
+
+typedef struct Qcow2Overlap {
+    unsigned kinds;            /* what is looked for */
+    TableFilter l2_tables, refblocks;
+    GArray *inactive;          /* sorted places of L2 tables of snapshots; NULL: to be read */
+} Qcow2Overlap;
+
 typedef struct Qcow2 {
     BlockNode *node, *file, *data;   /* data: the external data file, or file */
     int version;
@@ -133,6 +154,7 @@ typedef struct Qcow2 {
     uint32_t slice_size;
     SliceCache l2_cache, ref_cache;
     GArray *deferred;          /* of DeferredFree */
+    Qcow2Overlap overlap;
     int8_t pass_discard[FREE_KINDS]; /* -1: as discard= of the node says */
     uint64_t free_index;
     uint64_t compressed_at;    /* next free byte in a cluster of compressed data; 0: none */
@@ -192,13 +214,20 @@ void compressed_extent(const Qcow2 *q, uint64_t entry, uint64_t *offset, uint64_
 
 /* ---- qcow2_corrupt.c ---- */
 
-/* What these bytes of the file would lie over: the header, an active table...; or NULL. */
-const char *qcow2_metadata_at(const Qcow2 *q, uint64_t host, uint64_t bytes);
-/* The same with L2 tables and refcount blocks, of which there are many. */
-const char *qcow2_any_metadata_at(const Qcow2 *q, uint64_t host, uint64_t bytes);
 /* Marks the image and tells of it, once.  SIZE 0: no place to name.  Returns -EIO. */
 int co_qcow2_corrupt(Qcow2 *q, uint64_t offset, uint64_t size, const char *format, ...)
     G_GNUC_PRINTF(4, 5);
+
+/* ---- qcow2_overlap.c ---- */
+
+bool qcow2_overlap_take(Qcow2 *q, NodeOpts *opts, GError **error);
+/* What a write of these bytes of the file would lie over: a name, or NULL.  OWN: kinds of tables that are
+ * written on purpose. */
+const char *co_qcow2_overlaps(Qcow2 *q, unsigned own, uint64_t host, uint64_t bytes);
+/* A table has got a place; all of them have, or those of snapshots. */
+void qcow2_overlap_note_l2(Qcow2 *q, uint64_t table);
+void qcow2_overlap_note_refblock(Qcow2 *q, uint64_t block);
+void qcow2_overlap_forget(Qcow2 *q);
 
 /* ---- qcow2_io.c ---- */
 

@@ -421,6 +421,7 @@ int co_refcounts_replace(Qcow2 *q, unsigned order, uint64_t at,
     }
     g_free(q->reftable);
     q->reftable = g_steal_pointer(&raw);
+    qcow2_overlap_forget(q);
     q->reftable_entries = (uint32_t)entries;
     q->reftable_offset = (at + blocks) << q->cluster_bits;
     q->refcount_order = order;

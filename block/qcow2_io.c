@@ -74,6 +74,7 @@ static int l2_new_table(Qcow2 *q, uint64_t i, uint64_t old)
         return ret;
     }
     q->l1[i] = host | ENTRY_COPIED;
+    qcow2_overlap_note_l2(q, host);
     q->l1_dirty = true;
     if (old) {
         free_later(q, old, q->cluster_size, FREE_OTHER);
@@ -394,7 +395,7 @@ static int co_plan(Qcow2 *q, uint64_t offset, uint64_t bytes, WritePlan *plan)
         if (sub_type(q, entry, bitmap, 0) == MAP_INVALID || (over && (host & (cs - 1)))) {
             return co_invalid_entry(q, offset + covered, entry);
         }
-        if (over && !q->has_data_file && (hit = qcow2_metadata_at(q, host, cs)) != NULL) {
+        if (over && !q->has_data_file && (hit = co_qcow2_overlaps(q, 0, host, cs)) != NULL) {
             return co_qcow2_corrupt(q, host, cs, "Preventing invalid write on metadata (overlaps "
                                     "with %s)", hit);
         }

@@ -191,6 +191,10 @@ static int slice_order(gconstpointer a, gconstpointer b)
 static int cache_write(Qcow2 *q, SliceCache *cache)
 {
     enum { BATCH = 64 };
+    bool l2 = cache == &q->l2_cache;
+    /* A snapshot that is being made or dropped changes marks in tables that it shares. */
+    unsigned own = l2 ? OVERLAP_ACTIVE_L2 | OVERLAP_INACTIVE_L2 : OVERLAP_REFCOUNT_BLOCK;
+    const char *hit;
     struct iovec iov[BATCH];
     unsigned i = 0;
 
@@ -210,8 +214,13 @@ static int cache_write(Qcow2 *q, SliceCache *cache)
             iov[n++] = (struct iovec){ s->data, q->slice_size };
         }
         span.len = (size_t)n * q->slice_size;
-        node_event(q->file, cache == &q->l2_cache ? QAPI_BLKDEBUG_EVENT_L2_UPDATE
-                                                  : QAPI_BLKDEBUG_EVENT_REFBLOCK_UPDATE);
+        hit = co_qcow2_overlaps(q, own, first->offset, span.len);
+        if (hit) {
+            return co_qcow2_corrupt(q, first->offset, span.len, "Preventing invalid write on %s "
+                                    "(overlaps with %s)", l2 ? "active L2 table" : "refcount block",
+                                    hit);
+        }
+        node_event(q->file, l2 ? QAPI_BLKDEBUG_EVENT_L2_UPDATE : QAPI_BLKDEBUG_EVENT_REFBLOCK_UPDATE);
         ret = co_node_pwritev(q->file, first->offset, span, 0);
         if (ret < 0) {
             return ret;                /* all stay dirty: the next flush tries again */
@@ -241,13 +250,19 @@ static int flush_files(Qcow2 *q)
 int co_l1_write(Qcow2 *q)
 {
     g_autofree uint64_t *raw = g_new(uint64_t, q->l1_entries + 1);
+    uint64_t bytes = (uint64_t)q->l1_entries * 8;
+    const char *hit = co_qcow2_overlaps(q, OVERLAP_ACTIVE_L1, q->l1_offset, MAX(bytes, 1));
     int ret;
 
+    if (hit) {
+        return co_qcow2_corrupt(q, q->l1_offset, bytes, "Preventing invalid write on active L1 table "
+                                "(overlaps with %s)", hit);
+    }
     for (uint32_t i = 0; i < q->l1_entries; i++) {
         raw[i] = GUINT64_TO_BE(q->l1[i]);
     }
     node_event(q->file, QAPI_BLKDEBUG_EVENT_L1_UPDATE);
-    ret = co_node_pwrite(q->file, q->l1_offset, raw, (size_t)q->l1_entries * 8, 0);
+    ret = co_node_pwrite(q->file, q->l1_offset, raw, bytes, 0);
     if (ret == 0) {
         q->l1_dirty = false;
     }
@@ -509,7 +524,7 @@ static int reftable_grow(Qcow2 *q, uint64_t index)
     if (entries * 8 > MAX_REFTABLE_BYTES) {
         return -EFBIG;
     }
-    hit = qcow2_any_metadata_at(q, first << q->cluster_bits, used << q->cluster_bits);
+    hit = co_qcow2_overlaps(q, 0, first << q->cluster_bits, used << q->cluster_bits);
     if (hit) {
         return co_qcow2_corrupt(q, first << q->cluster_bits, used << q->cluster_bits,
                                 "Preventing invalid allocation of refcount table (overlaps with "
@@ -546,6 +561,7 @@ static int reftable_grow(Qcow2 *q, uint64_t index)
     q->reftable = table;
     q->reftable_entries = (uint32_t)entries;
     q->reftable_offset = (first + blocks) << q->cluster_bits;
+    qcow2_overlap_forget(q);
     node_event(q->file, QAPI_BLKDEBUG_EVENT_REFBLOCK_ALLOC_SWITCH_TABLE);
     ret = co_header_write(q);
     if (ret == 0) {
@@ -583,7 +599,7 @@ int co_refblock_ensure(Qcow2 *q, uint64_t cluster, bool *created)
     /* Nothing in its range is in use: the block takes the first cluster and counts itself. */
     *created = true;
     at <<= q->cluster_bits;
-    hit = qcow2_any_metadata_at(q, at, q->cluster_size);
+    hit = co_qcow2_overlaps(q, 0, at, q->cluster_size);
     if (hit) {
         return co_qcow2_corrupt(q, at, q->cluster_size, "Preventing invalid allocation of refcount "
                                 "block (overlaps with %s)", hit);
@@ -604,6 +620,7 @@ int co_refblock_ensure(Qcow2 *q, uint64_t cluster, bool *created)
     }
     if (ret == 0) {
         q->reftable[index] = at;
+        qcow2_overlap_note_refblock(q, at);
     }
     return ret;
 }
@@ -651,6 +668,7 @@ static int co_alloc_long(Qcow2 *q, uint64_t want, uint64_t *cluster)
                                          0);
     for (uint64_t i = 0; i < blocks && ret == 0; i++) {
         q->reftable[index + i] = (base + i) << q->cluster_bits;
+        qcow2_overlap_note_refblock(q, q->reftable[index + i]);
     }
     *cluster = base + blocks;
     return ret;
@@ -659,7 +677,8 @@ static int co_alloc_long(Qcow2 *q, uint64_t want, uint64_t *cluster)
 static int co_count_run(Qcow2 *q, uint64_t first, uint64_t run)
 {
     /* Counts of a damaged image may call anything free. */
-    const char *hit = qcow2_any_metadata_at(q, first << q->cluster_bits, run << q->cluster_bits);
+    const char *hit = first ? co_qcow2_overlaps(q, 0, first << q->cluster_bits, run << q->cluster_bits)
+                            : "qcow2_header";
 
     if (hit) {
         return co_qcow2_corrupt(q, first << q->cluster_bits, run << q->cluster_bits,

@@ -300,6 +300,7 @@ static int begin(Qcow2 *q)
 {
     int ret = settle(q);
 
+    qcow2_overlap_forget(q);
     return ret == 0 ? co_set_incompat(q, INCOMPAT_DIRTY, true) : ret;
 }
 
@@ -307,6 +308,7 @@ static int end(Qcow2 *q, int ret)
 {
     int clean;
 
+    qcow2_overlap_forget(q);
     if (ret == 0) {
         ret = settle(q);
     }
@@ -472,6 +474,7 @@ static int co_apply(Qcow2 *q, const Qcow2Snapshot *s)
     old = g_memdup2(q->l1, (size_t)q->l1_entries * 8);
     memset(q->l1, 0, (size_t)q->l1_entries * 8);
     memcpy(q->l1, fresh, (size_t)s->l1_entries * 8);
+    qcow2_overlap_forget(q);
     q->l1_dirty = true;
     q->decompressed_for = 0;
     q->l2_changes++;
