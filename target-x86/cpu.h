@@ -139,6 +139,7 @@ typedef struct X86Jump {
 
 /* Groups of memory accesses in a block of translated code that share a check. */
 #define X86_GROUPS 8
+#define X86_RANGES 64
 /*
  * What the latest SYSCALL or SYSRET that ran in C came from and led to; the next one from the same
  * mode and flags does the same without C.
@@ -154,6 +155,15 @@ typedef struct X86Fast {
     X86Seg cs, ss;
 } X86Fast;
 
+/* Memory behind large pages that may be read without the TLB: ranges.h. */
+typedef struct X86Range {
+    uint64_t start, len;        /* linear; a read of 256 bytes may begin at each of LEN addresses; 0: none */
+    uint64_t delta;             /* host address - linear address */
+    int32_t patience;           /* reads elsewhere until C looks again; below zero: now */
+    bool global;
+} X86Range;
+G_STATIC_ASSERT(sizeof(X86Range) == 32);
+
 typedef struct X86Translated {
     uint64_t c_stack;           /* RSP of the C code that entered translated code */
     uint64_t return_stack;      /* RSP of translated code while C runs: host return addresses */
@@ -165,6 +175,8 @@ typedef struct X86Translated {
     uint64_t scratch;           /* of one guest instruction */
     uint64_t miss_off, miss_set;        /* an access that missed the TLB: address ^ tag, set * 32 */
     uint64_t group[X86_GROUPS]; /* host addresses that have been checked, within one block */
+    X86Range ranges[X86_MMU_COUNT][X86_RANGES];
+    uint64_t ranges_used[X86_MMU_COUNT];        /* which of them are there */
     uint64_t loop_limit;        /* the loop's counter, where its checks are to be made again */
     struct X86Cpu *self;
     uint8_t live;               /* LIVE_*: guest state that is in host registers now */

@@ -16,6 +16,7 @@
 #include "target-x86/code.h"
 #include "target-x86/exception.h"
 #include "target-x86/mem.h"
+#include "target-x86/ranges.h"
 #include "target-x86/tlb_contexts.h"
 
 enum {
@@ -63,7 +64,8 @@ static void phys_map(X86Cpu *cpu, uint64_t page, X86Phys *out)
     /* What is remembered goes with the TLB; a flush that is due may be about that. */
     if (off < cpu->ram[part].len &&
         !(atomic_load_explicit(&cpu->requests, memory_order_relaxed) & X86_REQ_TLB_FLUSH)) {
-        *out = (X86Phys){ .host = cpu->ram[part].host + off, .writable = true };
+        *out = (X86Phys){ .host = cpu->ram[part].host + off, .writable = true,
+                          .more = cpu->ram[part].len - off };
         return;
     }
     *out = (X86Phys){ 0 };
@@ -512,6 +514,53 @@ bool x86_mmu_try_fill(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx)
     return true;
 }
 
+/* Do all entries of the last table map pages one behind the other, as the first one does?  4 KiB pages of 8 bytes. */
+static bool table_is_linear(X86Cpu *cpu, uint64_t table)
+{
+    const uint64_t alike = PTE_P | PTE_U | PTE_A | PTE_G | 15ull << 59 | ~BIT64(63) >> 11 << 12;
+    uint64_t first = entry_read(cpu, table, 8);
+    X86Phys phys;
+
+    phys_map(cpu, table, &phys);
+    if (!phys.host || (first & 511ull << 12)) {
+        return false;
+    }
+    for (unsigned i = 1; i < 512; i++) {
+        uint64_t entry = __atomic_load_n((uint64_t *)phys.host + i, __ATOMIC_RELAXED);
+
+        if ((entry ^ (first + ((uint64_t)i << 12))) & alike) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool x86_mmu_linear_piece(X86Cpu *cpu, uint64_t va, X86MmuIdx idx, X86LinearPiece *out)
+{
+    uint64_t size, gpa;
+    X86Phys phys;
+    Walk w;
+
+    if (((cpu->efer & EFER_LMA) && !x86_is_canonical(cpu, va)) || !walk(cpu, va, false, &w, NULL) ||
+        !(w.leaf & PTE_A) || rights_check(cpu, &w, X86_READ, idx)) {
+        return false;
+    }
+    if (w.shift == 12) {
+        if (!paging_is_pae(cpu) || (w.rights & PTE_U) || !table_is_linear(cpu, cpu->mmu_leaf & ~0xfffull)) {
+            return false;
+        }
+        w.shift = 21;
+    }
+    size = BIT64(w.shift);
+    gpa = w.gpa & ~(size - 1);
+    phys_map(cpu, gpa, &phys);
+    if (!phys.host || !phys.writable || phys.log_writes || phys.more < size || cpu->a20_mask != ~0ull) {
+        return false;
+    }
+    *out = (X86LinearPiece){ va & ~(size - 1), size, phys.host, (w.leaf & PTE_G) && (cpu->cr4 & CR4_PGE) };
+    return true;
+}
+
 bool x86_mmu_peek(X86Cpu *cpu, uint64_t va, uint64_t *gpa)
 {
     Walk w;
@@ -628,6 +677,7 @@ static void drop_all(X86Cpu *cpu, uint64_t sets[X86_MMU_COUNT][X86_TLB_SIZE / 64
 void x86_tlb_flush(X86Cpu *cpu, bool globals_too)
 {
     cpu->tlb_gen++;
+    x86_ranges_forget(cpu, globals_too);
     code_pages_forget(cpu, 1);
     if (globals_too || cpu->tx.kernel_not_global) {
         code_pages_forget(cpu, 0);
@@ -672,6 +722,7 @@ void x86_tlb_flush_page(X86Cpu *cpu, uint64_t va)
     unsigned set = x86_tlb_index(va);
 
     cpu->tlb_gen++;
+    x86_ranges_forget_page(cpu, va);
     code_page_forget(cpu, va, cpu->tlb_large[va >> 63]);
     for (unsigned idx = 0; idx < X86_MMU_COUNT; idx++) {
         if (cpu->tlb_phys[idx][set].va == (va & ~0xfffull)) {
@@ -728,6 +779,7 @@ static void drop_if_watch_changed(X86Cpu *cpu, unsigned idx, unsigned set, uint6
 void x86_tlb_update_watch(X86Cpu *cpu)
 {
     tlb_foreach(cpu, drop_if_watch_changed, 0);
+    x86_ranges_forget(cpu, true);
     x86_contexts_forget_all(cpu);
 }
 

@@ -18,4 +18,14 @@ void x86_tlb_open_many(X86Cpu *cpu, const X86TlbPage *pages, unsigned count);
 /* The set holds no page any more. */
 void x86_tlb_drop(X86Cpu *cpu, unsigned idx, unsigned set);
 
+/* A large page, or a supervisor's 4 KiB pages of one whole table that map memory as a large page would. */
+typedef struct X86LinearPiece {
+    uint64_t va, size;
+    uint8_t *host;              /* all of it is RAM, one behind the other */
+    bool global;
+} X86LinearPiece;
+
+/* The one that VA is in, if it may be read in context IDX.  Marks nothing: false, too, where an A bit is clear. */
+bool x86_mmu_linear_piece(X86Cpu *cpu, uint64_t va, X86MmuIdx idx, X86LinearPiece *out);
+
 #endif

@@ -40,6 +40,7 @@ static inline void bench_map(void *opaque, uint64_t gpa, X86Phys *out)
     if (gpa < BENCH_RAM) {
         out->host = b->ram + gpa;
         out->writable = true;
+        out->more = BENCH_RAM - gpa;
     }
 }
 

@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "target-x86/ranges.h"
 #include "target-x86/bus.h"
 #include "target-x86/interp.h"
 #include "target-x86/sem.h"
@@ -554,6 +555,33 @@ const void *tcg_helper_miss_read(X86Cpu *cpu, uint32_t site)
 const void *tcg_helper_miss_write(X86Cpu *cpu, uint32_t site)
 {
     return miss(cpu, site, true);
+}
+
+enum { PATIENCE_EMPTY = 256, PATIENCE_FULL = 4096 };
+
+/*
+ * A read lies outside its range, again and again if that is there: look for a better one, or let it go by the TLB
+ * from now on.
+ */
+const void *tcg_helper_range(X86Cpu *cpu, uint32_t site)
+{
+    Translator *tr = tcg_cpu(cpu)->tr;
+    TcgBlock *block = tcg_named(tr, site & ~(TCG_BLOCK_MAX - 1));
+    const TcgInsn *insn = &block->insns[site % TCG_BLOCK_MAX];
+    uint64_t va = cpu->tx.miss_off, gpa = block->gpa + insn->guest;
+    unsigned slot = cpu->tx.miss_set, better = tcg_range_slot(cpu, gpa, va);
+    X86Range *range = &cpu->tx.ranges[cpu->mmu_idx][slot];
+    bool full = range->len, found = x86_range_fill(cpu, cpu->mmu_idx, better, va);
+
+    range->patience = full ? PATIENCE_FULL : PATIENCE_EMPTY;
+    if (found ? better != slot : full) {
+        tr->site_range[tcg_site_hash(gpa)] = found ? better + 1 : TCG_NOT_IN_RANGE;
+        tcg_block_kill(tr, block);
+    }
+    if (insn->flags & TI_SHADOW) {      /* not to be left here */
+        return tcg_helper_insn(cpu, site);
+    }
+    return again(cpu, block, site % TCG_BLOCK_MAX);
 }
 
 /*

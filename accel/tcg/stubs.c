@@ -327,6 +327,8 @@ void tcg_emit_stubs(Translator *tr, Emitter *e)
     s->miss_flags[0] = emit_miss(e, true, tcg_helper_miss_read, spill, go);
     s->miss_flags[1] = emit_miss(e, true, tcg_helper_miss_write, spill, go);
     s->group = emit_miss(e, true, tcg_helper_group, spill, go);
+    s->range = emit_miss(e, false, tcg_helper_range, spill, go);
+    s->range_flags = emit_miss(e, true, tcg_helper_range, spill, go);
     s->link = emit_helper(e, true, tcg_helper_link, spill, go);
     s->need_x87 = emit_helper(e, false, tcg_helper_need, spill, go);
     emit_lookups(s, e, spill, go);

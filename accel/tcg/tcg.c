@@ -244,6 +244,8 @@ static const PropDef tcg_props[] = {
               .help = "a vCPU that halts looks for work before it sleeps"),
     PROP_BOOL("x-opt-group", TcgAccel, opt.group, true,
               .help = "memory accesses through one base share a check"),
+    PROP_BOOL("x-opt-range", TcgAccel, opt.range, true,
+              .help = "reads of large pages need no TLB"),
     PROP_BOOL("x-opt-loop", TcgAccel, opt.loop, true,
               .help = "checks are hoisted out of loops of one block"),
     PROP_BOOL("x-opt-trace", TcgAccel, opt.trace, true,

@@ -836,6 +836,7 @@ static TcgBlock *build(Translation *t, unsigned count)
 
     t->group_count = 0;
     memset(t->member, 0, count * sizeof(t->member[0]));
+    memset(t->range, 0, count);
     memset(t->kept, 0, count);
     for (unsigned n = 0; n < count; n++) {
         t->kind[n] = kind_of(t, &t->insns[n], n);

@@ -379,6 +379,52 @@ static void choose(Scan *s, bool loop, uint8_t *number)
     }
 }
 
+/* Where a kernel has nearly all of its data: + 1; 0: there is none. */
+static unsigned largest_range(const X86Cpu *cpu)
+{
+    const X86Range *ranges = cpu->tx.ranges[cpu->mmu_idx];
+    uint64_t used = cpu->tx.ranges_used[cpu->mmu_idx];
+    unsigned found = used ? __builtin_ctzll(used) : 0;
+
+    for (uint64_t rest = used; rest; rest &= rest - 1) {
+        if (ranges[__builtin_ctzll(rest)].len > ranges[found].len) {
+            found = __builtin_ctzll(rest);
+        }
+    }
+    return used ? found + 1 : 0;
+}
+
+/*
+ * The range of a read + 1, or 0.  Where its address follows from the registers of now, the TLB knows whether that is
+ * in large pages.
+ */
+static unsigned range_of(const Scan *s, unsigned n, const Candidate *c)
+{
+    const Translation *t = s->t;
+    const X86Cpu *cpu = t->cpu;
+    uint64_t va, gpa = t->gpa + t->offset[n];
+    unsigned known = t->tr->site_range[tcg_site_hash(gpa)];
+    const X86TlbPhys *page;
+
+    if (!c->place.base && !c->place.index && c->place.seg == SEG_FLAT) {
+        return 0;               /* a constant needs no computing */
+    }
+    if (known) {
+        return known == TCG_NOT_IN_RANGE ? 0 : known;
+    }
+    if (c->place.base > R_ZERO || c->place.index > R_ZERO) {
+        return cpu->mmu_idx == X86_MMU_USER ? 0 : largest_range(cpu);
+    }
+    va = s->at[n][ACCESS_DATA] + (c->place.base ? cpu->gpr[c->place.base - 1] : 0) +
+         (c->place.index ? cpu->gpr[c->place.index - 1] << c->place.scale : 0) + cpu->segs[c->place.seg].base;
+    va = t->wide ? va : (uint32_t)va;
+    page = &cpu->tlb_phys[cpu->mmu_idx][x86_tlb_index(va)];
+    if (page->va != (va & ~4095ull) ? !cpu->tlb_large[va >> 63] : !(page->attr & X86_PAGE_LARGE)) {
+        return 0;
+    }
+    return tcg_range_slot(cpu, gpa, va) + 1;
+}
+
 void tcg_find_groups(Translation *t, unsigned count)
 {
     uint8_t number[2 * TCG_BLOCK_MAX + 1];
@@ -397,12 +443,19 @@ void tcg_find_groups(Translation *t, unsigned count)
     choose(&s, is_loop(t, count), number);
     find_counter(&s);
     for (unsigned n = 0; n < count; n++) {
+        unsigned i;
+
         for (unsigned a = 0; a < 2; a++) {
-            unsigned i = s.of[n][a], group = number[i];
+            unsigned group;
+
+            i = s.of[n][a];
+            group = number[i];
 
             t->member[n][a].group = group;
             t->member[n][a].offset =
                 group ? offset_of(&s, n, a, &t->groups[group - 1], s.all[i - 1].low) : 0;
         }
+        i = s.of[n][ACCESS_DATA];
+        t->range[n] = i && t->tr->opt.range ? range_of(&s, n, &s.all[i - 1]) : 0;
     }
 }

@@ -12,7 +12,7 @@
 #define CPU(field) HOST_GS(offsetof(X86Cpu, field))
 
 /* Condition codes of Jcc. */
-enum { COND_E = 4, COND_NE = 5, COND_A = 7, COND_S = 8 };
+enum { COND_AE = 3, COND_E = 4, COND_NE = 5, COND_A = 7, COND_S = 8 };
 
 /* How an instruction is translated. */
 typedef enum TcgKind {
@@ -73,6 +73,7 @@ typedef struct Translation {
     /* By instruction and access: number of the group + 1, or 0; bytes from its start, or, hoisted,
      * what to add to the slot and to the registers that move. */
     struct { uint8_t group; int32_t offset; } member[TCG_BLOCK_MAX][2];
+    uint8_t range[TCG_BLOCK_MAX];       /* the range of what it reads + 1; 0: none (ranges.h) */
     uint16_t offset[TCG_BLOCK_MAX + 1];
     uint8_t live[TCG_BLOCK_MAX + 1];    /* FX_* before each instruction */
     uint8_t kept[TCG_BLOCK_MAX];        /* TcgKept, for the log */

@@ -76,7 +76,11 @@ static void put_access(GString *out, const Translation *t, unsigned n, TcgAccess
     const char *name = access == ACCESS_STACK ? "stack" : "data";
     unsigned number = t->member[n][access].group;
     const TcgGroup *group = number ? &t->groups[number - 1] : NULL;
+    bool checks = !group || (group->insn == n && group->access == access && !group->hoisted);
 
+    if (checks && access == ACCESS_DATA && t->range[n] && !(group ? group->write : tcg_writes_memory(&t->insns[n]))) {
+        g_string_append_printf(out, "; range %u first", t->range[n] - 1);
+    }
     if (!group) {
         g_string_append_printf(out, "; %s checked", name);
     } else if (group->hoisted) {
@@ -177,6 +181,8 @@ static const Place stub_names[] = {
     { offsetof(TcgStubs, miss[1]), "miss_write" },
     { offsetof(TcgStubs, miss_flags[0]), "miss_read_flags" },
     { offsetof(TcgStubs, miss_flags[1]), "miss_write_flags" },
+    { offsetof(TcgStubs, range), "range" },
+    { offsetof(TcgStubs, range_flags), "range_flags" },
     { offsetof(TcgStubs, link), "link" },
     { offsetof(TcgStubs, group), "group" },
     { offsetof(TcgStubs, lookup), "lookup" },
@@ -198,7 +204,7 @@ typedef struct Field {
 static const Field fields[] = {
     FIELD(cc, 0), FIELD(eflags, 0), FIELD(requests, 0), FIELD(segs[SEG_FS], 0), FIELD(segs[SEG_GS], 0),
     FIELD(tlb[0], 0), FIELD(tlb[1], 0), FIELD(tlb[2], 0), FIELD(tx.group, 8), FIELD(tx.live, 0),
-    FIELD(tx.loop_limit, 0), FIELD(tx.budget, 0), FIELD(tx.itlb, 0), FIELD(tx.jumps, 0),
+    FIELD(tx.ranges, sizeof(X86Range)), FIELD(tx.loop_limit, 0), FIELD(tx.budget, 0), FIELD(tx.itlb, 0), FIELD(tx.jumps, 0),
 };
 
 /* The exit whose way out of line begins at TARGET, or NULL. */

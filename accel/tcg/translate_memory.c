@@ -167,31 +167,97 @@ static size_t tag_offset(bool write)
     return write ? offsetof(X86TlbEntry, tag_w) : offsetof(X86TlbEntry, tag_r);
 }
 
-void tcg_emit_tlb(Translation *t, unsigned size, bool write, const uint8_t *failed)
+/* Out of line: the page's second place. */
+static const uint8_t *cold_second(Translation *t, unsigned size, bool write, const uint8_t *failed, uint8_t **found)
 {
-    Emitter *e = &t->hot, *cold = &t->cold;
     size_t tlb = tlb_offset(t), tag = tag_offset(write);
-    const uint8_t *second = emit_here(cold);
-    uint8_t *found;
+    const uint8_t *at = emit_here(&t->cold);
 
-    /* Out of line: the page's second place. */
-    emit_rm(cold, 0, true, 0x33, H_R14, HOST_GS_INDEX(H_R15, tlb + tag));
-    emit_alu_imm(cold, false, 6, H_R15, X86_TLB_SIZE / 2 * sizeof(X86TlbEntry));
-    emit_rm(cold, 0, true, 0x33, H_R14, HOST_GS_INDEX(H_R15, tlb + tag));
-    emit_alu_imm(cold, true, 7, H_R14, 4096 - size);
-    emit_jcc(cold, COND_A, failed);
-    found = emit_jmp(cold, failed);
+    emit_rm(&t->cold, 0, true, 0x33, H_R14, HOST_GS_INDEX(H_R15, tlb + tag));
+    emit_alu_imm(&t->cold, false, 6, H_R15, X86_TLB_SIZE / 2 * sizeof(X86TlbEntry));
+    emit_rm(&t->cold, 0, true, 0x33, H_R14, HOST_GS_INDEX(H_R15, tlb + tag));
+    emit_alu_imm(&t->cold, true, 7, H_R14, 4096 - size);
+    emit_jcc(&t->cold, COND_A, failed);
+    *found = emit_jmp(&t->cold, failed);
+    return at;
+}
+
+static void emit_first(Translation *t, Emitter *e, unsigned size, bool write, const uint8_t *second, uint8_t *found)
+{
+    size_t tlb = tlb_offset(t);
 
     emit_bytes(e, "\xc4\x43\xfb\xf0\xfe", 5);           /* rorx r15, r14, 7 */
     emit8(e, 12 - 5);
     emit_alu_imm(e, false, 4, H_R15, (X86_TLB_SIZE - 1) << 5);
-    emit_rm(e, 0, true, 0x33, H_R14, HOST_GS_INDEX(H_R15, tlb + tag));
+    emit_rm(e, 0, true, 0x33, H_R14, HOST_GS_INDEX(H_R15, tlb + tag_offset(write)));
     emit_alu_imm(e, true, 7, H_R14, 4096 - size);
     emit_jcc(e, COND_A, second);
-    if (!cold->full) {
-        emit_patch(found, cold->rx, emit_here(e));
+    if (!t->cold.full) {
+        emit_patch(found, t->cold.rx, emit_here(e));
     }
     emit_load(e, H_R15, HOST_GS_INDEX(H_R15, tlb + offsetof(X86TlbEntry, host)));
+}
+
+void tcg_emit_tlb(Translation *t, unsigned size, bool write, const uint8_t *failed)
+{
+    uint8_t *found;
+    const uint8_t *second = cold_second(t, size, write, failed, &found);
+
+    emit_first(t, &t->hot, size, write, second, found);
+}
+
+/* ---- ranges: target-x86/ranges.h ------------------------------------------------------------------- */
+
+#define RANGE(t, n, field) \
+    HOST_GS(offsetof(X86Cpu, tx.ranges) + ((t)->cpu->mmu_idx * X86_RANGES + (n)) * sizeof(X86Range) + \
+            offsetof(X86Range, field))
+
+/* Out of line: C looks for a range. */
+static const uint8_t *cold_range(Translation *t, unsigned slot)
+{
+    const uint8_t *at = emit_here(&t->cold);
+    bool flags = tcg_flags_out_of_line(t);
+
+    emit_mov_imm(&t->cold, H_R13, tcg_name(t->tr, t->block) | t->n);
+    emit_mov_imm(&t->cold, H_R15, slot);
+    emit_jmp(&t->cold, flags ? t->tr->stubs.range_flags : t->tr->stubs.range);
+    return at;
+}
+
+/* As tcg_emit_tlb() for reads that may lie in a range: the address is not delayed by what is compared with it. */
+static void emit_range(Translation *t, unsigned size, const uint8_t *failed)
+{
+    unsigned slot = t->range[t->n] - 1;
+    Emitter *e = &t->hot, *cold = &t->cold;
+    const uint8_t *look, *second, *elsewhere;
+    uint8_t *found, *back;
+
+    look = cold_range(t, slot);
+    second = cold_second(t, size, false, failed, &found);
+    elsewhere = emit_here(cold);
+    emit_rm(cold, 0, false, 0x83, 5, RANGE(t, slot, patience));
+    emit8(cold, 1);
+    emit_jcc(cold, COND_S, look);
+    emit_first(t, cold, size, false, second, found);
+    back = emit_jmp(cold, failed);
+
+    emit_mov(e, H_R15, H_R14);
+    emit_rm(e, 0, true, 0x2b, H_R15, RANGE(t, slot, start));    /* sub */
+    emit_rm(e, 0, true, 0x3b, H_R15, RANGE(t, slot, len));      /* cmp */
+    emit_jcc(e, COND_AE, elsewhere);
+    emit_load(e, H_R15, RANGE(t, slot, delta));
+    if (!cold->full) {
+        emit_patch(back, cold->rx, emit_here(e));
+    }
+}
+
+static void emit_check(Translation *t, TcgAccess access, unsigned size, bool write, const uint8_t *failed)
+{
+    if (!write && access == ACCESS_DATA && t->range[t->n]) {
+        emit_range(t, size, failed);
+    } else {
+        tcg_emit_tlb(t, size, write, failed);
+    }
 }
 
 void tcg_check_here(Translation *t, unsigned size, bool write)
@@ -210,10 +276,10 @@ static HostMem check(Translation *t, TcgAccess access, unsigned size, bool write
     const TcgGroup *group = group_of(t, access);
 
     if (!group) {
-        tcg_emit_tlb(t, size, write, cold_check(t, group, write));
+        emit_check(t, access, size, write, cold_check(t, group, write));
         return HOST_AT(H_R14, H_R15);
     }
-    tcg_emit_tlb(t, group->span, group->write, cold_check(t, group, write));
+    emit_check(t, access, group->span, group->write, cold_check(t, group, write));
     emit_rm(&t->hot, 0, true, 0x8d, H_R15, HOST_AT(H_R14, H_R15));
     emit_store(&t->hot, slot_of(t, group), H_R15);
     return HOST_DISP(H_R15, group->lead);

@@ -109,6 +109,7 @@ typedef struct TcgStubs {
     const uint8_t *insn_flags;  /* the same, flags in RFLAGS */
     /* Read, write: no such page in the TLB; r13d = site, r14 = address ^ tag, r15 = second set * 32; flags as for insn, insn_flags. */
     const uint8_t *miss[2], *miss_flags[2];
+    const uint8_t *range, *range_flags; /* r13d = site, r14 = address: tcg_helper_range(); flags as for insn, insn_flags */
     const uint8_t *link;        /* r14d = link: tcg_helper_link() */
     const uint8_t *group;       /* r13d = link, the rest as for miss[], flags in RFLAGS: tcg_helper_group() */
     const uint8_t *lookup;      /* r13 = target, flags dead or in cpu->cc: tcg_helper_lookup() */
@@ -136,6 +137,7 @@ typedef struct TcgOptions {
     bool spin_yield;            /* a CPU that spins on PAUSE lets others have the host's */
     bool halt_poll;             /* a CPU that halts looks a moment for what wakes it */
     bool group;                 /* accesses through one base share a check (translate_groups.c) */
+    bool range;                 /* reads of large pages need no TLB (target-x86/ranges.h) */
     bool loop;                  /* checks are hoisted out of loops of one block (translate_loop.c) */
     bool trace;                 /* a block goes on behind a conditional jump that is not taken */
     bool one_insn;              /* a block is one instruction */
@@ -147,6 +149,9 @@ typedef struct TcgCounters {
     uint64_t retired, links, flushes, translate_ns;
     _Atomic uint64_t halts, polled, yields, naps;
 } TcgCounters;
+
+#define TCG_SITES 65536
+#define TCG_NOT_IN_RANGE 255
 
 typedef struct Translator {
     GMutex lock, graph;
@@ -167,6 +172,7 @@ typedef struct Translator {
     unsigned block_max;
     TcgBlock **hash;
     GHashTable *pages;          /* physical page -> GPtrArray of TcgBlock */
+    uint8_t site_range[TCG_SITES];      /* by tcg_site_hash(): range of a read + 1, TCG_NOT_IN_RANGE; 0: not known; racy */
     uint8_t *system_index;      /* translate_system.c */
     TcgStubs stubs;
     TcgOptions opt;             /* to be changed before the first CPU is attached */
@@ -295,6 +301,23 @@ bool tcg_can_reemit(const Insn *insn);
  */
 const uint8_t *tcg_reemit(Emitter *e, const Insn *insn, const HostMem *mem);
 
+/* ---- translate_groups.c ----------------------------------------------------------------------------- */
+
+/* Of an instruction at guest physical address GPA. */
+static inline unsigned tcg_site_hash(uint64_t gpa)
+{
+    return (gpa * 0x9e3779b97f4a7c15ull) >> 48;
+}
+
+/*
+ * The range that a read there of VA looks at: a kernel has few, each in a part of its address space, with all its
+ * code for them; a program may have many, of which an instruction uses one for a while.
+ */
+static inline unsigned tcg_range_slot(const X86Cpu *cpu, uint64_t gpa, uint64_t va)
+{
+    return (cpu->mmu_idx == X86_MMU_USER ? tcg_site_hash(gpa) : tcg_site_hash(va >> 39)) % X86_RANGES;
+}
+
 /* ---- stubs.c ------------------------------------------------------------------------------ */
 
 void tcg_emit_stubs(Translator *tr, Emitter *e);
@@ -321,6 +344,7 @@ static inline void tcg_forget_jumps(X86Cpu *cpu)
 const void *tcg_helper_insn(X86Cpu *cpu, uint32_t site);
 const void *tcg_helper_miss_read(X86Cpu *cpu, uint32_t site);
 const void *tcg_helper_miss_write(X86Cpu *cpu, uint32_t site);
+const void *tcg_helper_range(X86Cpu *cpu, uint32_t site);
 const void *tcg_helper_link(X86Cpu *cpu, uint32_t link);
 const void *tcg_helper_group(X86Cpu *cpu, uint32_t link);
 const void *tcg_helper_lookup(X86Cpu *cpu);

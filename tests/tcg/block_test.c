@@ -466,6 +466,7 @@ static void test_patched_function(void)
 
 /* ---- one address, two pages ------------------------------------------------------------------------------ */
 
+enum { PAGE_A = BIT(5), PAGE_G = BIT(8) };
 #define TWIN_VA 0x40400000u
 #define TWIN_TABLES (BENCH_TABLES + 0x20000)
 #define TWIN_PAGES (BENCH_DATA + 0x100000)
@@ -607,6 +608,51 @@ static void test_remapped_unnoticed(void)
     PUT(&p, 0xff, 0xc9, 0x75, 0xee, 0xf4);                      /* dec ecx; jnz again; hlt */
     check(&p, "remapped unnoticed", 2000);
     program_clear(&p);
+}
+
+/* Two large pages in turn at one address, read through a range, with FORGET in between; then none at all. */
+static void check_ranges(const char *what, const uint8_t *forget, unsigned len, unsigned global)
+{
+    uint64_t *const entry = (uint64_t *)(uintptr_t)(TWIN_TABLES + 0x2000) + (TWIN_VA >> 21);
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    build_twins();
+    engines_mode(&p.e, 64, 0);
+    p.e.cpu->cr4 |= CR4_PGE;
+    p.e.cpu->cr3 = TWIN_TABLES;
+    p.e.cpu->gpr[R_RSI] = BENCH_BASE | 0x87 | PAGE_A | global;
+    p.e.cpu->gpr[R_RDI] = (BENCH_BASE + 0x200000) | PAGE_A | 0x87 | global;
+    p.e.cpu->gpr[R_R8] = (uintptr_t)entry;
+    p.e.cpu->gpr[R_R9] = TWIN_TABLES;
+    p.e.cpu->gpr[R_RDX] = TWIN_VA + (TWIN_TABLES - BENCH_BASE);
+    p.e.cpu->gpr[R_RBX] = 0;
+    PUT(&p, 0xb9, 40, 0, 0, 0);                                 /* mov ecx, 40 */
+    PUT(&p, 0x49, 0x89, 0x30);                                  /* again: mov [r8], rsi */
+    put(&p, forget, len);
+    PUT(&p, 0x48, 0x8b, 0x02);                                  /* mov rax, [rdx] */
+    PUT(&p, 0x48, 0x6b, 0xdb, 3);                               /* imul rbx, rbx, 3 */
+    PUT(&p, 0x48, 0x01, 0xc3);                                  /* add rbx, rax */
+    PUT(&p, 0x48, 0x33, 0x9c, 0xca);                            /* xor rbx, [rdx + rcx * 8 + 0x1000] */
+    put32(&p, 0x1000);
+    PUT(&p, 0x48, 0x87, 0xf7);                                  /* xchg rsi, rdi */
+    PUT(&p, 0xff, 0xc9);                                        /* dec ecx */
+    PUT(&p, 0x75, (uint8_t)(5 - (p.len + 2)));                  /* jnz again */
+    PUT(&p, 0x49, 0xc7, 0x00, 0, 0, 0, 0);                      /* mov qword [r8], 0 */
+    put(&p, forget, len);
+    PUT(&p, 0x48, 0x8b, 0x02, 0xf4);                            /* mov rax, [rdx]; hlt */
+    check(&p, what, 2000);
+    g_assert_cmpint(p.e.cpu->fault_count, >, 0);
+    program_clear(&p);
+}
+
+static void test_ranges_remapped(void)
+{
+    check_ranges("ranges and INVLPG", (const uint8_t[]){ 0x0f, 0x01, 0x3a }, 3, 0);
+    check_ranges("global ranges and INVLPG", (const uint8_t[]){ 0x0f, 0x01, 0x3a }, 3, PAGE_G);
+    check_ranges("ranges and CR3", (const uint8_t[]){ 0x41, 0x0f, 0x22, 0xd9 }, 4, 0);
 }
 
 /* ---- calls and returns ------------------------------------------------------------------------------------- */
@@ -981,6 +1027,7 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/block/twins-with-pcids", test_twins_with_pcids);
     g_test_add_func("/tcg/block/remapped", test_remapped);
     g_test_add_func("/tcg/block/remapped-unnoticed", test_remapped_unnoticed);
+    g_test_add_func("/tcg/block/ranges-remapped", test_ranges_remapped);
     g_test_add_func("/tcg/block/deep-recursion", test_deep_recursion);
     g_test_add_func("/tcg/block/odd-returns", test_odd_returns);
     g_test_add_func("/tcg/block/flags-across-functions", test_flags_across_functions);

@@ -21,7 +21,8 @@ static void map(void *opaque, uint64_t gpa_page, X86Phys *out)
 {
     bool ram = gpa_page >= BENCH_BASE && gpa_page < BENCH_BASE + BENCH_SIZE;
 
-    *out = (X86Phys){ ram ? (uint8_t *)(uintptr_t)gpa_page : NULL, ram, false };
+    *out = (X86Phys){ ram ? (uint8_t *)(uintptr_t)gpa_page : NULL, ram, false,
+                      ram ? BENCH_BASE + BENCH_SIZE - gpa_page : 0 };
 }
 
 static uint64_t bus_read(void *opaque, uint64_t addr, unsigned size)
