@@ -141,18 +141,20 @@ typedef struct X86Jump {
 #define X86_GROUPS 8
 #define X86_RANGES 64
 /*
- * What the latest SYSCALL or SYSRET that ran in C came from and led to; the next one from the same
+ * What the latest SYSCALL, SYSRET or IRET that ran in C came from and led to; the next one from the same
  * mode and flags does the same without C.
  */
+enum { X86_FAST_CALL, X86_FAST_RET, X86_FAST_IRET /* to CPL 0 */, X86_FAST_IRET_USER, X86_FAST_COUNT };
 typedef struct X86Fast {
     uint32_t from_mode;         /* ~0: nothing known */
-    uint32_t from_flags;        /* SYSCALL: eflags; SYSRET: those of R11 that are not arithmetic */
+    uint32_t from_flags;        /* SYSCALL: eflags; SYSRET, IRET: those of R11, the frame that are not arithmetic */
     uint32_t mode, eflags;
     uint64_t rip;               /* of SYSCALL */
     uint64_t jump_tag;          /* of the new mode */
     uint32_t generation;        /* for which that is right */
     uint16_t cpl_and_idx;       /* cpl, mmu_idx */
     X86Seg cs, ss;
+    uint64_t cs_raw, ss_raw;    /* IRET: what is in the GDT at these selectors, read each time */
 } X86Fast;
 
 /* Memory behind large pages that may be read without the TLB: ranges.h. */
@@ -189,7 +191,7 @@ typedef struct X86Translated {
     uint32_t host_mxcsr;
     int64_t budget;             /* -icount: instructions that may still be run */
     int32_t pauses;             /* PAUSEs until C looks whether the guest only spins */
-    X86Fast fast[2];            /* SYSCALL, SYSRET */
+    X86Fast fast[X86_FAST_COUNT];
     uint64_t tsc_base;          /* the TSC is RDTSC plus that plus tsc_offset */
     uint32_t generation[2];     /* of the entries for CPL 0-2 and CPL 3 */
     uint32_t last_generation;   /* of all there have been */

@@ -501,13 +501,15 @@ const X86TlbPhys *x86_mmu_fill(X86Cpu *cpu, uint64_t va, X86Access access, X86Mm
     return enter_page(cpu, va, access, idx, &w);
 }
 
-bool x86_mmu_try_fill(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx)
+bool x86_mmu_try_fill(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx, uint32_t *code)
 {
-    uint32_t code;
     Walk w;
 
-    if (((cpu->efer & EFER_LMA) && !x86_is_canonical(cpu, va)) ||
-        !find_page(cpu, va, access, idx, &w, &code)) {
+    if ((cpu->efer & EFER_LMA) && !x86_is_canonical(cpu, va)) {
+        *code = X86_NO_PAGE_FAULT;
+        return false;
+    }
+    if (!find_page(cpu, va, access, idx, &w, code)) {
         return false;
     }
     enter_page(cpu, va, access, idx, &w);

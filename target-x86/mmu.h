@@ -43,8 +43,9 @@ static inline unsigned x86_tlb_second(unsigned set)
  */
 const X86TlbPhys *x86_mmu_fill(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx);
 
-/* The same, but a fault is not raised: false. */
-bool x86_mmu_try_fill(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx);
+/* The same, but a fault is not raised: false.  *CODE is the page fault's error code, or X86_NO_PAGE_FAULT. */
+#define X86_NO_PAGE_FAULT (~0u)
+bool x86_mmu_try_fill(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx, uint32_t *code);
 
 /* The same without faulting or side effects (debugger): false when not mapped. */
 bool x86_mmu_peek(X86Cpu *cpu, uint64_t va, uint64_t *gpa);

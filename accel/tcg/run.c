@@ -320,20 +320,22 @@ static void run_sem(X86Cpu *cpu, const Insn *insn)
     }
 }
 
-/* ---- SYSCALL and SYSRET again: translate_syscall.c ---- */
+/* ---- SYSCALL, SYSRET and IRET again: translate_syscall.c ---- */
 
 static void forget_fast(X86Cpu *cpu)
 {
-    cpu->tx.fast[0].from_mode = cpu->tx.fast[1].from_mode = ~0u;
+    for (unsigned n = 0; n < X86_FAST_COUNT; n++) {
+        cpu->tx.fast[n].from_mode = ~0u;
+    }
 }
 
-/* Changes what SYSCALL and SYSRET come to, beside flags and segments. */
+/* Changes what SYSCALL, SYSRET and IRET come to, beside flags, segments and descriptors. */
 static bool changes_system(const Insn *insn)
 {
     SemFn *s = insn->sem;
 
     return s == sem_wrmsr || (s == sem_mov_to_cr && insn->op[0].reg != 3) || s == sem_mov_to_dr || s == sem_lmsw ||
-           s == sem_clts || s == sem_xsetbv || s == sem_rsm;
+           s == sem_clts || s == sem_xsetbv || s == sem_rsm || s == sem_lgdt;
 }
 
 /* CR3 has been loaded: the code that they lead to is looked up by other tags. */
@@ -349,13 +351,9 @@ static void update_fast(X86Cpu *cpu)
     }
 }
 
-static void run_syscall(X86Cpu *cpu, const Insn *insn)
+/* What came of the instruction just done in C, from MODE and FLAGS. */
+static void write_down(X86Cpu *cpu, X86Fast *fast, uint32_t mode, uint32_t flags)
 {
-    X86Fast *fast = &cpu->tx.fast[insn->sem == sem_sysret];
-    uint32_t mode = cpu->mode;
-    uint32_t flags = insn->sem == sem_sysret ? cpu->gpr[R_R11] & TCG_SYSRET_FLAGS : cpu->eflags;
-
-    insn->sem(cpu, insn);
     update_tag(cpu);
     *fast = (X86Fast){ .from_mode = mode, .from_flags = flags, .mode = cpu->mode,
                        .eflags = cpu->eflags, .rip = cpu->next_rip, .jump_tag = cpu->tx.jump_tag,
@@ -365,6 +363,46 @@ static void run_syscall(X86Cpu *cpu, const Insn *insn)
     if (!(cpu->mode & MODE_CS64) || (cpu->mode & (MODE_TF | MODE_DEBUG))) {
         fast->from_mode = ~0u;
     }
+}
+
+static void run_syscall(X86Cpu *cpu, const Insn *insn)
+{
+    X86Fast *fast = &cpu->tx.fast[insn->sem == sem_sysret ? X86_FAST_RET : X86_FAST_CALL];
+    uint32_t mode = cpu->mode;
+    uint32_t flags = insn->sem == sem_sysret ? cpu->gpr[R_R11] & TCG_SYSRET_FLAGS : cpu->eflags;
+
+    insn->sem(cpu, insn);
+    write_down(cpu, fast, mode, flags);
+}
+
+/* The eight bytes of a selector in the GDT, null or not; false: not in the TLB, or not there. */
+static bool peek_descriptor(X86Cpu *cpu, uint16_t sel, uint64_t *raw)
+{
+    const uint8_t *host = x86_tlb_read(cpu, cpu->gdt.base + (sel & ~7u), 8, X86_MMU_KERNEL);
+
+    if ((sel & 4) || !host) {
+        return false;
+    }
+    memcpy(raw, host, 8);
+    return true;
+}
+
+static void run_iret(X86Cpu *cpu, const Insn *insn)
+{
+    const uint8_t *frame = x86_tlb_read(cpu, cpu->gpr[R_RSP], 40, cpu->mmu_idx);
+    uint32_t mode = cpu->mode, flags = frame ? le32_load(frame + 16) & ~FLAGS_ARITH : 0;
+    uint64_t cs, ss;
+    X86Fast *fast;
+
+    insn->sem(cpu, insn);
+    if (!frame || cpu->plain_events || (mode & (MODE_CS64 | MODE_CPL)) != MODE_CS64 || (cpu->cpl != 0 && cpu->cpl != 3) ||
+        !peek_descriptor(cpu, cpu->segs[SEG_CS].sel, &cs) || !peek_descriptor(cpu, cpu->segs[SEG_SS].sel, &ss)) {
+        return;
+    }
+    fast = &cpu->tx.fast[cpu->cpl ? X86_FAST_IRET_USER : X86_FAST_IRET];
+    write_down(cpu, fast, mode, flags);
+    fast->cs_raw = cs;
+    fast->ss_raw = ss;
 }
 
 /* Where the range begins that the group's first access, INSN, has checked. */
@@ -451,6 +489,8 @@ static const void *run_insn(X86Cpu *cpu, const TcgBlock *block, unsigned n)
         tcg_pause(cpu);
     } else if (insn->sem == sem_syscall || insn->sem == sem_sysret) {
         run_syscall(cpu, insn);
+    } else if (insn->sem == sem_iret) {
+        run_iret(cpu, insn);
     } else {
         run_sem(cpu, insn);
         if (changes_system(insn)) {
@@ -485,7 +525,6 @@ const void *tcg_helper_insn(X86Cpu *cpu, uint32_t site)
     return run_insn(cpu, tcg_named(tcg_cpu(cpu)->tr, site & ~(TCG_BLOCK_MAX - 1)), site % TCG_BLOCK_MAX);
 }
 
-
 /*
  * The address that missed in the second place of its page; false: another thread has poisoned the tag since.  It can only have
  * become X86_TLB_POISON_TAG, which belongs to a page of another set.
@@ -499,27 +538,60 @@ static bool missed_address(const X86Cpu *cpu, bool write, uint64_t *va)
     return x86_tlb_second(x86_tlb_index(*va)) == set;
 }
 
+/* What has come of an access that missed the TLB, at VA. */
+typedef struct Missed {
+    uint64_t va;
+    uint32_t code;              /* of the page fault that is due, or X86_NO_PAGE_FAULT */
+} Missed;
+
 /*
  * Find the page and let the instruction start again, unless that would miss once more: two pages,
- * MMIO, a page with code or under watch.  Faults are left to C too: others may come before them.
+ * MMIO, a page with code or under watch, a fault.
  */
-static bool refill(X86Cpu *cpu, bool write)
+static bool refill(X86Cpu *cpu, bool write, Missed *missed)
 {
     X86Access access = write ? X86_WRITE : X86_READ;
     const X86TlbPhys *p;
     X86TlbEntry *e;
-    uint64_t va;
+    uint32_t code;
 
-    if (!missed_address(cpu, write, &va)) {
+    missed->code = X86_NO_PAGE_FAULT;
+    if (!missed_address(cpu, write, &missed->va)) {
         return false;
     }
-    p = &cpu->tlb_phys[cpu->mmu_idx][x86_tlb_index(va)];
-    e = &cpu->tlb[cpu->mmu_idx][x86_tlb_index(va)];
-    if (p->va == (va & ~4095ull) && (p->perm & BIT(access))) {
+    p = &cpu->tlb_phys[cpu->mmu_idx][x86_tlb_index(missed->va)];
+    e = &cpu->tlb[cpu->mmu_idx][x86_tlb_index(missed->va)];
+    if (p->va == (missed->va & ~4095ull) && (p->perm & BIT(access))) {
         return false;           /* it is there: something else is in the way */
     }
-    return x86_mmu_try_fill(cpu, va, access, cpu->mmu_idx) &&
-           (va ^ (write ? e->tag_w : e->tag_r)) < 4096;
+    if (!x86_mmu_try_fill(cpu, missed->va, access, cpu->mmu_idx, &code)) {
+        missed->code = code;
+        return false;
+    }
+    return (missed->va ^ (write ? e->tag_w : e->tag_r)) < 4096;
+}
+
+/* The page fault of its one access is the first thing that can go wrong: nothing is aligned, divided or pending. */
+static bool faults_by_access_only(const X86Cpu *cpu, const Insn *insn)
+{
+    const uint64_t others = A_X87 | A_WAIT | A_MMX | A_SSE | A_AVX | A_ALIGN | A_LEGALIGN | A_VSIB | A_IMPLICIT | A_SYS |
+                            A_CTRL | A_MULTI | A_IO | A_FLAGS_IN_SYS;
+
+    if ((cpu->mode & (MODE_CS64 | MODE_ALIGN)) != MODE_CS64 || insn->fault != FAULT_NONE || (insn->def->attrs & others) ||
+        insn_has_mem(insn) == !!(insn->def->attrs & A_STACK)) {
+        return false;
+    }
+    /* A bit string's bit may lie elsewhere. */
+    return insn->sem != sem_bt && insn->sem != sem_bts && insn->sem != sem_btr && insn->sem != sem_btc;
+}
+
+/* Instruction N of the block raises a page fault; where its handler is. */
+static const void *deliver_page_fault(X86Cpu *cpu, const TcgBlock *block, unsigned n, const Missed *missed)
+{
+    cpu->rip = (block->rip + block->insns[n].guest) & cpu->lin_mask;
+    cpu->event = (X86Event){ .vector = VEC_PF, .pending = true, .has_code = true, .code = missed->code,
+                             .payload = missed->va };
+    return interp_deliver(cpu) ? go_on(cpu) : NULL;     /* it is the first of its chain: true */
 }
 
 /* Instruction N of the block starts again. */
@@ -538,13 +610,21 @@ static const void *miss(X86Cpu *cpu, uint32_t site, bool write)
 {
     TcgCpu *tc = tcg_cpu(cpu);
     const TcgBlock *block = tcg_named(tc->tr, site & ~(TCG_BLOCK_MAX - 1));
-    const TcgInsn *insn = &block->insns[site % TCG_BLOCK_MAX];
+    unsigned n = site % TCG_BLOCK_MAX;
+    Missed missed;
 
     tc->misses++;
-    if (insn->flags & TI_SHADOW) {      /* not to be left here */
+    if (block->insns[n].flags & TI_SHADOW) {    /* not to be left here */
         return tcg_helper_insn(cpu, site);
     }
-    return refill(cpu, write) ? again(cpu, block, site % TCG_BLOCK_MAX) : tcg_helper_insn(cpu, site);
+    if (refill(cpu, write, &missed)) {
+        return again(cpu, block, n);
+    }
+    if (missed.code != X86_NO_PAGE_FAULT && tc->tr->opt.events && !tc->tr->opt.icount &&
+        faults_by_access_only(cpu, decoded_insn(tc, block, site))) {
+        return deliver_page_fault(cpu, block, n, &missed);
+    }
+    return tcg_helper_insn(cpu, site);
 }
 
 const void *tcg_helper_miss_read(X86Cpu *cpu, uint32_t site)
@@ -594,8 +674,9 @@ const void *tcg_helper_group(X86Cpu *cpu, uint32_t name)
     TcgLink *link = tcg_named(tr, name);
     const TcgBlock *from = link->from;
     TcgBlock *block;
+    Missed missed;
 
-    if (link->group.refill && refill(cpu, link->group.write) &&
+    if (link->group.refill && refill(cpu, link->group.write, &missed) &&
         !(from->insns[link->group.insn].flags & TI_SHADOW)) {
         return again(cpu, from, link->group.insn);
     }

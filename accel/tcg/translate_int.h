@@ -12,7 +12,7 @@
 #define CPU(field) HOST_GS(offsetof(X86Cpu, field))
 
 /* Condition codes of Jcc. */
-enum { COND_AE = 3, COND_E = 4, COND_NE = 5, COND_A = 7, COND_S = 8 };
+enum { COND_B = 2, COND_AE = 3, COND_E = 4, COND_NE = 5, COND_A = 7, COND_S = 8 };
 
 /* How an instruction is translated. */
 typedef enum TcgKind {
@@ -186,5 +186,7 @@ const uint8_t *tcg_emit_string(Translation *t, const Insn *insn);
 bool tcg_syscall_is_native(const Translation *t, const Insn *insn);
 const uint8_t *tcg_emit_syscall(Translation *t, const Insn *insn);
 const uint8_t *tcg_emit_sysret(Translation *t, const Insn *insn);
+bool tcg_iret_is_native(const Translation *t, const Insn *insn);
+const uint8_t *tcg_emit_iret(Translation *t, const Insn *insn);
 
 #endif

@@ -324,6 +324,7 @@ static const SystemRow rows[] = {
     { sem_mov_from_cr, emit_mov_from_cr, MODE_CS64,       false, is_plain_control_register },
     { sem_syscall,  tcg_emit_syscall, MODE_CS64,          false, tcg_syscall_is_native },
     { sem_sysret,   tcg_emit_sysret, MODE_CS64,           false, tcg_syscall_is_native },
+    { sem_iret,     tcg_emit_iret,  MODE_CS64,            false, tcg_iret_is_native },
 };
 /* clang-format on */
 

@@ -24,23 +24,25 @@
 #define CODE_AT 0x20100000
 G_STATIC_ASSERT(GDT_AT == BENCH_DATA && CODE_AT == BENCH_CODE && RECORDS_AT == ENGINES_READONLY + 4096);
 
-#define RECORDS 24
+#define RECORDS 28
 #define VECTORS 34
 
-typedef struct Record {
+typedef struct __attribute__((packed)) Record {
     uint64_t rsp;               /* 0: the end */
     uint64_t where, what;       /* a word of memory to change */
     uint64_t flags;
     uint64_t go;                /* do_* */
     uint64_t address;           /* for do_load */
-    uint64_t pad[2];
+    uint8_t table[10];          /* for do_lgdt */
+    uint16_t sel[3];            /* for do_segs */
 } Record;
 
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
 #define SUM(x) "imul r15, r15, 33\n add r15, " x "\n"
 
-extern const uint8_t ev_start[], ev_iret[], ev_int3[], ev_ud[], ev_load[], ev_int80[], ev_landed0[], ev_landed3[],
+extern const uint8_t ev_start[], ev_iret[], ev_int3[], ev_ud[], ev_load[], ev_int80[], ev_lgdt[], ev_segs[],
+    ev_landed0[], ev_landed3[],
     ev_vectors[], ev_back[], ev_end[];
 
 /* clang-format off */
@@ -56,6 +58,8 @@ __asm__(
     "ev_ud: ud2\n"
     "ev_load: mov rax, [rbx + 40]\n mov rax, [rax]\n jmp ev_landed0\n"
     "ev_int80: int 0x20\n jmp ev_landed0\n"
+    "ev_lgdt: lgdt [rbx + 48]\n jmp ev_landed0\n"
+    "ev_segs: mov ds, [rbx + 58]\n mov es, [rbx + 60]\n mov fs, [rbx + 62]\n jmp ev_landed0\n"
     "ev_landed0:\n"
     " mov [" TEXT(RECORD_AT) " + 8], rsp\n mov rsp, " TEXT(KSTACK_AT) "\n pushfq\n pop rax\n"
     SUM("[" TEXT(RECORD_AT) " + 8]") SUM("rax")
@@ -119,7 +123,7 @@ static uint64_t any_flags(Test *t)
 static uint64_t any_stack(Test *t)
 {
     const uint64_t stacks[] = { FRAMES_AT + 0x800, KSTACK_AT, FRAMES_AT + 0x1000, FRAMES_AT + 0x1018, FRAMES_AT + 0x7fc,
-                                ENGINES_NONE + 0x20, ENGINES_NONE + 0x1000, ENGINES_READONLY + 0x100, ENGINES_MMIO + 0x80,
+                                ENGINES_NONE + 0x20, ENGINES_NONE + 0x1000, ENGINES_NONE - 8, ENGINES_NONE - 0x18, ENGINES_READONLY + 0x100, ENGINES_MMIO + 0x80,
                                 1ull << 47, ~0ull << 47, 0, 8, 0x1234567890abcdefull, ENGINES_KERNEL + 0x800 };
 
     return pick(t->rand, 3) ? stacks[pick(t->rand, 2)] : ONE_OF(t, stacks);
@@ -128,15 +132,14 @@ static uint64_t any_stack(Test *t)
 /* A frame that is right, then perhaps one word of it wrong. */
 static void put_frame(Test *t, uint64_t at)
 {
-    static const uint16_t selectors[] = { 0, 3, 1, 8, 0x10, 0x0b, 0x13, 0x18, 0x1b, 0x20, 0x23, 0x28, 0x2b, 0x33, 0x30, 0x38,
+    static const uint16_t selectors[] = { 0, 0, 3, 1, 8, 0x10, 0x0b, 0x13, 0x18, 0x1b, 0x20, 0x23, 0x28, 0x2b, 0x33, 0x30, 0x38,
                                           0x40, 0x48, 0x4b, 0x53, 0x5b, 0x61, 0x6b, 0x0c, 0x7f8 };
     const uint64_t addresses[] = { 1ull << 47, ENGINES_NONE, 0, ~0ull << 47, AT(landed0), AT(landed3), ENGINES_KERNEL };
     bool user = pick(t->rand, 2);
     uint64_t frame[5] = { user ? AT(landed3) : AT(landed0), user ? 0x23 : 8,
-                          any_flags(t) | g_rand_int_range(t->rand, 0, 4096) * (uint64_t)pick(t->rand, 2) % 4096,
-                          any_stack(t), user ? 0x1b : pick(t->rand, 2) ? 0x10 : 0 };
+                          (pick(t->rand, 4) ? 2 | FLAG_IF : any_flags(t)) | (pick(t->rand, 4096) & FLAGS_ARITH),
+                          any_stack(t), user ? 0x1b : 0x10 };
 
-    frame[2] &= ~(uint64_t)(pick(t->rand, 8) ? FLAG_TF : 0);
     if (!pick(t->rand, 4)) {
         unsigned n = pick(t->rand, 5);
 
@@ -145,7 +148,7 @@ static void put_frame(Test *t, uint64_t at)
             frame[n] |= 0xabcd0000ull << pick(t->rand, 16);
         }
     }
-    if (at >= FRAMES_AT && at + sizeof(frame) <= FRAMES_AT + 0x2000) {
+    if (at >= FRAMES_AT && at < ENGINES_NONE) {     /* also into the missing page, where nobody may find it */
         memcpy((void *)(uintptr_t)at, frame, sizeof(frame));
     }
 }
@@ -176,6 +179,10 @@ static void put_change(Test *t, Record *r)
         r->what = *word(r->where) ^ (pick(t->rand, 2) ? ONE_OF(t, gates) << 40 : (uint64_t)pick(t->rand, 8) << 32);
         break;
     case 2:
+        r->where = GDT_AT + (pick(t->rand, 2) ? 8 : 0x18);     /* those in use */
+        r->what = descriptors[(r->where - GDT_AT) / 8] ^ (pick(t->rand, 3) ? 0 : BIT64(40 + pick(t->rand, 16)));
+        break;
+    case 3:
         r->where = TSS_AT + 4;
         r->what = any_stack(t);
         break;
@@ -184,7 +191,9 @@ static void put_change(Test *t, Record *r)
 
 static void build(Test *t)
 {
-    const uint64_t ways[] = { AT(iret), AT(iret), AT(iret), AT(iret), AT(iret), AT(int3), AT(ud), AT(load), AT(int80) };
+    const uint64_t ways[] = { AT(iret), AT(iret), AT(iret), AT(iret), AT(iret), AT(iret), AT(iret), AT(iret), AT(int3), AT(ud),
+                              AT(load), AT(int80), AT(lgdt), AT(segs) };
+    static const uint16_t data_selectors[] = { 0, 0x10, 0x1b, 0x1b, 8 };
     Record *records = (Record *)(uintptr_t)RECORDS_AT;
     X86Cpu *cpu = t->e.cpu;
 
@@ -205,6 +214,11 @@ static void build(Test *t)
 
         records[i] = (Record){ .rsp = odd ? any_stack(t) : FRAMES_AT + 40 * i, .flags = any_flags(t),
                                .go = ONE_OF(t, ways), .address = ONE_OF(t, addresses) };
+        le16_store(records[i].table, pick(t->rand, 4) ? 8 * ARRAY_LEN(descriptors) - 1 : 0x17);
+        le64_store(records[i].table + 2, GDT_AT);
+        for (unsigned s = 0; s < 3; s++) {
+            records[i].sel[s] = ONE_OF(t, data_selectors);
+        }
         put_frame(t, odd ? records[i].rsp : FRAMES_AT + 40 * i);
         put_change(t, &records[i]);
         records[i].flags &= ~(uint64_t)(FLAG_VM | FLAG_TF);
@@ -221,6 +235,7 @@ static void build(Test *t)
             cpu->segs[i] = pick(t->rand, 2) ? (X86Seg){ 0 } : (X86Seg){ 0x1b, 0x00c0f300, ~0u, 0 };
         }
     }
+    cpu->nmi_blocked = pick(t->rand, 2);
     memset(cpu->gpr, 0, sizeof(cpu->gpr));
     cpu->gpr[R_RSP] = KSTACK_AT;
     cpu->rip = BENCH_CODE;
