@@ -195,6 +195,15 @@ void socket_set_fd_names(SocketFdByName *fn, void *opaque)
     fd_by_name_opaque = opaque;
 }
 
+int socket_fd_by_name(const char *name, GError **error)
+{
+    if (!fd_by_name) {
+        error_set(error, "File descriptor named '%s' has not been found", name);
+        return -1;
+    }
+    return fd_by_name(name, fd_by_name_opaque, error);
+}
+
 /* The descriptor of an fd address; it becomes ours. */
 static int take_fd(const SocketAddress *a, bool listening, GError **error)
 {

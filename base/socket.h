@@ -42,6 +42,8 @@ char *socket_address_text(const SocketAddress *a);
  * Main loop. */
 typedef int SocketFdByName(const char *name, void *opaque, GError **error);
 void socket_set_fd_names(SocketFdByName *fn, void *opaque);
+/* The descriptor is the caller's then. */
+int socket_fd_by_name(const char *name, GError **error);
 
 /* Listening descriptors; NULL with an error.  A socket file that nobody listens on any more is
  * replaced. */

@@ -28,4 +28,10 @@ Device *create_device(Vm *vm, const Json *props, CreateOrigin origin, GError **e
 Object *create_object(Vm *vm, const Json *props, GError **error);
 bool delete_object(Vm *vm, const char *id, GError **error);
 
+/* For both: all members of PROPS but those in SKIP; and what an id may look like. */
+bool create_set_props(Object *obj, const Json *props, const char *const *skip, GError **error);
+bool create_check_id(const char *id, GError **error);
+/* Of QapiObjectPropertyInfo; ALL: hidden ones too. */
+GPtrArray *qmp_list_type_props(const ObjectType *type, bool all);
+
 #endif

@@ -2,8 +2,8 @@
 /* QMP: character devices. */
 #include "base/error.h"
 #include "base/parse.h"
+#include "base/socket.h"
 #include "chardev/chardev.h"
-#include "monitor/monitor.h"
 #include "qapi/qapi_commands.h"
 
 #include <string.h>
@@ -101,7 +101,7 @@ static bool flatten(const char *key, Json *value, void *opaque)
 }
 
 /* A socket's "fd" is a number, or a name that getfd gave. */
-static bool resolve_fd(QmpCall *call, KeyVal *opts, GError **error)
+static bool resolve_fd(KeyVal *opts, GError **error)
 {
     const char *name = keyval_has(opts, "fd") ? keyval_get(opts, "fd") : NULL;
     g_autofree char *number = NULL;
@@ -110,10 +110,7 @@ static bool resolve_fd(QmpCall *call, KeyVal *opts, GError **error)
     if (!name || g_ascii_isdigit(*name)) {
         return true;
     }
-    if (!call->monitor) {
-        return error_set(error, "fd '%s' needs a monitor that has it", name);
-    }
-    fd = monitor_get_fd(monitor_hub(call->monitor), name, error);
+    fd = socket_fd_by_name(name, error);
     if (fd < 0) {
         return false;
     }
@@ -122,7 +119,7 @@ static bool resolve_fd(QmpCall *call, KeyVal *opts, GError **error)
     return true;
 }
 
-static KeyVal *options_of(QmpCall *call, const Json *args, const char **kind, GError **error)
+static KeyVal *options_of(const Json *args, const char **kind, GError **error)
 {
     Json *backend = json_lookup(args, "backend");
     KeyVal *opts = keyval_new();
@@ -134,7 +131,7 @@ static KeyVal *options_of(QmpCall *call, const Json *args, const char **kind, GE
         keyval_set(opts, "wait", "off");
     }
     json_dict_foreach(json_lookup(backend, "data"), flatten, &f);
-    if (!resolve_fd(call, opts, error)) {
+    if (!resolve_fd(opts, error)) {
         keyval_free(opts);
         return NULL;
     }
@@ -154,7 +151,7 @@ static QapiChardevReturn *made(const Chardev *chr)
 bool qmp_chardev_add(QmpCall *call, const Json *args, QapiChardevReturn **ret, GError **error)
 {
     const char *kind;
-    g_autoptr(KeyVal) opts = options_of(call, args, &kind, error);
+    g_autoptr(KeyVal) opts = options_of(args, &kind, error);
     Chardev *chr = opts ? chardev_new(kind, json_lookup_string(args, "id"), opts, error) : NULL;
 
     *ret = chr ? made(chr) : NULL;
@@ -164,7 +161,7 @@ bool qmp_chardev_add(QmpCall *call, const Json *args, QapiChardevReturn **ret, G
 bool qmp_chardev_change(QmpCall *call, const Json *args, QapiChardevReturn **ret, GError **error)
 {
     const char *kind;
-    g_autoptr(KeyVal) opts = options_of(call, args, &kind, error);
+    g_autoptr(KeyVal) opts = options_of(args, &kind, error);
     Chardev *chr = opts ? chardev_change(json_lookup_string(args, "id"), kind, opts, error) : NULL;
 
     *ret = chr ? made(chr) : NULL;

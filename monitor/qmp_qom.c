@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* QMP: objects and devices. */
+/* QMP: objects. */
 #include "base/error.h"
 #include "monitor/create.h"
 #include "qapi/qapi_commands.h"
 #include "vm/device.h"
-#include "vm/machine.h"
+#include "vm/vm.h"
 
 #include <string.h>
 
@@ -76,15 +76,19 @@ bool qmp_qom_set(QmpCall *call, const QmpQomSetArgs *args, GError **error)
 
 typedef struct Listing {
     GPtrArray *list;
-    bool abstract;
+    bool creatable;              /* those only */
 } Listing;
 
 static void list_type(const ObjectType *type, void *opaque)
 {
     Listing *listing = opaque;
-    QapiObjectTypeInfo *row = g_new0(QapiObjectTypeInfo, 1);
     const ObjectType *parent = type_parent(type);
+    QapiObjectTypeInfo *row;
 
+    if (listing->creatable && !type_is_creatable(type)) {
+        return;
+    }
+    row = g_new0(QapiObjectTypeInfo, 1);
     row->name = g_strdup(type->name);
     row->has_abstract = row->abstract = type->abstract;
     row->parent = parent ? g_strdup(parent->name) : NULL;
@@ -96,8 +100,11 @@ bool qmp_qom_list_types(QmpCall *call, const QmpQomListTypesArgs *args, GPtrArra
 {
     Listing listing = { qapi_list_new(&qapi_type_QapiObjectTypeInfo) };
 
-    if (!args->implements || type_find(args->implements)) {
-        type_foreach(args->implements, args->has_abstract && args->abstract, list_type, &listing);
+    /* QEMU's interface: here it is a hook. */
+    listing.creatable = g_strcmp0(args->implements, "user-creatable") == 0;
+    if (!args->implements || listing.creatable || type_find(args->implements)) {
+        type_foreach(listing.creatable ? NULL : args->implements,
+                     args->has_abstract && args->abstract, list_type, &listing);
     }
     *ret = listing.list;
     return true;
@@ -150,7 +157,7 @@ static void list_rows(const PropDef *p, bool all, GPtrArray *list, GHashTable *s
 
 /* The rows of TYPE, its ancestors, its bus, and the model that it lends the rows of; an own row hides
  * an inherited one. */
-static GPtrArray *list_type_props(const ObjectType *type, bool all)
+GPtrArray *qmp_list_type_props(const ObjectType *type, bool all)
 {
     g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
     GPtrArray *list = qapi_list_new(&qapi_type_QapiObjectPropertyInfo);
@@ -180,50 +187,8 @@ bool qmp_qom_list_properties(QmpCall *call, const QmpQomListPropertiesArgs *args
         return error_set_code(error, VM_ERROR_DEVICE_NOT_FOUND, "Class '%s' not found",
                               args->typename);
     }
-    *ret = list_type_props(type, true);
+    *ret = qmp_list_type_props(type, true);
     return true;
-}
-
-bool qmp_device_list_properties(QmpCall *call, const QmpDeviceListPropertiesArgs *args,
-                                GPtrArray **ret, GError **error)
-{
-    const ObjectType *type = type_find(args->typename);
-
-    if (!type) {
-        return error_set_code(error, VM_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found",
-                              args->typename);
-    }
-    if (!type_is_a(type, "device") || type->abstract) {
-        return error_set(error, "Parameter 'typename' expects a non-abstract device type");
-    }
-    *ret = list_type_props(type, true);
-    return true;
-}
-
-bool qmp_device_add(QmpCall *call, const Json *args, GError **error)
-{
-    return create_device(call->vm, args, CREATE_HOTPLUG, error) != NULL;
-}
-
-bool qmp_device_del(QmpCall *call, const QmpDeviceDelArgs *args, GError **error)
-{
-    Device *dev = device_find(call->vm, args->id);
-
-    if (!dev && args->id[0] == '/') {
-        Object *obj = object_resolve(call->vm->root, args->id, NULL);
-
-        dev = obj && object_is_a(obj, "device") ? DEVICE(obj) : NULL;
-    }
-    if (!dev) {
-        return error_set_code(error, VM_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found", args->id);
-    }
-    if (dev->unplugging) {
-        return error_set(error, "Device %s is already in the process of unplug", args->id);
-    }
-    if (!device_type(dev)->hotpluggable || !dev->bus || !dev->bus->type->unplug_request) {
-        return error_set(error, "Device '%s' does not support hotplugging", dev->obj.type->name);
-    }
-    return dev->bus->type->unplug_request(dev->bus, dev, error);
 }
 
 bool qmp_object_add(QmpCall *call, const Json *args, GError **error)

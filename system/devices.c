@@ -205,11 +205,8 @@ static void list_props(const ObjectType *type)
 
 static void print_creatable(const ObjectType *type, void *opaque)
 {
-    for (const ObjectType *t = type; t; t = type_parent(t)) {
-        if (t->complete) {
-            printf("  %s\n", type->name);
-            return;
-        }
+    if (type_is_creatable(type)) {
+        printf("  %s\n", type->name);
     }
 }
 

@@ -147,12 +147,7 @@ static Object *child_or_new(Object *parent, const char *name)
 {
     Object *obj = object_child(parent, name);
 
-    if (!obj) {
-        obj = object_new_known(type_find("container"));
-        object_add_child(parent, name, obj);
-        object_unref(obj);
-    }
-    return obj;
+    return obj ? obj : object_new_container(parent, name);
 }
 
 Object *vm_container(Vm *vm, const char *name)
@@ -433,20 +428,4 @@ void device_info(Device *dev, GString *out)
     if (type) {
         type->info(dev, out);
     }
-}
-
-char *device_describe(const Device *dev)
-{
-    g_autofree char *path = NULL;
-
-    if (dev->id) {
-        return g_strdup(dev->id);
-    }
-    if (dev->bus && dev->bus->type->dev_path) {
-        path = dev->bus->type->dev_path((Device *)dev);
-    }
-    if (!path) {
-        path = object_path(&dev->obj);
-    }
-    return g_strdup_printf("%s at %s", dev->obj.type->name, path);
 }

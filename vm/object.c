@@ -270,6 +270,19 @@ char *object_path(const Object *obj)
     return g_string_free(path, FALSE);
 }
 
+OBJECT_TYPE(container, .name = "container", .size = sizeof(Object));
+
+Object *object_new_container(Object *parent, const char *name)
+{
+    Object *obj = object_new_known(&container_type);
+
+    if (parent) {
+        object_add_child(parent, name, obj);
+        object_unref(obj);
+    }
+    return obj;
+}
+
 Object *object_root(Object *obj)
 {
     Object *top = obj;

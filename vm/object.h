@@ -69,6 +69,8 @@ const ObjectType *type_find(const char *name);
 /* The row of the parent; NULL for "object". */
 const ObjectType *type_parent(const ObjectType *type);
 bool type_is_a(const ObjectType *type, const char *ancestor);
+/* Made by -object: it or an ancestor has a hook `complete`. */
+bool type_is_creatable(const ObjectType *type);
 /* Calls fn for every type that is a ANCESTOR (NULL: every type), sorted by name. */
 void type_foreach(const char *ancestor, bool with_abstract,
                   void (*fn)(const ObjectType *type, void *opaque), void *opaque);
@@ -94,6 +96,9 @@ void object_unref(Object *obj);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Object, object_unref)
 
 bool object_is_a(const Object *obj, const char *type);
+
+/* A "container" below PARENT, which owns it; NULL: the root of a tree, the caller's. */
+Object *object_new_container(Object *parent, const char *name);
 
 /* PARENT takes its own reference.  A "[*]" at the end of NAME becomes the first free index. */
 void object_add_child(Object *parent, const char *name, Object *child);

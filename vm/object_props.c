@@ -138,15 +138,21 @@ static bool read_only(Object *obj, const char *name, GError **error)
     return error_set(error, "Property '%s.%s' is read-only", obj->type->name, name);
 }
 
-/* Made by -object: what it is was settled when it was complete. */
-static bool is_creatable(const ObjectType *type)
+/* Here, where programs without devices find it too. */
+char *device_describe(const Device *dev)
 {
-    for (; type; type = type_parent(type)) {
-        if (type->complete) {
-            return true;
-        }
+    g_autofree char *path = NULL;
+
+    if (dev->id) {
+        return g_strdup(dev->id);
     }
-    return false;
+    if (dev->bus && dev->bus->type->dev_path) {
+        path = dev->bus->type->dev_path((Device *)dev);
+    }
+    if (!path) {
+        path = object_path(&dev->obj);
+    }
+    return g_strdup_printf("%s at %s", dev->obj.type->name, path);
 }
 
 static bool row_may_set(Object *obj, const PropDef *prop, GError **error)
@@ -160,8 +166,9 @@ static bool row_may_set(Object *obj, const PropDef *prop, GError **error)
         return error_set(error, "Attempt to set property '%s' on device '%s' after it was "
                          "realized: set it when the device is created", prop->name, where);
     }
+    /* Made by -object: what it is was settled when it was complete. */
     if (!(prop->flags & PROP_LIVE) && obj->parent && obj->parent->parent &&
-        !strcmp(obj->parent->name, "objects") && is_creatable(obj->type)) {
+        !strcmp(obj->parent->name, "objects") && type_is_creatable(obj->type)) {
         return error_set(error, "Property '%s' of object '%s' cannot be set any more: set it when "
                          "the object is created", prop->name, obj->name);
     }

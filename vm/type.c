@@ -153,6 +153,16 @@ const ObjectType *type_parent(const ObjectType *type)
     return entry && entry->parent ? entry->parent->row : NULL;
 }
 
+bool type_is_creatable(const ObjectType *type)
+{
+    for (const ObjectType *t = type; t; t = type_parent(t)) {
+        if (t->complete) {
+            return !type->abstract;
+        }
+    }
+    return false;
+}
+
 bool type_is_a(const ObjectType *type, const char *ancestor)
 {
     TypeEntry *entry = entry_find(type->name);

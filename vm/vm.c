@@ -57,25 +57,14 @@ void machine_lock_enter_main_loop(void)
 
 /* ---- the VM ---- */
 
-OBJECT_TYPE(container, .name = "container", .size = sizeof(Object));
-
-static Object *add_container(Object *root, const char *name)
-{
-    Object *obj = object_new_known(&container_type);
-
-    object_add_child(root, name, obj);
-    object_unref(obj);
-    return obj;
-}
-
 Vm *vm_new(void)
 {
     Vm *vm = g_new0(Vm, 1);
 
-    vm->root = object_new_known(&container_type);
-    vm->objects = add_container(vm->root, "objects");
-    vm->chardevs = add_container(vm->root, "chardevs");
-    vm->backend = add_container(vm->root, "backend");
+    vm->root = object_new_container(NULL, NULL);
+    vm->objects = object_new_container(vm->root, "objects");
+    vm->chardevs = object_new_container(vm->root, "chardevs");
+    vm->backend = object_new_container(vm->root, "backend");
     vm->clock = clock_new(CLOCK_KIND_VIRTUAL);
     vm->host_clock = clock_new(CLOCK_KIND_HOST);
     vm->realtime_clock = clock_new(CLOCK_KIND_REALTIME);

@@ -94,6 +94,55 @@ def test_export_and_mirror(folder):
         ok(r.returncode == 0, 'checks clean', r.stdout)
 
 
+def test_objects():
+    d = Daemon('--object', 'secret,id=s,data=abc', '--object', 'throttle-group,id=tg,limits.iops-total=10',
+               '--blockdev', 'driver=throttle,node-name=top,throttle-group=tg,file.driver=null-co')
+    names = {row['name'] for row in d.run('qom-list', path='/objects')['return']}
+    ok(names == {'type', 's', 'tg'}, 'lists its objects', names)
+    r = d.run('qom-set', path='/objects/tg', property='limits', value={'iops-total': 20})
+    ok(r == {'return': {}}, 'changes limits', r)
+    r = d.run('qom-get', path='/objects/tg', property='limits')
+    ok(r.get('return', {}).get('iops-total') == 20, 'and tells them', r)
+    r = d.run('qom-set', path='/objects/s', property='data', value='x')
+    ok('error' in r, 'does not change a secret', r)
+    names = {row['name'] for row in d.run('qom-list-types', implements='user-creatable')['return']}
+    ok('iothread' in names and 'tls-creds' not in names, 'lists what can be made', names)
+    names = {row['name'] for row in d.run('qom-list-properties', typename='throttle-group')['return']}
+    ok('limits' in names, 'lists properties', names)
+    r = d.run('object-del', id='tg')
+    ok('in use' in r.get('error', {}).get('desc', ''), 'keeps a group that is in use', r)
+    r = d.run('object-del', id='s')
+    ok(r == {'return': {}}, 'deletes a secret', r)
+    r = d.run('object-add', qom_type='iothread', id='tg')
+    ok('error' in r, 'gives a name once', r)
+    r = d.run('object-add', qom_type='memory-backend-ram', id='m', size=4096)
+    ok('memory-backend-ram' in r.get('error', {}).get('desc', ''), 'refuses objects of machines', r)
+    ok(d.quit() == 0, 'quits with 0')
+
+
+def test_chardevs():
+    d = Daemon()
+    for what, data in (('null', {}), ('ringbuf', {'size': 64})):
+        r = d.run('chardev-add', id=what, backend={'type': what, 'data': data})
+        ok(r == {'return': {}}, 'adds a ' + what, r)
+    d.run('ringbuf-write', device='ringbuf', data='hello')
+    r = d.run('ringbuf-read', device='ringbuf', size=10)
+    ok(r == {'return': 'hello'}, 'reads what was written', r)
+    labels = {row['label'] for row in d.run('query-chardev')['return']}
+    ok(labels == {'c', 'null', 'ringbuf'}, 'lists them', labels)
+    r = d.run('chardev-remove', id='c')
+    ok('busy' in r.get('error', {}).get('desc', ''), 'keeps the one of its monitor', r)
+    r = d.run('chardev-change', id='null', backend={'type': 'ringbuf', 'data': {'size': 16}})
+    ok(r == {'return': {}}, 'changes one', r)
+    r = d.run('chardev-remove', id='null')
+    ok(r == {'return': {}}, 'removes one', r)
+    r = d.run('chardev-add', id='x', backend={'type': 'socket', 'data': {'addr': {'type': 'fd', 'data': {'str': 'no'}}}})
+    ok("'no'" in r.get('error', {}).get('desc', ''), 'knows no descriptors by name', r)
+    names = {row['name'] for row in d.run('query-chardev-backends')['return']}
+    ok({'null', 'socket', 'ringbuf'} <= names, 'lists kinds', names)
+    ok(d.quit() == 0, 'quits with 0')
+
+
 def test_daemonize(folder):
     pid_file, sock = os.path.join(folder, 'pid'), os.path.join(folder, 'qmp.sock')
     r = run(DAEMON, '--daemonize', '--pidfile', pid_file, '--chardev',
@@ -133,6 +182,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         test_export_and_mirror(folder)
         test_daemonize(folder)
+    test_objects()
+    test_chardevs()
     test_refusals()
     print('1..%d' % number)
 

@@ -18,6 +18,9 @@
 /* --monitor: a QMP session on a character device. */
 bool daemon_monitor_add(const char *options, GError **error);
 void daemon_monitors_free(void);
+/* The tree of objects: before all else, and last. */
+void daemon_objects_init(void);
+void daemon_objects_free(void);
 /* --object and object-add; PROPS is JSON with "qom-type" and "id". */
 bool daemon_object_add(const Json *props, GError **error);
 /* Told by QMP's quit and by signals. */

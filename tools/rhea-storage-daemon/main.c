@@ -23,6 +23,7 @@
 #include "block/nbd_server.h"
 #include "block/nbd_uri.h"
 #include "chardev/chardev.h"
+#include "vm/object.h"
 
 enum {
     OPT_BLOCKDEV = 256, OPT_CHARDEV, OPT_DAEMONIZE, OPT_EXPORT, OPT_MONITOR, OPT_NBD_SERVER,
@@ -198,6 +199,13 @@ static bool asks_for_help(const char *value)
     return g_str_equal(value, "help") || g_str_equal(value, "?");
 }
 
+static void print_creatable(const ObjectType *type, void *opaque)
+{
+    if (type_is_creatable(type)) {
+        printf("  %s\n", type->name);
+    }
+}
+
 /* Help, and what must be known before anything starts. */
 static bool first_pass(Daemon *d, int argc, char **argv, int *status)
 {
@@ -229,8 +237,8 @@ static bool first_pass(Daemon *d, int argc, char **argv, int *status)
             return false;
         case OPT_OBJECT:
             if (asks_for_help(optarg)) {
-                printf("List of user creatable objects:\n  iothread\n  secret\n  throttle-group\n"
-                       "  tls-creds-anon\n  tls-creds-psk\n  tls-creds-x509\n");
+                printf("List of user creatable objects:\n");
+                type_foreach(NULL, false, print_creatable, NULL);
                 *status = 0;
                 return false;
             }
@@ -310,6 +318,7 @@ static void shut_down(Daemon *d)
     close_nodes();
     daemon_monitors_free();
     chardev_cleanup();
+    daemon_objects_free();
     pidfile_remove(d->pidfile, &d->pid_fd);
 }
 
@@ -334,6 +343,7 @@ int main(int argc, char **argv)
 
     thread_set_main();
     report_set_program(argv[0]);
+    daemon_objects_init();
     signal(SIGPIPE, SIG_IGN);
     if (!first_pass(&d, argc, argv, &status)) {
         return status;

@@ -7,14 +7,14 @@
 #include "base/error.h"
 #include "base/event_loop.h"
 #include "base/keyval.h"
-#include "base/tls.h"
 #include "block/export.h"
-#include "block/throttle.h"
 #include "chardev/chardev.h"
+#include "monitor/create.h"
 #include "monitor/qmp_session.h"
 #include "qapi/qapi_commands.h"
-#include "tools/objects.h"
 #include "tools/rhea-storage-daemon/daemon.h"
+#include "vm/iothread.h"
+#include "vm/vm.h"
 
 #define READ_CHUNK 4096
 
@@ -26,6 +26,7 @@ typedef struct Monitor {
 } Monitor;
 
 static GPtrArray *monitors;
+static Vm *tree;               /* the objects of a machine, without the machine */
 
 /* ---- sessions ---- */
 
@@ -130,7 +131,7 @@ bool daemon_monitor_add(const char *options, GError **error)
     }
     host = (QmpSessionHost){ session_write, session_wake, mon, qapi_commands,
                              qapi_command_count };
-    call = (QmpCall){ .monitor = mon };
+    call = (QmpCall){ .vm = tree, .monitor = mon };
     mon->session = qmp_session_new(&host, &call, pretty);
     if (!monitors) {
         monitors = g_ptr_array_new_with_free_func(monitor_free);
@@ -195,119 +196,28 @@ bool qmp_quit(QmpCall *call, GError **error)
 
 /* ---- objects ---- */
 
-static bool add_throttle_group(const Json *props, const char *id, GError **error)
-{
-    g_autoptr(NodeOpts) opts = node_opts_new();
-    Throttle limits;
-
-    if (!id) {
-        return error_set(error, "Parameter 'id' is missing");
-    }
-    if (throttle_group_find(id)) {
-        return error_set(error, "A group with this name already exists");
-    }
-    throttle_init(&limits);
-    if (!node_opts_add_json(opts, props, error) ||
-        !throttle_parse(&limits, opts, "x-", error) ||
-        !throttle_parse(&limits, opts, "limits.", error) || !throttle_check(&limits, error)) {
-        return false;
-    }
-    g_free(node_opts_take(opts, "qom-type"));
-    g_free(node_opts_take(opts, "id"));
-    if (!node_opts_empty(opts)) {
-        return error_set(error, "Property 'throttle-group.%s' not found",
-                         node_opts_any_key(opts));
-    }
-    throttle_group_new(id, &limits);
-    return true;
-}
-
-static GHashTable *iothreads;          /* of IoThread, by id */
-
 static EventLoop *find_iothread(const char *id, void *unused)
 {
-    IoThread *thread = iothreads ? g_hash_table_lookup(iothreads, id) : NULL;
+    Object *obj = object_child(tree->objects, id);
 
-    return thread ? iothread_loop(thread) : NULL;
+    return obj && object_is_a(obj, "iothread") ? iothread_object_loop(obj) : NULL;
 }
 
-static bool add_iothread(const Json *props, const char *id, GError **error)
+void daemon_objects_init(void)
 {
-    g_autoptr(NodeOpts) opts = node_opts_new();
-
-    if (!id) {
-        return error_set(error, "Parameter 'id' is missing");
-    }
-    if (!node_opts_add_json(opts, props, error)) {
-        return false;
-    }
-    g_free(node_opts_take(opts, "qom-type"));
-    g_free(node_opts_take(opts, "id"));
-    if (!node_opts_empty(opts)) {
-        return error_set(error, "Property 'iothread.%s' not found", node_opts_any_key(opts));
-    }
-    if (find_iothread(id, NULL)) {
-        return error_set(error, "attempt to add duplicate property '%s' to object (type "
-                         "'container')", id);
-    }
-    if (!iothreads) {
-        iothreads = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
-                                          (GDestroyNotify)iothread_free);
-        block_export_set_iothread_finder(find_iothread, NULL);
-    }
-    g_hash_table_insert(iothreads, g_strdup(id), iothread_new(id));
-    return true;
+    tree = g_new0(Vm, 1);
+    tree->root = object_new_container(NULL, NULL);
+    tree->objects = object_new_container(tree->root, "objects");
+    block_export_set_iothread_finder(find_iothread, NULL);
 }
 
-/* False when there is no iothread ID. */
-static bool del_iothread(const char *id, bool *ok, GError **error)
+void daemon_objects_free(void)
 {
-    EventLoop *loop = find_iothread(id, NULL);
-
-    if (!loop) {
-        return false;
-    }
-    *ok = event_loop_users(loop) == 0 ||
-          error_set(error, "object '%s' is in use, can not be deleted", id);
-    if (*ok) {
-        g_hash_table_remove(iothreads, id);
-    }
-    return true;
+    object_unref(tree->root);
+    g_clear_pointer(&tree, g_free);
 }
 
 bool daemon_object_add(const Json *props, GError **error)
 {
-    const char *type = json_get_string(json_lookup(props, "qom-type"));
-    g_autofree char *text = json_to_string(props);
-
-    if (type && g_str_equal(type, "iothread")) {
-        return add_iothread(props, json_get_string(json_lookup(props, "id")), error);
-    }
-    if (type && g_str_equal(type, "throttle-group")) {
-        return add_throttle_group(props, json_get_string(json_lookup(props, "id")), error);
-    }
-    return tool_object_add(text, error);
-}
-
-bool qmp_object_add(QmpCall *call, const Json *args, GError **error)
-{
-    return daemon_object_add(args, error);
-}
-
-bool qmp_object_del(QmpCall *call, const QmpObjectDelArgs *args, GError **error)
-{
-    ThrottleGroup *group = throttle_group_find(args->id);
-    bool ok;
-
-    if (!group && del_iothread(args->id, &ok, error)) {
-        return ok;
-    }
-    if (!group) {
-        return error_set(error, "object '%s' not found", args->id);
-    }
-    if (throttle_group_is_used(group)) {
-        return error_set(error, "object '%s' is in use, can not be deleted", args->id);
-    }
-    throttle_group_unref(group);
-    return true;
+    return create_object(tree, props, error) != NULL;
 }
