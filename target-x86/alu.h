@@ -118,11 +118,13 @@ enum { CC_O = 1, CC_C = 0x100, CC_P = 0x400, CC_A = 0x1000, CC_Z = 0x4000, CC_S 
         return a;                                                                           \
     }
 
+/* Flags that the manual leaves undefined stay, where the host leaves them. */
 #define ALU_PRODUCT(name, bits, T, suffix)                                                  \
     static inline T alu_##name##bits(T a, T b, uint32_t *cc)                                \
     {                                                                                       \
-        uint16_t f;                                                                         \
-        __asm__(#name suffix " %2, %0\n\t" CC_SAVE : "+r"(a), "=&a"(f) : "r"(b) : "cc");    \
+        uint16_t f = *cc;                                                                   \
+        __asm__(CC_LOAD #name suffix " %2, %0\n\t" CC_SAVE                                  \
+                : "+r"(a), "+&a"(f) : "r"(b) : "cc");                                       \
         *cc = f;                                                                            \
         return a;                                                                           \
     }

@@ -124,7 +124,12 @@ static bool is_flat_data(const X86Seg *seg)
 /* 64-bit code does not look at these segments: it must be found whatever is in them, as after an interrupt. */
 static uint32_t data_mode(const X86Cpu *cpu)
 {
-    return (cpu->segs[SEG_SS].flags & DESC_DB ? MODE_SS32 : 0) |
+    uint32_t ss = cpu->segs[SEG_SS].flags & DESC_DB ? MODE_SS32 : 0;
+
+    if (!(cpu->segs[SEG_CS].flags & DESC_DB) || !(cpu->cr0 & CR0_PE) || (cpu->eflags & FLAG_VM)) {
+        return ss;
+    }
+    return ss |
            (is_flat_data(&cpu->segs[SEG_SS]) ? MODE_FLAT_SS : 0) |
            (is_flat_data(&cpu->segs[SEG_DS]) ? MODE_FLAT_DS : 0) |
            (is_flat_data(&cpu->segs[SEG_ES]) ? MODE_FLAT_ES : 0);
@@ -171,6 +176,22 @@ static bool has_code_breakpoint(const X86Cpu *cpu)
     return false;
 }
 
+/* [SDM3A 5.3, 5.4]; x86_linear_checked() has all of it. */
+static void update_ends(X86Cpu *cpu, bool protected)
+{
+    for (unsigned i = 0; i < SEG_COUNT; i++) {
+        const X86Seg *s = &cpu->segs[i];
+        bool down = (s->flags & (DESC_S | DESC_CODE | DESC_E)) == (DESC_S | DESC_E);
+        bool code = s->flags & DESC_CODE, present = s->flags & DESC_P;
+        /* Beyond 4 GiB offsets wrap, and nothing is out of a segment that long. */
+        uint64_t end = s->limit == UINT32_MAX ? 1ull << 33 : (uint64_t)s->limit + 1;
+
+        end = down || (protected && !present) ? 0 : end;
+        cpu->seg_end[i][0] = protected && code && !(s->flags & DESC_R) ? 0 : end;
+        cpu->seg_end[i][1] = protected && (code || !(s->flags & DESC_W)) ? 0 : end;
+    }
+}
+
 void x86_update_mode(X86Cpu *cpu)
 {
     const X86Seg *cs = &cpu->segs[SEG_CS];
@@ -193,6 +214,9 @@ void x86_update_mode(X86Cpu *cpu)
     mode |= cpu->smm ? MODE_SMM : 0;
     mode |= has_code_breakpoint(cpu) ? MODE_DEBUG : 0;
     cpu->mode = mode;
+    if (!cs64) {
+        update_ends(cpu, pe && !vm);
+    }
     cpu->sign_shift = lma && (cpu->cr4 & CR4_LA57) ? 56 : 47;
     cpu->lin_mask = cs64 ? ~0ull : 0xffffffff;
     cpu->mmu_idx = cpu->cpl == 3 ? X86_MMU_USER

@@ -220,7 +220,8 @@ enum {
     MODE_CS64 = BIT(5),         /* 64-bit code */
     MODE_CS32 = BIT(6),         /* default operand and address size 32; never with MODE_CS64 */
     MODE_SS32 = BIT(7),         /* stack pointer is ESP (RSP with MODE_CS64) */
-    /* Base 0, limit 4 GiB, right type: needs no check.  With MODE_CS64 all of them and MODE_SS32 are set. */
+    /* Base 0, limit 4 GiB, right type: needs no check.  With MODE_CS64 all of them and MODE_SS32 are set; of data
+     * segments, in 32-bit protected mode only: real mode loads them too often for a mode each. */
     MODE_FLAT_CS = BIT(8),
     MODE_FLAT_SS = BIT(9),
     MODE_FLAT_DS = BIT(10),
@@ -396,6 +397,9 @@ struct X86Cpu {
     bool pause_exits;           /* PAUSE leaves the run loop, and sets `paused` */
     bool paused;
     uint64_t insn_limit;        /* the count to stop at, exactly; ~0: none */
+    /* Derived, outside 64-bit code: by segment, how many bytes from offset 0 on may be read, and written; 0 where that
+     * depends on more than one comparison. */
+    uint64_t seg_end[SEG_COUNT][2];
 };
 
 /* A CPU after power-on, except CPUID and the surroundings.  Returns zeroed, aligned memory. */

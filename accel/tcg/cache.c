@@ -231,20 +231,20 @@ void translator_info(const Translator *tr, GString *out)
 
 /* ---- blocks -------------------------------------------------------------------------------- */
 
-static TcgBlock **slot_of(Translator *tr, uint64_t gpa, uint64_t rip, uint32_t mode)
+static TcgBlock **slot_of(Translator *tr, uint64_t gpa, uint64_t pc, uint32_t mode)
 {
-    uint64_t key = gpa * 0x9e3779b97f4a7c15ull ^ rip * 0xc2b2ae3d27d4eb4full ^ mode;
+    uint64_t key = gpa * 0x9e3779b97f4a7c15ull ^ pc * 0xc2b2ae3d27d4eb4full ^ mode;
 
     return &tr->hash[key * 0x9e3779b97f4a7c15ull >> (64 - HASH_BITS)];
 }
 
-TcgBlock *tcg_block_lookup(Translator *tr, uint64_t gpa, uint64_t rip, uint32_t mode)
+TcgBlock *tcg_block_lookup(Translator *tr, uint64_t gpa, uint64_t pc, uint32_t mode, uint32_t limit)
 {
     TcgBlock *block;
 
     g_mutex_lock(&tr->graph);
-    block = *slot_of(tr, gpa, rip, mode);
-    while (block && (block->gpa != gpa || block->rip != rip || block->mode != mode)) {
+    block = *slot_of(tr, gpa, pc, mode);
+    while (block && (block->gpa != gpa || block->pc != pc || block->mode != mode || block->limit != limit)) {
         block = block->hash_next;
     }
     g_mutex_unlock(&tr->graph);
@@ -312,13 +312,13 @@ void tcg_block_insert(Translator *tr, TcgBlock *block)
     g_mutex_unlock(&tr->graph);
     if (tr->perf_map) {
         fprintf(tr->perf_map, "%" PRIxPTR " %x guest_%" PRIx64 "\n", (uintptr_t)block->code,
-                block->code_len, block->rip);
+                block->code_len, block->va);
     }
 }
 
 void tcg_block_publish(Translator *tr, TcgBlock *block)
 {
-    TcgBlock **slot = slot_of(tr, block->gpa, block->rip, block->mode);
+    TcgBlock **slot = slot_of(tr, block->gpa, block->pc, block->mode);
 
     g_mutex_lock(&tr->graph);
     if (!block->dead) {
@@ -398,7 +398,7 @@ static void stop_entry(Translator *tr, TcgBlock *block)
 /* Undo all jumps to the block and all bookkeeping of its own jumps. */
 static void kill_locked(Translator *tr, TcgBlock *block)
 {
-    TcgBlock **at = slot_of(tr, block->gpa, block->rip, block->mode);
+    TcgBlock **at = slot_of(tr, block->gpa, block->pc, block->mode);
     ptrdiff_t rx = tr->rx - tr->rw;
 
     if (block->dead) {
@@ -459,7 +459,7 @@ void tcg_link_to(Translator *tr, TcgLink *link, TcgBlock *block)
     if (!link->to && !from->dead && !block->dead && (!link->loop || block == from) &&
         !((link->function ? block->flags_read : block->flags_in) & ~link->flags)) {
         /* A function that has come back may have left the vector registers to C. */
-        entry = !link->function && (from->needs & block->needs) == block->needs
+        entry = !link->function && !link->back && (from->needs & block->needs) == block->needs
                     ? block->code_live : block->code_direct;
         if (link->loop) {
             entry = block->code + block->insns[0].host;

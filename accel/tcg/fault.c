@@ -37,13 +37,13 @@ static struct sigaction old_action[NSIG];
 #define KICK_SIGNAL SIGUSR2
 
 /* `unexecuted` instructions of a block that was entered are not run. */
-static void leave_code(X86Cpu *cpu, ucontext_t *uc, uint64_t rip, unsigned unexecuted)
+static void leave_code(X86Cpu *cpu, ucontext_t *uc, uint64_t pc, unsigned unexecuted)
 {
     TcgCpu *tc = tcg_cpu(cpu);
 
     tc->unexecuted = unexecuted;
 
-    cpu->rip = rip & cpu->lin_mask;
+    cpu->rip = pc & cpu->lin_mask;
     tc->stepping = false;
     uc->uc_mcontext.gregs[REG_EFL] &= ~EFL_TF;
     uc->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)tc->tr->stubs.leave;
@@ -105,13 +105,13 @@ static void stop_at_boundary(X86Cpu *cpu, ucontext_t *uc)
     if (insn->flags & TI_SHADOW) {
         step_on(cpu, uc);
     } else if (undo_string(insn, pc, uc)) {
-        leave_code(cpu, uc, block->rip + insn->guest, block->count - n);
+        leave_code(cpu, uc, block->pc + insn->guest, block->count - n);
     } else if (pc == block->code || pc == block->code_direct) {
-        leave_code(cpu, uc, block->rip, 0);
+        leave_code(cpu, uc, block->pc, 0);
     } else if (at == insn->host) {
-        leave_code(cpu, uc, block->rip + insn->guest, block->count - n);
+        leave_code(cpu, uc, block->pc + insn->guest, block->count - n);
     } else if (at > insn->host && at <= insn->host + insn->op && !(insn->flags & TI_SAVES_FLAGS)) {
-        leave_code(cpu, uc, block->rip + insn->guest, block->count - n);
+        leave_code(cpu, uc, block->pc + insn->guest, block->count - n);
     } else {
         step_on(cpu, uc);
     }
@@ -162,7 +162,7 @@ static void on_fault(int sig, siginfo_t *info, void *context)
     tc->interpret_one = true;
     cpu->interrupt_shadow = block->insns[n].flags & TI_SHADOW;
     undo_string(&block->insns[n], pc, uc);
-    leave_code(cpu, uc, block->rip + block->insns[n].guest, block->count - n);
+    leave_code(cpu, uc, block->pc + block->insns[n].guest, block->count - n);
 }
 
 static void on_trap(int sig, siginfo_t *info, void *context)

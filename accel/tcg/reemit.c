@@ -261,6 +261,14 @@ static bool emit_replaced(Emitter *e, const Insn *insn, const Fields *f, const H
     return false;
 }
 
+/* As part of the opcode or for the operand size, which 16-bit code has without; with M_NP alone it would be another row. */
+static bool has_66(const Insn *insn)
+{
+    uint32_t match = insn->def->match & (M_NP | M_66);
+
+    return (match == M_66 && insn->mp == 1) || (match != M_NP && insn->op_size == 2);
+}
+
 static void emit_legacy(Emitter *e, const Insn *insn, const Fields *f, const HostMem *mem)
 {
     static const uint16_t escapes[] = { [MAP_0F38] = 0x38, [MAP_0F3A] = 0x3a };
@@ -273,7 +281,7 @@ static void emit_legacy(Emitter *e, const Insn *insn, const Fields *f, const Hos
     if (insn_is_locked(insn)) {
         emit8(e, 0xf0);
     }
-    if (((insn->def->match & M_66) && insn->mp == 1) || insn->op_size == 2) {
+    if (has_66(insn)) {
         emit8(e, 0x66);
     }
     if ((insn->def->match & M_F3) && insn->mp == 2) {

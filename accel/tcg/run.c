@@ -35,7 +35,8 @@ static uint64_t guest_fip(const TcgCpu *tc, uint64_t fip)
     const TcgBlock *block = tcg_in_code(tc->tr, (const void *)(uintptr_t)fip)
                                 ? tcg_block_at(tc->tr, (const uint8_t *)(uintptr_t)fip, &n) : NULL;
 
-    return block ? block->rip + block->insns[n].guest : fip;
+    return !block ? fip : block->mode & MODE_CS64 ? block->pc + block->insns[n].guest
+                                                  : (uint32_t)(block->pc + block->insns[n].guest);
 }
 
 /* The x87 state into cpu->x87, and the host's back to what C expects. */
@@ -151,11 +152,12 @@ static uint64_t tag_of(X86Cpu *cpu, uint32_t mode)
     TcgCpu *tc = tcg_cpu(cpu);
     bool user = (mode & MODE_CPL) == 3;
     uint32_t generation = cpu->tx.generation[user];
-    unsigned slot = (mode ^ mode >> 15 ^ mode >> 21 ^ generation * 6) & (ARRAY_LEN(tc->tags[0]) - 1);
+    uint32_t limit = tcg_limit(cpu, mode);
+    unsigned slot = (mode ^ mode >> 6 ^ mode >> 15 ^ mode >> 21 ^ generation * 6) & (ARRAY_LEN(tc->tags[0]) - 1);
     TcgTag *tag = &tc->tags[user][slot];
 
-    if (tag->mode != mode || tag->generation != generation || !tag->tag) {
-        *tag = (TcgTag){ mode, generation, new_tag(tc) };
+    if (tag->mode != mode || tag->generation != generation || tag->limit != limit || !tag->tag) {
+        *tag = (TcgTag){ mode, generation, limit, new_tag(tc) };
         for (unsigned n = 0; n < ARRAY_LEN(cpu->tx.fast); n++) {
             if (cpu->tx.fast[n].mode == mode) {
                 cpu->tx.fast[n].jump_tag = tag->tag;
@@ -166,10 +168,28 @@ static uint64_t tag_of(X86Cpu *cpu, uint32_t mode)
     return tag->tag;
 }
 
+/*
+ * A return address on the host's stack leads to code that was decoded for the mode of the CALL, though a RET of another
+ * mode may name it, as where a function changes the mode.  Not those modes that change without C.
+ */
+static void check_return_stack(X86Cpu *cpu)
+{
+    const uint32_t same = MODE_CPL | MODE_SMAP_AC | MODE_IOPL | MODE_UMIP | MODE_TSD | MODE_PCE | MODE_FSGSBASE;
+    uint32_t limit = tcg_limit(cpu, cpu->mode);
+    TcgCpu *tc = tcg_cpu(cpu);
+
+    if (((cpu->mode ^ tc->stack_mode) & ~same) || limit != tc->stack_limit) {
+        cpu->tx.return_stack = cpu->tx.return_stack_base;
+        tc->stack_mode = cpu->mode;
+        tc->stack_limit = limit;
+    }
+}
+
 static void update_tag(X86Cpu *cpu)
 {
     const uint32_t other = cpu->mode & ~(uint32_t)MODE_SMAP_AC;
 
+    check_return_stack(cpu);
     cpu->tx.jump_tag = tag_of(cpu, cpu->mode);
     if (!(cpu->mode & MODE_CPL) && cpu->tx.smap_mode != other) {
         cpu->tx.smap_tag[0] = tag_of(cpu, other);
@@ -181,7 +201,10 @@ static void update_tag(X86Cpu *cpu)
 static uint64_t linear_rip(X86Cpu *cpu)
 {
     if (!(cpu->mode & MODE_CS64)) {
-        return (uint32_t)cpu->rip;
+        if (cpu->rip > cpu->segs[SEG_CS].limit) {
+            cpu_raise(cpu, VEC_GP, 0);
+        }
+        return (uint32_t)(cpu->segs[SEG_CS].base + cpu->rip);
     }
     if (!x86_is_canonical(cpu, cpu->rip)) {
         cpu_raise(cpu, VEC_GP, 0);
@@ -228,7 +251,7 @@ static TcgBlock *find(X86Cpu *cpu, uint32_t flavour)
     if (!host) {
         return NULL;
     }
-    block = tcg_block_lookup(tr, gpa, cpu->rip, cpu->mode | flavour);
+    block = tcg_block_lookup(tr, gpa, tcg_pc(cpu), cpu->mode | flavour, tcg_limit(cpu, cpu->mode));
     if (block && block->gpa2) {
         uint64_t next = ((va | 4095) + 1) & (cpu->mode & MODE_CS64 ? ~0ull : 0xffffffff);
 
@@ -255,11 +278,13 @@ static const void *code_at_rip(X86Cpu *cpu, TcgBlock **found)
 {
     X86Jump *slot;
     TcgBlock *block;
+    uint64_t key;
 
     cpu->eflags &= ~FLAG_RF;    /* only breakpoints care, and they have been excluded */
     update_tag(cpu);
-    slot = tcg_jump_slot(cpu, cpu->rip ^ cpu->tx.jump_tag);
-    if (!found && slot->key == (cpu->rip ^ cpu->tx.jump_tag)) {
+    key = tcg_pc(cpu) ^ cpu->tx.jump_tag;
+    slot = tcg_jump_slot(cpu, key);
+    if (!found && slot->key == key) {
         prepare_state(cpu, 0);
         return slot->code;
     }
@@ -269,8 +294,8 @@ static const void *code_at_rip(X86Cpu *cpu, TcgBlock **found)
     }
     /* An indirect jump that hits loses the flags: let such a block miss, so that it is seen. */
     if (tcg_cpu(cpu)->tr->opt.jump_table &&
-        (!block->flags_read || tcg_cpu(cpu)->tr->exact_flags)) {
-        slot->key = cpu->rip ^ cpu->tx.jump_tag;
+        (!block->flags_read || tcg_is_exact(tcg_cpu(cpu)->tr, block->mode))) {
+        slot->key = key;
         slot->code = block->code;
     }
     if (found) {
@@ -299,6 +324,9 @@ static const Insn *decoded_insn(TcgCpu *tc, const TcgBlock *block, uint32_t site
                              tc->cpu);
         if (result != DECODE_OK) {
             insn->fault = result == DECODE_TOO_LONG ? VEC_GP : VEC_UD;
+        }
+        if (!(block->mode & MODE_FLAT_CS) && !tcg_is_within(block->limit, block->pc + at->guest, insn->len)) {
+            insn->fault = VEC_GP;
         }
         tc->decoded[slot].site = site;
     }
@@ -470,7 +498,7 @@ static const void *run_insn(X86Cpu *cpu, const TcgBlock *block, unsigned n)
     uint64_t next, starts[2];
     unsigned groups = 0;
 
-    cpu->rip = (block->rip + block->insns[n].guest) & cpu->lin_mask;
+    cpu->rip = (block->pc + block->insns[n].guest) & cpu->lin_mask;
     next = cpu->next_rip = (cpu->rip + insn->len) & cpu->lin_mask;
     cpu->insn = insn;
     tc->unexecuted = block->count - n;
@@ -588,7 +616,7 @@ static bool faults_by_access_only(const X86Cpu *cpu, const Insn *insn)
 /* Instruction N of the block raises a page fault; where its handler is. */
 static const void *deliver_page_fault(X86Cpu *cpu, const TcgBlock *block, unsigned n, const Missed *missed)
 {
-    cpu->rip = (block->rip + block->insns[n].guest) & cpu->lin_mask;
+    cpu->rip = (block->pc + block->insns[n].guest) & cpu->lin_mask;
     cpu->event = (X86Event){ .vector = VEC_PF, .pending = true, .has_code = true, .code = missed->code,
                              .payload = missed->va };
     return interp_deliver(cpu) ? go_on(cpu) : NULL;     /* it is the first of its chain: true */
@@ -599,7 +627,7 @@ static const void *again(X86Cpu *cpu, const TcgBlock *block, unsigned n)
 {
     TcgCpu *tc = tcg_cpu(cpu);
 
-    cpu->rip = (block->rip + block->insns[n].guest) & cpu->lin_mask;    /* for a kick on the way back */
+    cpu->rip = (block->pc + block->insns[n].guest) & cpu->lin_mask;    /* for a kick on the way back */
     tc->refills++;
     tc->unexecuted = block->count - n;
     prepare_state(cpu, block->needs);
@@ -683,7 +711,7 @@ const void *tcg_helper_group(X86Cpu *cpu, uint32_t name)
     if (link->group.misses < GROUP_MISSES) {
         return run_insn(cpu, from, link->group.insn);
     }
-    cpu->rip = link->target;
+    cpu->rip = link->target & cpu->lin_mask;
     if (tcg_wants_attention(cpu)) {
         return NULL;
     }
@@ -714,7 +742,7 @@ const void *tcg_helper_link(X86Cpu *cpu, uint32_t name)
     const void *code;
 
     tcg_cpu(cpu)->unexecuted = 0;
-    cpu->rip = link->target;
+    cpu->rip = link->target & cpu->lin_mask;
     if (tcg_wants_attention(cpu)) {
         return NULL;
     }
@@ -736,11 +764,12 @@ const void *tcg_helper_lookup(X86Cpu *cpu)
     const void *code;
 
     tcg_cpu(cpu)->unexecuted = 0;
+    cpu->rip &= cpu->lin_mask;  /* it was a PC */
     if (tcg_wants_attention(cpu)) {
         return NULL;
     }
     code = code_at_rip(cpu, &block);
-    if (block && block->flags_read && !tr->exact_flags) {
+    if (block && block->flags_read && !tcg_is_exact(tr, block->mode)) {
         flags_cross_functions(cpu);
     }
     return code;
@@ -752,6 +781,7 @@ const void *tcg_helper_again(X86Cpu *cpu)
     TcgBlock *block;
 
     tc->unexecuted = 0;
+    cpu->rip &= cpu->lin_mask;  /* it was a PC */
     if (tcg_wants_attention(cpu) || (tc->tr->opt.icount && cpu->tx.budget < TCG_BLOCK_MAX)) {
         return NULL;
     }
@@ -762,7 +792,7 @@ const void *tcg_helper_need(X86Cpu *cpu, uint32_t name)
 {
     const TcgBlock *block = tcg_named(tcg_cpu(cpu)->tr, name);
 
-    cpu->rip = block->rip;      /* for a kick that stops us on the way back */
+    cpu->rip = block->pc & cpu->lin_mask;       /* for a kick that stops us on the way back */
     tcg_cpu(cpu)->unexecuted = block->count;
     prepare_state(cpu, block->needs);
     if (block->gpa2) {

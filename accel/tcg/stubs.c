@@ -272,6 +272,8 @@ void tcg_emit_jump_table(Emitter *e, const uint8_t *miss, bool call)
 
 static void emit_lookups(TcgStubs *s, Emitter *e, const uint8_t *spill, const uint8_t *go)
 {
+    HostMem code;
+
     s->lookup = emit_here(e);
     emit_store(e, CPU(rip), H_R13);
     emit_helper(e, false, tcg_helper_lookup, spill, go);
@@ -283,9 +285,16 @@ static void emit_lookups(TcgStubs *s, Emitter *e, const uint8_t *spill, const ui
     emit_helper(e, true, tcg_helper_again, spill, go);
     s->indirect = emit_here(e);
     tcg_emit_jump_table(e, s->lookup, false);
-    s->underflow = emit_here(e);
+    s->indirect_flags = emit_here(e);
+    code = tcg_emit_jump_probe(e, s->lookup);
+    emit_mov(e, H_R13, H_RAX);
+    emit_rm(e, 0, false, 0x0fb7, H_RAX, CPU(cc));
+    emit_bytes(e, "\x04\x7f\x9e", 3);           /* add al, 127; sahf */
+    emit_mov(e, H_RAX, H_R13);
+    emit_rm(e, 0, false, 0xff, 4, code);
+    s->underflow = emit_here(e);                /* flags: dead, or there */
     emit_load(e, H_RSP, TX(return_stack_base));
-    emit_jmp(e, s->indirect);
+    emit_jmp(e, s->indirect_flags);
 }
 
 static const uint8_t *emit_miss(Emitter *e, bool flags, const void *fn, const uint8_t *spill,

@@ -5,8 +5,6 @@
  * Each guest instruction becomes, in this order: [flags saved] [address and TLB check] [flags
  * restored] the operation [stack pointer].  Nothing the guest sees changes before the operation,
  * so any earlier host address rolls back to the instruction's start (fault.c).
- * Missing: 16-bit code, segments with base or limit outside 64-bit mode other than by the
- * interpreter, one instruction at a time.
  * Locking: Translator.lock while emitting.
  */
 #include "accel/tcg/translate_int.h"
@@ -24,33 +22,25 @@
 
 bool tcg_mode_is_translatable(uint32_t mode)
 {
-    const uint32_t flat = MODE_PE | MODE_CS32 | MODE_SS32 | MODE_FLAT_CS | MODE_FLAT_SS;
-
-    if (mode & (MODE_TF | MODE_DEBUG | MODE_ALIGN | MODE_VM86)) {
-        return false;
-    }
-    return (mode & MODE_CS64) || (mode & flat) == flat;
+    return !(mode & (MODE_TF | MODE_DEBUG | MODE_ALIGN));
 }
 
 /* ---- what an instruction needs ---------------------------------------------------------------- */
 
 static bool memory_is_native(const Translation *t, const Insn *insn)
 {
-    if (t->wide) {
-        return true;
-    }
-    return insn->addr_size == 4 && insn->seg == SEG_FLAT;
+    return tcg_is_flat(t, insn) || tcg_memory_size(insn);
 }
 
 static bool stack_is_native(const Translation *t, const Insn *insn)
 {
-    return insn->op_size == (t->wide ? 8 : 4);
+    return !t->wide || insn->op_size == 8;
 }
 
 /* A conditional jump leaves in the middle. */
 bool tcg_is_side_exit(const Translation *t, const Insn *insn)
 {
-    return insn->sem == sem_jcc && insn->op_size == (t->wide ? 8 : 4);
+    return insn->sem == sem_jcc && stack_is_native(t, insn);
 }
 
 bool tcg_ends_block(const Translation *t, const Insn *insn)
@@ -65,33 +55,43 @@ static TcgKind kind_of_stack(const Translation *t, const Insn *insn)
         return KIND_HELPER;
     }
     if (insn->sem == sem_push &&
-        (is_gpr(insn, 1) || is_imm(insn, 1) || (is_mem(insn, 1) && memory_is_native(t, insn)))) {
+        (is_gpr(insn, 1) || is_imm(insn, 1) || (is_mem(insn, 1) && memory_is_native(t, insn)) ||
+         (insn->op[1].kind == OPK_SEG && !t->wide))) {
         return KIND_PUSH;
     }
-    if (insn->sem == sem_pop && is_gpr(insn, 0)) {
+    /* POP SP: the rest of ESP is that behind the POP. */
+    if (insn->sem == sem_pop && is_gpr(insn, 0) && !(insn->op[0].reg == R_RSP && insn->op_size == 2)) {
         return KIND_POP;
     }
     return insn->sem == sem_leave ? KIND_LEAVE : KIND_HELPER;
 }
 
-static bool target_is_canonical(const Translation *t, uint64_t target)
+static bool target_is_valid(const Translation *t, uint64_t target)
 {
-    return !t->wide || (uint64_t)(((int64_t)target >> 47) + 1) <= 1;
+    return t->wide ? (uint64_t)(((int64_t)target >> 47) + 1) <= 1 : tcg_is_within(t->limit, target, 1);
 }
 
-static uint64_t rip_mask(const Translation *t)
+/* The base of CS stays. */
+static uint64_t pc_at(const Translation *t, unsigned offset)
 {
-    return t->wide ? ~0ull : 0xffffffff;
+    return t->wide ? t->pc + offset : t->pc_base | (uint32_t)(t->pc + offset);
 }
 
-uint64_t tcg_next_rip(const Translation *t, unsigned n)
+uint64_t tcg_next_pc(const Translation *t, unsigned n)
 {
-    return (t->rip + t->offset[n + 1]) & rip_mask(t);
+    return pc_at(t, t->offset[n + 1]);
+}
+
+uint64_t tcg_jump_target(const Translation *t, const Insn *insn, uint64_t next)
+{
+    uint64_t target = next + insn->imm;
+
+    return t->wide ? target : t->pc_base | (insn->op_size == 2 ? (uint16_t)target : (uint32_t)target);
 }
 
 uint64_t tcg_branch_target(const Translation *t, unsigned n)
 {
-    return (tcg_next_rip(t, n) + t->insns[n].imm) & rip_mask(t);
+    return tcg_jump_target(t, &t->insns[n], tcg_next_pc(t, n));
 }
 
 static TcgKind kind_of_control(const Translation *t, const Insn *insn, unsigned n)
@@ -102,11 +102,11 @@ static TcgKind kind_of_control(const Translation *t, const Insn *insn, unsigned 
         return KIND_HELPER;
     }
     if (s == sem_jmp || s == sem_jcc || s == sem_call || s == sem_loop || s == sem_jcxz) {
-        if (!target_is_canonical(t, tcg_branch_target(t, n))) {
+        if (!target_is_valid(t, tcg_branch_target(t, n))) {
             return KIND_HELPER;
         }
         if (s == sem_loop || s == sem_jcxz) {
-            return insn->opcode < 0xe2 || insn->addr_size < 4 ? KIND_HELPER : KIND_LOOP;
+            return insn->opcode < 0xe2 ? KIND_HELPER : KIND_LOOP;
         }
         return s == sem_jmp ? KIND_JMP : s == sem_jcc ? KIND_JCC : KIND_CALL;
     }
@@ -140,7 +140,7 @@ static TcgKind kind_of(const Translation *t, const Insn *insn, unsigned n)
         return kind_of_stack(t, insn);
     }
     if (insn->sem == sem_lea) {
-        return insn->addr_size == 2 ? KIND_HELPER : KIND_LEA;
+        return KIND_LEA;
     }
     if (insn->sem == sem_nop || (a & A_NOMEM)) {
         return insn->sem == sem_nop ? KIND_NOTHING : KIND_HELPER;
@@ -234,19 +234,36 @@ static const uint8_t *emit_lea(Translation *t, const Insn *insn)
     return op;
 }
 
-static unsigned stack_width(const Translation *t) { return t->wide ? 8 : 4; }
+
+static unsigned prefix_66(unsigned width) { return width == 2 ? 0x66 : 0; }
+
+/* WIDTH bytes into R13, zero-extended. */
+static void load_scratch(Emitter *e, unsigned width, HostMem mem)
+{
+    emit_rm(e, 0, width == 8, width == 2 ? 0x0fb7 : 0x8b, H_R13, mem);
+}
+
+static void store_constant(Emitter *e, unsigned width, HostMem mem, uint64_t value)
+{
+    emit_rm(e, prefix_66(width), width == 8, 0xc7, 0, mem);
+    if (width == 2) {
+        emit16(e, value);
+    } else {
+        emit32(e, value);
+    }
+}
 
 static const uint8_t *emit_push(Translation *t, const Insn *insn)
 {
     Emitter *e = &t->hot;
-    unsigned width = stack_width(t), reg = H_R13;
+    unsigned width = insn->op_size, reg = H_R13;
     const uint8_t *op;
     HostMem mem;
 
     if (is_mem(insn, 1)) {
         tcg_begin_flags(t);     /* not in R13, which is needed */
         mem = tcg_memory_operand(t, insn, width, false);
-        emit_rm(e, 0, t->wide, 0x8b, H_R13, mem);
+        load_scratch(e, width, mem);
         mem = tcg_stack_operand(t, -(int)width, width, true);
     } else {
         tcg_begin_checks(t);
@@ -255,13 +272,14 @@ static const uint8_t *emit_push(Translation *t, const Insn *insn)
     }
     if (is_gpr(insn, 1)) {
         reg = tcg_source(t, insn->op[1].reg, H_R13);
+    } else if (insn->op[1].kind == OPK_SEG) {
+        tcg_emit_selector(e, H_R13, insn->op[1].reg);
     }
     op = emit_here(e);
     if (is_imm(insn, 1)) {
-        emit_rm(e, 0, t->wide, 0xc7, 0, mem);
-        emit32(e, insn->imm);
+        store_constant(e, width, mem, insn->imm);
     } else {
-        emit_rm(e, 0, t->wide, 0x89, reg, mem);
+        emit_rm(e, prefix_66(width), t->wide, 0x89, reg, mem);
     }
     if (is_mem(insn, 1)) {
         tcg_end_flags(t);
@@ -273,7 +291,7 @@ static const uint8_t *emit_push(Translation *t, const Insn *insn)
 static const uint8_t *emit_pop(Translation *t, const Insn *insn)
 {
     Emitter *e = &t->hot;
-    unsigned width = stack_width(t), dst = insn->op[0].reg;
+    unsigned width = insn->op_size, dst = insn->op[0].reg;
     const uint8_t *op;
     HostMem mem;
 
@@ -286,7 +304,7 @@ static const uint8_t *emit_pop(Translation *t, const Insn *insn)
         emit_store(e, tcg_gpr_slot(dst), H_R13);
     } else {
         op = emit_here(e);
-        emit_rm(e, 0, t->wide, 0x8b, tcg_host_reg[dst], mem);
+        emit_rm(e, prefix_66(width), t->wide, 0x8b, tcg_host_reg[dst], mem);
     }
     if (dst != R_RSP) {
         tcg_move_stack(t, width);
@@ -296,17 +314,18 @@ static const uint8_t *emit_pop(Translation *t, const Insn *insn)
 
 static const uint8_t *emit_leave(Translation *t, const Insn *insn)
 {
+    unsigned width = insn->op_size;
     Emitter *e = &t->hot;
     const uint8_t *op;
     HostMem mem;
 
     tcg_begin_checks(t);
-    mem = tcg_frame_operand(t, stack_width(t));
+    mem = tcg_frame_operand(t, width);
     tcg_end_checks(t);
-    emit_rm(e, 0, t->wide, 0x8b, H_R13, mem);
+    load_scratch(e, width, mem);
     op = emit_here(e);
-    emit_rm(e, 0, t->wide, 0x8d, H_R12, HOST_DISP(H_RBP, stack_width(t)));
-    emit_rr(e, 0, t->wide, 0x8b, H_RBP, H_R13);
+    tcg_set_stack(t, H_RBP, width);
+    emit_rr(e, prefix_66(width), t->wide, 0x8b, H_RBP, H_R13);
     return op;
 }
 
@@ -338,8 +357,8 @@ TcgLink *tcg_new_link(Translation *t, uint64_t target)
     uint64_t attrs = t->n < t->block->count ? t->insns[t->n].def->attrs : 0;
 
     return tcg_add_link(t, (TcgLink){
-        .target = target, .flags = t->live[t->block->count], .function = (attrs & A_CALL) && !t->tr->exact_flags,
-        .crosses = (target ^ t->rip) >> 12 || t->block->gpa2,
+        .target = target, .flags = t->live[t->block->count], .function = (attrs & A_CALL) && !t->exact,
+        .crosses = (tcg_linear(t, target) ^ t->va) >> 12 || t->block->gpa2,
     }, t->tr->stubs.link);
 }
 
@@ -348,7 +367,7 @@ const uint8_t *tcg_cold_group(Translation *t, unsigned g)
     const TcgGroup *group = &t->groups[g];
     const uint8_t *at;
     TcgLink *link = tcg_add_link(t, (TcgLink){
-        .target = (t->rip + t->offset[t->n]) & rip_mask(t), .flags = t->live[t->n],
+        .target = pc_at(t, t->offset[t->n]), .flags = t->live[t->n],
         .group = { t->n, group->access, g, 0, group->write, t->tr->opt.refill && t->missing != t->n,
                    group->span, group->lead },
     }, t->tr->stubs.group);
@@ -384,10 +403,10 @@ const uint8_t *tcg_emit_page_check(Translator *tr, TcgLink *link, TcgBlock *bloc
     if (flags) {
         tcg_save_flags(&e);
     }
-    emit_mov_imm(&e, H_R14, (block->rip << 16 >> 28) << 28 | block->gpa >> 12);
+    emit_mov_imm(&e, H_R14, (block->va << 16 >> 28) << 28 | block->gpa >> 12);
     emit_rm(&e, 0, true, 0x3b, H_R14,
             HOST_GS(offsetof(X86Cpu, tx.itlb[0]) + class * sizeof(((X86Cpu *)0)->tx.itlb[0]) +
-                    8 * x86_itlb_index(block->rip)));
+                    8 * x86_itlb_index(block->va)));
     if (flags) {
         uint8_t *same;
 
@@ -410,29 +429,39 @@ const uint8_t *tcg_emit_page_check(Translator *tr, TcgLink *link, TcgBlock *bloc
     return start;
 }
 
-/* Where a CALL comes back: R13 holds the address that RET has popped. */
-static void emit_return_site(Translation *t, uint64_t rip)
+/* Where a CALL comes back: R13 holds the PC that RET has popped; if they are exact, flags are in cpu->cc. */
+static void emit_return_site(Translation *t, uint64_t pc)
 {
     Emitter *e = &t->hot;
+    TcgLink *link;
 
-    if ((int64_t)rip == (int32_t)rip) {
-        emit_alu_imm(e, true, 7, H_R13, rip);
+    if ((int64_t)pc == (int32_t)pc) {
+        emit_alu_imm(e, true, 7, H_R13, pc);
     } else {
-        emit_mov_imm(e, H_R14, rip);
+        emit_mov_imm(e, H_R14, pc);
         emit_rr(e, 0, true, 0x3b, H_R13, H_R14);
     }
-    emit_jcc(e, COND_NE, t->tr->stubs.indirect);
-    tcg_emit_exit(t, rip);
+    emit_jcc(e, COND_NE, t->exact ? t->tr->stubs.indirect_flags : t->tr->stubs.indirect);
+    if (!t->exact) {
+        tcg_emit_exit(t, pc);
+        return;
+    }
+    link = tcg_new_link(t, pc);
+    link->back = true;
+    link->flags = tcg_flags_wanted(t, pc) ? FX_ARITH : 0;
+    if (link->flags) {
+        tcg_load_flags(e);
+    }
+    link->field = emit_jmp_aligned(e, link->unlinked);
 }
 
 /* Store the return address; the TLB check has been made. */
-static void emit_store_return(Translation *t, HostMem mem, uint64_t rip)
+static void emit_store_return(Translation *t, unsigned width, HostMem mem, uint64_t rip)
 {
     Emitter *e = &t->hot;
 
-    if (!t->wide || (int64_t)rip == (int32_t)rip) {
-        emit_rm(e, 0, t->wide, 0xc7, 0, mem);
-        emit32(e, rip);
+    if (width < 8 || (int64_t)rip == (int32_t)rip) {
+        store_constant(e, width, mem, rip);
         return;
     }
     emit_rm(e, 0, false, 0xc7, 0, mem);
@@ -445,8 +474,8 @@ static void emit_store_return(Translation *t, HostMem mem, uint64_t rip)
 static const uint8_t *emit_call_insn(Translation *t, const Insn *insn)
 {
     Emitter *e = &t->hot;
-    unsigned width = stack_width(t);
-    uint64_t next = tcg_next_rip(t, t->n);
+    unsigned width = insn->op_size;
+    uint64_t next = tcg_next_pc(t, t->n);
     TcgLink *link;
     const uint8_t *op;
     HostMem mem;
@@ -455,9 +484,9 @@ static const uint8_t *emit_call_insn(Translation *t, const Insn *insn)
     mem = tcg_stack_operand(t, -(int)width, width, true);
     tcg_end_checks(t);
     op = emit_here(e);
-    emit_store_return(t, mem, next);
+    emit_store_return(t, width, mem, next);
     tcg_move_stack(t, -(int)width);
-    if (t->tr->exact_flags || !t->tr->opt.return_stack) {
+    if (!t->tr->opt.return_stack) {
         tcg_emit_exit(t, tcg_branch_target(t, t->n));
         return op;
     }
@@ -470,19 +499,20 @@ static const uint8_t *emit_call_insn(Translation *t, const Insn *insn)
 static const uint8_t *emit_ret(Translation *t, const Insn *insn)
 {
     Emitter *e = &t->hot;
-    unsigned width = stack_width(t);
+    unsigned width = insn->op_size;
     const uint8_t *op;
     HostMem mem;
 
     tcg_begin_flags(t);
     mem = tcg_stack_operand(t, 0, width, false);
-    emit_rm(e, 0, t->wide, 0x8b, H_R13, mem);
+    load_scratch(e, width, mem);
+    tcg_emit_target_check(t, width);
     op = emit_here(e);
     tcg_move_stack(t, width + (is_imm(insn, 1) ? insn->imm : 0));
-    if (t->live[t->n]) {
+    if (t->live[t->n] && !t->exact) {
         emit_jmp(e, t->tr->stubs.again);
     } else if (!t->tr->opt.return_stack) {
-        emit_jmp(e, t->tr->stubs.indirect);
+        emit_jmp(e, t->exact ? t->tr->stubs.indirect_flags : t->tr->stubs.indirect);
     } else {
         emit8(e, 0xc3);
     }
@@ -492,15 +522,16 @@ static const uint8_t *emit_ret(Translation *t, const Insn *insn)
 /* The target into R13. */
 static void emit_indirect_target(Translation *t, const Insn *insn)
 {
-    if (is_mem(insn, 1)) {
-        HostMem mem = tcg_memory_operand(t, insn, stack_width(t), false);
+    unsigned width = insn->op_size;
 
-        emit_rm(&t->hot, 0, t->wide, 0x8b, H_R13, mem);
+    if (is_mem(insn, 1)) {
+        load_scratch(&t->hot, width, tcg_memory_operand(t, insn, width, false));
     } else if (tcg_host_reg[insn->op[1].reg] == H_NONE) {
         emit_rm(&t->hot, 0, t->wide, 0x8b, H_R13, tcg_gpr_slot(insn->op[1].reg));
     } else {
-        emit_rr(&t->hot, 0, t->wide, 0x8b, H_R13, tcg_host_reg[insn->op[1].reg]);
+        emit_rr(&t->hot, 0, t->wide, width == 2 ? 0x0fb7 : 0x8b, H_R13, tcg_host_reg[insn->op[1].reg]);
     }
+    tcg_emit_target_check(t, width);
 }
 
 static const uint8_t *emit_jmp_indirect(Translation *t, const Insn *insn)
@@ -536,34 +567,62 @@ static const uint8_t *emit_jmp_indirect(Translation *t, const Insn *insn)
 static const uint8_t *emit_call_indirect(Translation *t, const Insn *insn)
 {
     Emitter *e = &t->hot;
-    unsigned width = stack_width(t);
-    uint64_t next = tcg_next_rip(t, t->n);
+    unsigned width = insn->op_size;
+    uint64_t next = tcg_next_pc(t, t->n);
     const uint8_t *op, *miss;
     uint8_t *back;
-    HostMem mem;
+    HostMem mem, code;
 
     tcg_begin_flags(t);
     emit_indirect_target(t, insn);
     mem = tcg_stack_operand(t, -(int)width, width, true);
     op = emit_here(e);
-    emit_store_return(t, mem, next);
+    emit_store_return(t, width, mem, next);
     tcg_move_stack(t, -(int)width);
-    if (t->tr->exact_flags) {
-        emit_jmp(e, t->tr->stubs.lookup);
-        return op;
-    }
     if (!t->tr->opt.return_stack) {
-        tcg_emit_jump_table(e, t->tr->stubs.lookup, false);
+        emit_jmp(e, t->exact ? t->tr->stubs.indirect_flags : t->tr->stubs.indirect);
         return op;
     }
     miss = emit_here(&t->cold);
     emit_call(&t->cold, t->tr->stubs.lookup);
     back = emit_jmp(&t->cold, miss);
-    tcg_emit_jump_table(e, miss, true);
+    code = tcg_emit_jump_probe(e, miss);
+    if (t->exact) {
+        tcg_load_flags(e);
+    }
+    emit_rm(e, 0, false, 0xff, 2, code);
     if (!t->cold.full) {
         emit_patch(back, e->rx, emit_here(e));
     }
     emit_return_site(t, next);
+    return op;
+}
+
+/* The same with CX: its new value is kept in R14 while RCX is that alone. */
+static const uint8_t *emit_loop_cx(Translation *t, const Insn *insn)
+{
+    uint64_t target = tcg_branch_target(t, t->n), next = tcg_next_pc(t, t->n);
+    bool jcxz = insn->sem == sem_jcxz;
+    Emitter *e = &t->hot;
+    const uint8_t *op;
+    uint8_t *zero;
+
+    emit_mov(e, H_R14, H_RCX);
+    if (!jcxz) {
+        emit_rm(e, 0, false, 0x8d, H_R13, HOST_DISP(H_RCX, -1));
+        emit_rr(e, 0x66, false, 0x8b, H_R14, H_R13);
+    }
+    op = emit_here(e);
+    emit_rr(e, 0, false, 0x0fb7, H_RCX, H_R14);
+    emit_bytes(e, "\xe3\x00", 2);               /* jrcxz */
+    zero = e->p - 1;
+    emit_mov(e, H_RCX, H_R14);
+    tcg_emit_exit(t, jcxz ? next : target);
+    if (!e->full) {
+        *zero = e->p - (zero + 1);
+    }
+    emit_mov(e, H_RCX, H_R14);
+    tcg_emit_exit(t, jcxz ? target : next);
     return op;
 }
 
@@ -574,6 +633,9 @@ static const uint8_t *emit_loop(Translation *t, const Insn *insn)
     bool jcxz = insn->sem == sem_jcxz;
     uint8_t *zero;
 
+    if (insn->addr_size == 2) {
+        return emit_loop_cx(t, insn);
+    }
     if (!jcxz) {
         emit_rm(e, 0, insn->addr_size == 8, 0x8d, H_RCX, HOST_DISP(H_RCX, -1));
     }
@@ -583,11 +645,11 @@ static const uint8_t *emit_loop(Translation *t, const Insn *insn)
     emit8(e, 0xe3);
     emit8(e, 0);
     zero = e->p - 1;
-    tcg_emit_exit(t, jcxz ? tcg_next_rip(t, t->n) : tcg_branch_target(t, t->n));
+    tcg_emit_exit(t, jcxz ? tcg_next_pc(t, t->n) : tcg_branch_target(t, t->n));
     if (!e->full) {
         *zero = e->p - (zero + 1);
     }
-    tcg_emit_exit(t, jcxz ? tcg_branch_target(t, t->n) : tcg_next_rip(t, t->n));
+    tcg_emit_exit(t, jcxz ? tcg_branch_target(t, t->n) : tcg_next_pc(t, t->n));
     return op;
 }
 
@@ -596,7 +658,7 @@ static const uint8_t *emit_jcc_insn(Translation *t, const Insn *insn)
     TcgLink *link;
     const uint8_t *op;
 
-    if (t->loop && tcg_branch_target(t, t->n) == t->rip) {
+    if (t->loop && tcg_branch_target(t, t->n) == t->pc) {
         return tcg_emit_loop_end(t, insn);
     }
     link = tcg_new_link(t, tcg_branch_target(t, t->n));
@@ -671,7 +733,7 @@ static void copy_code(Translation *t, unsigned off, unsigned avail)
  */
 static bool ends_loop(const Translation *t, unsigned n)
 {
-    return (int64_t)t->insns[n].imm < 0 && (n >= SHORT_LOOP || tcg_branch_target(t, n) == t->rip);
+    return (int64_t)t->insns[n].imm < 0 && (n >= SHORT_LOOP || tcg_branch_target(t, n) == t->pc);
 }
 
 /* Decode up to TCG_BLOCK_MAX instructions of the page.  0: not even one. */
@@ -688,7 +750,12 @@ static unsigned decode_block(Translation *t, unsigned avail)
         if (result == DECODE_TRUNCATED) {
             break;
         }
-        if (result != DECODE_OK) {
+        if (!(t->mode & MODE_FLAT_CS) && !tcg_is_within(t->limit, t->pc + off, insn->len)) {
+            if (n) {
+                break;
+            }
+            insn->fault = VEC_GP;
+        } else if (result != DECODE_OK) {
             insn->fault = result == DECODE_TOO_LONG ? VEC_GP : VEC_UD;
         }
         t->offset[n++] = off;
@@ -718,7 +785,7 @@ static void emit_budget(Translation *t)
     emit_jcc(e, COND_S, emit_here(&t->cold));
     emit_rm(&t->cold, 0, true, 0x83, 0, TX(budget));            /* add */
     emit8(&t->cold, block->count);
-    emit_mov_imm(&t->cold, H_R13, block->rip);
+    emit_mov_imm(&t->cold, H_R13, block->pc);
     emit_jmp(&t->cold, t->tr->stubs.again);
     if (block->flags_in) {
         tcg_load_flags(e);
@@ -736,7 +803,7 @@ static void emit_entry(Translation *t)
     emit_nops(e, 5);
     block->code_direct = emit_here(e);
     block->lost = emit_here(&t->cold);
-    emit_mov_imm(&t->cold, H_R13, block->rip);
+    emit_mov_imm(&t->cold, H_R13, block->pc);
     emit_jmp(&t->cold, t->tr->stubs.again_flags);
     if (t->tr->opt.icount) {
         emit_budget(t);
@@ -748,7 +815,7 @@ static void emit_entry(Translation *t)
             tcg_save_flags(e);
         }
         if (block->gpa2) {
-            uint64_t page = (block->rip | 4095) + 1;
+            uint64_t page = tcg_next_page(t);
             unsigned class = (t->mode & MODE_CPL) == 3;
 
             emit_mov_imm(e, H_R14, (page << 16 >> 28) << 28 | block->gpa2 >> 12);
@@ -760,7 +827,7 @@ static void emit_entry(Translation *t)
                 emit_rm(&t->cold, 0, true, 0x83, 0, TX(budget));
                 emit8(&t->cold, block->count);
             }
-            emit_mov_imm(&t->cold, H_R13, block->rip);
+            emit_mov_imm(&t->cold, H_R13, block->pc);
             emit_jmp(&t->cold, t->tr->stubs.again);
         }
         if (block->needs & LIVE_SIMD) {
@@ -815,7 +882,7 @@ static void emit_block(Translation *t, unsigned count)
         op = emit_insn(t, insn, t->kind[n]);
         record->op = op ? MIN(op - start, 255) : 0;
         if (after_sti && insn->sem != sem_jmp) {
-            tcg_emit_shadow_end(t, tcg_next_rip(t, n), t->live[n + 1]);
+            tcg_emit_shadow_end(t, tcg_next_pc(t, n), t->live[n + 1]);
         }
     }
     t->n = count;
@@ -823,7 +890,7 @@ static void emit_block(Translation *t, unsigned count)
                                      .guest = t->offset[count],
                                      .flags = t->live[count] ? TI_FLAGS_IN : 0 };
     if (!tcg_ends_block(t, &t->insns[count - 1])) {
-        tcg_emit_exit(t, tcg_next_rip(t, count - 1));
+        tcg_emit_exit(t, tcg_next_pc(t, count - 1));
     }
     block->code_len = emit_here(&t->hot) - block->code;
 }
@@ -854,7 +921,9 @@ static TcgBlock *build(Translation *t, unsigned count)
     t->block = block;
     t->hot = (Emitter){ .p = tr->hot, .end = tr->hot_end, .rx = tr->rx - tr->rw };
     t->cold = (Emitter){ .p = tr->cold, .end = tr->cold_end, .rx = tr->rx - tr->rw };
-    block->rip = t->rip;
+    block->pc = t->pc;
+    block->va = t->va;
+    block->limit = t->limit;
     block->gpa = t->gpa;
     block->gpa2 = t->gpa2;
     block->flags_in = t->live[0];
@@ -902,9 +971,13 @@ TcgBlock *tcg_translate(Translator *tr, X86Cpu *cpu, bool each_checked, uint64_t
     t.tr = tr;
     t.cpu = cpu;
     t.mode = cpu->mode;
-    t.rip = cpu->rip;
+    t.pc = tcg_pc(cpu);
+    t.va = va;
     t.gpa = gpa;
     t.wide = cpu->mode & MODE_CS64;
+    t.limit = tcg_limit(cpu, cpu->mode);
+    t.pc_base = t.wide ? 0 : t.pc >> 32 << 32;
+    t.exact = tcg_is_exact(tr, cpu->mode);
     t.each_checked = each_checked;
     t.bytes = host;
     t.plain_sti = t.missing = TCG_BLOCK_MAX;
@@ -912,7 +985,7 @@ TcgBlock *tcg_translate(Translator *tr, X86Cpu *cpu, bool each_checked, uint64_t
     if (count == 0) {           /* reaches into the next page */
         const uint8_t *second;
 
-        gpa2 = x86_fetch_page(cpu, (va + in_page) & rip_mask(&t), &second);
+        gpa2 = x86_fetch_page(cpu, tcg_next_page(&t), &second);
         if (!second || gpa2 >> 40) {
             return NULL;
         }

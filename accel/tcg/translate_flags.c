@@ -70,22 +70,28 @@ static FlagsAhead either(FlagsAhead a, FlagsAhead b)
     return (FlagsAhead){ a.live | b.live, a.certain | b.certain };
 }
 
+/* From the start of the block's page: code at PC, if it lies there. */
+static int64_t offset_in_page(const Translation *t, uint64_t pc)
+{
+    return (int64_t)(tcg_linear(t, pc) - t->va) + (t->gpa & 4095);
+}
+
 /*
- * What code at guest address RIP does with flags: as its block says, or looked up in the instructions there as far
+ * What code at PC does with flags: as its block says, or looked up in the instructions there as far
  * as they lie in the same page.  Functions neither take nor return flags unless `exact_flags`.
  */
-static FlagsAhead flags_at(const Translation *t, uint64_t rip)
+static FlagsAhead flags_at(const Translation *t, uint64_t pc)
 {
     unsigned live = FX_ARITH, unwritten = FX_ARITH;
     FlagsAhead read = { 0, 0 };
-    int64_t page_off = (int64_t)(rip - t->rip) + (t->gpa & 4095);
+    int64_t page_off = offset_in_page(t, pc);
     const uint8_t *page = t->bytes - (t->gpa & 4095);
     const TcgBlock *block;
 
     if (page_off < 0 || page_off >= 4096 || t->gpa2) {
         return unknown;
     }
-    block = tcg_block_lookup(t->tr, (t->gpa & ~4095ull) + page_off, rip, t->mode);
+    block = tcg_block_lookup(t->tr, (t->gpa & ~4095ull) + page_off, pc, t->mode, t->limit);
     if (block) {
         return (FlagsAhead){ block->flags_in, block->flags_read };
     }
@@ -100,13 +106,14 @@ static FlagsAhead flags_at(const Translation *t, uint64_t rip)
         read.certain |= flags_meant(&insn) & unwritten;
         if ((insn.def->attrs & A_END) && !goes_straight_on(&insn)) {
             if (insn.sem == sem_jmp) {
-                page_off += insn.len + (int64_t)insn.imm;
+                pc = tcg_jump_target(t, &insn, pc + insn.len);
+                page_off = offset_in_page(t, pc);
                 if (page_off < 0) {
                     break;
                 }
                 continue;
             }
-            if ((insn.def->attrs & (A_RET | A_CALL)) && !t->tr->exact_flags) {
+            if ((insn.def->attrs & (A_RET | A_CALL)) && !t->exact) {
                 return read;
             }
             live &= ~flags_killed(&insn);
@@ -118,6 +125,7 @@ static FlagsAhead flags_at(const Translation *t, uint64_t rip)
             break;
         }
         page_off += insn.len;
+        pc += insn.len;
     }
     read.live |= live;
     return read;
@@ -146,24 +154,31 @@ static bool hands_out_flags(const Translation *t, unsigned n)
 
 static FlagsAhead flags_after_end(const Translation *t, TcgKind kind, unsigned n)
 {
-    bool exact = t->tr->exact_flags;
+    bool exact = t->exact;
     FlagsAhead none = { 0, 0 }, all = { FX_ARITH, FX_ARITH };
 
     switch (kind) {
     case KIND_JMP: return flags_at(t, tcg_branch_target(t, n));
     case KIND_JCC: case KIND_LOOP:
-        return either(flags_at(t, tcg_branch_target(t, n)), flags_at(t, tcg_next_rip(t, n)));
+        return either(flags_at(t, tcg_branch_target(t, n)), flags_at(t, tcg_next_pc(t, n)));
     case KIND_RET:
         return exact || hands_out_flags(t, n) ? all : none;
     case KIND_JMP_IND:          /* a switch: gcc reads flags from before it in the cases */
         return exact ? all : unknown;
-    case KIND_CALL: case KIND_CALL_IND:
+    case KIND_CALL:
+        return exact ? flags_at(t, tcg_branch_target(t, n)) : none;
+    case KIND_CALL_IND:
         return exact ? all : none;
     /* Not less than flags_at() says of this block to those before it: they would be made again and again. */
     default:
         return tcg_ends_block(t, &t->insns[n]) && !goes_straight_on(&t->insns[n])
-                   ? unknown : flags_at(t, tcg_next_rip(t, n));
+                   ? unknown : flags_at(t, tcg_next_pc(t, n));
     }
+}
+
+bool tcg_flags_wanted(const Translation *t, uint64_t pc)
+{
+    return !t->tr->opt.dead_flags || flags_at(t, pc).live;
 }
 
 /* x-opt-dead-flags=off: no flag ever dies, as the frames of exceptions would show. */

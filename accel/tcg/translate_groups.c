@@ -128,12 +128,12 @@ static void add_data(Scan *s, unsigned n, unsigned size, bool write)
     Place place = { 0, 0, 0, based ? insn->seg : SEG_FLAT };
     int64_t at = insn->disp, base_plus = 0, index_plus = 0;
 
-    if (insn->addr_size != width(s) || size == 0 || size > 64 ||
+    if (!tcg_is_flat(s->t, insn) || insn->addr_size != width(s) || size == 0 || size > 64 ||
         insn->disp > INT32_MAX - SPAN || insn->disp < INT32_MIN + SPAN) {
         return;
     }
     if (insn->base == R_RIP) {
-        at += tcg_next_rip(s->t, n);
+        at += tcg_next_pc(s->t, n);
     } else if (insn->base != R_ZERO) {
         place.base = s->regs[insn->base].id;
         base_plus = s->regs[insn->base].plus;
@@ -203,12 +203,21 @@ static void scan_lea(Scan *s, const Insn *insn)
     }
 }
 
+/* Of another width than addresses, or where SP wraps or SS has a base. */
+static bool is_odd_stack(const Translation *t, unsigned n)
+{
+    TcgKind kind = t->kind[n];
+
+    return kind >= KIND_PUSH && kind != KIND_JMP && kind != KIND_JCC && kind != KIND_LOOP &&
+           (!tcg_stack_is_flat(t) || t->insns[n].op_size != (t->wide ? 8 : 4));
+}
+
 static void scan(Scan *s, unsigned n)
 {
     const Insn *insn = &s->t->insns[n];
     int bytes = width(s);
 
-    switch (s->t->kind[n]) {
+    switch (is_odd_stack(s->t, n) ? KIND_HELPER : s->t->kind[n]) {
     case KIND_MEMORY:
         add_data(s, n, tcg_memory_size(insn), tcg_writes_memory(insn));
         write_operands(s, insn);
@@ -270,7 +279,7 @@ static void scan(Scan *s, unsigned n)
 static bool is_loop(const Translation *t, unsigned count)
 {
     if (!t->tr->opt.loop || !t->wide || t->gpa2 || t->live[0] || t->kind[count - 1] != KIND_JCC ||
-        tcg_branch_target(t, count - 1) != t->rip) {
+        tcg_branch_target(t, count - 1) != t->pc) {
         return false;
     }
     for (unsigned n = 0; n < count; n++) {

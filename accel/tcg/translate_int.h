@@ -50,8 +50,11 @@ typedef struct Translation {
     TcgBlock *block;
     Emitter hot, cold;
     uint32_t mode;
-    uint64_t rip, gpa, gpa2;    /* as TcgBlock */
+    uint64_t pc, va, gpa, gpa2; /* as TcgBlock */
+    uint64_t pc_base;           /* the base of CS << 32; 64-bit code: 0 */
+    uint32_t limit;
     bool wide;                  /* 64-bit code */
+    bool exact;                 /* tcg_is_exact() */
     bool each_checked;          /* no groups: MODE_EACH_CHECKED */
     unsigned n;                 /* the instruction being emitted */
     unsigned plain_sti;         /* this one ends the block; TCG_BLOCK_MAX: none */
@@ -86,8 +89,20 @@ static inline bool is_mem(const Insn *insn, unsigned n) { return insn->op[n].kin
 
 /* ---- translate.c ---- */
 
-/* Address of the instruction after number N; where N jumps to. */
-uint64_t tcg_next_rip(const Translation *t, unsigned n);
+/* The linear address of a PC; of the page behind the one that the block starts in. */
+static inline uint64_t tcg_linear(const Translation *t, uint64_t pc)
+{
+    return t->wide ? pc : (uint32_t)(pc + (pc >> 32));
+}
+
+static inline uint64_t tcg_next_page(const Translation *t)
+{
+    return ((t->va | 4095) + 1) & (t->wide ? ~0ull : 0xffffffff);
+}
+
+/* The PC of the instruction after number N; where N jumps to; where a jump would with the next at NEXT. */
+uint64_t tcg_next_pc(const Translation *t, unsigned n);
+uint64_t tcg_jump_target(const Translation *t, const Insn *insn, uint64_t next);
 uint64_t tcg_branch_target(const Translation *t, unsigned n);
 /* A conditional jump, which leaves in the middle of a block. */
 bool tcg_is_side_exit(const Translation *t, const Insn *insn);
@@ -111,6 +126,8 @@ void tcg_log_block(const Translation *t);
 
 /* Fill in live[], and what the block takes from before it. */
 void tcg_find_live_flags(Translation *t, unsigned count);
+/* Are flags, exact ones, read by code at PC? */
+bool tcg_flags_wanted(const Translation *t, uint64_t pc);
 /* RFLAGS to cpu->cc and back; R13 is lost. */
 void tcg_save_flags(Emitter *e);
 void tcg_load_flags(Emitter *e);
@@ -165,7 +182,22 @@ HostMem tcg_stack_operand(Translation *t, int disp, unsigned size, bool write);
 HostMem tcg_frame_operand(Translation *t, unsigned size);
 /* R14 = linear address: afterwards [r14 + r15] is SIZE bytes there. */
 void tcg_check_here(Translation *t, unsigned size, bool write);
+/* RSP += BYTES; RSP = host register FROM + BYTES.  R14 is lost, where SP is 16 bits wide. */
 void tcg_move_stack(Translation *t, int bytes);
+void tcg_set_stack(Translation *t, unsigned from, int bytes);
+
+/* ---- translate_segments.c: segments with a base and a limit ---- */
+
+/* Neither base nor limit to think of. */
+bool tcg_is_flat(const Translation *t, const Insn *insn);
+bool tcg_stack_is_flat(const Translation *t);
+/* As tcg_memory_operand(), for [reg + disp] in SS as tcg_stack_operand(). */
+HostMem tcg_segmented_operand(Translation *t, const Insn *insn, unsigned size, bool write);
+HostMem tcg_segmented_stack(Translation *t, unsigned reg, int disp, unsigned size, bool write);
+/* R13 = the target of a near jump, WIDTH bytes, becomes its PC, or C raises #GP; R14 is lost. */
+void tcg_emit_target_check(Translation *t, unsigned width);
+/* The selector of SEG, zero-extended. */
+void tcg_emit_selector(Emitter *e, unsigned host, unsigned seg);
 
 /* ---- translate_system.c: privileged and flag instructions that need no C ---- */
 

@@ -112,7 +112,7 @@ static void put_insn(GString *out, const Translation *t, unsigned n)
 {
     const Insn *insn = &t->insns[n];
     const TcgInsn *record = &t->block->insns[n];
-    uint64_t rip = t->rip + t->offset[n];
+    uint64_t rip = t->va + t->offset[n];
     char text[128];
 
     g_string_append_printf(out, " 0x%08" PRIx64 ":  %-9s", rip, kind_names[t->kind[n]]);
@@ -202,7 +202,8 @@ typedef struct Field {
 #define FIELD(field, each) { offsetof(X86Cpu, field), sizeof(((X86Cpu *)0)->field), each, #field }
 
 static const Field fields[] = {
-    FIELD(cc, 0), FIELD(eflags, 0), FIELD(requests, 0), FIELD(segs[SEG_FS], 0), FIELD(segs[SEG_GS], 0),
+    FIELD(cc, 0), FIELD(eflags, 0), FIELD(requests, 0), FIELD(segs[SEG_FS], 0), FIELD(segs[SEG_GS], 0), FIELD(segs, sizeof(X86Seg)),
+    FIELD(seg_end, 16),
     FIELD(tlb[0], 0), FIELD(tlb[1], 0), FIELD(tlb[2], 0), FIELD(tx.group, 8), FIELD(tx.live, 0),
     FIELD(tx.ranges, sizeof(X86Range)), FIELD(tx.loop_limit, 0), FIELD(tx.budget, 0), FIELD(tx.itlb, 0), FIELD(tx.jumps, 0),
 };
@@ -288,7 +289,7 @@ static void put_out(GString *out, const Translation *t)
                            (unsigned)(cold_end - block->lost));
     put_host(out, t, block->code, block->code + block->insns[0].host);
     for (unsigned n = 0; n < block->count; n++) {
-        g_string_append_printf(out, "  -- guest addr 0x%016" PRIx64 "\n", t->rip + t->offset[n]);
+        g_string_append_printf(out, "  -- guest addr 0x%016" PRIx64 "\n", t->va + t->offset[n]);
         put_host(out, t, block->code + block->insns[n].host, block->code + block->insns[n + 1].host);
     }
     g_string_append(out, "  -- end\n");
@@ -302,7 +303,7 @@ void tcg_log_block(const Translation *t)
 {
     g_autoptr(GString) text = NULL;
 
-    if (!log_enabled(LOG_IN_ASM | LOG_OP | LOG_OUT_ASM) || !log_filter_wants(t->rip)) {
+    if (!log_enabled(LOG_IN_ASM | LOG_OP | LOG_OUT_ASM) || !log_filter_wants(t->va)) {
         return;
     }
     text = g_string_new(NULL);
@@ -313,7 +314,7 @@ void tcg_log_block(const Translation *t)
         put_out(text, t);
     }
     log_lock();
-    interp_log_code(t->cpu, t->rip, t->copy, t->block->bytes);
+    interp_log_code(t->cpu, t->cpu->rip, t->copy, t->block->bytes);
     if (text->len) {
         log_printf("%s", text->str);
     }

@@ -72,7 +72,7 @@ static void check_group(Translation *t, const TcgGroup *group, const uint8_t *fa
 void tcg_emit_loop_entry(Translation *t)
 {
     Emitter *e = &t->hot;
-    TcgLink *other = tcg_add_link(t, (TcgLink){ .target = t->rip, .group.misses = GROUP_MISSES },
+    TcgLink *other = tcg_add_link(t, (TcgLink){ .target = t->pc, .group.misses = GROUP_MISSES },
                                   t->tr->stubs.group);
     const uint8_t *failed = emit_here(&t->cold);
 
@@ -96,7 +96,7 @@ void tcg_emit_loop_entry(Translation *t)
 const uint8_t *tcg_emit_loop_end(Translation *t, const Insn *insn)
 {
     Emitter *e = &t->hot;
-    TcgLink *link = tcg_add_link(t, (TcgLink){ .target = t->rip, .loop = true }, t->tr->stubs.link);
+    TcgLink *link = tcg_add_link(t, (TcgLink){ .target = t->pc, .loop = true }, t->tr->stubs.link);
     const uint8_t *op;
     uint8_t *over;
 

@@ -43,9 +43,9 @@ static bool is_constant(const Insn *insn)
 
 static uint64_t constant_offset(const Translation *t, const Insn *insn, int64_t disp)
 {
-    uint64_t at = disp + (insn->base == R_RIP ? tcg_next_rip(t, t->n) : 0);
+    uint64_t at = disp + (insn->base == R_RIP ? tcg_next_pc(t, t->n) : 0);
 
-    return insn->addr_size == 8 ? at : (uint32_t)at;
+    return insn->addr_size == 8 ? at : insn->addr_size == 4 ? (uint32_t)at : (uint16_t)at;
 }
 
 /* base + index << scale + disp into DST, truncated to the address size; no segment base, no flags. */
@@ -66,6 +66,9 @@ static void emit_offset(Translation *t, const Insn *insn, int64_t disp, unsigned
         mem.scale = insn->scale;
     }
     emit_rm(&t->hot, 0, wide, 0x8d, dst, mem);
+    if (insn->addr_size == 2) {
+        emit_rr(&t->hot, 0, false, 0x0fb7, dst, dst);
+    }
 }
 
 void tcg_emit_offset(Translation *t, const Insn *insn, unsigned dst)
@@ -361,6 +364,9 @@ static HostMem stack_at(Translation *t, unsigned reg, int disp, unsigned size, b
 {
     HostMem mem;
 
+    if (!tcg_stack_is_flat(t)) {
+        return tcg_segmented_stack(t, reg, disp, size, write);
+    }
     if (!shares_check(t, ACCESS_STACK, reg, R_ZERO, &mem)) {
         emit_rm(&t->hot, 0, t->wide, 0x8d, H_R14, HOST_DISP(tcg_host_reg[reg], disp - lead_of(t, ACCESS_STACK)));
         mem = check(t, ACCESS_STACK, size, write);
@@ -382,6 +388,9 @@ HostMem tcg_memory_operand(Translation *t, const Insn *insn, unsigned size, bool
 {
     HostMem mem;
 
+    if (!tcg_is_flat(t, insn)) {
+        return tcg_segmented_operand(t, insn, size, write);
+    }
     if (shares_check(t, ACCESS_DATA, insn->base, insn->index, &mem)) {
         return mem;
     }
@@ -393,7 +402,17 @@ HostMem tcg_memory_operand(Translation *t, const Insn *insn, unsigned size, bool
     return check(t, ACCESS_DATA, size, write);
 }
 
+void tcg_set_stack(Translation *t, unsigned from, int bytes)
+{
+    if (t->mode & MODE_SS32) {
+        emit_rm(&t->hot, 0, t->wide, 0x8d, H_R12, HOST_DISP(from, bytes));
+        return;
+    }
+    emit_rm(&t->hot, 0, false, 0x8d, H_R14, HOST_DISP(from, bytes));
+    emit_rr(&t->hot, 0x66, false, 0x8b, H_R12, H_R14);
+}
+
 void tcg_move_stack(Translation *t, int bytes)
 {
-    emit_rm(&t->hot, 0, t->wide, 0x8d, H_R12, HOST_DISP(H_R12, bytes));
+    tcg_set_stack(t, H_R12, bytes);
 }

@@ -93,7 +93,7 @@ const uint8_t *tcg_emit_syscall(Translation *t, const Insn *insn)
     emit_rm(e, 0, false, 0x0b, H_R14, CPU(eflags));
     emit_alu_imm(e, false, 4, H_R14, ~FLAG_RF);
     emit_store(e, tcg_gpr_slot(R_R11), H_R14);
-    emit_mov_imm(e, H_RCX, tcg_next_rip(t, t->n));
+    emit_mov_imm(e, H_RCX, tcg_next_pc(t, t->n));
     emit_transfer(t, X86_FAST_CALL);
     emit_load(e, H_R13, FAST(X86_FAST_CALL, rip));
     tcg_emit_jump_table(e, t->tr->stubs.again, false);

@@ -123,7 +123,7 @@ static const uint8_t *emit_smap(Translation *t, const Insn *insn)
     emit_bytes(e, "\x49\xc7\xc6\xff\xff\xff\xff", 7);       /* mov r14, -1 */
     emit_store(e, TX(jump_tag), H_R14);
     tcg_end_flags(t);
-    tcg_emit_exit(t, tcg_next_rip(t, t->n));
+    tcg_emit_exit(t, tcg_next_pc(t, t->n));
     return op;
 }
 

@@ -14,7 +14,7 @@
  *
  * One Translator per VM, shared by its vCPUs; blocks are shared.  A block is a straight run of
  * at most TCG_BLOCK_MAX instructions of one page (or one that crosses into a second), keyed by physical
- * address, RIP and mode word.
+ * address, PC, mode word and, outside 64-bit code, the limit of CS.  A PC is RIP, or the base of CS << 32 | EIP.
  *
  * Thread rules.  `lock`: emission and the allocation of code and metadata.  `graph`: hash, page
  * lists, links and their patching; taken last, also below the code map's own lock (retire hook).
@@ -63,13 +63,14 @@ typedef enum TcgAccess { ACCESS_DATA, ACCESS_STACK } TcgAccess;
 
 /* A direct exit of a block: a jump, or the way out when the check of a group fails. */
 typedef struct TcgLink {
-    uint64_t target;            /* RIP */
+    uint64_t target;            /* PC */
     TcgBlock *from, *to;        /* to: NULL while not linked */
     struct TcgLink *next_in;    /* of to->incoming */
     uint8_t *field;             /* the jump's displacement, writable alias */
     const uint8_t *unlinked;    /* where it goes while not linked */
     uint8_t flags;              /* FX_*: those that are right there */
     bool function;              /* into or back from a function: its flags are dead */
+    bool back;                  /* where a CALL comes back: with any vector state */
     bool loop;                  /* of a block to itself, behind the entry's checks (translate_loop.c) */
     bool crosses;               /* into another page: goes through a check of that page */
     struct {                    /* of a group: TcgGroup and the slot it fills */
@@ -80,9 +81,11 @@ typedef struct TcgLink {
 } TcgLink;
 
 struct TcgBlock {
-    uint64_t rip, gpa;
+    uint64_t pc, gpa;
+    uint64_t va;                /* linear */
     uint64_t gpa2;              /* second page of a crossing instruction, or 0 */
     uint32_t mode;
+    uint32_t limit;             /* of CS; ~0 in 64-bit code */
     uint16_t count, bytes;
     uint8_t flags_in;           /* FX_*: flags that may be read before they are written */
     uint8_t flags_read;         /* the same, those certainly read */
@@ -112,10 +115,11 @@ typedef struct TcgStubs {
     const uint8_t *range, *range_flags; /* r13d = site, r14 = address: tcg_helper_range(); flags as for insn, insn_flags */
     const uint8_t *link;        /* r14d = link: tcg_helper_link() */
     const uint8_t *group;       /* r13d = link, the rest as for miss[], flags in RFLAGS: tcg_helper_group() */
-    const uint8_t *lookup;      /* r13 = target, flags dead or in cpu->cc: tcg_helper_lookup() */
+    const uint8_t *lookup;      /* r13 = target PC, flags dead or in cpu->cc: tcg_helper_lookup() */
     const uint8_t *again;       /* the same for a block that cannot be entered: tcg_helper_again() */
     const uint8_t *again_flags; /* flags in RFLAGS */
     const uint8_t *indirect;    /* r13 = target: the jump table first */
+    const uint8_t *indirect_flags;      /* the same with flags in cpu->cc */
     const uint8_t *underflow;   /* what an empty return stack returns to */
     const uint8_t *need_simd;   /* called: load the vector registers, keep the rest */
     const uint8_t *need_x87;    /* r14d = site: C loads what the block needs, starts it again */
@@ -184,7 +188,7 @@ typedef struct Translator {
 
 /* What the keys of X86Jump carry for one mode and one generation of code pages. */
 typedef struct TcgTag {
-    uint32_t mode, generation;
+    uint32_t mode, generation, limit;
     uint64_t tag;
 } TcgTag;
 
@@ -207,6 +211,8 @@ typedef struct TcgCpu {
     uint64_t misses, refills;   /* of the TLB in translated code; those that needed no more than a page */
     uint64_t halted_ns;         /* when that was in vain; 0: it was not */
     uint64_t next_tag;          /* starts at random */
+    uint32_t stack_mode;        /* in which the return stack has been filled: see update_tag() */
+    uint32_t stack_limit;
     TcgTag tags[2][32];         /* CPL 0-2, CPL 3 */
     struct { uint32_t site; Insn insn; } decoded[256];
     unsigned unexecuted;        /* icount: of a block, paid for at its entry, but not run (yet) */
@@ -218,6 +224,29 @@ typedef struct TcgCpu {
 #define TCG_SYSRET_FLAGS (0x3c7fd7u & 0x3f7700 & ~(FLAG_RF | FLAG_VM))
 
 static inline TcgCpu *tcg_cpu(X86Cpu *cpu) { return cpu->engine; }
+
+/* The limit of CS that code of this mode has to keep. */
+static inline uint32_t tcg_limit(const X86Cpu *cpu, uint32_t mode)
+{
+    return mode & MODE_CS64 ? UINT32_MAX : cpu->segs[SEG_CS].limit;
+}
+
+/* Do all LEN bytes at PC lie in it?  [SDM3A 5.3] */
+static inline bool tcg_is_within(uint32_t limit, uint64_t pc, unsigned len)
+{
+    return (uint64_t)(uint32_t)pc + len - 1 <= limit;
+}
+
+static inline uint64_t tcg_pc(const X86Cpu *cpu)
+{
+    return cpu->mode & MODE_CS64 ? cpu->rip : cpu->segs[SEG_CS].base << 32 | (uint32_t)cpu->rip;
+}
+
+/* Do flags matter across CALL, RET and indirect jumps?  Programs in assembly, as 16-bit code is, return results in CF. */
+static inline bool tcg_is_exact(const Translator *tr, uint32_t mode)
+{
+    return tr->exact_flags || !(mode & (MODE_CS64 | MODE_CS32));
+}
 
 /* ---- cache.c: memory, blocks, links ------------------------------------------------------- */
 
@@ -232,7 +261,7 @@ bool translator_probe(GError **error);
 /* translate_system.c: which rows of the instruction tables it may know; to be freed. */
 uint8_t *tcg_system_index(void);
 
-TcgBlock *tcg_block_lookup(Translator *tr, uint64_t gpa, uint64_t rip, uint32_t mode);
+TcgBlock *tcg_block_lookup(Translator *tr, uint64_t gpa, uint64_t pc, uint32_t mode, uint32_t limit);
 /* From now on stores to its page may kill it; then, unless that has come true, make it findable. */
 void tcg_block_insert(Translator *tr, TcgBlock *block);
 void tcg_block_publish(Translator *tr, TcgBlock *block);
@@ -269,7 +298,7 @@ static inline void *tcg_named(const Translator *tr, uint32_t name)
 /* Can code of this mode be translated? */
 bool tcg_mode_is_translatable(uint32_t mode);
 /*
- * Translate the code at cpu->rip, whose first byte is at `gpa` and `host`; NULL when it cannot be
+ * Translate the code at cpu->rip, whose first byte is at `va`, `gpa` and `host`; NULL when it cannot be
  * translated (the interpreter's turn) or when the cache is full (tr->flush_wanted).  May raise.
  * EACH_CHECKED: without groups, in the flavour MODE_EACH_CHECKED.
  */

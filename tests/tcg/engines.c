@@ -19,10 +19,15 @@ static void note(Engines *e, uint64_t kind, uint64_t addr, uint64_t value)
 
 static void map(void *opaque, uint64_t gpa_page, X86Phys *out)
 {
+    const Engines *e = opaque;
     bool ram = gpa_page >= BENCH_BASE && gpa_page < BENCH_BASE + BENCH_SIZE;
 
+    if (e->closed) {
+        ram = gpa_page - BENCH_TABLES < 0x10000 || gpa_page - ENGINES_CODE < ENGINES_CODE_SIZE ||
+              gpa_page - BENCH_DATA < ENGINES_AREA;
+    }
     *out = (X86Phys){ ram ? (uint8_t *)(uintptr_t)gpa_page : NULL, ram, false,
-                      ram ? BENCH_BASE + BENCH_SIZE - gpa_page : 0 };
+                      !ram ? 0 : e->closed ? 4096 : BENCH_BASE + BENCH_SIZE - gpa_page };
 }
 
 static uint64_t bus_read(void *opaque, uint64_t addr, unsigned size)
@@ -135,6 +140,85 @@ void engines_mode(Engines *e, unsigned bits, unsigned cpl)
     cpu->msrs.pat = 0x0007040600070406ull;
     bench_set_mode(cpu, bits, cpl);
     e->bus_log = 0;
+}
+
+/* ---- segments ----------------------------------------------------------------------------------- */
+
+const char *const engines_kinds[ENGINES_KINDS] = { "real", "vm86", "protected-16", "protected-32" };
+
+static unsigned any(GRand *rand, unsigned n) { return g_rand_int_range(rand, 0, n); }
+
+static uint32_t any_limit(GRand *rand)
+{
+    switch (any(rand, 4)) {
+    case 0: return UINT32_MAX;
+    case 1: return 0x1000 + any(rand, 0x4000);
+    default: return 0xffff;
+    }
+}
+
+static X86Seg code_segment(EnginesKind kind, unsigned cpl, GRand *rand)
+{
+    static const uint16_t before[] = { 0, 0x40, 0x1000, 0x8123, 0xf000, 0xffb0 };
+    X86Seg cs = { 8 | cpl, DESC_P | DESC_S | DESC_A | DESC_CODE | DESC_R | cpl << DESC_DPL_SHIFT, 0xffff, 0 };
+    uint32_t offset = before[any(rand, ARRAY_LEN(before))];
+
+    cs.base = BENCH_CODE - offset;
+    cs.flags |= kind == ENGINES_32 ? DESC_DB : 0;
+    if (kind != ENGINES_VM86 && any(rand, 2)) {
+        static const uint32_t limits[] = { 0x1ffff, UINT32_MAX };
+
+        cs.limit = any(rand, 2) ? limits[any(rand, 2)] : offset + 0x60 + any(rand, 0x1000);
+    }
+    if (kind == ENGINES_32 && any(rand, 3) == 0) {
+        cs.base = 0;
+        cs.limit = UINT32_MAX;
+    }
+    return cs;
+}
+
+static X86Seg data_segment(EnginesKind kind, unsigned seg, unsigned cpl, GRand *rand)
+{
+    static const uint32_t rights[] = { DESC_W, DESC_W, DESC_W, DESC_W, 0, DESC_CODE, DESC_CODE | DESC_R, DESC_W | DESC_E };
+    X86Seg s = { 16 | cpl, DESC_P | DESC_S | DESC_A | DESC_W | cpl << DESC_DPL_SHIFT, 0xffff, 0 };
+
+    s.base = BENCH_DATA + any(rand, 0x1800) - (any(rand, 2) ? 0 : any(rand, 2) ? 0x8000 : 0xd000);
+    if (kind == ENGINES_VM86) {
+        return s;
+    }
+    s.limit = any_limit(rand);
+    s.flags |= any(rand, 2) ? DESC_DB : 0;
+    if (kind == ENGINES_REAL) {
+        return s;
+    }
+    s.flags &= ~(uint32_t)DESC_W;
+    s.flags |= seg == SEG_SS ? (any(rand, 8) ? DESC_W : DESC_W | DESC_E) : rights[any(rand, ARRAY_LEN(rights))];
+    if (seg != SEG_SS && any(rand, 16) == 0) {
+        s = (X86Seg){ 0 };
+    } else if (any(rand, 4) == 0) {
+        s.base = 0;
+        s.limit = UINT32_MAX;
+    }
+    return s;
+}
+
+uint64_t engines_segmented(Engines *e, EnginesKind kind, unsigned cpl, GRand *rand)
+{
+    X86Cpu *cpu = e->cpu;
+
+    engines_mode(e, kind == ENGINES_32 ? 32 : 16, cpl);
+    if (kind == ENGINES_REAL || kind == ENGINES_VM86) {
+        x86_load_cr(cpu, CR0_NE | CR0_ET | CR0_MP | (kind == ENGINES_VM86 ? CR0_PE : 0), 0,
+                    CR4_OSFXSR | CR4_OSXSAVE | CR4_OSXMMEXCPT | (any(rand, 2) ? CR4_VME : 0), 0);
+    }
+    cpu->segs[SEG_CS] = code_segment(kind, cpl, rand);
+    for (unsigned i = 0; i < SEG_COUNT; i++) {
+        if (i != SEG_CS) {
+            cpu->segs[i] = data_segment(kind, i, cpl, rand);
+        }
+    }
+    x86_update_mode(cpu);
+    return kind == ENGINES_VM86 ? FLAG_VM | (uint64_t)any(rand, 4) << FLAG_IOPL_SHIFT : 0;
 }
 
 void engines_code(Engines *e, uint64_t at, const uint8_t *bytes, unsigned len)

@@ -44,12 +44,21 @@ typedef struct Engines {
     Translator *tr;
     uint64_t bus_log;
     bool anywhere;              /* code may run outside ENGINES_CODE */
+    bool closed;                /* no RAM but the tables, ENGINES_CODE and ENGINES_AREA: what is compared */
 } Engines;
 
 void engines_init(Engines *e, size_t code_bytes);
 void engines_clear(Engines *e);
 /* The CPU to a known state: flat segments, GDT, no IDT, MSRs to HLT instructions. */
 void engines_mode(Engines *e, unsigned bits, unsigned cpl);
+/* Code outside 64-bit mode with segments that have bases and limits. */
+typedef enum EnginesKind { ENGINES_REAL, ENGINES_VM86, ENGINES_16, ENGINES_32, ENGINES_KINDS } EnginesKind;
+extern const char *const engines_kinds[ENGINES_KINDS];
+/*
+ * The CPU to a state of that kind: CS around BENCH_CODE, the others around BENCH_DATA, with random bases, limits and
+ * rights.  What RFLAGS must have beside is returned; RIP is to be within CS.
+ */
+uint64_t engines_segmented(Engines *e, EnginesKind kind, unsigned cpl, GRand *rand);
 /* New bytes at `at`, all else there HLT. */
 void engines_code(Engines *e, uint64_t at, const uint8_t *bytes, unsigned len);
 
