@@ -7,6 +7,8 @@
  */
 #include "block/io.h"
 
+#include <stdlib.h>
+
 #include "block/bitmap.h"
 #include "block/driver.h"
 #include "qapi/qapi_commands.h"
@@ -95,6 +97,16 @@ void *io_span_flat(IoSpan span)
         return (char *)span.iov->iov_base + span.skip;
     }
     return NULL;
+}
+
+void *io_buffer_new(size_t bytes)
+{
+    void *p = aligned_alloc(4096, align_up(MAX(bytes, 1), 4096));
+
+    if (!p) {
+        g_error("Out of memory: no %zu bytes for data", bytes);
+    }
+    return p;
 }
 
 /* ---- draining and tracking ---- */

@@ -120,7 +120,8 @@ int co_qcow2_read_compressed(BlockNode *node, uint64_t entry, uint64_t in_cluste
     Qcow2 *q = node->state;
     uint64_t offset, bytes, changes = q->l2_changes;
     g_autofree uint8_t *in = NULL;
-    uint8_t *out;
+    g_autofree uint8_t *made = NULL;
+    uint8_t *out = in_cluster == 0 && span.len == q->cluster_size ? io_span_flat(span) : NULL;
     Codec codec;
     int ret;
 
@@ -129,8 +130,10 @@ int co_qcow2_read_compressed(BlockNode *node, uint64_t entry, uint64_t in_cluste
         return 0;
     }
     compressed_extent(q, entry, &offset, &bytes);
-    in = g_malloc(bytes);
-    out = g_malloc(q->cluster_size);
+    in = io_buffer_new(bytes);
+    if (!out) {
+        out = made = io_buffer_new(q->cluster_size);
+    }
     node_event(q->file, QAPI_BLKDEBUG_EVENT_READ_COMPRESSED);
     ret = co_node_pread(q->file, offset, in, bytes);
     if (ret == 0) {
@@ -139,24 +142,23 @@ int co_qcow2_read_compressed(BlockNode *node, uint64_t entry, uint64_t in_cluste
                   ? decompress_work(&codec)
                   : co_worker_run(worker_pool_shared(), decompress_work, &codec);
     }
-    if (ret == 0) {
-        io_span_from_buf(span, out + in_cluster);
+    if (ret == 0 && made) {
+        io_span_from_buf(span, made + in_cluster);
     }
-    if (ret < 0 || q->l2_changes != changes) {
-        g_free(out);                   /* its place may hold another cluster by now */
-        return ret;
+    /* Kept for who reads on in it, unless its place may hold another cluster by now. */
+    if (ret == 0 && made && q->l2_changes == changes) {
+        g_free(q->decompressed);
+        q->decompressed = g_steal_pointer(&made);
+        q->decompressed_for = entry;
     }
-    g_free(q->decompressed);
-    q->decompressed = out;
-    q->decompressed_for = entry;
-    return 0;
+    return ret;
 }
 
 int co_qcow2_write_compressed(BlockNode *node, uint64_t offset, IoSpan span)
 {
     Qcow2 *q = node->state;
-    g_autofree uint8_t *in = g_malloc0(q->cluster_size);
-    g_autofree uint8_t *out = g_malloc(q->cluster_size);
+    g_autofree uint8_t *in = io_buffer_new(q->cluster_size);
+    g_autofree uint8_t *out = io_buffer_new(q->cluster_size);
     Codec codec = { q->compression, in, out, q->cluster_size, q->cluster_size - 1 };
     Qcow2Request req;
     Slice *slice;
@@ -170,6 +172,7 @@ int co_qcow2_write_compressed(BlockNode *node, uint64_t offset, IoSpan span)
         return q->has_data_file || q->crypt.method ? -ENOTSUP : -EINVAL;
     }
     io_span_to_buf(span, in);
+    memset(in + span.len, 0, q->cluster_size - span.len);
     ret = co_worker_run(worker_pool_shared(), compress_work, &codec);
     if (ret == -ENOSPC) {
         return co_qcow2_pwritev(node, offset, span, 0);

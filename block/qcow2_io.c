@@ -433,7 +433,7 @@ static int co_write_cow(BlockNode *node, const WritePlan *plan, uint64_t offset,
     if (!head && !tail) {
         return co_qcow2_data_write(q, offset, plan->host + (offset - plan->guest), span);
     }
-    buf = g_malloc(head + tail);
+    buf = io_buffer_new(head + tail);
     node_event(q->file, QAPI_BLKDEBUG_EVENT_COW_READ);
     if (head) {
         IO_BUF(part, buf, head);

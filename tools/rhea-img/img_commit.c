@@ -18,7 +18,7 @@ typedef struct Copy {
 static int co_commit_run(void *opaque)
 {
     Copy *m = opaque;
-    g_autofree uint8_t *buf = g_malloc(COPY_CHUNK);
+    g_autofree uint8_t *buf = io_buffer_new(COPY_CHUNK);
     uint64_t at = 0, end = m->from->length;
 
     while (at < end) {
@@ -191,8 +191,8 @@ static int read_base(BlockNode *base, uint64_t at, uint64_t n, uint8_t *buf)
 static int co_rebase_run(void *opaque)
 {
     Copy *m = opaque;
-    g_autofree uint8_t *old = g_malloc(COPY_CHUNK);
-    g_autofree uint8_t *fresh = g_malloc(COPY_CHUNK);
+    g_autofree uint8_t *old = io_buffer_new(COPY_CHUNK);
+    g_autofree uint8_t *fresh = io_buffer_new(COPY_CHUNK);
     uint64_t at = 0, end = m->to->length;
 
     while (at < end) {

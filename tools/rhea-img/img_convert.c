@@ -250,7 +250,7 @@ static bool finish_run(Convert *m, uint64_t at, uint64_t n, int ret)
 static void co_convert_worker(void *opaque)
 {
     Convert *m = opaque;
-    g_autofree uint8_t *buf = g_malloc(CHUNK);
+    g_autofree uint8_t *buf = io_buffer_new(CHUNK);
 
     while (m->next < m->length && m->ret == 0) {
         uint64_t at, n;
@@ -311,7 +311,7 @@ static void co_compress_worker(void *opaque)
 {
     Convert *m = opaque;
     uint64_t cluster = node_cluster_size(m->target);
-    g_autofree uint8_t *buf = g_malloc(cluster);
+    g_autofree uint8_t *buf = io_buffer_new(cluster);
 
     while (m->next < m->length && m->ret == 0) {
         uint64_t at = m->next, n = MIN(cluster, m->length - at);

@@ -29,7 +29,7 @@ static int co_dd_run(void *opaque)
 {
     DdArgs *m = opaque;
     uint64_t chunk = MIN(MAX(m->bs, 65536), COPY_CHUNK);
-    g_autofree uint8_t *buf = g_malloc(chunk);
+    g_autofree uint8_t *buf = io_buffer_new(chunk);
 
     for (uint64_t at = 0; at < m->length;) {
         uint64_t n = MIN(chunk, m->length - at);
@@ -228,7 +228,7 @@ static int co_bench_request(BenchArgs *m, uint8_t *buf)
 static void co_bench_worker(void *opaque)
 {
     BenchArgs *m = opaque;
-    g_autofree uint8_t *buf = g_malloc(m->size);
+    g_autofree uint8_t *buf = io_buffer_new(m->size);
 
     memset(buf, (int)m->pattern, m->size);
     while (m->left && m->ret == 0) {
