@@ -32,6 +32,8 @@
 #define LOCK_PERM_BASE 100
 #define LOCK_SHARED_BASE 200
 #define IOV_BATCH 256
+/* To copy more than that from the page cache takes longer than to have another thread do it. */
+#define NOWAIT_MAX (256u << 10)
 
 typedef struct HostFile {
     int fd;
@@ -207,7 +209,7 @@ static int file_co_preadv(BlockNode *node, uint64_t offset, IoSpan span)
     FileOp op = { OP_READ, f, offset, span.len, span };
     Uring *ring;
 
-    if (!f->inline_io && !f->no_nowait && !node->direct) {
+    if (!f->inline_io && !f->no_nowait && !node->direct && span.len <= NOWAIT_MAX) {
         struct iovec iov[16];
         size_t bytes;
         int n = io_span_to_iov(span, iov, 16, &bytes);

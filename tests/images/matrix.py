@@ -355,10 +355,41 @@ def cases(src, size):
             yield f'json {opts}', lambda: case_info(opts, src, size)
 
 
+def told(tool, *args):
+    p = subprocess.run([tool, 'compare', *args], capture_output=True, text=True, timeout=120)
+    return p.returncode, p.stdout
+
+
+def case_compare(seed):
+    """Pairs that differ a little, in length, or in what is allocated: the same words and status."""
+    rnd = random.Random(seed)
+    formats = [rnd.choice(('raw', 'qcow2')) for _ in range(2)]
+    content('a.flat', rnd.choice((512, 4096, 3 * MIB, 5 * MIB + KIB)), seed)
+    shutil.copy('a.flat', 'b.flat')
+    with open('b.flat', 'r+b') as f:
+        size = os.path.getsize('a.flat')
+        f.truncate(rnd.choice((size, size, size, size // 1024 * 512 + 512, size + 512, size + MIB)))
+        for _ in range(rnd.randrange(3)):
+            f.seek(rnd.randrange(size))
+            f.write(b'x')
+    for name, fmt in zip('ab', formats):
+        how = rnd.choice(((), ('-S', '0'), ('-c',) if fmt == 'qcow2' else ()))
+        run(QEMU, 'convert', *how, '-f', 'raw', '-O', fmt, name + '.flat', name)
+    for more in ((), ('-s',), ('-q',)):
+        args = (*more, '-f', formats[0], '-F', formats[1], 'a', 'b')
+        mine, other = told(RHEA, *args), told(QEMU, *args)
+        assert mine == other, f'compare {" ".join(args)}: {mine}, not {other}'
+
+
+def compare_cases():
+    for seed in range(40):
+        yield f'compare {seed}', lambda: case_compare(seed)
+
+
 def all_cases(size):
     src = content('src.raw', size, 1)
     even = content('even.raw', 3 * MIB, 2)
-    return itertools.chain(cases(src, size), format_cases(src, size), crypt_cases(even))
+    return itertools.chain(cases(src, size), format_cases(src, size), crypt_cases(even), compare_cases())
 
 
 def main():

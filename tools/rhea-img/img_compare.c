@@ -1,15 +1,38 @@
 /* SPDX-License-Identifier: MIT */
-/* rhea-img compare and measure.  Single threaded. */
+/*
+ * rhea-img compare and measure.
+ *
+ * Coroutines compare one piece after the other, while worker threads read for them.  What is found first in
+ * the images is told, not what was found first: nobody begins behind it, and who is in front of it finishes.
+ */
 #include "tools/rhea-img/img.h"
 
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
+
+/* Long enough that to wake a thread for one is little of it. */
+#define PIECE (1u << 20)
+#define WORKERS 3
+
+/* Bytes of which each side has all or nothing. */
+typedef struct Run {
+    uint64_t at, bytes;
+    uint32_t flags[2];
+} Run;
 
 typedef struct CompareArgs {
     OpenArgs first, second;
-    BlockNode *a, *b;
+    BlockNode *nodes[2];
     bool strict, quiet;
     Progress progress;
+    CoMutex taking;                /* of the next run: asking for its status may wait */
+    uint64_t next, length;
+    Run run;                       /* that NEXT is in, or behind */
+    unsigned running;
+    uint64_t found_at;             /* UINT64_MAX: nothing so far */
+    int status;
+    char *text;
 } CompareArgs;
 
 static const ImgOption compare_options[] = {
@@ -28,115 +51,165 @@ static const ImgOption compare_options[] = {
     OPTION_END,
 };
 
-static int differs(const CompareArgs *m, uint64_t at)
+/* The comparison ends at AT with STATUS, unless it ends before. */
+static void found(CompareArgs *m, uint64_t at, int status, char *text_take)
 {
-    if (!m->quiet) {
-        printf("Content mismatch at offset %" PRIu64 "!\n", at);
-    }
-    return 1;
-}
-
-/* Both buffers stay in the second level of a processor's caches. */
-#define CHUNK (128u << 10)
-
-static int read_side(BlockNode *node, uint64_t at, uint64_t n, const BlockStatus *s, uint8_t *buf)
-{
-    int ret = 0;
-
-    if (s->flags & BLK_STATUS_ZERO) {
-        memset(buf, 0, n);
+    if (at < m->found_at) {
+        m->found_at = at;
+        m->status = status;
+        g_free(m->text);
+        m->text = text_take;
     } else {
-        ret = co_node_pread(node, at, buf, n);
-        if (ret < 0) {
-            error_report("Error while reading offset %" PRIu64 " of %s: %s", at,
-                         node_filename(node), strerror(-ret));
-        }
+        g_free(text_take);
     }
-    return ret < 0 ? 4 : 0;
 }
 
-/* N bytes from AT, of which each side has all or nothing. */
-static int compare_run(CompareArgs *m, uint64_t at, uint64_t n, const BlockStatus *s,
-                       const BlockStatus *t, uint8_t *x, uint8_t *y)
+/* Asks for what is at m->next. */
+static bool co_find_run(CompareArgs *m)
 {
-    for (uint64_t done = 0, piece; done < n; done += piece) {
-        int status;
+    Run *r = &m->run;
 
-        piece = MIN(n - done, CHUNK);
-        status = read_side(m->a, at + done, piece, s, x);
-        status = status ? status : read_side(m->b, at + done, piece, t, y);
-        if (status) {
-            return status;
-        }
-        if (memcmp(x, y, piece) != 0) {
-            uint64_t i = 0;
+    *r = (Run){ m->next, m->length - m->next, { BLK_STATUS_ZERO, BLK_STATUS_ZERO } };
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t length = m->nodes[i]->length;
+        BlockStatus status;
+        int depth, ret;
 
-            while (memcmp(x + i, y + i, MIN(512, piece - i)) == 0) {
-                i += 512;
-            }
-            return differs(m, at + done + i);
+        if (r->at >= length) {
+            continue;
         }
-        progress_show(&m->progress, 100.0 * (double)(at + done) /
-                                        (double)MAX(m->a->length, m->b->length));
+        ret = co_node_status_above(m->nodes[i], NULL, r->at, length - r->at, &status, &depth);
+        if (ret < 0) {
+            found(m, r->at, 3, g_strdup_printf("Sector allocation test failed: %s", strerror(-ret)));
+            return false;
+        }
+        r->flags[i] = status.flags;
+        r->bytes = MIN(r->bytes, status.bytes);
     }
-    return 0;
+    if (m->strict && r->at < MIN(m->nodes[0]->length, m->nodes[1]->length) &&
+        ((r->flags[0] ^ r->flags[1]) & ~BLK_STATUS_RECURSE)) {
+        found(m, r->at, 1, g_strdup_printf("Strict mode: Offset %" PRIu64 " block status mismatch!", r->at));
+        return false;
+    }
+    return true;
 }
 
-static int co_compare_run(void *opaque)
+/* What is to be compared next; false at the end. */
+static bool co_take(CompareArgs *m, Run *piece)
+{
+    bool taken = false;
+
+    co_mutex_lock(&m->taking);
+    while (!taken && m->next < MIN(m->length, m->found_at)) {
+        if (m->next >= m->run.at + m->run.bytes && !co_find_run(m)) {
+            break;
+        }
+        *piece = m->run;
+        piece->at = m->next;
+        piece->bytes = m->run.at + m->run.bytes - m->next;
+        taken = !(m->run.flags[0] & m->run.flags[1] & BLK_STATUS_ZERO);
+        if (taken) {
+            piece->bytes = MIN(piece->bytes, PIECE);
+        }
+        m->next += piece->bytes;
+    }
+    co_mutex_unlock(&m->taking);
+    return taken;
+}
+
+/* The first sector in which they differ; NULL stands for zeroes.  LEN: none. */
+static size_t first_difference(const uint8_t *x, const uint8_t *y, size_t len)
+{
+    const uint8_t *data = x ? x : y;
+    bool both = x && y;
+    size_t i = 0;
+
+    if (both ? memcmp(x, y, len) == 0 : buffer_is_zero(data, len)) {
+        return len;
+    }
+    while (both ? memcmp(x + i, y + i, MIN(512, len - i)) == 0
+                : buffer_is_zero(data + i, MIN(512, len - i))) {
+        i += 512;
+    }
+    return i;
+}
+
+static bool co_compare(CompareArgs *m, const Run *piece, uint8_t *const *buffers)
+{
+    const uint8_t *sides[2] = { NULL };
+    size_t i;
+
+    for (unsigned k = 0; k < 2; k++) {
+        int ret = 0;
+
+        if (!(piece->flags[k] & BLK_STATUS_ZERO)) {
+            ret = co_node_pread(m->nodes[k], piece->at, buffers[k], piece->bytes);
+            sides[k] = buffers[k];
+        }
+        if (ret < 0) {
+            found(m, piece->at, 4, g_strdup_printf("Error while reading offset %" PRIu64 " of %s: %s", piece->at,
+                                                   node_filename(m->nodes[k]), strerror(-ret)));
+            return false;
+        }
+    }
+    i = first_difference(sides[0], sides[1], piece->bytes);
+    if (i < piece->bytes) {
+        found(m, piece->at + i, 1, g_strdup_printf("Content mismatch at offset %" PRIu64 "!", piece->at + i));
+        return false;
+    }
+    progress_show(&m->progress, 100.0 * (double)MIN(m->next, m->length) / (double)m->length);
+    return true;
+}
+
+static void co_compare_worker(void *opaque)
 {
     CompareArgs *m = opaque;
-    g_autofree uint8_t *x = g_malloc(CHUNK);
-    g_autofree uint8_t *y = g_malloc(CHUNK);
-    uint64_t end = MAX(m->a->length, m->b->length), at = 0;
+    g_autofree uint8_t *x = io_buffer_new(PIECE);
+    g_autofree uint8_t *y = io_buffer_new(PIECE);
+    uint8_t *const buffers[2] = { x, y };
+    Run piece;
 
-    while (at < end) {
-        BlockStatus s = { .flags = BLK_STATUS_ZERO, .bytes = end - at }, t = s;
-        int d, ret = 0, status = 0;
-        uint64_t n;
-
-        if (at < m->a->length) {
-            ret = co_node_status_above(m->a, NULL, at, m->a->length - at, &s, &d);
-        }
-        if (ret == 0 && at < m->b->length) {
-            ret = co_node_status_above(m->b, NULL, at, m->b->length - at, &t, &d);
-        }
-        if (ret < 0) {
-            error_report("Sector allocation test failed: %s", strerror(-ret));
-            return 3;
-        }
-        n = MIN(s.bytes, t.bytes);
-        if (m->strict && at < MIN(m->a->length, m->b->length) &&
-            (s.flags & BLK_STATUS_ALLOCATED) != (t.flags & BLK_STATUS_ALLOCATED)) {
-            if (!m->quiet) {
-                printf("Strict mode: Offset %" PRIu64 " block status mismatch!\n", at);
-            }
-            return 1;
-        }
-        if (!(s.flags & t.flags & BLK_STATUS_ZERO)) {
-            status = compare_run(m, at, n, &s, &t, x, y);
-        }
-        if (status) {
-            return status;
-        }
-        at += n;
+    while (co_take(m, &piece) && co_compare(m, &piece, buffers)) {
     }
-    return 0;
+    m->running--;
 }
 
-static int compare_open(CompareArgs *m, const Image *x, const Image *y)
+/* A mismatch is a result, the rest are errors. */
+static int tell_found(CompareArgs *m)
 {
-    m->a = x->node;
-    m->b = y->node;
-    if (m->a->length != m->b->length && m->strict) {
+    uint64_t a = m->nodes[0]->length, b = m->nodes[1]->length;
+
+    if (a != b && m->found_at >= MIN(a, b) && !m->quiet) {
+        printf("Warning: Image size mismatch!\n");
+    }
+    if (m->status > 1) {
+        error_report("%s", m->text);
+    } else if (m->status && !m->quiet) {
+        printf("%s\n", m->text);
+    }
+    g_free(m->text);
+    return m->status;
+}
+
+static int compare_open(CompareArgs *m)
+{
+    uint64_t a = m->nodes[0]->length, b = m->nodes[1]->length;
+
+    if (a != b && m->strict) {
         if (!m->quiet) {
             printf("Strict mode: Image size mismatch!\n");
         }
         return 1;
     }
-    if (m->a->length != m->b->length && !m->quiet) {
-        printf("Warning: Image size mismatch!\n");
+    m->length = MAX(a, b);
+    m->found_at = UINT64_MAX;
+    co_mutex_init(&m->taking);
+    for (unsigned i = 0; i < WORKERS; i++) {
+        m->running++;
+        coroutine_start(co_compare_worker, m);
     }
-    return run_job(co_compare_run, m);
+    EVENT_LOOP_WAIT_WHILE(event_loop_main(), m->running > 0);
+    return tell_found(m);
 }
 
 static int img_compare(const ImgCommand *command, int argc, char **argv)
@@ -149,6 +222,7 @@ static int img_compare(const ImgCommand *command, int argc, char **argv)
         return status;
     }
     m.progress.on = m.progress.on && !m.quiet;
+    m.first.async = m.second.async = sysconf(_SC_NPROCESSORS_ONLN) > 1;
     m.second.image_opts = m.first.image_opts;
     m.second.cache = m.first.cache;
     m.second.force_share = m.first.force_share;
@@ -159,7 +233,9 @@ static int img_compare(const ImgCommand *command, int argc, char **argv)
         image_close(&x);
         return 2;
     }
-    status = compare_open(&m, &x, &y);
+    m.nodes[0] = x.node;
+    m.nodes[1] = y.node;
+    status = compare_open(&m);
     if (status == 0 && !m.quiet) {
         progress_end(&m.progress);
         printf("Images are identical.\n");
