@@ -88,6 +88,13 @@ typedef struct VirtioInfo {
     void (*loaded)(VirtioDevice *vdev);       /* all of it is there */
 } VirtioInfo;
 
+/* A modern driver's view of a queue before it is ready; addresses of the areas in halves, low first. */
+typedef struct VirtioQueueSetup {
+    uint16_t num;
+    bool enabled;
+    uint32_t desc[2], driver[2], device[2];
+} VirtioQueueSetup;
+
 /* What a transport does for the core; constant. */
 typedef struct VirtioTransport {
     const char *name;

@@ -160,9 +160,13 @@ void virtio_notify_sync(VirtioDevice *vdev);
 bool virtio_kick_lockless(VirtioDevice *vdev, unsigned n);
 void virtqueue_interrupt_from_loop(VirtQueue *vq);
 
-/* The wire has rows for VIRTIO_QUEUE_MAX queues, of which a device has HAVE. */
-void virtio_put_no_queues(VmWriter *w, unsigned have, size_t row_len);
-bool virtio_skip_no_queues(VmReader *r, unsigned have, size_t row_len);
+/*
+ * The queues of a transport on the wire, VIRTIO_QUEUE_MAX rows of which the device has the first: num be16, enabled in
+ * FLAG_BYTES, and the three areas as pairs of be32, low halves first.
+ */
+void virtio_put_setups(VmWriter *w, const VirtioDevice *vdev, const VirtioQueueSetup *setups, unsigned flag_bytes);
+bool virtio_get_setups(VmReader *r, const VirtioDevice *vdev, VirtioQueueSetup *setups, unsigned flag_bytes,
+                       GError **error);
 /* After a load: what follows from the rings in memory. */
 bool virtqueue_restore(VirtQueue *vq, GError **error);
 

@@ -14,13 +14,6 @@
 enum { MAGIC = 0x74726976, VENDOR = 0x554d4551, QUEUE_NOTIFY = 0x50, CONFIG_AT = 0x100,
        PAGE_SHIFT_MAX = 31 };
 
-/* A modern driver's view of a queue before it is ready. */
-typedef struct MmioQueue {
-    uint16_t num;
-    bool enabled;
-    uint32_t desc[2], driver[2], device[2];
-} MmioQueue;
-
 typedef struct VirtioMmio {
     Device dev;
     Bus vbus;
@@ -32,7 +25,7 @@ typedef struct VirtioMmio {
     bool ioeventfd;
     uint32_t host_features_sel, guest_features_sel, guest_features[2];
     uint32_t guest_page_shift;
-    MmioQueue queues[VIRTIO_QUEUE_MAX];
+    VirtioQueueSetup queues[VIRTIO_QUEUE_MAX];
 } VirtioMmio;
 
 static VirtioMmio *mmio(Device *dev)
@@ -77,7 +70,7 @@ static VirtQueue *selected(VirtioMmio *s)
 }
 
 /* NULL: no such queue. */
-static MmioQueue *selected_setup(VirtioMmio *s)
+static VirtioQueueSetup *selected_setup(VirtioMmio *s)
 {
     return selected(s) ? &s->queues[s->vdev->queue_sel] : NULL;
 }
@@ -208,7 +201,7 @@ static void queue_pfn_write(Device *dev, uint64_t value)
 
 static uint64_t queue_ready_read(Device *dev, uint64_t value)
 {
-    MmioQueue *q = selected_setup(mmio(dev));
+    VirtioQueueSetup *q = selected_setup(mmio(dev));
 
     return q && q->enabled;
 }
@@ -222,7 +215,7 @@ static uint64_t address(const uint32_t halves[2])
 static void queue_ready_write(Device *dev, uint64_t value)
 {
     VirtioMmio *s = mmio(dev);
-    MmioQueue *q = selected_setup(s);
+    VirtioQueueSetup *q = selected_setup(s);
 
     if (!q || s->vdev->resetting || q->enabled == (value & 1)) {
         return;
@@ -270,7 +263,7 @@ static uint64_t generation_read(Device *dev, uint64_t value)
 #define AREA_HALF(area, half)                                                              \
     static void area##_##half##_write(Device *dev, uint64_t value)                         \
     {                                                                                      \
-        MmioQueue *q = selected_setup(mmio(dev));                                          \
+        VirtioQueueSetup *q = selected_setup(mmio(dev));                                   \
         if (q && !q->enabled) {                                                            \
             q->area[half] = (uint32_t)value;                                               \
         }                                                                                  \
@@ -406,7 +399,7 @@ static void device_reset_done(Device *proxy)
 
     s->guest_features[0] = s->guest_features[1] = 0;
     for (unsigned i = 0; s->vdev && i < s->vdev->num_queues; i++) {
-        s->queues[i] = (MmioQueue){ .num = s->vdev->queues[i]->num_default };
+        s->queues[i] = (VirtioQueueSetup){ .num = s->vdev->queues[i]->num_default };
     }
     device_sync(proxy);
 }
@@ -450,53 +443,18 @@ static bool load_queue(Device *proxy, unsigned n, VmReader *r, GError **error)
     return true;
 }
 
-enum { QUEUE_ROW = 2 + 1 + 6 * 4 };
-
-static void put_pair(VmWriter *w, const uint32_t halves[2])
-{
-    vm_put_be32(w, halves[0]);
-    vm_put_be32(w, halves[1]);
-}
-
-static void get_pair(VmReader *r, uint32_t halves[2])
-{
-    halves[0] = vm_get_be32(r);
-    halves[1] = vm_get_be32(r);
-}
-
 static void queues_put(VmWriter *w, const void *field, const VmField *def)
 {
     const VirtioMmio *s = field;
-    unsigned n = s->vdev->num_queues;
 
-    for (unsigned i = 0; i < n; i++) {
-        const MmioQueue *q = &s->queues[i];
-
-        vm_put_be16(w, q->num);
-        vm_put_u8(w, q->enabled);
-        put_pair(w, q->desc);
-        put_pair(w, q->driver);
-        put_pair(w, q->device);
-    }
-    virtio_put_no_queues(w, n, QUEUE_ROW);
+    virtio_put_setups(w, s->vdev, s->queues, 1);
 }
 
 static bool queues_get(VmReader *r, void *field, const VmField *def, GError **error)
 {
     VirtioMmio *s = field;
-    unsigned n = s->vdev->num_queues;
 
-    for (unsigned i = 0; i < n; i++) {
-        MmioQueue *q = &s->queues[i];
-
-        q->num = vm_get_be16(r);
-        q->enabled = vm_get_u8(r) & 1;
-        get_pair(r, q->desc);
-        get_pair(r, q->driver);
-        get_pair(r, q->device);
-    }
-    return virtio_skip_no_queues(r, n, QUEUE_ROW) ||
-           error_set(error, "the state ends inside the queues");
+    return virtio_get_setups(r, s->vdev, s->queues, 1, error);
 }
 
 static bool state_is_modern(const void *obj)

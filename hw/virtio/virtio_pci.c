@@ -288,7 +288,7 @@ static void device_reset_done(Device *proxy)
     p->dfselect = p->gfselect = 0;
     p->guest_features[0] = p->guest_features[1] = 0;
     for (unsigned i = 0; i < p->vdev->num_queues; i++) {
-        p->queues[i] = (VirtioPciQueue){ .num = p->vdev->queues[i]->num_default };
+        p->queues[i] = (VirtioQueueSetup){ .num = p->vdev->queues[i]->num_default };
     }
     device_sync(proxy);
 }
@@ -336,54 +336,18 @@ static bool load_queue(Device *proxy, unsigned n, VmReader *r, GError **error)
     return true;
 }
 
-enum { QUEUE_ROW = 2 + 2 + 6 * 4 };
-
-static void put_pair(VmWriter *w, const uint32_t halves[2])
-{
-    vm_put_be32(w, halves[0]);
-    vm_put_be32(w, halves[1]);
-}
-
-static void get_pair(VmReader *r, uint32_t halves[2])
-{
-    halves[0] = vm_get_be32(r);
-    halves[1] = vm_get_be32(r);
-}
-
-/* num be16, 0, enabled, and the three areas as pairs of be32, low halves first. */
 static void queues_put(VmWriter *w, const void *field, const VmField *def)
 {
     const VirtioPci *p = field;
-    unsigned n = p->vdev->num_queues;
 
-    for (unsigned i = 0; i < n; i++) {
-        const VirtioPciQueue *q = &p->queues[i];
-
-        vm_put_be16(w, q->num);
-        vm_put_be16(w, q->enabled);
-        put_pair(w, q->desc);
-        put_pair(w, q->driver);
-        put_pair(w, q->device);
-    }
-    virtio_put_no_queues(w, n, QUEUE_ROW);
+    virtio_put_setups(w, p->vdev, p->queues, 2);
 }
 
 static bool queues_get(VmReader *r, void *field, const VmField *def, GError **error)
 {
     VirtioPci *p = field;
-    unsigned n = p->vdev->num_queues;
 
-    for (unsigned i = 0; i < n; i++) {
-        VirtioPciQueue *q = &p->queues[i];
-
-        q->num = vm_get_be16(r);
-        q->enabled = vm_get_be16(r) & 1;
-        get_pair(r, q->desc);
-        get_pair(r, q->driver);
-        get_pair(r, q->device);
-    }
-    return virtio_skip_no_queues(r, n, QUEUE_ROW) ||
-           error_set(error, "the state ends inside the queues");
+    return virtio_get_setups(r, p->vdev, p->queues, 2, error);
 }
 
 static bool is_modern(const void *obj)

@@ -32,13 +32,6 @@ typedef struct VirtioPciInfo {
     void (*prepare)(VirtioPci *p);
 } VirtioPciInfo;
 
-/* A modern driver's view of a queue before it is enabled.  [VIRTIO1.2 4.1.4.3] */
-typedef struct VirtioPciQueue {
-    uint16_t num;
-    bool enabled;
-    uint32_t desc[2], driver[2], device[2];
-} VirtioPciQueue;
-
 struct VirtioPci {
     PciDevice pci;
     VirtioDevice *vdev;       /* a reference */
@@ -51,7 +44,7 @@ struct VirtioPci {
     uint32_t class_code;      /* class=; 0: the model's */
     bool legacy, modern;      /* what there is */
     uint32_t dfselect, gfselect, guest_features[2];
-    VirtioPciQueue queues[VIRTIO_QUEUE_MAX];
+    VirtioQueueSetup queues[VIRTIO_QUEUE_MAX];
     VirtioPciIrqfd *irqfds;   /* virtio_pci_irqfd.c; NULL: never needed */
     uint8_t cfg_cap;          /* offset of the configuration access capability */
     MemoryRegion legacy_mr, msix_bar, pio_mr;

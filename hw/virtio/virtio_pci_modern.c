@@ -57,7 +57,7 @@ static uint64_t generation_read(Device *dev, uint64_t value)
     return virtio_pci(dev)->vdev->generation;
 }
 
-static VirtioPciQueue *selected(VirtioPci *p)
+static VirtioQueueSetup *selected(VirtioPci *p)
 {
     return virtio_pci_selected(p) ? &p->queues[p->vdev->queue_sel] : NULL;
 }
@@ -86,7 +86,7 @@ static uint64_t pair(const uint32_t halves[2])
 static void queue_enable_write(Device *dev, uint64_t value)
 {
     VirtioPci *p = virtio_pci(dev);
-    VirtioPciQueue *q = selected(p);
+    VirtioQueueSetup *q = selected(p);
 
     if (!q || value != 1 || p->vdev->resetting || virtio_pci_selected(p)->resetting) {
         log_guest_error("%s: %" PRIu64 " written to enable queue %u\n", dev->obj.type->name, value,
@@ -114,7 +114,7 @@ static void queue_reset_write(Device *dev, uint64_t value)
     VirtioPci *p = virtio_pci(dev);
 
     if (value == 1 && selected(p)) {
-        *selected(p) = (VirtioPciQueue){ .num = virtio_pci_selected(p)->num_default };
+        *selected(p) = (VirtioQueueSetup){ .num = virtio_pci_selected(p)->num_default };
         virtio_queue_reset(virtio_pci_selected(p));
     }
 }
@@ -122,12 +122,12 @@ static void queue_reset_write(Device *dev, uint64_t value)
 #define ADDRESS_HALF(id, field, half)                                                      \
     static uint64_t id##_read(Device *dev, uint64_t value)                                 \
     {                                                                                      \
-        VirtioPciQueue *q = selected(virtio_pci(dev));                                     \
+        VirtioQueueSetup *q = selected(virtio_pci(dev));                                   \
         return q ? q->field[half] : 0;                                                     \
     }                                                                                      \
     static void id##_write(Device *dev, uint64_t value)                                    \
     {                                                                                      \
-        VirtioPciQueue *q = selected(virtio_pci(dev));                                     \
+        VirtioQueueSetup *q = selected(virtio_pci(dev));                                   \
         if (q) {                                                                           \
             q->field[half] = (uint32_t)value;                                              \
         }                                                                                  \

@@ -141,7 +141,8 @@ static const VmStateDesc state_features = {
 
 enum { ZEROES = 1024 };
 
-void virtio_put_no_queues(VmWriter *w, unsigned have, size_t row_len)
+/* The wire has rows for VIRTIO_QUEUE_MAX queues, of which a device has HAVE. */
+static void put_no_queues(VmWriter *w, unsigned have, size_t row_len)
 {
     static const uint8_t zeroes[ZEROES];
 
@@ -153,7 +154,7 @@ void virtio_put_no_queues(VmWriter *w, unsigned have, size_t row_len)
     }
 }
 
-bool virtio_skip_no_queues(VmReader *r, unsigned have, size_t row_len)
+static bool skip_no_queues(VmReader *r, unsigned have, size_t row_len)
 {
     uint8_t ignored[ZEROES];
 
@@ -168,6 +169,50 @@ bool virtio_skip_no_queues(VmReader *r, unsigned have, size_t row_len)
     return true;
 }
 
+#define SETUP_ROW(flag_bytes) (2 + (flag_bytes) + 6 * 4)
+
+static void put_pair(VmWriter *w, const uint32_t halves[2])
+{
+    vm_put_be32(w, halves[0]);
+    vm_put_be32(w, halves[1]);
+}
+
+static void get_pair(VmReader *r, uint32_t halves[2])
+{
+    halves[0] = vm_get_be32(r);
+    halves[1] = vm_get_be32(r);
+}
+
+void virtio_put_setups(VmWriter *w, const VirtioDevice *vdev, const VirtioQueueSetup *setups, unsigned flag_bytes)
+{
+    for (unsigned i = 0; i < vdev->num_queues; i++) {
+        vm_put_be16(w, setups[i].num);
+        if (flag_bytes == 1) {
+            vm_put_u8(w, setups[i].enabled);
+        } else {
+            vm_put_be16(w, setups[i].enabled);
+        }
+        put_pair(w, setups[i].desc);
+        put_pair(w, setups[i].driver);
+        put_pair(w, setups[i].device);
+    }
+    put_no_queues(w, vdev->num_queues, SETUP_ROW(flag_bytes));
+}
+
+bool virtio_get_setups(VmReader *r, const VirtioDevice *vdev, VirtioQueueSetup *setups, unsigned flag_bytes,
+                       GError **error)
+{
+    for (unsigned i = 0; i < vdev->num_queues; i++) {
+        setups[i].num = vm_get_be16(r);
+        setups[i].enabled = (flag_bytes == 1 ? vm_get_u8(r) : vm_get_be16(r)) & 1;
+        get_pair(r, setups[i].desc);
+        get_pair(r, setups[i].driver);
+        get_pair(r, setups[i].device);
+    }
+    return skip_no_queues(r, vdev->num_queues, SETUP_ROW(flag_bytes)) ||
+           error_set(error, "the state ends inside the queues");
+}
+
 /* One column of all the queues there may be: arrays of VIRTIO_QUEUE_MAX rows on the wire. */
 #define QUEUE_COLUMN(id, row_len, put_one, get_one)                                        \
     static void id##_put(VmWriter *w, const void *field, const VmField *def)               \
@@ -177,7 +222,7 @@ bool virtio_skip_no_queues(VmReader *r, unsigned have, size_t row_len)
             const VirtQueue *vq = vdev->queues[i];                                         \
             put_one;                                                                       \
         }                                                                                  \
-        virtio_put_no_queues(w, vdev->num_queues, row_len);                                \
+        put_no_queues(w, vdev->num_queues, row_len);                                       \
     }                                                                                      \
     static bool id##_get(VmReader *r, void *field, const VmField *def, GError **error)     \
     {                                                                                      \
@@ -186,7 +231,7 @@ bool virtio_skip_no_queues(VmReader *r, unsigned have, size_t row_len)
             VirtQueue *vq = vdev->queues[i];                                               \
             get_one;                                                                       \
         }                                                                                  \
-        return virtio_skip_no_queues(r, vdev->num_queues, row_len) ||                      \
+        return skip_no_queues(r, vdev->num_queues, row_len) ||                             \
                error_set(error, "the state ends inside the queues");                       \
     }                                                                                      \
     static const VmField id##_fields[] = {                                                 \
