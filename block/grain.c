@@ -307,6 +307,7 @@ static int co_write_new(GrainMap *map, uint64_t grain, uint64_t in, IoSpan piece
 {
     GrainPlace place = { GRAIN_DATA, 0 };
     int ret = map->ops->co_alloc(map, &place.host);
+    uint64_t end = place.host + map->grain;
 
     if (ret == 0) {
         ret = co_fill(map, grain, place.host, 0, in, was);
@@ -317,9 +318,8 @@ static int co_write_new(GrainMap *map, uint64_t grain, uint64_t in, IoSpan piece
     if (ret == 0) {
         ret = co_fill(map, grain, place.host, in + piece.len, map->grain, was);
     }
-    if (ret == 0 && map->file->length < place.host + map->grain &&
-        !co_node_truncate(map->file, place.host + map->grain, false, "off", NULL)) {
-        ret = -EIO;
+    if (ret == 0 && map->file->length < end) {
+        ret = co_node_write_zeroes(map->file, map->file->length, end - map->file->length, 0);
     }
     return ret == 0 ? co_grain_set(map, grain, map->ops->encode(map, grain, place)) : ret;
 }

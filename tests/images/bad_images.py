@@ -244,6 +244,13 @@ def case_limit(fmt):
     assert 'error while writing' in lines[0] or 'out.' + fmt in lines[0], lines[0]
 
 
+def case_limit_behind(fmt):
+    """The data fits, and what its block would have behind it does not: the reason is told all the same."""
+    must(IMG, 'create', '-q', '-f', fmt, *CREATE[fmt], 'behind.' + fmt, '16M')
+    p = run(IO, '-f', fmt, '-c', 'write 0 64k', '-c', 'write 3M 64k', 'behind.' + fmt, preexec_fn=limited)
+    assert p.returncode == 1 and 'write failed: File too large' in p.stdout, p.stdout + p.stderr
+
+
 def case_full_disk(fmt):
     """A small tmpfs: what was there stays, and what fits afterwards fits."""
     os.mkdir('full')
@@ -290,6 +297,8 @@ def cases():
             yield f'cut data {fmt}', lambda: case_cut_data(fmt)
         yield f'locked {fmt}', lambda: case_locked(fmt)
         yield f'limit {fmt}', lambda: case_limit(fmt)
+        if fmt in ('vdi', 'vpc'):
+            yield f'limit behind {fmt}', lambda: case_limit_behind(fmt)
         yield f'full disk {fmt}', lambda: case_full_disk(fmt)
         if fmt in BACKED:
             yield f'missing backing file {fmt}', lambda: case_missing_backing(fmt)
