@@ -20,24 +20,12 @@ import subprocess
 import sys
 import threading
 
+from command import fails, run, same_bytes
 from tap import Skip, run_cases
 
 RHEA_IMG, RHEA_IO, RHEA_SYSTEM, MODULE = (os.path.abspath(p) for p in sys.argv[1:5])
 KIB, MIB = 1024, 1024 * 1024
 SIZE = 3 * MIB + 3 * 512
-
-
-def run(*args, ok=(0,)):
-    p = subprocess.run(args, capture_output=True, text=True, timeout=60)
-    if p.returncode not in ok:
-        raise AssertionError(f"{' '.join(args)}: exit {p.returncode}\n{p.stdout}{p.stderr}")
-    return p.stdout
-
-
-def fails(*args):
-    p = subprocess.run(args, capture_output=True, text=True, timeout=60)
-    assert p.returncode == 1, f"{' '.join(args)}: exit {p.returncode}\n{p.stdout}{p.stderr}"
-    return p.stderr + p.stdout
 
 
 # ---- the web server ----
@@ -185,11 +173,6 @@ def content(path, size, seed):
     with open(path, 'wb') as f:
         f.write(random.Random(seed).randbytes(size))
     return path
-
-
-def same_bytes(a, b):
-    with open(a, 'rb') as x, open(b, 'rb') as y:
-        assert x.read() == y.read(), f'{a} and {b} differ'
 
 
 def case_convert(url, *how):

@@ -14,18 +14,12 @@ import shutil
 import subprocess
 import sys
 
+from command import run
 from tap import Skip, run_cases
 
 RHEA = os.path.abspath(sys.argv[1])
 QEMU = sys.argv[2] if len(sys.argv) > 2 else shutil.which('qemu-img')
 KIB, MIB = 1024, 1024 * 1024
-
-
-def run(*args, ok=(0,)):
-    p = subprocess.run(args, capture_output=True, text=True, timeout=120)
-    if p.returncode not in ok:
-        raise AssertionError(f"{' '.join(args)}: exit {p.returncode}\n{p.stdout}{p.stderr}")
-    return p.stdout
 
 
 def content(path, size, seed):

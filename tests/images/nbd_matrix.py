@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 
+from command import fails, run, same_bytes
 from tap import Skip, run_cases
 
 RHEA_NBD, RHEA_IMG, RHEA_IO = (os.path.abspath(p) for p in sys.argv[1:4])
@@ -30,20 +31,6 @@ def need(*programs):
             raise Skip(f'{p} is not installed')
 
 
-def run(*args, ok=(0,), **kwargs):
-    p = subprocess.run(args, capture_output=True, text=True, timeout=60, **kwargs)
-    if p.returncode not in ok:
-        raise AssertionError(f"{' '.join(args)}: exit {p.returncode}\n{p.stdout}{p.stderr}")
-    return p.stdout
-
-
-def fails(*args):
-    """What it says on its way to exit status 1."""
-    p = subprocess.run(args, capture_output=True, text=True, timeout=60)
-    assert p.returncode == 1, f"{' '.join(args)}: exit {p.returncode}\n{p.stdout}{p.stderr}"
-    return p.stderr
-
-
 def content(path, seed):
     rnd = random.Random(seed)
     with open(path, 'wb') as f:
@@ -52,11 +39,6 @@ def content(path, seed):
             f.seek(at)
             f.write(rnd.randbytes(64 * KIB) if rnd.randrange(3) else bytes(64 * KIB))
     return path
-
-
-def same_bytes(a, b):
-    with open(a, 'rb') as x, open(b, 'rb') as y:
-        assert x.read() == y.read(), f'{a} and {b} differ'
 
 
 class Server:
@@ -355,7 +337,7 @@ def case_bad_input():
                         "'nope' is not found"),
                        ([], 'file name')):
         content('src.raw', 3)
-        err = fails(RHEA_NBD, *args)
+        err = fails(RHEA_NBD, *args).replace("Try 'rhea-nbd --help' for more information.\n", '')
         assert want in err and err.count('\n') == 1, (args, err)
     if not os.path.exists('/dev/nbd0'):
         for args in (['-d', '/dev/nbd0'], ['-c', '/dev/nbd0', '-f', 'raw', 'src.raw']):
