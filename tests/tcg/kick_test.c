@@ -102,6 +102,16 @@ static const uint8_t system_calls[] = {
 };
 #define SYSTEM_CALLS_ENTRY 16
 
+/* IRET to where it stands, with the flags of a comparison. */
+static const uint8_t irets[] = {
+    0xbb, 5, 0, 0, 0,                           /*    mov ebx, 5 */
+    0x48, 0x89, 0xe2, 0x6a, 0x10, 0x52,         /* 5: mov rdx, rsp; push 10h; push rdx */
+    0x83, 0xfb, 0x03, 0x9c, 0x6a, 0x08,         /*    cmp ebx, 3; pushfq; push 8 */
+    0x48, 0x8d, 0x05, 3, 0, 0, 0,               /*    lea rax, [next] */
+    0x50, 0x48, 0xcf,                           /*    push rax; iretq */
+    0x11, 0xd8, 0xff, 0xcb, 0x75, 0xe4, 0xf4,   /* next: adc eax, ebx; dec ebx; jnz 5; hlt */
+};
+
 static const struct {
     const char *name;
     const uint8_t *code;
@@ -112,6 +122,7 @@ static const struct {
     { "loops", loops, sizeof(loops), 0, 100 },
     { "strings", strings, sizeof(strings), 0, 100 },
     { "system-calls", system_calls, sizeof(system_calls), 3, 100 },
+    { "irets", irets, sizeof(irets), 0, 100 },
 };
 
 typedef struct Kick {
