@@ -8,6 +8,7 @@
  */
 #include "system/system.h"
 
+#include "base/crash.h"
 #include "base/daemon.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -120,6 +121,7 @@ int main(int argc, char **argv)
 
     thread_set_main();
     report_set_program(argv[0]);
+    crash_init(report_program());
     machine_lock_enter_main_loop();
     system_init(&sys);
     if (!start(&sys, argc, argv, &error)) {

@@ -24,6 +24,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "base/error.h"
 #include "target-x86/hostop.h"
 
@@ -241,6 +242,7 @@ bool tcg_thread_bind(X86Cpu *cpu, GError **error)
         return error_set_errno(error, errno, "Cannot set the GS base");
     }
     own_cpu = cpu;
+    crash_set_guest_rip(&cpu->rip);
     return true;
 }
 
@@ -254,6 +256,7 @@ void tcg_thread_unbind(void)
     stack_t stack = { .ss_flags = SS_DISABLE };
 
     own_cpu = NULL;
+    crash_set_guest_rip(NULL);
     if (alt_stack) {
         sigaltstack(&stack, NULL);
         g_clear_pointer(&alt_stack, g_free);

@@ -8,8 +8,10 @@
  * thread: another thread kicks all the time; after each stop the interpreter does a few instructions.
  */
 #include <signal.h>
+#include <sys/resource.h>
 #include <ucontext.h>
 
+#include "base/crash.h"
 #include "tests/insn/maker.h"
 #include "tests/tcg/engines.h"
 
@@ -379,6 +381,50 @@ static void test_thread(void)
     kick_clear(&k);
 }
 
+/* ---- faults that are not the guest's ------------------------------------------------------------------ */
+
+static char *volatile nowhere = (char *)0x123;
+
+static uint64_t crash_read(void *opaque, uint16_t port, unsigned size) { return *nowhere; }
+
+static void crash(void)
+{
+    static const uint8_t code[] = { 0x90, 0xec, 0xf4 };         /* nop; in al, dx; hlt */
+    struct rlimit none = { 0, 0 };
+    Kick k = { 0 };
+    X86Bus bus;
+
+    setrlimit(RLIMIT_CORE, &none);
+    if (crash_init("kick-test") && kick_init(&k)) {
+        bus = *k.e.cpu->bus;
+        bus.port_read = crash_read;
+        k.e.cpu->bus = &bus;
+        engines_mode(&k.e, 64, 0);
+        engines_code(&k.e, BENCH_CODE, code, sizeof(code));
+        k.e.cpu->rip = BENCH_CODE;
+        tcg_run(k.e.cpu);
+    }
+}
+
+/* A device of ours that crashes says so, and where the guest was; the handler for the guest's faults passes it on. */
+static void test_crash(void)
+{
+    g_autoptr(GError) error = NULL;
+    struct sigaction old;
+
+    if (g_test_subprocess()) {
+        crash();
+        return;
+    }
+    if (!translator_probe(&error) || sigaction(SIGSEGV, NULL, &old) || old.sa_handler != SIG_DFL) {
+        g_test_skip("no translator, or a sanitizer has the signals");
+        return;
+    }
+    g_test_trap_subprocess(NULL, 0, 0);
+    g_test_trap_assert_failed();
+    g_test_trap_assert_stderr("*kick-test: SIGSEGV in thread '*' at *+0x*, address 0x123, guest RIP 0x20100001\n");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -388,5 +434,6 @@ int main(int argc, char **argv)
         g_test_add_data_func(path, GUINT_TO_POINTER(n), test_every_host_pc);
     }
     g_test_add_func("/tcg/kick/thread", test_thread);
+    g_test_add_func("/tcg/kick/crash", test_crash);
     return g_test_run();
 }
