@@ -393,6 +393,7 @@ struct X86Cpu {
     uint8_t rmw_bounce[64] __attribute__((aligned(64)));     /* mem.h */
     struct X86RmwState { uint64_t va, va2; uint32_t size; bool bounced, locked; } rmw;
     uint64_t insn_count;        /* executed by the interpreter; a `rep` counts when it is done */
+    void (*settle)(X86Cpu *cpu);        /* the engine's: see x86_settle() */
     bool plain_events;          /* each interrupt, exception and IRET the long way: event_fast.c is off */
     bool pause_exits;           /* PAUSE leaves the run loop, and sets `paused` */
     bool paused;
@@ -474,6 +475,17 @@ static inline bool x86_itlb_is_lost(const X86Cpu *cpu, unsigned class, uint64_t 
 static inline bool x86_has(const X86Cpu *cpu, unsigned feature)
 {
     return feature >= FEAT_WORDS * 32 || (cpu->features[feature / 32] >> (feature % 32) & 1);
+}
+
+/*
+ * Before a device's code runs on this thread: state of the guest that is still in the host's registers goes to where it
+ * belongs.  Of the x87 that would raise the guest's exceptions there, at the first instruction that waits for them.
+ */
+static inline void x86_settle(X86Cpu *cpu)
+{
+    if (G_UNLIKELY(cpu->tx.live)) {
+        cpu->settle(cpu);
+    }
 }
 
 static inline bool x86_is_long(const X86Cpu *cpu) { return cpu->mode & MODE_LMA; }

@@ -84,6 +84,7 @@ static void read_piece(X86Cpu *cpu, const Piece *piece, uint8_t *dst)
         memcpy(dst, piece->host, piece->len);
         return;
     }
+    x86_settle(cpu);
     for (unsigned done = 0; done < piece->len;) {
         unsigned step = step_size(piece->gpa + done, piece->len - done, piece->len);
 
@@ -109,6 +110,7 @@ static void write_piece(X86Cpu *cpu, const Piece *piece, const uint8_t *src)
         note_write(cpu, piece->gpa, piece->attr, piece->len);
         return;
     }
+    x86_settle(cpu);
     for (unsigned done = 0; done < piece->len;) {
         unsigned step = step_size(piece->gpa + done, piece->len - done, piece->len);
 

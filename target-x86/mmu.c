@@ -83,6 +83,7 @@ static uint64_t entry_read(X86Cpu *cpu, uint64_t gpa, unsigned size)
 
     phys_map(cpu, gpa & ~0xfffull, &phys);
     if (!phys.host) {
+        x86_settle(cpu);
         return cpu->bus->mmio_read(cpu->bus_opaque, gpa, size);
     }
     /* One access: another CPU may be setting A or D. */
@@ -98,6 +99,7 @@ static bool entry_set(X86Cpu *cpu, uint64_t gpa, unsigned size, uint64_t seen, u
 
     phys_map(cpu, gpa & ~0xfffull, &phys);
     if (!phys.host) {
+        x86_settle(cpu);
         cpu->bus->mmio_write(cpu->bus_opaque, gpa, seen | bits, size);
         return true;
     }

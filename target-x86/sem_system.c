@@ -411,7 +411,10 @@ void x86_check_port(X86Cpu *cpu, uint16_t port, unsigned size)
 
 uint64_t x86_port_in(X86Cpu *cpu, uint16_t port, unsigned size)
 {
-    uint64_t value = cpu->bus->port_read(cpu->bus_opaque, port, size);
+    uint64_t value;
+
+    x86_settle(cpu);
+    value = cpu->bus->port_read(cpu->bus_opaque, port, size);
 
     x86_debug_port(cpu, port, size);
     return value;
@@ -419,6 +422,7 @@ uint64_t x86_port_in(X86Cpu *cpu, uint16_t port, unsigned size)
 
 void x86_port_out(X86Cpu *cpu, uint16_t port, uint64_t value, unsigned size)
 {
+    x86_settle(cpu);
     cpu->bus->port_write(cpu->bus_opaque, port, value, size);
     x86_debug_port(cpu, port, size);
 }

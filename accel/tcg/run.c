@@ -988,6 +988,7 @@ bool tcg_attach_cpu(Translator *tr, X86Cpu *cpu, GError **error)
     base = (uintptr_t)tc->stack + tc->stack_size - 64;
     memcpy((void *)(uintptr_t)base, &tr->stubs.underflow, sizeof(tr->stubs.underflow));
     cpu->engine = tc;
+    cpu->settle = x87_save;
     cpu->tx.self = cpu;
     cpu->tx.return_stack_base = cpu->tx.return_stack = base;
     cpu->tx.host_mxcsr = 0x1f80;

@@ -894,6 +894,39 @@ static void test_syscall(void)
     program_clear(&p);
 }
 
+static uint64_t x87_read(void *opaque, uint16_t port, unsigned size)
+{
+    static const double three = 3;
+    double nine;
+
+    __asm__ volatile("fldl %1\n\tfmull %1\n\tfwait\n\tfstpl %0" : "=m"(nine) : "m"(three));
+    return (uint64_t)nine;
+}
+
+/* A device that computes by x87, between the guest's division by zero and the #MF that is due. */
+static void test_x87_in_device(void)
+{
+    Program p;
+    X86Bus bus;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    engines_mode(&p.e, 64, 0);
+    bus = *p.e.cpu->bus;
+    bus.port_read = x87_read;
+    p.e.cpu->bus = &bus;
+    *(uint16_t *)(uintptr_t)(BENCH_DATA + 0x2000) = 0x37b;      /* ZM clear */
+    PUT(&p, 0xdb, 0xe3, 0xd9, 0x2c, 0x24, 0xd9, 0xe8, 0xd9, 0xee);     /* fninit; fldcw [rsp]; fld1; fldz */
+    PUT(&p, 0xd8, 0xf1, 0xec);                                  /* fdiv st, st(1): 0 / 1; in al, dx */
+    PUT(&p, 0xd9, 0xc9, 0xd8, 0xf1, 0xec);                      /* fxch; fdiv: 1 / 0; in al, dx */
+    PUT(&p, 0xdd, 0xd8, 0xf4);                                  /* fstp st: #MF */
+    check(&p, "x87 in a device", 100);
+    g_assert_cmpint(p.e.cpu->faults[0].event.vector, ==, VEC_MF);
+    g_assert_cmpint(p.e.cpu->gpr[R_RAX] & 255, ==, 9);
+    program_clear(&p);
+}
+
 /* REP MOVS and REP STOS of all sizes: no element, few, over the end of a page, backwards, into themselves. */
 static void test_strings(void)
 {
@@ -1037,6 +1070,7 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/block/jump-to-0-after-stac", test_jump_to_0_after_stac);
     g_test_add_func("/tcg/block/patched-invalid", test_patched_invalid);
     g_test_add_func("/tcg/block/syscall", test_syscall);
+    g_test_add_func("/tcg/block/x87-in-device", test_x87_in_device);
     g_test_add_func("/tcg/block/strings", test_strings);
     g_test_add_func("/tcg/block/bits-in-memory", test_bits_in_memory);
     g_test_add_func("/tcg/block/exact-stops", test_exact_stops);
