@@ -89,7 +89,8 @@ G_STATIC_ASSERT(sizeof(X87State) == 160);
  * The fields are written by the owner thread; other threads only poison tags.
  */
 typedef struct X86TlbEntry {
-    uint64_t tag_r, tag_w, tag_x;
+    uint64_t tag_r, tag_w;
+    uint64_t reserved;          /* the size is a power of two */
     uint8_t *host;
 } X86TlbEntry;
 G_STATIC_ASSERT(sizeof(X86TlbEntry) == 32);

@@ -337,7 +337,6 @@ void x86_tlb_drop(X86Cpu *cpu, unsigned idx, unsigned set)
 
     __atomic_store_n(&e->tag_r, X86_TLB_POISON_TAG(set), __ATOMIC_RELAXED);
     __atomic_store_n(&e->tag_w, X86_TLB_POISON_TAG(set), __ATOMIC_RELAXED);
-    __atomic_store_n(&e->tag_x, X86_TLB_POISON_TAG(set), __ATOMIC_RELAXED);
     cpu->tlb_phys[idx][set].va = X86_TLB_POISON;
 }
 
@@ -392,7 +391,6 @@ static void fill_set(X86Cpu *cpu, X86MmuIdx idx, unsigned set, const X86TlbPhys 
         cpu->tlb_large[page->va >> 63] = true;
     }
     __atomic_store_n(&e->tag_r, open && (page->perm & BIT(X86_READ)) ? page->va : none, __ATOMIC_RELAXED);
-    __atomic_store_n(&e->tag_x, page->host && (page->perm & BIT(X86_EXEC)) ? page->va : none, __ATOMIC_RELAXED);
     if (open && (page->perm & BIT(X86_WRITE)) && !(page->attr & (X86_PAGE_ROM | X86_PAGE_LOG))) {
         __atomic_store_n(&e->tag_w, page->va, __ATOMIC_RELAXED);
     }
