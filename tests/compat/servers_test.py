@@ -91,12 +91,7 @@ DAEMON_SERVES = [NODES + e for e in (
 )]
 
 # Commands of the daemon's monitor that Rhea has not; and those that QEMU has not.
-DAEMON_MISSING = {
-    'chardev-add', 'chardev-change', 'chardev-remove', 'chardev-send-break', 'query-chardev',
-    'query-chardev-backends', 'ringbuf-read', 'ringbuf-write', 'qom-get', 'qom-list', 'qom-set',
-    'qom-list-properties', 'qom-list-types', 'x-blockdev-change', 'x-blockdev-set-iothread',
-    'x-debug-query-block-graph',
-}
+DAEMON_MISSING = {'x-blockdev-change', 'x-blockdev-set-iothread', 'x-debug-query-block-graph'}
 DAEMON_MORE = {'block-latency-histogram-set'}
 LIMIT = int(os.environ.get('LIMIT', '120'))    # seconds for a program that ends by itself
 COMMANDS = [{'execute': name, 'arguments': arguments} for name, arguments in (
