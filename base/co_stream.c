@@ -216,6 +216,11 @@ bool co_stream_has_tls(const CoStream *s)
     return s->tls != NULL;
 }
 
+char *co_stream_peer_name(CoStream *s, GError **error)
+{
+    return tls_peer_name(s->tls, error);
+}
+
 void co_stream_shutdown(CoStream *s)
 {
     shutdown(s->fd, SHUT_RDWR);

@@ -15,6 +15,7 @@
 #ifndef BASE_CO_STREAM_H
 #define BASE_CO_STREAM_H
 
+#include <stdint.h>
 #include <sys/uio.h>
 
 #include "base/tls.h"
@@ -38,6 +39,8 @@ size_t co_stream_buffered(const CoStream *s);
 /* Handshake; nothing may be buffered: what came before it is not to be trusted after it. */
 bool co_stream_start_tls(CoStream *s, TlsCreds *creds, const char *hostname, GError **error);
 bool co_stream_has_tls(const CoStream *s);
+/* tls_peer_name() of a stream that has TLS. */
+char *co_stream_peer_name(CoStream *s, GError **error);
 /* Both directions end now: whoever waits gets an error. */
 void co_stream_shutdown(CoStream *s);
 

@@ -162,29 +162,3 @@ GBytes *secret_decode(const SecretSource *source, GError **error)
     }
     return g_bytes_new_take(out, out_len);
 }
-
-bool secret_store_add(KeyVal *props, GError **error)
-{
-    const char *id = keyval_get(props, "id");
-    SecretSource source = {
-        .data = keyval_get(props, "data"), .file = keyval_get(props, "file"),
-        .keyid = keyval_get(props, "keyid"), .iv = keyval_get(props, "iv"),
-    };
-    g_autoptr(GBytes) bytes = NULL;
-
-    if (!id || !*id) {
-        return error_set(error, "Parameter 'id' is missing");
-    }
-    if (secrets && g_hash_table_contains(secrets, id)) {
-        return error_set(error, "There is a secret with id '%s' already", id);
-    }
-    if (!keyval_get_enum(props, "format", secret_formats, SECRET_RAW, &source.format, error) ||
-        !keyval_check_used(props, "secret", error)) {
-        return false;
-    }
-    bytes = secret_decode(&source, error);
-    if (bytes) {
-        secret_store_put(id, bytes);
-    }
-    return bytes != NULL;
-}

@@ -34,7 +34,4 @@ typedef struct SecretSource {
 /* The bytes of the secret; NULL with an error. */
 GBytes *secret_decode(const SecretSource *source, GError **error);
 
-/* From the properties of a command line. */
-bool secret_store_add(KeyVal *props, GError **error);
-
 #endif

@@ -7,12 +7,12 @@
 
 #include "base/error.h"
 #include "base/module.h"
-#include "base/secret_store.h"
 
 struct TlsCreds {
     gint refs;
     char *id;
     TlsRole role;
+    bool verifies;
     const TlsModule *module;
     void *state;
 };
@@ -47,6 +47,7 @@ TlsCreds *tls_creds_new(const char *id, const TlsCredsConf *conf, GError **error
     creds->refs = 1;
     creds->id = g_strdup(id);
     creds->role = conf->role;
+    creds->verifies = conf->kind == TLS_X509 && conf->verify_peer;
     creds->module = module;
     creds->state = state;
     if (!all_creds) {
@@ -96,53 +97,9 @@ TlsCreds *tls_creds_find(const char *id, TlsRole role, GError **error)
     return creds;
 }
 
-/* ---- --object of tools ---- */
-
-static const char *const kinds[] = { "tls-creds-anon", "tls-creds-psk", "tls-creds-x509" };
-
-bool tls_creds_is_type(const char *type)
+bool tls_creds_verify_peer(const TlsCreds *creds)
 {
-    return g_str_equal(type, kinds[TLS_ANON]) || g_str_equal(type, kinds[TLS_PSK]) ||
-           g_str_equal(type, kinds[TLS_X509]);
-}
-
-bool tls_creds_add(const char *type, KeyVal *props, GError **error)
-{
-    static const char *const roles[] = { "client", "server", NULL };
-    const char *id = keyval_get(props, "id");
-    g_autofree char *password = NULL;
-    TlsCredsConf conf = { .kind = TLS_ANON };
-    const char *secret;
-    int role;
-
-    while (!g_str_equal(type, kinds[conf.kind])) {
-        conf.kind++;
-    }
-    if (!id || !*id) {
-        return error_set(error, "Object of type '%s' needs an id", type);
-    }
-    if (!keyval_get_enum(props, "endpoint", roles, TLS_CLIENT, &role, error) ||
-        !keyval_get_bool(props, "verify-peer", true, &conf.verify_peer, error)) {
-        return false;
-    }
-    conf.role = (TlsRole)role;
-    conf.dir = keyval_get(props, "dir");
-    conf.priority = keyval_get(props, "priority");
-    if (conf.kind == TLS_PSK) {
-        conf.username = keyval_get(props, "username");
-    }
-    if (conf.kind == TLS_X509 &&
-        !keyval_get_bool(props, "sanity-check", true, &conf.sanity_check, error)) {
-        return false;
-    }
-    secret = conf.kind == TLS_X509 ? keyval_get(props, "passwordid") : NULL;
-    if (secret) {
-        conf.password = password = secret_store_get_text(secret, error);
-        if (!password) {
-            return false;
-        }
-    }
-    return keyval_check_used(props, type, error) && tls_creds_new(id, &conf, error);
+    return creds->verifies;
 }
 
 /* ---- sessions ---- */
@@ -164,6 +121,11 @@ TlsSession *tls_session_new(TlsCreds *creds, const char *hostname, int fd, GErro
 TlsStep tls_handshake(TlsSession *tls, GError **error)
 {
     return tls->creds->module->handshake(tls->state, error);
+}
+
+char *tls_peer_name(TlsSession *tls, GError **error)
+{
+    return tls->creds->module->peer_name(tls->state, error);
 }
 
 ssize_t tls_read(TlsSession *tls, void *buf, size_t len)

@@ -25,8 +25,6 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "base/keyval.h"
-
 typedef enum TlsRole { TLS_CLIENT, TLS_SERVER } TlsRole;
 typedef enum TlsStep { TLS_DONE, TLS_WANT_READ, TLS_WANT_WRITE, TLS_FAILED } TlsStep;
 
@@ -47,10 +45,9 @@ typedef struct TlsCredsConf {
 
 /* The new credentials are found by ID until tls_creds_remove(), and belong to the caller too. */
 TlsCreds *tls_creds_new(const char *id, const TlsCredsConf *conf, GError **error);
-/* "tls-creds-x509" with id=, endpoint=, dir=, ...: for the --object of tools. */
-bool tls_creds_add(const char *type, KeyVal *props, GError **error);
-bool tls_creds_is_type(const char *type);
 void tls_creds_remove(TlsCreds *creds);
+/* The other end has to show a certificate. */
+bool tls_creds_verify_peer(const TlsCreds *creds);
 /* Fails when they are for the other end; ROLE is what the caller is. */
 TlsCreds *tls_creds_find(const char *id, TlsRole role, GError **error);
 TlsCreds *tls_creds_ref(TlsCreds *creds);
@@ -63,6 +60,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(TlsCreds, tls_creds_unref)
 TlsSession *tls_session_new(TlsCreds *creds, const char *hostname, int fd, GError **error);
 /* To be called again, once the descriptor is ready, until it is done or has failed. */
 TlsStep tls_handshake(TlsSession *tls, GError **error);
+/* The distinguished name in the certificate of the other end, which has been verified; NULL with an error. */
+char *tls_peer_name(TlsSession *tls, GError **error);
 ssize_t tls_read(TlsSession *tls, void *buf, size_t len);
 ssize_t tls_write(TlsSession *tls, const void *buf, size_t len);
 /* Says good-bye (does not wait) and frees; the descriptor stays open. */
@@ -76,6 +75,7 @@ typedef struct TlsModule {
     void (*creds_free)(void *creds);
     void *(*session_new)(void *creds, const char *hostname, int fd, GError **error);
     TlsStep (*handshake)(void *session, GError **error);
+    char *(*peer_name)(void *session, GError **error);
     ssize_t (*read)(void *session, void *buf, size_t len);
     ssize_t (*write)(void *session, const void *buf, size_t len);
     void (*session_free)(void *session);

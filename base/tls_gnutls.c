@@ -435,6 +435,32 @@ static bool verify_peer(Session *s, GError **error)
     return false;
 }
 
+static char *peer_name(void *opaque, GError **error)
+{
+    Session *s = opaque;
+    unsigned count = 0;
+    const gnutls_datum_t *certs = gnutls_certificate_get_peers(s->tls, &count);
+    gnutls_x509_crt_t cert = NULL;
+    char name[1024];
+    size_t len = sizeof(name);
+    int ret = certs && count ? gnutls_x509_crt_init(&cert) : GNUTLS_E_NO_CERTIFICATE_FOUND;
+
+    if (ret >= 0) {
+        ret = gnutls_x509_crt_import(cert, &certs[0], GNUTLS_X509_FMT_DER);
+    }
+    if (ret >= 0) {
+        ret = gnutls_x509_crt_get_dn(cert, name, &len);
+    }
+    if (cert) {
+        gnutls_x509_crt_deinit(cert);
+    }
+    if (ret < 0) {
+        tls_failed(ret, error, "The peer's certificate has no name that can be read");
+        return NULL;
+    }
+    return g_strndup(name, len);
+}
+
 static TlsStep handshake(void *opaque, GError **error)
 {
     Session *s = opaque;
@@ -494,6 +520,7 @@ static const TlsModule module = {
     .creds_free = creds_free,
     .session_new = session_new,
     .handshake = handshake,
+    .peer_name = peer_name,
     .read = session_read,
     .write = session_write,
     .session_free = session_free,

@@ -14,6 +14,7 @@
 #include "block/nbd_server_int.h"
 
 #include "base/bits.h"
+#include "base/authz.h"
 #include "base/error.h"
 #include "block/driver.h"
 
@@ -250,6 +251,14 @@ static Next co_meta(NbdClient *c, uint32_t option, const uint8_t *data, uint32_t
 
 /* ---- TLS ---- */
 
+/* Whom the certificate names, by the rules as they are now. */
+static bool may_come(NbdClient *c, GError **error)
+{
+    g_autofree char *who = c->authz ? co_stream_peer_name(c->stream, error) : NULL;
+
+    return !c->authz || (who && authz_allows(c->authz, who, error));
+}
+
 static Next co_starttls(NbdClient *c, uint32_t len)
 {
     g_autoptr(GError) error = NULL;
@@ -264,7 +273,7 @@ static Next co_starttls(NbdClient *c, uint32_t len)
         return co_refuse(c, NBD_OPT_STARTTLS, NBD_REP_ERR_INVALID, "TLS is already on");
     }
     if (co_ack(c, NBD_OPT_STARTTLS) != NEXT_OPTION ||
-        !co_stream_start_tls(c->stream, c->creds, NULL, &error)) {
+        !co_stream_start_tls(c->stream, c->creds, NULL, &error) || !may_come(c, &error)) {
         return NEXT_CLOSE;
     }
     c->structured = false;             /* N1; no context can have been set without TLS */

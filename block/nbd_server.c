@@ -39,6 +39,7 @@ static void client_gone(void *opaque)
     co_stream_free(c->stream);
     nbd_info_clear(&c->info);
     tls_creds_unref(c->creds);
+    g_free(c->authz);
     if (c->exp) {
         block_export_unref(&c->exp->base);
     }
@@ -92,6 +93,7 @@ void nbd_server_add_client(int fd)
     c = g_new0(NbdClient, 1);
     c->stream = co_stream_new(fd);
     c->creds = server->conf.creds ? tls_creds_ref(server->conf.creds) : NULL;
+    c->authz = g_strdup(server->conf.authz);
     c->multi_conn = server->conf.max_clients != 1;
     c->handshake = loop_delay_new(event_loop_main(), HANDSHAKE_MS, handshake_too_slow, c);
     co_mutex_init(&c->send_lock);
@@ -164,6 +166,10 @@ bool nbd_server_start(const NbdServerConf *conf, const SocketAddress *address, G
     if (server) {
         return error_set(error, "NBD server already running");
     }
+    if (conf->authz && (!conf->creds || !tls_creds_verify_peer(conf->creds))) {
+        return error_set(error, "TLS authorization needs tls-creds-x509 with verify-peer=on: nobody else "
+                         "shows a name");
+    }
     listeners = address ? socket_listen(address, BACKLOG, error)
                         : g_array_new(FALSE, FALSE, sizeof(int));
     if (!listeners) {
@@ -174,6 +180,7 @@ bool nbd_server_start(const NbdServerConf *conf, const SocketAddress *address, G
     if (conf->creds) {
         tls_creds_ref(conf->creds);
     }
+    server->conf.authz = g_strdup(conf->authz);
     if (address && address->kind == SOCKET_UNIX && !address->abstract) {
         server->unlink_path = g_strdup(address->path);
     }
@@ -198,6 +205,7 @@ void nbd_server_stop(void)
     block_export_close_all("nbd");
     GRAPH_WAIT_WHILE(server->clients->len > 0);
     tls_creds_unref(server->conf.creds);
+    g_free((char *)server->conf.authz);
     g_array_unref(server->listeners);
     g_ptr_array_unref(server->watches);
     g_ptr_array_unref(server->clients);

@@ -29,6 +29,7 @@
 
 typedef struct NbdServerConf {
     TlsCreds *creds;             /* NULL: no TLS; else TLS is required */
+    const char *authz;           /* base/authz.h: who may come; NULL: everybody.  Copied */
     unsigned max_clients;        /* 0: no limit.  1: exports do not offer multi-conn */
     /* The number of clients changed; NEGOTIATED: the one that left had chosen an export. */
     void (*clients_changed)(unsigned clients, bool negotiated, void *opaque);

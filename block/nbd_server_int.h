@@ -38,6 +38,7 @@ typedef struct NbdClient {
     NbdExport *exp;                   /* set, with a reference, once chosen */
     CoStream *stream;
     TlsCreds *creds;                  /* of the server when the client came; NULL: none */
+    char *authz;                      /* likewise */
     bool multi_conn;
     bool no_zeroes, structured;
     NbdExport *meta_export;           /* what META was set for; only compared */

@@ -10,7 +10,8 @@ bool qmp_nbd_server_start(QmpCall *call, const Json *args, GError **error)
     GRAPH_HOLD();
     g_autoptr(SocketAddress) address = socket_address_from_json(json_lookup(args, "addr"), error);
     const char *tls = json_lookup_string(args, "tls-creds");
-    NbdServerConf conf = { .max_clients = NBD_CLIENTS_DEFAULT };
+    NbdServerConf conf = { .authz = json_lookup_string(args, "tls-authz"),
+                           .max_clients = NBD_CLIENTS_DEFAULT };
     uint64_t max;
 
     if (!address) {

@@ -328,7 +328,7 @@ def case_bad_input():
                        (['-e', '-1', 'x'], '-1'),
                        (['-k', 'relative', 'x'], 'absolute'),
                        (['-L', 'x'], 'incompatible'),
-                       (['--tls-authz', 'a', 'x'], 'not supported'),
+                       (['--tls-authz', 'a', 'x'], 'not permitted without --tls-creds'),
                        (['--tls-creds', 'nope', '-f', 'raw', 'src.raw'], 'nope'),
                        (['--object', 'nonsense,id=x', 'x'], 'nonsense'),
                        (['-x', 'n' * 4097, 'x'], '4096'),
@@ -507,6 +507,36 @@ def case_tls_libnbd():
         assert 'with TLS' in out, out
 
 
+ALLOWED = {'authz-simple,id=who,identity=CN=localhost': True,
+           'authz-simple,id=who,identity=localhost': False,
+           'authz-list,id=who': False,
+           'authz-list,id=who,policy=allow': True,
+           'authz-list,id=who,policy=allow,rules.0.match=CN=*,rules.0.format=glob,rules.0.policy=deny': False,
+           'authz-list,id=who,rules.0.match=CN=*,rules.0.policy=deny,rules.1.match=CN=localhost,rules.1.policy=allow': True,
+           'authz-simple,id=other,identity=CN=localhost': False}
+
+
+def case_tls_authz(srv):
+    """The name in the client's certificate decides, by the same rules in both servers."""
+    make_certs('tls')
+    content('src.raw', 3)
+    if srv == 'qemu':
+        need('qemu-nbd')
+    for rules, allowed in ALLOWED.items():
+        with server(srv, 'src.raw', 'raw', '--object', tls_object('x509', 'server'), '--tls-creds', 'tls0',
+                    '--object', rules, '--tls-authz', 'who') as s:
+            words = [RHEA_IO, '--object', tls_object('x509', 'client'), '--image-opts', '-c', 'read 0 1M',
+                     s.opts(',tls-creds=tls0,tls-hostname=localhost')]
+            if allowed:
+                run(*words)
+            else:
+                fails(*words)
+    if srv == 'rhea':
+        for creds in (tls_object('anon', 'server'), tls_object('x509', 'server') + ',verify-peer=off'):
+            assert 'verify-peer' in fails(RHEA_NBD, '--object', creds, '--tls-creds', 'tls0', '--object',
+                                          'authz-simple,id=who,identity=x', '--tls-authz', 'who', '-f', 'raw', 'src.raw')
+
+
 def case_tls_password():
     """A key that is encrypted."""
     make_certs('tls')
@@ -609,6 +639,8 @@ def cases():
     yield 'tls with nbdkit', case_tls_nbdkit
     yield 'tls with libnbd', case_tls_libnbd
     yield 'tls with a password', case_tls_password
+    for srv in ('rhea', 'qemu'):
+        yield f'tls, {srv} lets some in', lambda: case_tls_authz(srv)
     yield 'tls refusals', case_tls_refusals
 
 

@@ -81,9 +81,10 @@ static void help(void)
            "  -B, --bitmap=NAME         expose a persistent dirty bitmap\n\n"
            "General purpose options:\n"
            "  -L, --list                list exports available from another NBD server\n"
-           "  --object type,id=ID,...   define an object: secret, tls-creds-anon, -psk, -x509\n"
+           "  --object type,id=ID,...   define an object: secret, tls-creds-*, authz-*\n"
            "  --tls-creds=ID            use id of an earlier --object to provide TLS\n"
            "  --tls-hostname=NAME       with -L: the name in the server's certificate\n"
+           "  --tls-authz=ID            use id of an earlier --object to decide which clients may come\n"
            "  -T, --trace [[enable=]<pattern>][,events=<file>][,file=<file>]\n"
            "                            specify tracing options\n"
            "  --fork                    fork off the server process and exit the parent\n"
@@ -257,7 +258,8 @@ static bool long_option(NbdArgs *a, int c)
         a->tls_hostname = optarg;
         return true;
     case OPT_TLS_AUTHZ:
-        return bad("--tls-authz is not supported: there are no authorization objects");
+        a->tls_authz = optarg;
+        return true;
     case OPT_SELINUX:
         return bad("--selinux-label is not supported");
     case OPT_FORK:
@@ -285,6 +287,9 @@ static bool check(const NbdArgs *a, int left)
         if (a->tls_hostname && !a->tls_creds) {
             return bad("--tls-hostname needs --tls-creds");
         }
+        if (a->tls_authz) {
+            return bad("TLS authorization is incompatible with list mode");
+        }
         return true;
     }
     if (left != 1) {
@@ -298,6 +303,9 @@ static bool check(const NbdArgs *a, int left)
     }
     if (a->tls_creds && (a->connect || a->disconnect)) {
         return bad("TLS is not supported with a host device");
+    }
+    if (a->tls_authz && !a->tls_creds) {
+        return bad("--tls-authz is not permitted without --tls-creds");
     }
     if (a->socket && (a->port || a->bind)) {
         return bad("-k is incompatible with -p and -b");

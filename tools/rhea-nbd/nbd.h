@@ -12,7 +12,7 @@
 
 typedef struct NbdArgs {
     const char *file, *format, *snapshot;
-    const char *port, *bind, *socket, *name, *description, *tls_creds, *tls_hostname;
+    const char *port, *bind, *socket, *name, *description, *tls_creds, *tls_hostname, *tls_authz;
     const char *pid_file, *connect;
     GPtrArray *bitmaps;             /* of names */
     NodeOpts *opts;

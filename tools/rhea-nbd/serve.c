@@ -191,8 +191,8 @@ static bool write_pid_file(const char *path, GError **error)
 static bool start_server(Serve *s, GError **error)
 {
     const NbdArgs *a = s->a;
-    NbdServerConf conf = { .max_clients = a->shared, .clients_changed = clients_changed,
-                           .opaque = s };
+    NbdServerConf conf = { .authz = a->tls_authz, .max_clients = a->shared,
+                           .clients_changed = clients_changed, .opaque = s };
     g_autoptr(SocketAddress) address = inherited_socket(error);
 
     if (error && *error) {

@@ -90,14 +90,13 @@ static void help(void)
            "  --monitor [chardev=]name[,mode=control][,pretty[=on|off]]\n"
            "                         configure a QMP monitor\n\n"
            "  --nbd-server addr.type=inet,addr.host=<host>,addr.port=<port>\n"
-           "               [,tls-creds=<id>][,max-connections=<n>]\n"
+           "               [,tls-creds=<id>][,tls-authz=<id>][,max-connections=<n>]\n"
            "  --nbd-server addr.type=unix,addr.path=<path>\n"
-           "               [,tls-creds=<id>][,max-connections=<n>]\n"
+           "               [,tls-creds=<id>][,tls-authz=<id>][,max-connections=<n>]\n"
            "                         start an NBD server for exporting block nodes\n\n"
            "  --object help          list object types that can be added\n"
            "  --object <type>,<props>\n"
-           "                         create a new object of type <type>: iothread, secret, tls-creds-*,\n"
-           "                         throttle-group\n\n"
+           "                         create a new object of type <type>\n\n"
            "  --pidfile <path>       write process ID to a file after startup\n",
            report_program());
 }
@@ -129,6 +128,7 @@ static bool start_nbd_server(const char *text, GError **error)
     g_autoptr(NodeOpts) opts = node_opts_new();
     g_autoptr(SocketAddress) address = NULL;
     g_autofree char *tls = NULL;
+    g_autofree char *authz = NULL;
     NbdServerConf conf = { 0 };
     uint64_t max = 0;
 
@@ -144,6 +144,7 @@ static bool start_nbd_server(const char *text, GError **error)
         return false;
     }
     tls = node_opts_take(opts, "tls-creds");
+    authz = node_opts_take(opts, "tls-authz");
     node_opts_free(node_opts_take_prefix(opts, "addr"));
     if (!node_opts_empty(opts)) {
         return error_set(error, "Parameter '%s' is unexpected", node_opts_any_key(opts));
@@ -154,6 +155,7 @@ static bool start_nbd_server(const char *text, GError **error)
             return false;
         }
     }
+    conf.authz = authz;
     conf.max_clients = (unsigned)MIN(max, UINT_MAX);
     return nbd_server_start(&conf, address, error);
 }
