@@ -3,8 +3,9 @@
  * Fuzz target: an image of the format FUZZ_FORMAT: opened, mapped, read, checked, written, zeroed,
  * discarded, resized, its snapshots used, repaired.  The bytes are the image; or, behind "PT", they
  * choose how an image is made here, and are patches of it: three bytes of offset, among the sectors
- * that hold more than the guest's data, one of length, data.  Checksums of a patched image are made to fit where bit 7 of the choice is set, so that
- * what is behind them is reached.
+ * that hold more than the guest's data, one of length, data.  Behind "PF" they are changes of
+ * fields of such an image (image_fields.h).  Checksums of a patched image are made to fit where bit
+ * 7 of the choice is set, so that what is behind them is reached; with bit 6 keys are changed too.
  *
  * With -Dfuzz=true libFuzzer drives it; without, it runs over the files that are its arguments.
  */
@@ -15,6 +16,7 @@
 #include "block/io.h"
 #include "block/memory.h"
 #include "block/vhdx.h"
+#include "tests/fuzz/image_fields.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -42,6 +44,7 @@ static const struct { const char *format, *options; } makes[] = {
 };
 
 static bool encrypted;         /* the image has a key */
+static bool with_keys;         /* change keys too, which takes its time */
 
 static BlockNode *open_image(const char *format, int flags)
 {
@@ -127,9 +130,48 @@ static void fit_checksums(uint8_t *p, size_t len)
     }
 }
 
+/* Of a qcow2 image that was made here: a sector that begins with LUKS's name. */
+static uint64_t luks_header_at(const GByteArray *image)
+{
+    for (uint64_t at = 0; at + 592 <= image->len; at += 512) {
+        if (memcmp(image->data + at, "LUKS\xba\xbe", 6) == 0) {
+            return at;
+        }
+    }
+    return image->len;
+}
+
+/* Few rounds, so that many images are tried. */
+static void clamp_rounds(GByteArray *image, uint64_t header)
+{
+    static const uint16_t at[] = { 164, 212, 260, 308, 356, 404, 452, 500, 548 };
+
+    for (unsigned i = 0; i < ARRAY_LEN(at) && header + 592 <= image->len; i++) {
+        uint8_t *p = image->data + header + at[i];
+
+        be32_store(p, be32_load(p) % 64);
+    }
+}
+
+static void patch_sectors(GByteArray *image, const GArray *sectors, const uint8_t *data, size_t size)
+{
+    for (size_t at = 0; at + 4 < size;) {
+        uint32_t offset = le32_load(data + at) & 0xffffff;
+        size_t n = MIN((size_t)data[at + 3] + 1, size - at - 4);
+
+        offset = g_array_index(sectors, uint32_t, (offset >> 9) % sectors->len) + (offset & 511);
+        for (size_t i = 0; i < n; i++) {
+            image->data[(offset + i) % image->len] = data[at + 4 + i];
+        }
+        at += 4 + n;
+    }
+}
+
+/* Bytes 0 and 1 of DATA: what they are, and how the image is made. */
 static void patch_image(GByteArray *image, const uint8_t *data, size_t size)
 {
     static GByteArray *made[ARRAY_LEN(makes)];
+    static GArray *fields[ARRAY_LEN(makes)];
     static GArray *sectors[ARRAY_LEN(makes)];
     unsigned which[ARRAY_LEN(makes)], count = 0, use;
 
@@ -138,28 +180,29 @@ static void patch_image(GByteArray *image, const uint8_t *data, size_t size)
             which[count++] = i;
         }
     }
-    if (!count || !size) {
+    if (!count) {
         return;
     }
-    use = which[(data[0] & 0x7f) % count];
+    use = which[(data[1] & 0x3f) % count];
     encrypted = strstr(makes[use].options, "encrypt.") != NULL;
     if (!made[use]) {
         made[use] = make_image(use);
         sectors[use] = list_sectors(made[use]);
+        fields[use] = image_fields(makes[use].format, made[use]);
     }
     g_byte_array_append(image, made[use]->data, made[use]->len);
-    for (size_t at = 1; at + 4 < size;) {
-        uint32_t offset = le32_load(data + at) & 0xffffff;
-        size_t n = MIN((size_t)data[at + 3] + 1, size - at - 4);
-
-        offset = g_array_index(sectors[use], uint32_t, (offset >> 9) % sectors[use]->len) +
-                 (offset & 511);
-        for (size_t i = 0; i < n; i++) {
-            image->data[(offset + i) % image->len] = data[at + 4 + i];
-        }
-        at += 4 + n;
+    if (data[0] == 'F') {
+        image_fields_edit(image, fields[use], data + 2, size - 2);
+    } else {
+        patch_sectors(image, sectors[use], data + 2, size - 2);
     }
-    if (data[0] & 0x80) {
+    if (g_str_equal(FUZZ_FORMAT, "luks")) {
+        clamp_rounds(image, 0);
+    } else if (encrypted) {
+        clamp_rounds(image, luks_header_at(made[use]));
+    }
+    with_keys = data[1] & 0x40;
+    if (data[1] & 0x80) {
         fit_checksums(image->data, image->len);
     }
 }
@@ -206,6 +249,30 @@ static void read_all(void)
     node_unref(node);
 }
 
+/* A key more, and one less. */
+static void change_keys(BlockNode *node)
+{
+    static const char *const texts[] = {
+        "state=active,new-secret=pass,iter-time=1", "state=inactive,keyslot=0",
+        "state=inactive,old-secret=pass",
+    };
+    bool inner = g_str_equal(FUZZ_FORMAT, "qcow2");
+
+    for (unsigned i = 0; i < ARRAY_LEN(texts); i++) {
+        g_autoptr(NodeOpts) opts = node_opts_new();
+        g_autoptr(GError) error = NULL;
+        g_auto(GStrv) words = g_strsplit(texts[i], ",", -1);
+
+        for (unsigned k = 0; words[k]; k++) {
+            g_auto(GStrv) pair = g_strsplit(words[k], "=", 2);
+            g_autofree char *key = g_strconcat(inner ? "encrypt." : "", pair[0], NULL);
+
+            node_opts_set(opts, key, pair[1]);
+        }
+        node_amend(node, opts, &error);
+    }
+}
+
 static void change_all(void)
 {
     BlockNode *node = open_image(FUZZ_FORMAT, NODE_OPEN_RDWR);
@@ -236,6 +303,9 @@ static void change_all(void)
     g_clear_error(&error);
     node_snapshot_delete(node, "first", &error);
     g_clear_error(&error);
+    if (node->type->amend && with_keys && (g_str_equal(FUZZ_FORMAT, "luks") || encrypted)) {
+        change_keys(node);
+    }
     blk_flush(blk);
     blk_unref(blk);
     node_unref(node);
@@ -263,9 +333,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     thread_set_main();
-    encrypted = false;
-    if (size > 2 && data[0] == 'P' && data[1] == 'T') {
-        patch_image(image, data + 2, size - 2);
+    encrypted = with_keys = false;
+    if (size > 2 && data[0] == 'P' && (data[1] == 'T' || data[1] == 'F')) {
+        patch_image(image, data + 1, size - 1);
     } else {
         g_byte_array_append(image, data, (guint)size);
     }
