@@ -24,6 +24,7 @@
 #define BYTES_MAX (64u << 20)
 /* A structured read is cut into such pieces: less memory, and the first is on its way sooner. */
 #define READ_PIECE (2u << 20)
+#define SHORT_READ (32u << 10)
 #define CACHE_PIECE (1u << 20)
 #define EXTENTS_MAX 2048u
 /* Steps of looking for the end of an extent, so that one request cannot hold the loop for long. */
@@ -162,14 +163,32 @@ static void co_read_simple(Job *j)
     }
 }
 
-static int co_read_data(Job *j, uint64_t offset, size_t len, bool done)
+static void co_send_data(Job *j, uint64_t offset, size_t len, bool done)
 {
-    int ret = co_blk_pread(job_blk(j), offset, j->buf, len);
     uint8_t at[8];
 
-    if (ret == 0) {
-        be64_store(at, offset);
-        co_send_chunk(j, done, NBD_CHUNK_DATA, at, sizeof(at), j->buf, len);
+    be64_store(at, offset);
+    co_send_chunk(j, done, NBD_CHUNK_DATA, at, sizeof(at), j->buf, len);
+}
+
+static void co_send_hole(Job *j, uint64_t offset, uint64_t len, bool done)
+{
+    uint8_t hole[12];
+
+    be64_store(hole, offset);
+    be32_store(hole + 8, (uint32_t)len);
+    co_send_chunk(j, done, NBD_CHUNK_HOLE, hole, sizeof(hole), NULL, 0);
+}
+
+/* A short read is faster than to ask for holes first; zeroes are told as such all the same. */
+static int co_read_short(Job *j)
+{
+    int ret = co_blk_pread(job_blk(j), j->r.offset, j->buf, j->r.len);
+
+    if (ret == 0 && !(j->r.flags & NBD_CMD_FLAG_DF) && buffer_is_zero(j->buf, j->r.len)) {
+        co_send_hole(j, j->r.offset, j->r.len, true);
+    } else if (ret == 0) {
+        co_send_data(j, j->r.offset, j->r.len, true);
     }
     return ret;
 }
@@ -190,14 +209,13 @@ static int co_read_chunks(Job *j)
             len = ret == 0 && status.bytes ? MIN(len, status.bytes) : len;
         }
         if (ret == 0 && (status.flags & BLK_STATUS_ZERO)) {
-            uint8_t hole[12];
-
-            be64_store(hole, at);
-            be32_store(hole + 8, (uint32_t)len);
-            co_send_chunk(j, at + len == end, NBD_CHUNK_HOLE, hole, sizeof(hole), NULL, 0);
+            co_send_hole(j, at, len, at + len == end);
         } else if (ret == 0) {
             len = MIN(len, j->buf_len);
-            ret = co_read_data(j, at, len, at + len == end);
+            ret = co_blk_pread(job_blk(j), at, j->buf, len);
+            if (ret == 0) {
+                co_send_data(j, at, len, at + len == end);
+            }
         }
         at += len;
     }
@@ -213,7 +231,7 @@ static void co_do_read(Job *j)
     } else if (!j->r.len) {
         co_send_result(j, 0);
     } else {
-        ret = co_read_chunks(j);
+        ret = j->r.len <= SHORT_READ ? co_read_short(j) : co_read_chunks(j);
         if (ret < 0) {
             co_send_error_chunk(j, nbd_error_from_errno(-ret));
         }
