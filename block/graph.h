@@ -67,6 +67,8 @@ enum {
     NODE_OPEN_RESIZE = 1 << 6,        /* the parent may grow a protocol node */
     NODE_OPEN_UNSAFE_BACKING = 1 << 7,/* a missing backing file is no error */
     NODE_OPEN_AUTO_RO = 1 << 8,
+    NODE_OPEN_SHORT_INLINE = 1 << 9,  /* tools that serve: short writes there, while they are quick */
+    NODE_OPEN_HOST_IO = NODE_OPEN_INLINE_IO | NODE_OPEN_SHORT_INLINE,   /* what nodes below inherit */
 };
 
 enum {

@@ -140,7 +140,7 @@ static bool open_backing(BlockNode *node, NodeOpts *opts, GError **error)
     g_autofree char *full = NULL;
     const char *reference = node_opts_get(opts, "backing");
     g_autofree char *driver = NULL;
-    int flags = node->flags & (NODE_OPEN_INLINE_IO | NODE_OPEN_NO_IO | NODE_OPEN_UNSAFE_BACKING);
+    int flags = node->flags & (NODE_OPEN_HOST_IO | NODE_OPEN_NO_IO | NODE_OPEN_UNSAFE_BACKING);
     BlockNode *up = node;
     unsigned depth = 0;
 
@@ -238,7 +238,7 @@ static bool format_open(BlockNode *node, const char *filename, NodeOpts *opts,
                         const char *driver, GError **error)
 {
     const char *format = driver;
-    int flags = node->flags & (NODE_OPEN_INLINE_IO | NODE_OPEN_RDWR | NODE_OPEN_NO_IO);
+    int flags = node->flags & (NODE_OPEN_HOST_IO | NODE_OPEN_RDWR | NODE_OPEN_NO_IO);
 
     /* First: the file below inherits it. */
     if (!take_cache(node, opts, error)) {

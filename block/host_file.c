@@ -4,7 +4,8 @@
  *
  * I/O goes to worker threads, or with aio=io_uring to the kernel's rings (block/io_uring.h); reads that the page cache can answer are tried without waiting
  * first (preadv2 RWF_NOWAIT).  With NODE_OPEN_INLINE_IO (tools, which have nothing else to do)
- * every call is made directly.  cache.direct=on opens with O_DIRECT and discovers the alignment.
+ * every call is made directly; with NODE_OPEN_SHORT_INLINE (tools whose requests overlap) short writes
+ * to the page cache are, as long as they are quick: to have a thread do one takes longer than it does.  cache.direct=on opens with O_DIRECT and discovers the alignment.
  *
  * Locks are QEMU's, so that the programs exclude each other: OFD read locks on byte 100 + n for
  * each permission n in use, on byte 200 + n for each that is not shared.  They sit on the open
@@ -34,6 +35,10 @@
 #define IOV_BATCH 256
 /* To copy more than that from the page cache takes longer than to have another thread do it. */
 #define NOWAIT_MAX (256u << 10)
+/* Writes that a tool makes itself, unless one of the last PATIENCE writes took longer than they should. */
+#define SHORT_WRITE (32u << 10)
+#define SHORT_WRITE_US 500
+#define PATIENCE 1000
 
 typedef struct HostFile {
     int fd;
@@ -42,6 +47,8 @@ typedef struct HostFile {
     NodeScsi scsi;
     uint32_t locked_perm, locked_unshared;
     WorkLane writes;
+    bool short_inline;
+    unsigned in_lane, patience;
     uint64_t discards, discards_failed, discarded_bytes;
 } HostFile;
 
@@ -187,10 +194,23 @@ static int co_op(FileOp *op)
 static int co_op_write(BlockNode *node, FileOp *op)
 {
     HostFile *f = op->file;
+    int ret;
 
-    return f->inline_io || f->is_device || node->direct
-               ? co_op(op)
-               : co_worker_run_in_lane(worker_pool_shared(), &f->writes, op_work, op);
+    if (f->inline_io || f->is_device || node->direct) {
+        return co_op(op);
+    }
+    if (f->short_inline && !f->in_lane && op->bytes <= SHORT_WRITE && f->patience == 0) {
+        int64_t start_us = g_get_monotonic_time();
+
+        ret = op_work(op);
+        f->patience = g_get_monotonic_time() - start_us > SHORT_WRITE_US ? PATIENCE : 0;
+        return ret;
+    }
+    f->patience -= f->patience > 0;
+    f->in_lane++;
+    ret = co_worker_run_in_lane(worker_pool_shared(), &f->writes, op_work, op);
+    f->in_lane--;
+    return ret;
 }
 
 /* NULL: not wanted.  A ring that cannot be made for another loop leaves it to the threads. */
@@ -658,6 +678,7 @@ static bool file_open(BlockNode *node, NodeOpts *opts, GError **error)
         f->scsi = S_ISCHR(st.st_mode) ? NODE_SCSI_ONLY : NODE_SCSI_BESIDE;
     }
     f->inline_io = (node->flags & NODE_OPEN_INLINE_IO) && !f->use_uring;
+    f->short_inline = node->flags & NODE_OPEN_SHORT_INLINE;
     f->locking = !locking || !g_str_equal(locking, "off");
     if (!file_get_length(f, &node->length)) {
         int err = errno;

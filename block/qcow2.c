@@ -359,7 +359,7 @@ static bool open_data_file(Qcow2 *q, NodeOpts *opts, GError **error)
 {
     BlockNode *node = q->node;
     g_autofree char *full = NULL;
-    int flags = (node->flags & NODE_OPEN_INLINE_IO) | NODE_OPEN_PROTOCOL |
+    int flags = (node->flags & NODE_OPEN_HOST_IO) | NODE_OPEN_PROTOCOL |
                 (node->read_only ? 0 : NODE_OPEN_RDWR);
 
     q->data = q->file;

@@ -169,7 +169,7 @@ static bool open_extent_file(Vmdk *v, VmdkExtent *e, const ExtentLine *x, NodeOp
     BlockNode *node = v->node;
     g_autofree char *full = path_combine(node->filename, x->name);
     g_autofree char *name = g_strdup_printf("extents.%u", v->extents->len);
-    int flags = (node->flags & NODE_OPEN_INLINE_IO) | NODE_OPEN_PROTOCOL | NODE_OPEN_RESIZE |
+    int flags = (node->flags & NODE_OPEN_HOST_IO) | NODE_OPEN_PROTOCOL | NODE_OPEN_RESIZE |
                 (node->read_only ? 0 : NODE_OPEN_RDWR);
     BlockChild *edge = node_open_child(node, name, full, opts, flags, error);
 

@@ -92,7 +92,7 @@ bool image_open(Image *image, const char *filename, const OpenArgs *args)
 {
     g_autoptr(NodeOpts) opts = node_opts_new();
     bool direct = false, no_flush = false, through = false;
-    int flags = args->async ? 0 : NODE_OPEN_INLINE_IO;
+    int flags = args->async ? NODE_OPEN_SHORT_INLINE : NODE_OPEN_INLINE_IO;
     uint32_t perm = BLK_PERM_CONSISTENT_READ, shared = BLK_PERM_ALL;
     GError *error = NULL;
 

@@ -91,7 +91,8 @@ static BlockNode *open_image(const NbdArgs *a, GError **error)
     if (below_ro) {
         node_opts_default(opts, "read-only", "on");
     }
-    node = node_open(a->image_opts ? NULL : a->file, opts, below_ro ? 0 : NODE_OPEN_RDWR, error);
+    node = node_open(a->image_opts ? NULL : a->file, opts,
+                     NODE_OPEN_SHORT_INLINE | (below_ro ? 0 : NODE_OPEN_RDWR), error);
     if (node && a->overlay) {
         BlockNode *top = drive_overlay(node, error);
 
