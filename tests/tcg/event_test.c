@@ -22,6 +22,8 @@
 #define RECORDS_AT 0x20206000
 #define KSTACK_AT 0x20201f00
 #define CODE_AT 0x20100000
+#define KERNEL_AT 0x20207000
+G_STATIC_ASSERT(KERNEL_AT == ENGINES_KERNEL);
 G_STATIC_ASSERT(GDT_AT == BENCH_DATA && CODE_AT == BENCH_CODE && RECORDS_AT == ENGINES_READONLY + 4096);
 
 #define RECORDS 28
@@ -83,6 +85,22 @@ __asm__(
     ".if v == 8 || (v >= 10 && v <= 14) || v == 17\n jmp ev_code\n .else\n jmp ev_plain\n .endif\n .set v, v + 1\n .endr\n"
     "ev_back: mov rsp, " TEXT(KSTACK_AT) "\n jmp ev_start\n"
     "ev_end:\n .att_syntax\n .popsection\n");
+/* clang-format on */
+
+extern const uint8_t ret_start[], ret_site[], ret_end[];
+
+/* A function that CPL 0 calls returns twice; the third time CPL 3 "returns" to where it was called. */
+/* clang-format off */
+__asm__(
+    ".pushsection .rodata\n .intel_syntax noprefix\n"
+    "ret_start: mov rsp, " TEXT(KSTACK_AT) "\n xor ebx, ebx\n"
+    "1: call 2f\n"
+    "ret_site: mov rax, [" TEXT(KERNEL_AT) "]\n inc ebx\n jmp 1b\n"
+    "2: cmp ebx, 2\n je 3f\n ret\n"
+    "3: lea rax, [rip + 4f]\n lea rcx, [rip + ret_site]\n"
+    " push 0x1b\n push " TEXT(FRAMES_AT) " + 0x800\n push 2\n push 0x23\n push rax\n iretq\n"
+    "4: push rcx\n ret\n"
+    "ret_end:\n .att_syntax\n .popsection\n");
 /* clang-format on */
 
 #define AT(label) (CODE_AT + (uint64_t)(ev_##label - ev_start))
@@ -328,11 +346,46 @@ static void test_events(void) { check_many(0, false); }
 static void test_events_with_smap(void) { check_many(CR4_SMAP, true); }
 static void test_events_with_pcids(void) { check_many(CR4_PCIDE | CR4_UMIP, false); }
 
+/* The host's return stack is one for all privileges. */
+static void test_return_to_inner_caller(void)
+{
+    g_autoptr(GString) why = g_string_new(NULL);
+    g_autoptr(GError) error = NULL;
+    Test t = { 0 };
+    uint64_t rip;
+
+    if (!translator_probe(&error)) {
+        g_test_skip(error->message);
+        return;
+    }
+    engines_init(&t.e, 2 << 20);
+    t.start = g_aligned_alloc0(3, sizeof(EngineState), 64);
+    engines_mode(&t.e, 64, 0);
+    engines_code(&t.e, BENCH_CODE, ret_start, ret_end - ret_start);
+    memcpy(word(GDT_AT), descriptors, sizeof(descriptors));
+    t.e.cpu->gdt = (X86Table){ GDT_AT, sizeof(descriptors) - 1 };
+    t.e.cpu->rip = BENCH_CODE;
+    engines_save(&t.e, &t.start[0]);
+    engines_load(&t.e, &t.start[0], true);
+    g_assert_true(engines_interpret(&t.e, 100));
+    engines_save(&t.e, &t.start[1]);
+    g_assert_cmpint(engines_vector(&t.start[1], &rip), ==, VEC_PF);
+    g_assert_cmphex(rip, ==, CODE_AT + (ret_site - ret_start));
+    engines_load(&t.e, &t.start[0], true);
+    engines_translate(&t.e);
+    engines_save(&t.e, &t.start[2]);
+    engines_compare(&t.start[1], &t.start[2], 0, 0, why);
+    g_assert_cmpstr(why->str, ==, "");
+    g_aligned_free(t.start);
+    engines_clear(&t.e);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/tcg/event/random", test_events);
     g_test_add_func("/tcg/event/smap", test_events_with_smap);
     g_test_add_func("/tcg/event/pcids", test_events_with_pcids);
+    g_test_add_func("/tcg/event/return-to-inner-caller", test_return_to_inner_caller);
     return g_test_run();
 }
