@@ -10,10 +10,15 @@ static AddressSpace *space_of(const X86VmBus *bus)
     return bus->x86->smm && bus->vm->smm_memory ? bus->vm->smm_memory : &bus->vm->memory;
 }
 
-/* A device may have asked for this CPU while it was accessed: the block ends here. */
+/*
+ * A device may have asked for this CPU while it was accessed: the block ends here.  An interrupt that cannot be taken now is
+ * looked for by what sets IF.
+ */
 static void end_block_if_requested(X86VmBus *bus)
 {
-    if (atomic_load_explicit(&bus->x86->requests, memory_order_relaxed)) {
+    uint32_t requests = atomic_load_explicit(&bus->x86->requests, memory_order_relaxed);
+
+    if ((requests & ~(uint32_t)X86_REQ_INTR) || (requests && (bus->x86->eflags & FLAG_IF))) {
         bus->x86->stop = 1;
     }
 }
