@@ -383,8 +383,9 @@ static void update_fast(X86Cpu *cpu)
 static void write_down(X86Cpu *cpu, X86Fast *fast, uint32_t mode, uint32_t flags)
 {
     update_tag(cpu);
+    /* RF ends with the next instruction: without C nobody would see to that.  See code_at_rip(). */
     *fast = (X86Fast){ .from_mode = mode, .from_flags = flags, .mode = cpu->mode,
-                       .eflags = cpu->eflags, .rip = cpu->next_rip, .jump_tag = cpu->tx.jump_tag,
+                       .eflags = cpu->eflags & ~(uint32_t)FLAG_RF, .rip = cpu->next_rip, .jump_tag = cpu->tx.jump_tag,
                        .generation = cpu->tx.generation[class_of(cpu)],
                        .cpl_and_idx = cpu->cpl | cpu->mmu_idx << 8,
                        .cs = cpu->segs[SEG_CS], .ss = cpu->segs[SEG_SS] };

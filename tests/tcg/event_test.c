@@ -87,7 +87,7 @@ __asm__(
     "ev_end:\n .att_syntax\n .popsection\n");
 /* clang-format on */
 
-extern const uint8_t ret_start[], ret_site[], ret_end[];
+extern const uint8_t ret_start[], ret_site[], ret_end[], rf_start[], rf_int[], rf_gate[], rf_end[];
 
 /* A function that CPL 0 calls returns twice; the third time CPL 3 "returns" to where it was called. */
 /* clang-format off */
@@ -100,7 +100,14 @@ __asm__(
     "3: lea rax, [rip + 4f]\n lea rcx, [rip + ret_site]\n"
     " push 0x1b\n push " TEXT(FRAMES_AT) " + 0x800\n push 2\n push 0x23\n push rax\n iretq\n"
     "4: push rcx\n ret\n"
-    "ret_end:\n .att_syntax\n .popsection\n");
+    "ret_end:\n"
+    /* IRET with RF to an INT, whose frame has it no more. */
+    "rf_start: mov ebx, 5\n lea rax, [rip + 2f]\n"
+    "1: mov rsp, " TEXT(KSTACK_AT) "\n push 0x10\n push " TEXT(KSTACK_AT) "\n push 0x10002\n push 8\n push rax\n iretq\n"
+    "2: nop\n"
+    "rf_int: int 0x20\n"
+    "rf_gate: and qword ptr [rsp + 16], 0x10000\n add r15, [rsp + 16]\n dec ebx\n jnz 1b\n hlt\n"
+    "rf_end:\n .att_syntax\n .popsection\n");
 /* clang-format on */
 
 #define AT(label) (CODE_AT + (uint64_t)(ev_##label - ev_start))
@@ -346,38 +353,52 @@ static void test_events(void) { check_many(0, false); }
 static void test_events_with_smap(void) { check_many(CR4_SMAP, true); }
 static void test_events_with_pcids(void) { check_many(CR4_PCIDE | CR4_UMIP, false); }
 
-/* The host's return stack is one for all privileges. */
-static void test_return_to_inner_caller(void)
+/* Both engines, from the first byte at CPL 0; vector 20h goes to GATE, or the first exception, at RIP, is the end. */
+static void check_code(const uint8_t *start, const uint8_t *end, unsigned gate, unsigned vector, uint64_t rip)
 {
     g_autoptr(GString) why = g_string_new(NULL);
     g_autoptr(GError) error = NULL;
-    Test t = { 0 };
-    uint64_t rip;
+    EngineState *states;
+    uint64_t at = 0;
+    Engines e;
 
     if (!translator_probe(&error)) {
         g_test_skip(error->message);
         return;
     }
-    engines_init(&t.e, 2 << 20);
-    t.start = g_aligned_alloc0(3, sizeof(EngineState), 64);
-    engines_mode(&t.e, 64, 0);
-    engines_code(&t.e, BENCH_CODE, ret_start, ret_end - ret_start);
+    engines_init(&e, 2 << 20);
+    states = g_aligned_alloc0(3, sizeof(EngineState), 64);
+    engines_mode(&e, 64, 0);
+    engines_code(&e, CODE_AT, start, end - start);
     memcpy(word(GDT_AT), descriptors, sizeof(descriptors));
-    t.e.cpu->gdt = (X86Table){ GDT_AT, sizeof(descriptors) - 1 };
-    t.e.cpu->rip = BENCH_CODE;
-    engines_save(&t.e, &t.start[0]);
-    engines_load(&t.e, &t.start[0], true);
-    g_assert_true(engines_interpret(&t.e, 100));
-    engines_save(&t.e, &t.start[1]);
-    g_assert_cmpint(engines_vector(&t.start[1], &rip), ==, VEC_PF);
-    g_assert_cmphex(rip, ==, CODE_AT + (ret_site - ret_start));
-    engines_load(&t.e, &t.start[0], true);
-    engines_translate(&t.e);
-    engines_save(&t.e, &t.start[2]);
-    engines_compare(&t.start[1], &t.start[2], 0, 0, why);
+    put_gate(0x20, CODE_AT + gate, 8, 14, 0, 0);
+    e.cpu->gdt = (X86Table){ GDT_AT, sizeof(descriptors) - 1 };
+    e.cpu->idt = (X86Table){ IDT_AT, gate ? 16 * VECTORS - 1 : 0 };
+    e.cpu->rip = CODE_AT;
+    engines_save(&e, &states[0]);
+    engines_load(&e, &states[0], true);
+    g_assert_true(engines_interpret(&e, 200));
+    engines_save(&e, &states[1]);
+    g_assert_cmpint(engines_vector(&states[1], &at), ==, vector);
+    g_assert_cmphex(at, ==, rip);
+    engines_load(&e, &states[0], true);
+    engines_translate(&e);
+    engines_save(&e, &states[2]);
+    engines_compare(&states[1], &states[2], 0, 0, why);
     g_assert_cmpstr(why->str, ==, "");
-    g_aligned_free(t.start);
-    engines_clear(&t.e);
+    g_aligned_free(states);
+    engines_clear(&e);
+}
+
+/* The host's return stack is one for all privileges. */
+static void test_return_to_inner_caller(void)
+{
+    check_code(ret_start, ret_end, 0, VEC_PF, CODE_AT + (ret_site - ret_start));
+}
+
+static void test_resume_flag_ends(void)
+{
+    check_code(rf_start, rf_end, rf_gate - rf_start, 0x20, CODE_AT + (rf_int - rf_start));
 }
 
 int main(int argc, char **argv)
@@ -387,5 +408,6 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/event/smap", test_events_with_smap);
     g_test_add_func("/tcg/event/pcids", test_events_with_pcids);
     g_test_add_func("/tcg/event/return-to-inner-caller", test_return_to_inner_caller);
+    g_test_add_func("/tcg/event/resume-flag-ends", test_resume_flag_ends);
     return g_test_run();
 }
