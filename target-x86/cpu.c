@@ -176,6 +176,22 @@ static bool has_code_breakpoint(const X86Cpu *cpu)
     return false;
 }
 
+/* As x86_load_segment_real() leaves them. */
+static bool segments_are_plain(const X86Cpu *cpu, bool vm)
+{
+    const uint32_t plain = DESC_P | DESC_S | DESC_W | DESC_A;
+
+    for (unsigned i = 0; i < SEG_COUNT; i++) {
+        const X86Seg *s = &cpu->segs[i];
+
+        if (i != SEG_SS && (vm ? s->flags != (plain | DESC_DPL) || s->limit != 0xffff
+                               : (s->flags & ~(uint32_t)(DESC_DB | DESC_G)) != plain)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* [SDM3A 5.3, 5.4]; x86_linear_checked() has all of it. */
 static void update_ends(X86Cpu *cpu, bool protected)
 {
@@ -212,6 +228,7 @@ void x86_update_mode(X86Cpu *cpu)
     mode |= cs64 ? MODE_SS32 | MODE_FLAT_SS | MODE_FLAT_DS | MODE_FLAT_ES : data_mode(cpu);
     mode |= cpu->eflags & FLAG_TF ? MODE_TF : 0;
     mode |= cpu->smm ? MODE_SMM : 0;
+    mode |= (!pe || vm) && segments_are_plain(cpu, vm) ? MODE_PLAIN_SEGS : 0;
     mode |= has_code_breakpoint(cpu) ? MODE_DEBUG : 0;
     cpu->mode = mode;
     if (!cs64) {

@@ -244,6 +244,7 @@ enum {
     MODE_FSGSBASE = BIT(26),
     MODE_SMM = BIT(27),
     MODE_DEBUG = BIT(28),       /* breakpoint registers or a debugger: careful blocks */
+    MODE_PLAIN_SEGS = BIT(30),  /* real and virtual-8086: segments but SS are as these modes load them, only bases differ */
     MODE_USER = BIT(29),        /* free for the engines' own block flavours */
 };
 

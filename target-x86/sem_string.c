@@ -69,6 +69,17 @@ static void store_sized(X86Cpu *cpu, unsigned seg, uint64_t off, uint64_t value,
     }
 }
 
+/* How many bytes from OFF on need no other check than that of the page, and do not wrap around. */
+static uint64_t room_in_segment(const X86Cpu *cpu, const Insn *insn, unsigned seg, uint64_t off, X86Access access)
+{
+    uint64_t end = size_mask(insn->addr_size);
+
+    if (seg != SEG_FLAT && !(cpu->mode & MODE_CS64)) {
+        end = MIN(end, cpu->seg_end[seg][access == X86_WRITE]);
+    }
+    return end > off ? end - off : 0;
+}
+
 /*
  * How many elements upwards from `reg` lie in one page without any further check, and where.
  * 0: do one element the careful way.
@@ -76,16 +87,13 @@ static void store_sized(X86Cpu *cpu, unsigned seg, uint64_t off, uint64_t value,
 static uint64_t run_at(X86Cpu *cpu, const Insn *insn, unsigned seg, unsigned reg, unsigned size,
                        X86Access access, uint8_t **host)
 {
-    uint64_t off = offset_of(cpu, insn, reg), va, room;
+    uint64_t off = offset_of(cpu, insn, reg), va, room = room_in_segment(cpu, insn, seg, off, access);
 
-    if (seg != SEG_FLAT && !(cpu->mode & MODE_CS64)) {
-        return 0;               /* limits: per element */
-    }
-    if (off > size_mask(insn->addr_size) - 4096) {
-        return 0;               /* may wrap around */
+    if (room < size) {
+        return 0;
     }
     va = x86_linear(cpu, seg, off, size, access);
-    room = (4096 - (va & 4095)) / size;
+    room = MIN(room, 4096 - (va & 4095)) / size;
     if (room == 0) {
         return 0;
     }
@@ -99,7 +107,7 @@ static uint64_t run_down_at(X86Cpu *cpu, const Insn *insn, unsigned seg, unsigne
 {
     uint64_t off = offset_of(cpu, insn, reg), va;
 
-    if ((seg != SEG_FLAT && !(cpu->mode & MODE_CS64)) || off < 4096) {
+    if (room_in_segment(cpu, insn, seg, off, access) < size || off < 4096) {
         return 0;
     }
     va = x86_linear(cpu, seg, off, size, access);

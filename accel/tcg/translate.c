@@ -481,12 +481,23 @@ static void emit_store_return(Translation *t, unsigned width, HostMem mem, uint6
     emit32(e, rip >> 32);
 }
 
+void tcg_emit_call_exit(Translation *t, uint64_t target)
+{
+    TcgLink *link;
+
+    if (!t->tr->opt.return_stack) {
+        tcg_emit_exit(t, target);
+        return;
+    }
+    link = tcg_new_link(t, target);
+    link->field = emit_call_aligned(&t->hot, link->unlinked);
+    emit_return_site(t, tcg_next_pc(t, t->n));
+}
+
 static const uint8_t *emit_call_insn(Translation *t, const Insn *insn)
 {
     Emitter *e = &t->hot;
     unsigned width = insn->op_size;
-    uint64_t next = tcg_next_pc(t, t->n);
-    TcgLink *link;
     const uint8_t *op;
     HostMem mem;
 
@@ -494,15 +505,9 @@ static const uint8_t *emit_call_insn(Translation *t, const Insn *insn)
     mem = tcg_stack_operand(t, -(int)width, width, true);
     tcg_end_checks(t);
     op = emit_here(e);
-    emit_store_return(t, width, mem, next);
+    emit_store_return(t, width, mem, tcg_next_pc(t, t->n));
     tcg_move_stack(t, -(int)width);
-    if (!t->tr->opt.return_stack) {
-        tcg_emit_exit(t, tcg_branch_target(t, t->n));
-        return op;
-    }
-    link = tcg_new_link(t, tcg_branch_target(t, t->n));
-    link->field = emit_call_aligned(e, link->unlinked);
-    emit_return_site(t, next);
+    tcg_emit_call_exit(t, tcg_branch_target(t, t->n));
     return op;
 }
 
@@ -684,8 +689,7 @@ static const uint8_t *emit_insn(Translation *t, const Insn *insn, TcgKind kind)
     case KIND_COPY: return tcg_reemit(&t->hot, insn, NULL);
     case KIND_MEMORY: return emit_memory(t, insn);
     case KIND_STRING:           /* a bit test cannot keep flags; they hardly ever live across one */
-        return t->live[t->n] && insn->sem != sem_movs && insn->sem != sem_stos ? emit_by_helper(t)
-                                                                              : tcg_emit_string(t, insn);
+        return t->live[t->n] && !(insn->def->attrs & A_MULTI) ? emit_by_helper(t) : tcg_emit_string(t, insn);
     case KIND_NOTHING: return NULL;
     case KIND_LEA: return emit_lea(t, insn);
     case KIND_PUSH: return emit_push(t, insn);

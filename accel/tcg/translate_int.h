@@ -114,8 +114,9 @@ TcgLink *tcg_new_link(Translation *t, uint64_t target);
 TcgLink *tcg_add_link(Translation *t, TcgLink link, const uint8_t *unlinked);
 /* Out of line: the check of group number G has failed. */
 const uint8_t *tcg_cold_group(Translation *t, unsigned g);
-/* The block ends here and goes on at TARGET. */
+/* The block ends here and goes on at TARGET; the same by a CALL, whose return address has been pushed. */
 void tcg_emit_exit(Translation *t, uint64_t target);
+void tcg_emit_call_exit(Translation *t, uint64_t target);
 
 /* ---- translate_log.c ---- */
 
@@ -131,6 +132,8 @@ bool tcg_flags_wanted(const Translation *t, uint64_t pc);
 /* RFLAGS to cpu->cc and back; R13 is lost. */
 void tcg_save_flags(Emitter *e);
 void tcg_load_flags(Emitter *e);
+/* The arithmetic ones of an image of RFLAGS in R13D to cpu->cc; R13 and R14 are lost. */
+void tcg_flags_to_cc(Emitter *e);
 /* Around code of the current instruction that changes RFLAGS: nothing when they are dead.  In cpu->cc meanwhile. */
 void tcg_begin_flags(Translation *t);
 void tcg_end_flags(Translation *t);
@@ -196,6 +199,11 @@ HostMem tcg_segmented_operand(Translation *t, const Insn *insn, unsigned size, b
 HostMem tcg_segmented_stack(Translation *t, unsigned reg, int disp, unsigned size, bool write);
 /* R13 = the target of a near jump, WIDTH bytes, becomes its PC, or C raises #GP; R14 is lost. */
 void tcg_emit_target_check(Translation *t, unsigned width);
+/* Rows of translate_system.c: MOV, POP and LDS of a segment register, far JMP, CALL and RET as real mode does them. */
+bool tcg_segment_load_is_native(const Translation *t, const Insn *insn);
+const uint8_t *tcg_emit_segment_load(Translation *t, const Insn *insn);
+bool tcg_far_is_native(const Translation *t, const Insn *insn);
+const uint8_t *tcg_emit_far(Translation *t, const Insn *insn);
 /* The selector of SEG, zero-extended. */
 void tcg_emit_selector(Emitter *e, unsigned host, unsigned seg);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * REP MOVS and REP STOS that stay within one page on each side, by the host's own; bit tests in memory with
- * the number in a register.  Everything else of their kind runs in C.
+ * In 64-bit code, REP MOVS and REP STOS that stay within one page on each side, by the host's own; elsewhere, strings
+ * without REP, upwards; bit tests in memory with the number in a register.  Everything else of their kind runs in C.
  *
  * While the host's REP runs, RDI (and RSI) are host addresses: R14 and R13 say by how much they differ.
  * Whoever interrupts it there puts them right (fault.c, TI_STRING): the registers then are those
@@ -20,10 +20,22 @@ static bool is_bit_test(const Insn *insn)
     return s == sem_bt || s == sem_bts || s == sem_btr || s == sem_btc;
 }
 
+/* One element: [reg] of a segment to another, or to or from RAX. */
+static bool is_single(const Translation *t, const Insn *insn)
+{
+    SemFn *s = insn->sem;
+
+    return !t->wide && !(insn->prefixes & (INSN_F2 | INSN_F3)) &&
+           (s == sem_movs || s == sem_lods || s == sem_stos || s == sem_scas || s == sem_cmps);
+}
+
 bool tcg_string_is_native(const Translation *t, const Insn *insn)
 {
     unsigned width = t->wide ? 8 : 4;
 
+    if (t->tr->opt.string && is_single(t, insn)) {
+        return true;
+    }
     if (!t->tr->opt.string || insn->addr_size != width) {
         return false;
     }
@@ -146,7 +158,79 @@ static const uint8_t *emit_string(Translation *t, const Insn *insn)
     return op;
 }
 
+/* ---- one element ------------------------------------------------------------------------------------ */
+
+static HostMem emit_element(Translation *t, const Insn *insn, unsigned reg, unsigned size, bool write)
+{
+    bool flat = (t->mode & MODE_FLAT_ES) && insn->addr_size == 4;
+    unsigned seg = reg == R_RSI ? insn->seg : flat ? SEG_FLAT : SEG_ES;
+    const Insn place = { .base = reg, .index = R_ZERO, .seg = seg, .addr_size = insn->addr_size };
+
+    if (seg != SEG_FLAT) {
+        return tcg_segmented_operand(t, &place, size, write);
+    }
+    tcg_emit_linear(t, &place, 0);
+    tcg_check_here(t, size, write);
+    return HOST_AT(H_R14, H_R15);
+}
+
+/* OPCODE of the form reg, r/m (or the other way round) for bytes; the next one is that for more. */
+static void emit_sized(Emitter *e, unsigned opcode, unsigned size, unsigned reg, HostMem mem)
+{
+    emit_rm(e, size == 2 ? 0x66 : 0, false, opcode | (size > 1), reg, mem);
+}
+
+static void advance(Emitter *e, const Insn *insn, unsigned reg, unsigned size)
+{
+    if (insn->addr_size == 4) {
+        emit_rm(e, 0, false, 0x8d, reg, HOST_DISP(reg, size));
+        return;
+    }
+    emit_rm(e, 0, false, 0x8d, H_R14, HOST_DISP(reg, size));
+    emit_rr(e, 0x66, false, 0x8b, reg, H_R14);
+}
+
+static const uint8_t *emit_single(Translation *t, const Insn *insn)
+{
+    SemFn *s = insn->sem;
+    bool from = s == sem_movs || s == sem_cmps || s == sem_lods, to = s != sem_lods;
+    bool compares = s == sem_cmps || s == sem_scas;
+    unsigned size = insn->op[s == sem_cmps || s == sem_scas ? 1 : 0].size, reg = from && to ? H_R13 : H_RAX;
+    Emitter *e = &t->hot;
+    const uint8_t *op;
+    HostMem mem = { 0 };
+
+    tcg_begin_flags(t);
+    emit_rm(e, 0, false, 0xf7, 0, CPU(eflags));
+    emit32(e, FLAG_DF);
+    emit_jcc(e, COND_NE, tcg_cold_helper(t));
+    if (from) {
+        mem = emit_element(t, insn, R_RSI, size, false);
+    }
+    if (from && to) {
+        emit_sized(e, 0x8a, size, H_R13, mem);
+    }
+    if (to) {
+        mem = emit_element(t, insn, R_RDI, size, !compares);
+    }
+    op = emit_here(e);
+    emit_sized(e, compares ? 0x3a : to ? 0x88 : 0x8a, size, reg, mem);
+    if (from) {
+        advance(e, insn, H_RSI, size);
+    }
+    if (to) {
+        advance(e, insn, H_RDI, size);
+    }
+    if (!compares) {
+        tcg_end_flags(t);
+    }
+    return op;
+}
+
 const uint8_t *tcg_emit_string(Translation *t, const Insn *insn)
 {
+    if (is_single(t, insn)) {
+        return emit_single(t, insn);
+    }
     return is_bit_test(insn) ? emit_bit_test(t, insn) : emit_string(t, insn);
 }

@@ -100,8 +100,7 @@ const uint8_t *tcg_emit_syscall(Translation *t, const Insn *insn)
     return op;
 }
 
-/* Arithmetic flags of R13D to cpu->cc; R13 and R14 are lost. */
-static void emit_flags_to_cc(Emitter *e)
+void tcg_flags_to_cc(Emitter *e)
 {
     emit_rr(e, 0, false, 0x8b, H_R14, H_R13);
     emit_alu_imm(e, false, 4, H_R14, FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF);
@@ -157,7 +156,7 @@ const uint8_t *tcg_emit_sysret(Translation *t, const Insn *insn)
     emit_conditions(t, X86_FAST_RET, H_R14, otherwise);
     op = emit_here(e);
     emit_load(e, H_R13, tcg_gpr_slot(R_R11));
-    emit_flags_to_cc(e);
+    tcg_flags_to_cc(e);
     emit_transfer(t, X86_FAST_RET);
     emit_mov(e, H_R13, H_RCX);
     emit_go_back(t);
@@ -237,7 +236,7 @@ static const uint8_t *emit_iret_to(Translation *t, unsigned n, const uint8_t *ot
     emit_load(e, H_R14, TX(scratch));
     emit_rm(e, 0, false, 0x8b, H_R13, HOST_DISP(H_R14, 16));
     op = emit_here(e);
-    emit_flags_to_cc(e);
+    tcg_flags_to_cc(e);
     emit_transfer(t, n);
     emit_rm(e, 0, false, 0xc6, 0, CPU(nmi_blocked));
     emit8(e, 0);

@@ -2,7 +2,7 @@
 /*
  * Privileged instructions and those on system flags that kernels run all the time, without C.
  * Privilege and CPUID have been checked by the decoder for the block's mode.
- * Spec: SDM2 CLI, STI, STAC, CLAC, SWAPGS, RDFSBASE, PUSHF, PAUSE, RDTSC, MOV from CRn.
+ * Spec: SDM2 CLI, STI, STAC, CLAC, SWAPGS, RDFSBASE, PUSHF, POPF, PAUSE, RDTSC, MOV from CRn.
  * Locking: translate_int.h.
  */
 #include "accel/tcg/translate_int.h"
@@ -127,8 +127,15 @@ static const uint8_t *emit_smap(Translation *t, const Insn *insn)
     return op;
 }
 
+/* In virtual-8086 mode with IOPL 3 only. */
+static bool flags_are_plain(const Translation *t, const Insn *insn)
+{
+    return t->wide ? insn->op_size == 8 : !(t->mode & MODE_VM86) || (t->mode & MODE_IOPL);
+}
+
 static const uint8_t *emit_pushf(Translation *t, const Insn *insn)
 {
+    unsigned width = insn->op_size;
     Emitter *e = &t->hot;
     const uint8_t *op;
     HostMem mem;
@@ -136,16 +143,54 @@ static const uint8_t *emit_pushf(Translation *t, const Insn *insn)
     emit8(e, 0x9c);                                             /* pushf; pop [scratch] */
     emit_rm(e, 0, false, 0x8f, 0, TX(scratch));
     tcg_begin_flags(t);
-    mem = tcg_stack_operand(t, -8, 8, true);
+    mem = tcg_stack_operand(t, -(int)width, width, true);
     emit_load(e, H_R13, TX(scratch));
     emit_alu_imm(e, false, 4, H_R13, FLAGS_ARITH);
     emit_rm(e, 0, false, 0x0b, H_R13, CPU(eflags));
     emit_alu_imm(e, false, 4, H_R13, ~(FLAG_RF | FLAG_VM));
     emit_alu_imm(e, false, 1, H_R13, FLAG_ONE);
     op = emit_here(e);
-    emit_rm(e, 0, true, 0x89, H_R13, mem);
+    emit_rm(e, width == 2 ? 0x66 : 0, width == 8, 0x89, H_R13, mem);
     tcg_end_flags(t);
-    tcg_move_stack(t, -8);
+    tcg_move_stack(t, -(int)width);
+    return op;
+}
+
+static bool is_narrow(const Translation *t, const Insn *insn)
+{
+    return !t->wide;
+}
+
+/* Of the flags that are not arithmetic IF and DF only may change, else C does it. An interrupt may have waited for IF. */
+static const uint8_t *emit_popf(Translation *t, const Insn *insn)
+{
+    uint32_t others = FLAG_TF | FLAG_IOPL | FLAG_NT | (insn->op_size == 4 ? FLAG_RF | FLAG_AC | FLAG_ID : 0);
+    unsigned width = insn->op_size;
+    Emitter *e = &t->hot;
+    const uint8_t *op;
+    HostMem mem;
+
+    tcg_begin_flags(t);
+    mem = tcg_stack_operand(t, 0, width, false);
+    emit_rm(e, 0, false, width == 2 ? 0x0fb7 : 0x8b, H_R13, mem);
+    emit_rr(e, 0, false, 0x8b, H_R15, H_R13);
+    emit_rm(e, 0, false, 0x33, H_R15, CPU(eflags));
+    emit_rr(e, 0, false, 0xf7, 0, H_R15);                       /* test */
+    emit32(e, others);
+    emit_jcc(e, COND_NE, tcg_cold_helper(t));
+    emit_alu_imm(e, false, 4, H_R15, FLAG_IF | FLAG_DF);
+    op = emit_here(e);
+    emit_rm(e, 0, false, 0x31, H_R15, CPU(eflags));             /* xor */
+    tcg_flags_to_cc(e);
+    tcg_move_stack(t, width);
+    emit_rm(e, 0, false, 0x83, 7, CPU(requests));
+    emit8(e, 0);
+    emit_jcc(e, COND_NE, emit_here(&t->cold));
+    emit_mov_imm(&t->cold, H_R13, tcg_next_pc(t, t->n));
+    emit_jmp(&t->cold, t->tr->stubs.again);
+    if (t->live[t->n + 1]) {
+        tcg_load_flags(e);
+    }
     return op;
 }
 
@@ -304,14 +349,15 @@ typedef struct SystemRow {
 
 /* clang-format off */
 static const SystemRow rows[] = {
-    { sem_cli,      emit_cli,       MODE_PE | MODE_IOPL,  false },
-    { sem_sti,      emit_sti,       MODE_PE | MODE_IOPL,  true },
+    { sem_cli,      emit_cli,       MODE_IOPL,            false },
+    { sem_sti,      emit_sti,       MODE_IOPL,            true },
     { sem_swapgs,   emit_swapgs,    MODE_CS64,            true },
     { sem_rdfsbase, emit_read_base, MODE_CS64,            false },
     { sem_rdgsbase, emit_read_base, MODE_CS64,            false },
     { sem_stac,     emit_smap,      MODE_CS64,            false },
     { sem_clac,     emit_smap,      MODE_CS64,            false },
-    { sem_pushf,    emit_pushf,     MODE_CS64,            false },
+    { sem_pushf,    emit_pushf,     0,                    false, flags_are_plain },
+    { sem_popf,     emit_popf,      MODE_IOPL,            true,  is_narrow },
     { sem_pause,    emit_pause,     0,                    true },
     { sem_cld,      emit_cld,       0,                    false },
     { sem_std,      emit_std,       0,                    false },
@@ -322,6 +368,12 @@ static const SystemRow rows[] = {
     { sem_wrgsbase, emit_write_base, MODE_CS64,           false, base_is_register },
     { sem_mov,      emit_mov_selector, 0,                 false, selector_to_register },
     { sem_mov_from_cr, emit_mov_from_cr, MODE_CS64,       false, is_plain_control_register },
+    { sem_mov_seg,  tcg_emit_segment_load, MODE_PLAIN_SEGS, true, tcg_segment_load_is_native },
+    { sem_pop_seg,  tcg_emit_segment_load, MODE_PLAIN_SEGS, true, tcg_segment_load_is_native },
+    { sem_lxs,      tcg_emit_segment_load, MODE_PLAIN_SEGS, true, tcg_segment_load_is_native },
+    { sem_jmpf,     tcg_emit_far,   MODE_PLAIN_SEGS,      false, tcg_far_is_native },
+    { sem_callf,    tcg_emit_far,   MODE_PLAIN_SEGS,      false, tcg_far_is_native },
+    { sem_retf,     tcg_emit_far,   MODE_PLAIN_SEGS,      false, tcg_far_is_native },
     { sem_syscall,  tcg_emit_syscall, MODE_CS64,          false, tcg_syscall_is_native },
     { sem_sysret,   tcg_emit_sysret, MODE_CS64,           false, tcg_syscall_is_native },
     { sem_iret,     tcg_emit_iret,  MODE_CS64,            false, tcg_iret_is_native },
@@ -348,8 +400,7 @@ static const SystemRow *find_row(const Translation *t, const Insn *insn)
     unsigned n = insn->def ? t->tr->system_index[insn->def - insn_rows] : 0;
     const SystemRow *row;
 
-    if (n == 0 || !t->tr->opt.system || insn == &t->insns[t->plain_sti] ||
-        (insn->sem == sem_pushf && insn->op_size != 8)) {
+    if (n == 0 || !t->tr->opt.system || insn == &t->insns[t->plain_sti]) {
         return NULL;
     }
     row = &rows[n - 1];

@@ -165,6 +165,9 @@ static X86Seg code_segment(EnginesKind kind, unsigned cpl, GRand *rand)
 
     cs.base = BENCH_CODE - offset;
     cs.flags |= kind == ENGINES_32 ? DESC_DB : 0;
+    if ((kind == ENGINES_REAL || kind == ENGINES_VM86) && any(rand, 4)) {
+        cs.flags ^= DESC_CODE;          /* as these modes load it */
+    }
     if (kind != ENGINES_VM86 && any(rand, 2)) {
         static const uint32_t limits[] = { 0x1ffff, UINT32_MAX };
 
