@@ -24,6 +24,7 @@ struct MonitorHub {
     GPtrArray *monitors;         /* Monitor */
     EventLimit *limit;
     GHashTable *fds;             /* name -> fd */
+    bool open;                   /* commands may run */
 };
 
 /* ---- QMP ---- */
@@ -51,7 +52,7 @@ static void qmp_wake(void *opaque)
 {
     Monitor *mon = opaque;
 
-    if (!mon->work_posted) {
+    if (mon->hub->open && !mon->work_posted) {
         mon->work_posted = true;
         event_loop_post(event_loop_main(), qmp_turn, mon);
     }
@@ -103,6 +104,11 @@ static GPtrArray *hmp_completions(void *opaque, const char *text)
     return hmp_complete(opaque, text);
 }
 
+static unsigned hmp_can_receive(void *opaque)
+{
+    return ((Monitor *)opaque)->hub->open ? READ_CHUNK : 0;
+}
+
 static void hmp_receive(void *opaque, const uint8_t *data, unsigned len)
 {
     Monitor *mon = opaque;
@@ -145,6 +151,7 @@ static void hmp_event(void *opaque, CharEvent event)
 }
 
 static const CharHandlers hmp_handlers = {
+    .can_receive = hmp_can_receive,
     .receive = hmp_receive,
     .event = hmp_event,
 };
@@ -226,6 +233,19 @@ MonitorHub *monitor_hub_new(const MonitorHubConfig *config)
     qapi_set_event_sink(event_sink, hub);
     socket_set_fd_names(fd_of_name, hub);
     return hub;
+}
+
+void monitor_hub_open(MonitorHub *hub)
+{
+    hub->open = true;
+    for (unsigned i = 0; i < hub->monitors->len; i++) {
+        Monitor *mon = hub->monitors->pdata[i];
+
+        if (mon->qmp) {
+            qmp_wake(mon);             /* for what has come already */
+        }
+        char_accept_input(&mon->chr);
+    }
 }
 
 void monitor_hub_free(MonitorHub *hub)

@@ -27,6 +27,9 @@ typedef struct MonitorHubConfig {
 } MonitorHubConfig;
 
 MonitorHub *monitor_hub_new(const MonitorHubConfig *config);
+/* Until then monitors greet, but commands wait: while the machine is being made, who waits for a disk
+ * lets the main loop turn. */
+void monitor_hub_open(MonitorHub *hub);
 void monitor_hub_free(MonitorHub *hub);
 
 /* CHARDEV is the name of a back end that nobody uses (or a multiplexed one). */

@@ -143,6 +143,7 @@ int main(int argc, char **argv)
         pidfile_remove(sys.pidfile, &sys.pidfile_fd);
         return fail(error);
     }
+    monitor_hub_open(sys.hub);
     status = system_run(&sys);
     disconnect_backends(&sys);
     monitor_hub_free(sys.hub);

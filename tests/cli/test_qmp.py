@@ -5,11 +5,12 @@ import array
 import json
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'boot'))
-from guest import Guest, GuestError, run_tests  # noqa: E402
+from guest import Guest, GuestError, run_tests, system_program  # noqa: E402
 
 
 def idle():
@@ -121,5 +122,33 @@ def descriptors():
         assert guest.qmp('query-fdsets') == []
 
 
+def early_commands():
+    """Commands that are there before the machine is find it complete: who waits for a disk on a thread meanwhile
+    lets the main loop turn."""
+    names = ('qmp_capabilities', 'qom-list', 'cont', 'query-status', 'quit')
+    arguments = {'qom-list': {'path': '/machine/peripheral'}}
+    ours, theirs = socket.socketpair()
+    with tempfile.NamedTemporaryFile() as disk, ours:
+        disk.truncate(1 << 20)
+        ours.settimeout(300)
+        for name in names:
+            ours.sendall(json.dumps({'execute': name, 'arguments': arguments.get(name, {})}).encode() + b'\n')
+        options = []
+        for i in range(8):
+            options += ['-drive', f'if=none,id=d{i},format=raw,readonly=on,file={disk.name}',
+                        '-device', f'virtio-blk-pci,id=v{i},drive=d{i},iothread=io']
+        with theirs:
+            process = subprocess.Popen([system_program(), '-M', 'pc', '-accel', 'tcg', '-display', 'none', '-nodefaults', '-S',
+                                        '-chardev', f'socket,id=q,fd={theirs.fileno()}', '-mon', 'chardev=q,mode=control',
+                                        '-object', 'iothread,id=io', *options], pass_fds=[theirs.fileno()])
+        with ours.makefile('r', encoding='utf-8') as lines:
+            answers = [answer for answer in map(json.loads, lines) if 'event' not in answer]
+        assert process.wait(60) == 0, process.returncode
+    assert len(answers) == 1 + len(names) and not any('error' in answer for answer in answers), answers
+    found = {row['name'] for row in answers[2]['return']}
+    assert {f'v{i}' for i in range(8)} <= found, found
+    assert answers[4]['return']['running'], answers
+
+
 if __name__ == '__main__':
-    run_tests(chardevs, objects, input_and_memory, descriptors)
+    run_tests(early_commands, chardevs, objects, input_and_memory, descriptors)
