@@ -224,6 +224,8 @@ bool qcow2_overlap_take(Qcow2 *q, NodeOpts *opts, GError **error);
 /* What a write of these bytes of the file would lie over: a name, or NULL.  OWN: kinds of tables that are
  * written on purpose. */
 const char *co_qcow2_overlaps(Qcow2 *q, unsigned own, uint64_t host, uint64_t bytes);
+/* Whether the cluster at HOST is certainly none, found at once; if not, the other one has to look. */
+bool qcow2_overlap_certainly_none(const Qcow2 *q, uint64_t host);
 /* A table has got a place; all of them have, or those of snapshots. */
 void qcow2_overlap_note_l2(Qcow2 *q, uint64_t table);
 void qcow2_overlap_note_refblock(Qcow2 *q, uint64_t block);

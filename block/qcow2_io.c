@@ -272,9 +272,10 @@ void co_qcow2_wait_conflicts(Qcow2 *q, uint64_t start, uint64_t end, bool exclus
 
 /* ---- reading ---- */
 
-/* What co_map() would find in nearly all requests to an allocated image, without its walk: all is in one
- * plain cluster, whose table is at hand.  Nobody may hold the lock, and we do not wait. */
-static bool map_plain(Qcow2 *q, uint64_t guest, uint64_t bytes, uint64_t *host)
+/* What co_map() or co_plan() would find in nearly all requests to an allocated image, without their walk: all is
+ * in one plain cluster, whose table is at hand.  Nobody may hold the lock, and we do not wait.  To be written,
+ * the cluster must be nobody else's, and nobody may be about to change what is mapped. */
+static bool map_plain(Qcow2 *q, uint64_t guest, uint64_t bytes, bool write, uint64_t *host)
 {
     uint64_t i = guest >> (q->cluster_bits + q->l2_bits), in = guest & (q->cluster_size - 1), table, at, entry;
     unsigned l2_entry_bits = (unsigned)__builtin_ctz(q->l2_entry_size);
@@ -292,6 +293,10 @@ static bool map_plain(Qcow2 *q, uint64_t guest, uint64_t bytes, uint64_t *host)
     }
     entry = l2_entry(q, slice, (unsigned)((at & (q->slice_size - 1)) >> l2_entry_bits));
     *host = (entry & ENTRY_OFFSET_MASK) + in;
+    if (write && (q->broken || q->exclusive || !(q->l1[i] & entry & ENTRY_COPIED) ||
+                  !(q->has_data_file || qcow2_overlap_certainly_none(q, *host - in)))) {
+        return false;
+    }
     /* Data that was cut off is for co_map() to tell of. */
     return (entry & ENTRY_OFFSET_MASK) && (q->has_data_file || *host - in < q->file->length) &&
            !(entry & (ENTRY_COMPRESSED | ENTRY_ZERO | (ENTRY_OFFSET_MASK & (q->cluster_size - 1))));
@@ -303,7 +308,7 @@ int co_qcow2_preadv(BlockNode *node, uint64_t offset, IoSpan span)
     uint64_t host;
     int ret = 0;
 
-    if (map_plain(q, offset, span.len, &host)) {
+    if (map_plain(q, offset, span.len, false, &host)) {
         node_event(q->file, QAPI_BLKDEBUG_EVENT_READ_AIO);
         return co_qcow2_data_read(q, offset, host, span);
     }
@@ -557,10 +562,29 @@ static int co_write_piece(BlockNode *node, uint64_t offset, IoSpan span, uint64_
     return ret;
 }
 
+/* A write that changes no table. */
+static int co_write_plain(Qcow2 *q, uint64_t offset, uint64_t host, IoSpan span)
+{
+    uint64_t start = align_down(offset, q->cluster_size);
+    Qcow2Request req;
+    int ret;
+
+    qcow2_request_begin(q, &req, start, start + q->cluster_size, false);
+    node_event(q->file, QAPI_BLKDEBUG_EVENT_WRITE_AIO);
+    ret = co_qcow2_data_write(q, offset, host, span);
+    qcow2_request_end(q, &req);
+    return ret;
+}
+
 int co_qcow2_pwritev(BlockNode *node, uint64_t offset, IoSpan span, int flags)
 {
+    Qcow2 *q = node->state;
+    uint64_t host;
     int ret = 0;
 
+    if (map_plain(q, offset, span.len, true, &host)) {
+        return co_write_plain(q, offset, host, span);
+    }
     while (span.len && ret == 0) {
         uint64_t done = 0;
 

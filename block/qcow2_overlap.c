@@ -324,3 +324,17 @@ const char *co_qcow2_overlaps(Qcow2 *q, unsigned own, uint64_t host, uint64_t by
     }
     return NULL;
 }
+
+bool qcow2_overlap_certainly_none(const Qcow2 *q, uint64_t host)
+{
+    const TableFilter *l2_tables = &q->overlap.l2_tables, *refblocks = &q->overlap.refblocks;
+    uint64_t size = q->cluster_size, cluster = host >> q->cluster_bits;
+
+    return host >= size && !q->snapshots->len && l2_tables->words && refblocks->words &&
+           !meets(q->l1_offset, (uint64_t)q->l1_entries * 8, host, size) &&
+           !meets(q->reftable_offset, (uint64_t)q->reftable_entries * 8, host, size) &&
+           !meets(q->bitmaps_offset, q->bitmaps_size, host, size) &&
+           !meets(q->crypt.offset, q->crypt.bytes, host, size) &&
+           !meets(q->snapshots_offset, q->snapshots_size, host, size) &&
+           !filter_has(l2_tables, cluster) && !filter_has(refblocks, cluster);
+}

@@ -44,8 +44,8 @@ static BlockNode *open_image(const char *overlap, GError **error)
     return node;
 }
 
-/* With a snapshot that has tables of its own, and a bitmap. */
-static GByteArray *make_image(void)
+/* With a bitmap and perhaps a snapshot that has tables of its own. */
+static GByteArray *make_image(bool snapshot)
 {
     MemoryDisk *disk = memory_disk_new("disk");
     g_autoptr(NodeOpts) create = node_opts_new();
@@ -59,7 +59,7 @@ static GByteArray *make_image(void)
     g_assert_true(image_create("x-memory:disk", "qcow2", create, NULL));
     node = open_image(NULL, NULL);
     g_assert_cmpint(node_pwrite(node, 0, buf, CLUSTER), ==, 0);
-    g_assert_true(node_snapshot_create(node, "snap", NULL, NULL));
+    g_assert_true(!snapshot || node_snapshot_create(node, "snap", NULL, NULL));
     g_assert_cmpint(node_pwrite(node, 0, buf, sizeof(buf)), ==, 0);
     bitmap = dirty_bitmap_add(node, "b", CLUSTER, NULL);
     g_assert_true(dirty_bitmap_make_persistent(node, bitmap, NULL));
@@ -85,10 +85,14 @@ static void find_tables(const uint8_t *p, uint64_t place[KINDS])
     place[ACTIVE_L2] = be64_load(p + place[ACTIVE_L1]) & ENTRY_OFFSET_MASK;
     place[REFCOUNT_TABLE] = be64_load(p + 48);
     place[REFCOUNT_BLOCK] = be64_load(p + place[REFCOUNT_TABLE]);
+    place[BITMAP_DIRECTORY] = be64_load(p + extension_at(p, 0x23852875) + 16);
     place[SNAPSHOT_TABLE] = be64_load(p + 64);
+    if (!place[SNAPSHOT_TABLE]) {
+        place[INACTIVE_L1] = place[INACTIVE_L2] = 0;
+        return;
+    }
     place[INACTIVE_L1] = be64_load(p + place[SNAPSHOT_TABLE]);
     place[INACTIVE_L2] = be64_load(p + place[INACTIVE_L1]) & ENTRY_OFFSET_MASK;
-    place[BITMAP_DIRECTORY] = be64_load(p + extension_at(p, 0x23852875) + 16);
     for (unsigned i = 0; i < KINDS; i++) {
         g_assert_cmpuint(place[i], >=, CLUSTER);
         for (unsigned k = 0; k < i; k++) {
@@ -129,9 +133,30 @@ static int try_options(const GByteArray *image, Kind kind, const char *overlap)
     return ret;
 }
 
+/* Without snapshots, and after writes that were all right, a write takes a shorter way. */
+static void test_prevented_on_the_short_way(void)
+{
+    g_autoptr(GByteArray) image = make_image(false);
+    static const Kind there[] = { ACTIVE_L1, ACTIVE_L2, REFCOUNT_TABLE, REFCOUNT_BLOCK, BITMAP_DIRECTORY };
+    uint8_t buf[512] = { 0 };
+
+    for (unsigned i = 0; i < ARRAY_LEN(there); i++) {
+        MemoryDisk *disk = load_damaged(image, there[i]);
+        BlockNode *node = open_image(NULL, NULL);
+
+        for (unsigned k = 0; k < 3; k++) {
+            g_assert_cmpint(node_pwrite(node, k * 512, buf, sizeof(buf)), ==, 0);
+        }
+        g_assert_cmpint(write_over(node), ==, -EIO);
+        node_unref(node);
+        g_assert_true(disk->data->data[79] & INCOMPAT_CORRUPT);
+        memory_disk_free(disk);
+    }
+}
+
 static void test_modes_prevent_what_they_say(void)
 {
-    g_autoptr(GByteArray) image = make_image();
+    g_autoptr(GByteArray) image = make_image(true);
 
     for (unsigned kind = 0; kind < KINDS; kind++) {
         bool prevented = false;
@@ -150,7 +175,7 @@ static void test_modes_prevent_what_they_say(void)
 
 static void test_each_switch_counts(void)
 {
-    g_autoptr(GByteArray) image = make_image();
+    g_autoptr(GByteArray) image = make_image(true);
 
     for (unsigned kind = 0; kind < KINDS; kind++) {
         g_autofree char *on = g_strdup_printf("overlap-check=none,overlap-check.%s=on",
@@ -174,7 +199,7 @@ static bool reopen(const char *overlap)
 
 static void test_reopen_changes_it(void)
 {
-    g_autoptr(GByteArray) image = make_image();
+    g_autoptr(GByteArray) image = make_image(true);
     MemoryDisk *disk = load_damaged(image, INACTIVE_L2);
     BlockNode *node = open_image(NULL, NULL);
 
@@ -191,7 +216,7 @@ static void test_reopen_changes_it(void)
 /* Snapshots that come and go: what was a table of one is no table any more, and the other way round. */
 static void test_snapshots_change_what_is_a_table(void)
 {
-    g_autoptr(GByteArray) image = make_image();
+    g_autoptr(GByteArray) image = make_image(true);
     MemoryDisk *disk = memory_disk_new("disk");
     uint8_t buf[CLUSTER] = { 7 };
     CheckResult result = { 0 };
@@ -218,7 +243,7 @@ static void test_snapshots_change_what_is_a_table(void)
 /* An L1 entry that leads to the refcount table: what is written through it stays in memory. */
 static void test_table_over_table(void)
 {
-    g_autoptr(GByteArray) image = make_image();
+    g_autoptr(GByteArray) image = make_image(true);
     MemoryDisk *disk = memory_disk_new("disk");
     uint64_t place[KINDS];
     uint8_t buf[CLUSTER] = { 0 };
@@ -245,7 +270,7 @@ static void test_bad_values(void)
           "'overlap-check' ('none') and 'overlap-check.template' ('all')" },
         { "overlap-check.main-header=maybe", NULL }, { "overlap-check.bogus=on", NULL },
     };
-    g_autoptr(GByteArray) image = make_image();
+    g_autoptr(GByteArray) image = make_image(true);
     MemoryDisk *disk = memory_disk_new("disk");
 
     g_byte_array_append(disk->data, image->data, image->len);
@@ -266,6 +291,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     thread_set_main();
     g_test_add_func("/block/qcow2-overlap/modes", test_modes_prevent_what_they_say);
+    g_test_add_func("/block/qcow2-overlap/short-way", test_prevented_on_the_short_way);
     g_test_add_func("/block/qcow2-overlap/switches", test_each_switch_counts);
     g_test_add_func("/block/qcow2-overlap/reopen", test_reopen_changes_it);
     g_test_add_func("/block/qcow2-overlap/snapshots", test_snapshots_change_what_is_a_table);
