@@ -394,6 +394,22 @@ void tcg_kick(X86Cpu *cpu);
 /* Is there a reason to leave translated code at the next instruction boundary? */
 bool tcg_wants_attention(const X86Cpu *cpu);
 
+/* ---- fast.c ------------------------------------------------------------------------------------- */
+
+/* Index of what there is for CPL 0-2, and for CPL 3. */
+static inline unsigned tcg_class_of(const X86Cpu *cpu) { return cpu->cpl == 3; }
+/* The mode or the TLB's generation may have changed: jump_tag, smap_tag. */
+void tcg_update_tag(X86Cpu *cpu);
+/* SYSCALL, SYSRET and IRET in C; what comes of them is written down. */
+void tcg_run_syscall(X86Cpu *cpu, const Insn *insn);
+void tcg_run_iret(X86Cpu *cpu, const Insn *insn);
+/* It may not hold any more. */
+void tcg_forget_fast(X86Cpu *cpu);
+/* Does the instruction change what they come to, beside flags, segments and descriptors? */
+bool tcg_changes_system(const Insn *insn);
+/* CR3 has been loaded: the code that they lead to is looked up by other tags. */
+void tcg_update_fast(X86Cpu *cpu);
+
 /* ---- wait.c ------------------------------------------------------------------------------------- */
 
 /* PAUSE, when translated code has counted down to zero or does not count. */
