@@ -184,8 +184,34 @@ void slice_cache_clear(SliceCache *cache);
 /* Drops what has not been used for the cache's keep_us. */
 void slice_cache_clean(SliceCache *cache, int64_t now_us);
 int co_slice_get(Qcow2 *q, SliceCache *cache, uint64_t offset, Slice **slice);
+static inline unsigned slice_hash(uint64_t offset)
+{
+    return (unsigned)(offset * UINT64_C(0x9e3779b97f4a7c15) >> 60);
+}
+G_STATIC_ASSERT(SLICES_AT_HAND == 1 << 4);
+
+void slice_move_to_head(SliceCache *cache, Slice *slice);
+/* Room is made in the last half of the queue.  What was among the first max / 4 then and is used again
+ * may stay where it is: it is no further back than in the first half. */
+static inline void slice_use(SliceCache *cache, Slice *slice)
+{
+    if (cache->keep_us || cache->moves - slice->moved >= cache->max / 4) {
+        slice_move_to_head(cache, slice);
+    }
+}
+
 /* The same without waiting or a search; NULL does not mean that it is not in the cache. */
-Slice *slice_at_hand(SliceCache *cache, uint64_t offset);
+static inline Slice *slice_at_hand(SliceCache *cache, uint64_t offset)
+{
+    Slice *slice = cache->at_hand[slice_hash(offset)];
+
+    if (!slice || slice->offset != offset) {
+        return NULL;
+    }
+    slice_use(cache, slice);
+    return slice;
+}
+
 void slice_set_dirty(SliceCache *cache, Slice *slice);
 /* Forgets slices of a cluster that is no table any more. */
 void slice_cache_drop(Qcow2 *q, SliceCache *cache, uint64_t offset, uint64_t bytes);

@@ -275,23 +275,23 @@ void co_qcow2_wait_conflicts(Qcow2 *q, uint64_t start, uint64_t end, bool exclus
 /* What co_map() or co_plan() would find in nearly all requests to an allocated image, without their walk: all is
  * in one plain cluster, whose table is at hand.  Nobody may hold the lock, and we do not wait.  To be written,
  * the cluster must be nobody else's, and nobody may be about to change what is mapped. */
-static bool map_plain(Qcow2 *q, uint64_t guest, uint64_t bytes, bool write, uint64_t *host)
+static inline __attribute__((always_inline)) bool map_plain(Qcow2 *q, uint64_t guest, uint64_t bytes, bool write,
+                                                           uint64_t *host)
 {
     uint64_t i = guest >> (q->cluster_bits + q->l2_bits), in = guest & (q->cluster_size - 1), table, at, entry;
-    unsigned l2_entry_bits = (unsigned)__builtin_ctz(q->l2_entry_size);
     Slice *slice;
 
     if (q->lock.locked || q->subclusters > 1 || in + bytes > q->cluster_size || i >= q->l1_entries) {
         return false;
     }
     table = q->l1[i] & ENTRY_OFFSET_MASK;
-    at = (guest >> q->cluster_bits & (BIT64(q->l2_bits) - 1)) << l2_entry_bits;
+    at = (guest >> q->cluster_bits & (BIT64(q->l2_bits) - 1)) * 8;      /* no subclusters, so 8 bytes each */
     slice = table && !(table & (q->cluster_size - 1))
                 ? slice_at_hand(&q->l2_cache, table + align_down(at, q->slice_size)) : NULL;
     if (!slice) {
         return false;
     }
-    entry = l2_entry(q, slice, (unsigned)((at & (q->slice_size - 1)) >> l2_entry_bits));
+    entry = be64_load(slice->data + (at & (q->slice_size - 1)));
     *host = (entry & ENTRY_OFFSET_MASK) + in;
     if (write && (q->broken || q->exclusive || !(q->l1[i] & entry & ENTRY_COPIED) ||
                   !(q->has_data_file || qcow2_overlap_certainly_none(q, *host - in)))) {
@@ -310,7 +310,7 @@ int co_qcow2_preadv(BlockNode *node, uint64_t offset, IoSpan span)
 
     if (map_plain(q, offset, span.len, false, &host)) {
         node_event(q->file, QAPI_BLKDEBUG_EVENT_READ_AIO);
-        return co_qcow2_data_read(q, offset, host, span);
+        return q->crypt.method ? co_qcow2_data_read(q, offset, host, span) : co_node_preadv(q->data, host, span);
     }
     while (span.len && ret == 0) {
         IoSpan piece;
@@ -571,7 +571,7 @@ static int co_write_plain(Qcow2 *q, uint64_t offset, uint64_t host, IoSpan span)
 
     qcow2_request_begin(q, &req, start, start + q->cluster_size, false);
     node_event(q->file, QAPI_BLKDEBUG_EVENT_WRITE_AIO);
-    ret = co_qcow2_data_write(q, offset, host, span);
+    ret = q->crypt.method ? co_qcow2_data_write(q, offset, host, span) : co_node_pwritev(q->data, host, span, 0);
     qcow2_request_end(q, &req);
     return ret;
 }

@@ -17,12 +17,6 @@ static void slice_free(gpointer p)
     g_free(slice);
 }
 
-static unsigned slice_hash(uint64_t offset)
-{
-    return (unsigned)(offset * UINT64_C(0x9e3779b97f4a7c15) >> 60);
-}
-G_STATIC_ASSERT(SLICES_AT_HAND == 1 << 4);
-
 void slice_cache_init(SliceCache *cache, unsigned max)
 {
     cache->map = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, slice_free);
@@ -115,27 +109,12 @@ void slice_cache_clean(SliceCache *cache, int64_t now_us)
     }
 }
 
-/* Room is made in the last half of the queue.  What was among the first max / 4 then and is used again
- * may stay where it is: it is no further back than in the first half. */
-static void slice_use(SliceCache *cache, Slice *slice)
+void slice_move_to_head(SliceCache *cache, Slice *slice)
 {
-    if (cache->keep_us || cache->moves - slice->moved >= cache->max / 4) {
-        g_queue_unlink(&cache->lru, &slice->link);
-        g_queue_push_head_link(&cache->lru, &slice->link);
-        slice->moved = ++cache->moves;
-        slice->used_us = cache->keep_us ? g_get_monotonic_time() : 0;
-    }
-}
-
-Slice *slice_at_hand(SliceCache *cache, uint64_t offset)
-{
-    Slice *slice = cache->at_hand[slice_hash(offset)];
-
-    if (!slice || slice->offset != offset) {
-        return NULL;
-    }
-    slice_use(cache, slice);
-    return slice;
+    g_queue_unlink(&cache->lru, &slice->link);
+    g_queue_push_head_link(&cache->lru, &slice->link);
+    slice->moved = ++cache->moves;
+    slice->used_us = cache->keep_us ? g_get_monotonic_time() : 0;
 }
 
 int co_slice_get(Qcow2 *q, SliceCache *cache, uint64_t offset, Slice **out)
