@@ -262,7 +262,9 @@ const uint8_t *tcg_emit_iret(Translation *t, const Insn *insn)
     emit8(e, 3);
     user = emit_jcc(e, COND_NE, otherwise);
     op = emit_iret_to(t, X86_FAST_IRET, otherwise);
-    emit_patch(user, e->rx, emit_here(e));
+    if (!e->full) {
+        emit_patch(user, e->rx, emit_here(e));
+    }
     emit_iret_to(t, X86_FAST_IRET_USER, otherwise);
     return op;
 }

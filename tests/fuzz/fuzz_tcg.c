@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: bytes as a user program (CPL 3).  Byte 0: bit 0 32-bit code; bytes 1 to 7 the seed of
- * registers and data; the rest is code, with HLT around it.  The translator runs it twice; what the
+ * Fuzz target: bytes as a user program (CPL 3).  Byte 0: bit 0 32-bit code; with bit 1 instead real, virtual-8086,
+ * 16 or 32-bit code (bits 2, 3) in segments that are not flat; bytes 1 to 7 the seed of
+ * registers, segments and data; the rest is code, with HLT around it.  The translator runs it twice; what the
  * guest can see must be as after the interpreter, and nothing around RAM or in the parts of the CPU that
  * are not the guest's may change.  Programs that do not end are kicked, and not compared.
  *
@@ -92,20 +93,33 @@ static void check_surroundings(const Fuzz *f)
     g_assert_true(f->e.cpu->bus_opaque == &f->e && f->e.cpu->engine && !f->e.cpu->gpr[R_ZERO]);
 }
 
-static void random_state(Fuzz *f, uint64_t seed)
+static bool is_segmented(uint64_t head) { return head & 2; }
+
+static void random_state(Fuzz *f, uint64_t head)
 {
-    g_autoptr(GRand) rand = g_rand_new_with_seed_array((const guint32[]){ seed, seed >> 32 }, 2);
+    g_autoptr(GRand) rand = g_rand_new_with_seed_array((const guint32[]){ head >> 8, head >> 40 }, 2);
+    unsigned kind = head >> 2 & 3;
+    uint64_t flags = 0;
     InsnState state;
+
+    if (is_segmented(head)) {
+        flags = engines_segmented(&f->e, kind, kind == ENGINES_REAL ? 0 : 3, rand);
+    } else {
+        engines_mode(&f->e, head & 1 ? 32 : 64, 3);
+    }
+    f->e.closed = is_segmented(head);
 
     insn_state_random(&state, rand);
     insn_state_random_x87(&state, rand);
     for (unsigned i = 0; i < 16; i++) {
         if (pick(rand, 2) || i == R_RSP) {
-            state.gpr[i] = data_address(rand);
+            state.gpr[i] = is_segmented(head) ? pick(rand, 0x3000) + pick(rand, 2) * 0xd000 : data_address(rand);
         }
     }
     data_random(rand);
     insn_state_load(&state, f->e.cpu);
+    f->e.cpu->eflags |= flags;
+    x86_update_mode(f->e.cpu);
 }
 
 /* ---- the interpreter's run, and what of it is certain ------------------------------------------------- */
@@ -139,6 +153,18 @@ static unsigned follow_flags(const Insn *insn, unsigned undefined, bool *certain
     return (undefined & ~(effects >> 8)) | (effects >> 24 & FX_ARITH);
 }
 
+/* The code at RIP if that is RAM. */
+static const uint8_t *code_at_rip(const Fuzz *f)
+{
+    const X86Cpu *cpu = f->e.cpu;
+    uint64_t at = cpu->mode & MODE_CS64 ? cpu->rip : (uint32_t)(cpu->segs[SEG_CS].base + cpu->rip);
+
+    if (f->e.closed ? at - ENGINES_CODE >= ENGINES_CODE_SIZE - 16 : at - BENCH_BASE >= BENCH_SIZE - 16) {
+        return NULL;
+    }
+    return (const uint8_t *)(uintptr_t)at;
+}
+
 static Outcome interpret(Fuzz *f, uint64_t *mask)
 {
     static const uint32_t bits[6] = { FLAG_CF, FLAG_PF, FLAG_AF, FLAG_ZF, FLAG_SF, FLAG_OF };
@@ -148,9 +174,8 @@ static Outcome interpret(Fuzz *f, uint64_t *mask)
 
     *mask = ~0ull;
     for (unsigned i = 0; i < STEPS; i++) {
-        const uint8_t *code = (const uint8_t *)(uintptr_t)cpu->rip;
-        bool in_ram = cpu->rip >= BENCH_BASE && cpu->rip < BENCH_BASE + BENCH_SIZE - 16;
-        bool is_end = in_ram && *code == 0xf4;
+        const uint8_t *code = code_at_rip(f);
+        bool in_ram = code, is_end = in_ram && *code == 0xf4;
         bool jump;
         X86Exit exit;
         Insn insn;
@@ -241,10 +266,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         get_ready(f);
     }
     memcpy(&head, data, HEAD);
-    engines_mode(&f->e, head & 1 ? 32 : 64, 3);
-    random_state(f, head >> 8);
+    random_state(f, head);
     engines_code(&f->e, BENCH_CODE, data + HEAD, size - HEAD);
-    f->e.cpu->rip = BENCH_CODE;
+    f->e.cpu->rip = BENCH_CODE - f->e.cpu->segs[SEG_CS].base;
     engines_save(&f->e, f->start);
     engines_load(&f->e, f->start, true);
     outcome = interpret(f, &mask);
@@ -265,9 +289,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 #ifdef FUZZ_MAIN
 /* Random bytes, or instructions of the tables' rows. */
-static unsigned random_code(GRand *rand, uint8_t *to, bool narrow)
+static unsigned random_code(GRand *rand, uint8_t *to, uint64_t head)
 {
     unsigned len = 0;
+    bool narrow = (head & 1) || is_segmented(head);
+    uint32_t mode = is_segmented(head) && (head >> 2 & 3) != ENGINES_32 ? MODE_PE :
+                    narrow ? MODE_PE | MODE_CS32 | MODE_SS32 : MODE_PE | MODE_LMA | MODE_CS64;
 
     while (len < CODE_MAX - 40) {
         if (pick(rand, 12) == 0) {
@@ -277,11 +304,9 @@ static unsigned random_code(GRand *rand, uint8_t *to, bool narrow)
             InsnMaker m;
             Insn insn;
 
-            insn_make(&m, def, rand, narrow ? MAKE_32 : 0);
+            insn_make(&m, def, rand, narrow ? is_segmented(head) ? MAKE_32 | MAKE_FAR : MAKE_32 : 0);
             if (def->sem && !(def->attrs & (A_CPL0 | A_SYS)) &&
-                insn_decode(&insn, m.bytes, sizeof(m.bytes),
-                            narrow ? MODE_PE | MODE_CS32 | MODE_SS32 : MODE_PE | MODE_LMA | MODE_CS64,
-                            NULL) == DECODE_OK) {
+                insn_decode(&insn, m.bytes, sizeof(m.bytes), mode, NULL) == DECODE_OK) {
                 memcpy(to + len, m.bytes, insn.len);
                 len += insn.len;
             }
@@ -311,7 +336,7 @@ int main(int argc, char **argv)
             for (unsigned k = 0; k < HEAD; k++) {
                 input[k] = g_rand_int(rand);
             }
-            len = random_code(rand, input + HEAD, input[0] & 1);
+            len = random_code(rand, input + HEAD, input[0]);
             LLVMFuzzerTestOneInput(input, HEAD + MAX(len, 1));
         }
         printf("seed %s: %u of %s programs ended, %u comparisons\n", argv[2], ended, argv[3], compared);
