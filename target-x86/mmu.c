@@ -925,6 +925,8 @@ void x86_write_cr4(X86Cpu *cpu, uint64_t value)
     if (changed & (CR4_PAE | CR4_PSE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PKE | CR4_PCIDE |
                    CR4_LA57)) {
         x86_tlb_flush(cpu, true);
+    } else if (changed & (CR4_TSD | CR4_PCE | CR4_UMIP | CR4_FSGSBASE)) {
+        code_jumps_forget(cpu, 1);      /* no return to code that knows the old ones */
     }
     x86_update_mode(cpu);
 }

@@ -541,6 +541,15 @@ const void *tcg_helper_range(X86Cpu *cpu, uint32_t site)
 }
 
 /*
+ * May all that leave by the link go on with the block?  Not if a return has led there in another mode than its CALL had.
+ * STAC and CLAC lead to the other one of their own.
+ */
+static bool same_mode(const TcgLink *link, const TcgBlock *block)
+{
+    return !((link->from->mode ^ block->mode) & ~(uint32_t)(MODE_SMAP_AC | MODE_EACH_CHECKED));
+}
+
+/*
  * The range of a group is not in the TLB, or not one page of RAM.  Run its first instruction and see; where that
  * keeps failing (an object across two pages), the check leads straight to the other flavour.
  */
@@ -568,7 +577,9 @@ const void *tcg_helper_group(X86Cpu *cpu, uint32_t name)
     if (!block) {
         return NULL;
     }
-    tcg_link_to(tr, link, block);
+    if (same_mode(link, block)) {
+        tcg_link_to(tr, link, block);
+    }
     prepare_state(cpu, 0);
     return block->code;
 }
@@ -599,7 +610,7 @@ const void *tcg_helper_link(X86Cpu *cpu, uint32_t name)
         flags_cross_functions(cpu);
     } else if (block && !link->function && (block->flags_in & ~link->flags)) {
         tcg_block_kill(tr, link->from);         /* the code it led to has changed */
-    } else if (block) {
+    } else if (block && same_mode(link, block)) {
         tcg_link_to(tr, link, block);
     }
     return code;

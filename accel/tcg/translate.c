@@ -432,7 +432,8 @@ const uint8_t *tcg_emit_page_check(Translator *tr, TcgLink *link, TcgBlock *bloc
 /*
  * Where a CALL comes back: R13 holds the PC that RET has popped; if they are exact, flags are in cpu->cc.
  * The host's stack is one for all privileges, which SYSRET and IRET change: what a kernel has left there must not let
- * CPL 3 go on with the kernel's code.  The other way round costs but time: code of CPL 3 may do less.
+ * CPL 3 go on with the kernel's code, nor a program with its own of when IOPL let it have CLI.  The other way round
+ * costs but time: code of CPL 3 may do less.
  */
 static void emit_return_site(Translation *t, uint64_t pc)
 {
@@ -447,7 +448,7 @@ static void emit_return_site(Translation *t, uint64_t pc)
         emit_rr(e, 0, true, 0x3b, H_R13, H_R14);
     }
     emit_jcc(e, COND_NE, elsewhere);
-    if ((t->mode & MODE_CPL) != 3) {
+    if ((t->mode & (MODE_CPL | MODE_IOPL)) != 3) {
         emit_rm(e, 0, false, 0x81, 7, CPU(mode));       /* cmp */
         emit32(e, t->mode);
         emit_jcc(e, COND_NE, elsewhere);

@@ -87,7 +87,9 @@ __asm__(
     "ev_end:\n .att_syntax\n .popsection\n");
 /* clang-format on */
 
-extern const uint8_t ret_start[], ret_site[], ret_end[], rf_start[], rf_int[], rf_gate[], rf_end[];
+extern const uint8_t ret_start[], ret_site[], ret_end[], rf_start[], rf_int[], rf_gate[], rf_end[], up_start[], up_site[],
+    up_gate[], up_end[], iopl_start[], iopl_site[], iopl_gate[], iopl_end[],
+    fsb_start[], fsb_site[], fsb_gate[], fsb_end[];
 
 /* A function that CPL 0 calls returns twice; the third time CPL 3 "returns" to where it was called. */
 /* clang-format off */
@@ -95,7 +97,7 @@ __asm__(
     ".pushsection .rodata\n .intel_syntax noprefix\n"
     "ret_start: mov rsp, " TEXT(KSTACK_AT) "\n xor ebx, ebx\n"
     "1: call 2f\n"
-    "ret_site: mov rax, [" TEXT(KERNEL_AT) "]\n inc ebx\n jmp 1b\n"
+    "ret_site: mov rax, [" TEXT(KERNEL_AT) "]\n inc ebx\n cmp ebx, 5\n jb 1b\n hlt\n"
     "2: cmp ebx, 2\n je 3f\n ret\n"
     "3: lea rax, [rip + 4f]\n lea rcx, [rip + ret_site]\n"
     " push 0x1b\n push " TEXT(FRAMES_AT) " + 0x800\n push 2\n push 0x23\n push rax\n iretq\n"
@@ -107,7 +109,34 @@ __asm__(
     "2: nop\n"
     "rf_int: int 0x20\n"
     "rf_gate: and qword ptr [rsp + 16], 0x10000\n add r15, [rsp + 16]\n dec ebx\n jnz 1b\n hlt\n"
-    "rf_end:\n .att_syntax\n .popsection\n");
+    "rf_end:\n"
+    /* CPL 0 returns to a caller of CPL 3; then, called from there again, CPL 3 does. */
+    "up_start: lea rax, [rip + 1f]\n"
+    "3: mov rsp, " TEXT(KSTACK_AT) "\n push 0x1b\n push " TEXT(FRAMES_AT) " + 0x800\n push 2\n push 0x23\n push rax\n iretq\n"
+    "1: call 2f\n"
+    "up_site: mov rdx, [" TEXT(KERNEL_AT) "]\n inc ebx\n cmp ebx, 5\n jb 3b\n hlt\n"
+    "2: test ebx, ebx\n jz 4f\n ret\n"
+    "4: int 0x20\n"
+    "up_gate: mov rsp, [rsp + 24]\n ret\n"
+    "up_end:\n"
+    /* IOPL falls between a call and its return. */
+    "iopl_start: lea rax, [rip + 1f]\n"
+    " mov rsp, " TEXT(KSTACK_AT) "\n push 0x1b\n push " TEXT(FRAMES_AT) " + 0x800\n push 0x3002\n push 0x23\n push rax\n iretq\n"
+    "1: call 2f\n"
+    "iopl_site: cli\n inc ebx\n cmp ebx, 5\n jb 1b\n hlt\n"
+    "2: cmp ebx, 2\n je 3f\n ret\n"
+    "3: int 0x20\n ret\n"
+    "iopl_gate: and qword ptr [rsp + 16], ~0x3000\n iretq\n"
+    "iopl_end:\n"
+    /* CR4.FSGSBASE goes between a call and its return. */
+    "fsb_start: mov rcx, cr4\n or ecx, 0x10000\n mov cr4, rcx\n lea rax, [rip + 1f]\n"
+    " mov rsp, " TEXT(KSTACK_AT) "\n push 0x1b\n push " TEXT(FRAMES_AT) " + 0x800\n push 2\n push 0x23\n push rax\n iretq\n"
+    "1: call 2f\n"
+    "fsb_site: rdfsbase rcx\n inc ebx\n cmp ebx, 5\n jb 1b\n hlt\n"
+    "2: cmp ebx, 2\n je 3f\n ret\n"
+    "3: int 0x20\n ret\n"
+    "fsb_gate: mov rcx, cr4\n and ecx, ~0x10000\n mov cr4, rcx\n iretq\n"
+    "fsb_end:\n .att_syntax\n .popsection\n");
 /* clang-format on */
 
 #define AT(label) (CODE_AT + (uint64_t)(ev_##label - ev_start))
@@ -371,7 +400,9 @@ static void check_code(const uint8_t *start, const uint8_t *end, unsigned gate, 
     engines_mode(&e, 64, 0);
     engines_code(&e, CODE_AT, start, end - start);
     memcpy(word(GDT_AT), descriptors, sizeof(descriptors));
-    put_gate(0x20, CODE_AT + gate, 8, 14, 0, 0);
+    put_gate(0x20, CODE_AT + gate, 8, 14, 3, 0);
+    *word(TSS_AT + 4) = FRAMES_AT + 0xc00;
+    e.cpu->tr = (X86Seg){ 0x70, DESC_P | 11 << DESC_TYPE_SHIFT, 103, TSS_AT };
     e.cpu->gdt = (X86Table){ GDT_AT, sizeof(descriptors) - 1 };
     e.cpu->idt = (X86Table){ IDT_AT, gate ? 16 * VECTORS - 1 : 0 };
     e.cpu->rip = CODE_AT;
@@ -396,6 +427,21 @@ static void test_return_to_inner_caller(void)
     check_code(ret_start, ret_end, 0, VEC_PF, CODE_AT + (ret_site - ret_start));
 }
 
+static void test_return_to_outer_caller(void)
+{
+    check_code(up_start, up_end, up_gate - up_start, VEC_PF, CODE_AT + (up_site - up_start));
+}
+
+static void test_return_with_less_iopl(void)
+{
+    check_code(iopl_start, iopl_end, iopl_gate - iopl_start, VEC_GP, CODE_AT + (iopl_site - iopl_start));
+}
+
+static void test_return_without_fsgsbase(void)
+{
+    check_code(fsb_start, fsb_end, fsb_gate - fsb_start, VEC_UD, CODE_AT + (fsb_site - fsb_start));
+}
+
 static void test_resume_flag_ends(void)
 {
     check_code(rf_start, rf_end, rf_gate - rf_start, 0x20, CODE_AT + (rf_int - rf_start));
@@ -408,6 +454,9 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/event/smap", test_events_with_smap);
     g_test_add_func("/tcg/event/pcids", test_events_with_pcids);
     g_test_add_func("/tcg/event/return-to-inner-caller", test_return_to_inner_caller);
+    g_test_add_func("/tcg/event/return-to-outer-caller", test_return_to_outer_caller);
+    g_test_add_func("/tcg/event/return-with-less-iopl", test_return_with_less_iopl);
+    g_test_add_func("/tcg/event/return-without-fsgsbase", test_return_without_fsgsbase);
     g_test_add_func("/tcg/event/resume-flag-ends", test_resume_flag_ends);
     return g_test_run();
 }
