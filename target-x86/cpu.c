@@ -176,11 +176,14 @@ static bool has_code_breakpoint(const X86Cpu *cpu)
     return false;
 }
 
-/* As x86_load_segment_real() leaves them. */
+/* As x86_load_segment_real() leaves them; a CS of 4 GiB is MODE_FLAT_CS at base 0, so that loading it changes the mode. */
 static bool segments_are_plain(const X86Cpu *cpu, bool vm)
 {
     const uint32_t plain = DESC_P | DESC_S | DESC_W | DESC_A;
 
+    if (cpu->segs[SEG_CS].limit == UINT32_MAX) {
+        return false;
+    }
     for (unsigned i = 0; i < SEG_COUNT; i++) {
         const X86Seg *s = &cpu->segs[i];
 

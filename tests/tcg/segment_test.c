@@ -334,6 +334,43 @@ static void test_rows(gconstpointer mode)
     fixture_clear(&f);
 }
 
+/* A code segment of 4 GiB, left behind by protected mode, is flat at base 0 only. */
+static void test_far_jump_from_base_0(void)
+{
+    const uint32_t off = BENCH_CODE + 8 - 0x1000;
+    const uint8_t code[] = {
+        0x66, 0xea, off & 0xff, off >> 8 & 0xff, off >> 16 & 0xff, off >> 24, 0x00, 0x01,       /* jmp 100h:off */
+        0x67, 0x2e, 0x66, 0x8b, 0x03, 0xf4,                                             /* mov eax, cs:[ebx]; hlt */
+    };
+    g_autoptr(GString) why = g_string_new(NULL);
+    g_autoptr(GError) error = NULL;
+    Fixture f = { .kind = ENGINES_REAL };
+
+    if (!translator_probe(&error)) {
+        g_test_skip(error->message);
+        return;
+    }
+    fixture_init(&f, 1);
+    engines_segmented(&f.e, ENGINES_REAL, 0, f.rand);
+    engines_code(&f.e, BENCH_CODE, code, sizeof(code));
+    data_random(f.rand);
+    f.e.cpu->segs[SEG_CS] = (X86Seg){ 0, DESC_P | DESC_S | DESC_W | DESC_A, UINT32_MAX, 0 };
+    x86_update_mode(f.e.cpu);
+    f.e.cpu->gpr[R_RBX] = BENCH_DATA - 0x1000;
+    f.e.cpu->rip = BENCH_CODE;
+    engines_save(&f.e, f.start);
+    engines_load(&f.e, f.start, true);
+    g_assert_true(engines_interpret(&f.e, 10));
+    engines_save(&f.e, f.interpreted);
+    g_assert_cmphex(f.e.cpu->gpr[R_RAX], ==, le32_load((const void *)(uintptr_t)BENCH_DATA));
+    engines_load(&f.e, f.start, true);
+    engines_translate(&f.e);
+    engines_save(&f.e, f.translated);
+    engines_compare(f.interpreted, f.translated, ~(uint64_t)FLAGS_ARITH, 0, why);
+    g_assert_cmpstr(why->str, ==, "");
+    fixture_clear(&f);
+}
+
 int main(int argc, char **argv)
 {
     static const struct { EnginesKind kind; unsigned cpl; } modes[] = {
@@ -347,5 +384,6 @@ int main(int argc, char **argv)
 
         g_test_add_data_func(path, GUINT_TO_POINTER(modes[i].kind << 4 | modes[i].cpl), test_rows);
     }
+    g_test_add_func("/tcg/segments/far-jump-from-base-0", test_far_jump_from_base_0);
     return g_test_run();
 }
