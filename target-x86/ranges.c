@@ -25,13 +25,15 @@ static const X86Range *known_range(const X86Cpu *cpu, X86MmuIdx idx, uint64_t va
     return NULL;
 }
 
-/* Does the page at VA go on where the one before or behind it ends? */
+/* Does the page at VA go on where the one before or behind it ends?  Not around the ends of 4 GiB, or of all addresses. */
 static bool continues(X86Cpu *cpu, X86MmuIdx idx, uint64_t va, const X86LinearPiece *of)
 {
+    uint64_t end = cpu->efer & EFER_LMA ? ~0ull : UINT32_MAX;
     X86LinearPiece page;
 
-    return x86_mmu_linear_piece(cpu, va, idx, &page) && page.va == va && page.size == of->size &&
-           page.global == of->global && page.host - of->host == (ptrdiff_t)(va - of->va);
+    return va <= end && !((va ^ of->va) >> 63) && x86_mmu_linear_piece(cpu, va, idx, &page) &&
+           page.va == va && page.size == of->size && page.global == of->global &&
+           page.host - of->host == (ptrdiff_t)(va - of->va);
 }
 
 static bool find_range(X86Cpu *cpu, X86MmuIdx idx, uint64_t va, X86Range *out)

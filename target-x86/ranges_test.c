@@ -139,6 +139,23 @@ static void test_forget(void)
     }
 }
 
+/* INVLPG of page 0 would not find a range that goes on there from the other end. */
+static void test_end_of_4_gib(void)
+{
+    g_autoptr(X86Bench) b = bench();
+    const X86Range *r = &b->cpu->tx.ranges[X86_MMU_KERNEL][5];
+
+    *entry(b, PD, 511) = P | W | A | PS;
+    *entry(b, PD, 0) = MIB2 | P | W | A | PS;
+    x86_load_cr(b->cpu, CR0_PE | CR0_NE | (uint64_t)CR0_PG | CR0_WP, PDPT, CR4_PAE, 0);
+    b->cpu->pdpte[0] = b->cpu->pdpte[3] = PD | P;
+    g_assert_true(fill(b, X86_MMU_KERNEL, 0xffe00000));
+    g_assert_cmphex(r->start, ==, 0xffe00000);
+    g_assert_cmphex(r->len, ==, MIB2 - 255);
+    g_assert_true(fill(b, X86_MMU_KERNEL, 0));
+    g_assert_cmphex(r->start, ==, 0);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -146,5 +163,6 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/ranges/small-pages", test_small_pages);
     g_test_add_func("/x86/ranges/rights", test_rights);
     g_test_add_func("/x86/ranges/forget", test_forget);
+    g_test_add_func("/x86/ranges/end-of-4-gib", test_end_of_4_gib);
     return g_test_run();
 }
