@@ -87,8 +87,28 @@ static inline bool is_gpr(const Insn *insn, unsigned n) { return insn->op[n].kin
 static inline bool is_imm(const Insn *insn, unsigned n) { return insn->op[n].kind == OPK_IMM; }
 static inline bool is_mem(const Insn *insn, unsigned n) { return insn->op[n].kind == OPK_MEM; }
 
+static inline unsigned prefix_66(unsigned width) { return width == 2 ? 0x66 : 0; }
+
+/* WIDTH bytes into R13, zero-extended. */
+static inline void load_r13(Emitter *e, unsigned width, HostMem mem)
+{
+    emit_rm(e, 0, width == 8, width == 2 ? 0x0fb7 : 0x8b, H_R13, mem);
+}
+
+static inline void store_constant(Emitter *e, unsigned width, HostMem mem, uint64_t value)
+{
+    emit_rm(e, prefix_66(width), width == 8, 0xc7, 0, mem);
+    if (width == 2) {
+        emit16(e, value);
+    } else {
+        emit32(e, value);
+    }
+}
+
 /* ---- translate.c ---- */
 
+/* The address OFFSET bytes into the block, in a segment that stays. */
+uint64_t tcg_pc_at(const Translation *t, unsigned offset);
 /* The linear address of a PC; of the page behind the one that the block starts in. */
 static inline uint64_t tcg_linear(const Translation *t, uint64_t pc)
 {
@@ -109,6 +129,10 @@ bool tcg_is_side_exit(const Translation *t, const Insn *insn);
 bool tcg_ends_block(const Translation *t, const Insn *insn);
 /* Out of line: the current instruction in C. */
 const uint8_t *tcg_cold_helper(Translation *t);
+void tcg_emit_call_exit(Translation *t, uint64_t target);
+
+/* ---- translate_branch.c ---- */
+
 /* An exit to TARGET, to be jumped to; or one with properties of its own, to stub UNLINKED. */
 TcgLink *tcg_new_link(Translation *t, uint64_t target);
 TcgLink *tcg_add_link(Translation *t, TcgLink link, const uint8_t *unlinked);
@@ -116,7 +140,8 @@ TcgLink *tcg_add_link(Translation *t, TcgLink link, const uint8_t *unlinked);
 const uint8_t *tcg_cold_group(Translation *t, unsigned g);
 /* The block ends here and goes on at TARGET; the same by a CALL, whose return address has been pushed. */
 void tcg_emit_exit(Translation *t, uint64_t target);
-void tcg_emit_call_exit(Translation *t, uint64_t target);
+/* KIND is one of those that may leave the block. */
+const uint8_t *tcg_emit_branch(Translation *t, const Insn *insn, TcgKind kind);
 
 /* ---- translate_log.c ---- */
 

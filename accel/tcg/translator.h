@@ -368,7 +368,7 @@ static inline void tcg_forget_jumps(X86Cpu *cpu)
     tcg_jump_slot(cpu, ~0ull)->key = 0;
 }
 
-/* ---- run.c: called from stubs; return where to go on, or NULL to leave ---------------------- */
+/* ---- helpers.c: called from stubs; return where to go on, or NULL to leave ------------------ */
 
 const void *tcg_helper_insn(X86Cpu *cpu, uint32_t site);
 const void *tcg_helper_miss_read(X86Cpu *cpu, uint32_t site);
@@ -379,6 +379,8 @@ const void *tcg_helper_group(X86Cpu *cpu, uint32_t link);
 const void *tcg_helper_lookup(X86Cpu *cpu);
 const void *tcg_helper_again(X86Cpu *cpu);
 const void *tcg_helper_need(X86Cpu *cpu, uint32_t site);
+
+/* ---- run.c -------------------------------------------------------------------------------- */
 
 bool tcg_attach_cpu(Translator *tr, X86Cpu *cpu, GError **error);
 void tcg_detach_cpu(X86Cpu *cpu);
