@@ -127,7 +127,7 @@ void code_map_add(X86CodeMap *map, uint64_t gpa, unsigned len)
         g_hash_table_insert(map->pages, &entry->page, entry);
         atomic_fetch_add(&map->filter[filter_slot(page)], 1);
         for (unsigned i = 0; i < map->cpus->len; i++) {
-            x86_tlb_poison_page(g_ptr_array_index(map->cpus, i), page << 12, false);
+            x86_tlb_poison_page(g_ptr_array_index(map->cpus, i), page << 12);
         }
     }
     entry->granules |= granule_mask(gpa & 4095, len);

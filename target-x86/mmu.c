@@ -519,7 +519,7 @@ bool x86_mmu_try_fill(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx,
 /* Do all entries of the last table map pages one behind the other, as the first one does?  4 KiB pages of 8 bytes. */
 static bool table_is_linear(X86Cpu *cpu, uint64_t table)
 {
-    const uint64_t alike = PTE_P | PTE_U | PTE_A | PTE_G | 15ull << 59 | ~BIT64(63) >> 11 << 12;
+    const uint64_t alike = PTE_P | PTE_U | PTE_A | PTE_G | ~0xfffull;
     uint64_t first = entry_read(cpu, table, 8);
     X86Phys phys;
 
@@ -739,17 +739,7 @@ void x86_tlb_flush_page(X86Cpu *cpu, uint64_t va)
     }
 }
 
-static void poison(X86Cpu *cpu, unsigned idx, unsigned set, bool watch)
-{
-    __atomic_store_n(&cpu->tlb[idx][set].tag_w, X86_TLB_POISON_TAG(set), __ATOMIC_RELAXED);
-    if (watch) {
-        __atomic_store_n(&cpu->tlb[idx][set].tag_r, X86_TLB_POISON_TAG(set), __ATOMIC_RELAXED);
-    }
-    __atomic_fetch_or(&cpu->tlb_phys[idx][set].attr, watch ? X86_PAGE_WATCH : X86_PAGE_CODE,
-                      __ATOMIC_RELAXED);
-}
-
-void x86_tlb_poison_page(X86Cpu *cpu, uint64_t gpa, bool watch)
+void x86_tlb_poison_page(X86Cpu *cpu, uint64_t gpa)
 {
     gpa &= ~0xfffull;
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -762,7 +752,8 @@ void x86_tlb_poison_page(X86Cpu *cpu, uint64_t gpa, bool watch)
             unsigned set = word * 64 + __builtin_ctzll(used);
 
             if (__atomic_load_n(&cpu->tlb_phys[idx][set].gpa, __ATOMIC_RELAXED) == gpa) {
-                poison(cpu, idx, set, watch);
+                __atomic_store_n(&cpu->tlb[idx][set].tag_w, X86_TLB_POISON_TAG(set), __ATOMIC_RELAXED);
+                __atomic_fetch_or(&cpu->tlb_phys[idx][set].attr, X86_PAGE_CODE, __ATOMIC_RELAXED);
             }
         }
     }

@@ -58,8 +58,8 @@ void x86_tlb_flush_page(X86Cpu *cpu, uint64_t va);
 void x86_tlb_flush_pcid(X86Cpu *cpu, unsigned pcid, const uint64_t *va);
 /* After a change of DR7 or of a data breakpoint address: such pages take the slow path. */
 void x86_tlb_update_watch(X86Cpu *cpu);
-/* Any thread: from now on stores (watch: all data accesses) to this physical page take the slow path. */
-void x86_tlb_poison_page(X86Cpu *cpu, uint64_t gpa, bool watch);
+/* Any thread: from now on stores to this physical page take the slow path. */
+void x86_tlb_poison_page(X86Cpu *cpu, uint64_t gpa);
 
 /* MOV to CRn with all checks and consequences (also VM entry points: SMM, task switch). */
 void x86_write_cr0(X86Cpu *cpu, uint64_t value);

@@ -434,7 +434,7 @@ static void test_pages_of_one_index(void)
     x86_mmu_fill(cpu, a, X86_WRITE, X86_MMU_KERNEL);            /* they change places */
     g_assert_cmphex(tlb[first].tag_w, ==, a);
     g_assert_cmphex(tlb[second].tag_w, ==, b_va);
-    x86_tlb_poison_page(cpu, 0x80000, false);
+    x86_tlb_poison_page(cpu, 0x80000);
     g_assert_cmphex(tlb[first].tag_w, !=, a);
     g_assert_cmphex(tlb[second].tag_w, !=, b_va);
     g_assert_cmphex(tlb[second].tag_r, ==, b_va);
