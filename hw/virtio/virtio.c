@@ -86,14 +86,35 @@ void virtio_set_features(VirtioDevice *vdev, uint64_t features, bool legacy)
 /* ---- status ---- */
 
 /* Requests are waited for on the main loop's thread only: another one may be what that waits for. */
-static bool must_wait(const VirtioDevice *vdev)
+static bool may_wait_here(void)
 {
-    bool busy = vdev->loop != NULL;
+    return event_loop_is_current(event_loop_main());
+}
 
-    for (unsigned i = 0; i < vdev->num_queues && !busy; i++) {
-        busy = vdev->queues[i]->in_flight > 0;
+static bool any_in_flight(VirtioDevice *vdev)
+{
+    bool any = false;
+
+    virtio_hold(vdev);
+    for (unsigned i = 0; i < vdev->num_queues && !any; i++) {
+        any = vdev->queues[i]->in_flight > 0;
     }
-    return busy && !event_loop_is_current(event_loop_main());
+    virtio_release(vdev);
+    return any;
+}
+
+/*
+ * Firmware and legacy drivers do not look whether a reset is over: it is, before they go on, unless they left
+ * requests behind.
+ */
+static void reset_by_driver(VirtioDevice *vdev)
+{
+    vdev->resetting = true;           /* no request begins any more, on a loop neither */
+    if (may_wait_here() || !any_in_flight(vdev)) {
+        virtio_reset(vdev);
+    } else {
+        bh_schedule(vdev->reset_bh);
+    }
 }
 
 void virtio_set_status(VirtioDevice *vdev, uint8_t status)
@@ -106,12 +127,7 @@ void virtio_set_status(VirtioDevice *vdev, uint8_t status)
         return;
     }
     if (!status) {
-        if (must_wait(vdev)) {
-            vdev->resetting = true;
-            bh_schedule(vdev->reset_bh);
-        } else {
-            virtio_reset(vdev);
-        }
+        reset_by_driver(vdev);
         return;
     }
     status |= old & VIRTIO_STATUS_NEEDS_RESET;
@@ -329,11 +345,11 @@ void virtio_queue_reset(VirtQueue *vq)
     if (!(vdev->guest_features & BIT64(VIRTIO_F_RING_RESET))) {
         log_guest_error("%s: reset of queue %u, which was not negotiated\n", name_of(vdev),
                         vq->index);
-    } else if (must_wait(vdev)) {
-        vq->resetting = true;
-        bh_schedule(vdev->reset_bh);
-    } else {
+    } else if (may_wait_here() || (!vdev->loop && !any_in_flight(vdev))) {
         reset_queue_now(vq);
+    } else {
+        vq->resetting = true;         /* the other queues go on: only the main loop can wait for theirs */
+        bh_schedule(vdev->reset_bh);
     }
 }
 

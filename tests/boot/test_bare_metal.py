@@ -98,7 +98,7 @@ LOAD, COUNTER, WANTED = 0x100000, 0x500000, 200000
 
 
 @contextlib.contextmanager
-def multiboot_guest(program):
+def multiboot_guest(program, *options):
     """PROGRAM as a Multiboot kernel, in 32-bit protected mode at LOAD + 48."""
     flags = 0x10000                      # with addresses
     image = struct.pack('<8I', 0x1badb002, flags, -(0x1badb002 + flags) & 0xffffffff, LOAD, LOAD,
@@ -106,7 +106,7 @@ def multiboot_guest(program):
     with tempfile.NamedTemporaryFile() as kernel:
         kernel.write(image)
         kernel.flush()
-        with Guest(*ACCEL, '-m', '32', '-no-shutdown', '-kernel', kernel.name) as guest:
+        with Guest(*ACCEL, '-m', '32', '-no-shutdown', '-kernel', kernel.name, *options) as guest:
             yield guest
 
 
@@ -143,6 +143,30 @@ def vmmouse():
             raise GuestError(f'packet {got}')
 
 
+# In 32-bit protected mode, assembled:
+#       mov $0x80002820,%eax; mov $0xcf8,%edx; out %eax,(%dx); mov $0xfc,%dl; in (%dx),%eax; and $0xf0,%al
+#       mov %eax,%ebx                                      BAR 4 of device 5
+# next: movb $0,0x14(%ebx); movb $3,0x14(%ebx); cmpb $3,0x14(%ebx); je 1f        its status
+#       incl 0x500004
+#    1: incl 0x500000; jmp next
+RESETS = bytes.fromhex(
+    'b820280080baf80c0000efb2fced24f089c3c6431400c6431403807b14037406ff0504005000ff0500005000'
+    'ebe4')
+
+
+def virtio_reset():
+    """A virtio device on an iothread has been reset when a driver goes on that does not look, like SeaBIOS."""
+    def enough():
+        done, lost = struct.unpack('<2I', guest.read_memory(0x500000, 8))
+        if lost:
+            raise GuestError(f'{lost} of {done} resets were not over when the driver went on')
+        return done >= 1000
+
+    with multiboot_guest(RESETS, '-object', 'iothread,id=io', '-drive', 'if=none,id=d,file=null-co://,format=raw',
+                         '-device', 'virtio-blk-pci,drive=d,iothread=io,addr=5') as guest:
+        guest.wait_until(enough, 'resets', 120)
+
+
 def vandal():
     """A guest that writes garbage to ports and device memory, through resets of its own making,
     harms nobody but itself."""
@@ -168,4 +192,4 @@ def vandal():
 
 if __name__ == '__main__':
     run_tests(ipxe_iso, ipxe_lkrn, option_rom, u_boot, empty_iso, truncated_iso, vmmouse,
-              vandal)
+              virtio_reset, vandal)
