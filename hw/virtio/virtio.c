@@ -152,15 +152,16 @@ void virtio_set_status(VirtioDevice *vdev, uint8_t status)
 
 void virtio_reset(VirtioDevice *vdev)
 {
+    /* Whoever parks a loop may lose the machine lock meanwhile.  A driver must not go on until the last is cleared:
+     * it reads the old status, and its writes are ignored. */
+    vdev->resetting = true;
     virtio_pause(vdev);
     if (virtio_info(vdev)->reset) {
         virtio_info(vdev)->reset(vdev);
     }
     bh_cancel(vdev->reset_bh);
-    vdev->resetting = false;
     vdev->started = false;
     vdev->broken = vdev->disabled = false;
-    vdev->status = 0;
     vdev->isr = 0;
     vdev->queue_sel = 0;
     vdev->config_vector = VIRTIO_NO_VECTOR;
@@ -172,6 +173,8 @@ void virtio_reset(VirtioDevice *vdev)
     if (vdev->transport && vdev->transport->device_reset) {
         vdev->transport->device_reset(vdev->proxy);
     }
+    vdev->status = 0;
+    vdev->resetting = false;
     virtio_go_on(vdev);
 }
 
