@@ -206,7 +206,9 @@ class Bench:
 
     def tools(self):
         """The programs beside the emulators: {name: {what: path}}."""
-        found = {'QEMU': {what: shutil.which(f'qemu-{what}') for what in ('img', 'nbd', 'io')}}
+        # Not by PATH: a build's folder has Rhea's tools under these names, too.
+        found = {'QEMU': {what: shutil.which(f'qemu-{what}', path='/usr/bin:/usr/local/bin')
+                          for what in ('img', 'nbd', 'io')}}
         found['Rhea'] = {what: os.path.join(self.args.build, 'tools', f'rhea-{what}') for what in found['QEMU']}
         return found
 
