@@ -27,7 +27,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 typedef struct Fuzz {
     Engines e;
-    EngineState *start, *interpreted, *translated;
     uint8_t *before, *behind;   /* of RAM */
     uint8_t own[offsetof(X86Cpu, unwind) - offsetof(X86Cpu, features)];
     bool ready;
@@ -67,13 +66,12 @@ static void close_the_rest(void)
 
 static void get_ready(Fuzz *f)
 {
-    engines_init(&f->e, 2 << 20);
+    if (!engines_init(&f->e)) {
+        g_error("This host lets nobody translate");
+    }
     close_the_rest();
     f->e.tr->exact_flags = true;
     f->e.anywhere = true;
-    f->start = g_aligned_alloc0(3, sizeof(EngineState), 64);
-    f->interpreted = f->start + 1;
-    f->translated = f->start + 2;
     f->before = guard_at(BENCH_BASE - GUARD);
     f->behind = guard_at(BENCH_BASE + BENCH_SIZE);
     memcpy(f->own, f->e.cpu->features, sizeof(f->own));
@@ -242,8 +240,8 @@ static void compare(Fuzz *f, uint64_t mask, const uint8_t *data, size_t size)
 {
     g_autoptr(GString) why = g_string_new(NULL);
 
-    engines_save(&f->e, f->translated);
-    engines_compare(f->interpreted, f->translated, mask, 0x4700, why);
+    engines_save(&f->e, f->e.translated);
+    engines_compare(f->e.interpreted, f->e.translated, mask, 0x4700, why);
     if (why->len) {
         for (size_t i = 0; i < size; i++) {
             fprintf(stderr, "%02x ", data[i]);
@@ -269,13 +267,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     random_state(f, head);
     engines_code(&f->e, BENCH_CODE, data + HEAD, size - HEAD);
     f->e.cpu->rip = BENCH_CODE - f->e.cpu->segs[SEG_CS].base;
-    engines_save(&f->e, f->start);
-    engines_load(&f->e, f->start, true);
+    engines_save(&f->e, f->e.start);
+    engines_load(&f->e, f->e.start, true);
     outcome = interpret(f, &mask);
-    engines_save(&f->e, f->interpreted);
+    engines_save(&f->e, f->e.interpreted);
     ended += outcome != ENDLESS;
     for (unsigned i = 0; i < 2; i++) {
-        engines_load(&f->e, f->start, i == 0);
+        engines_load(&f->e, f->e.start, i == 0);
         if (outcome == CERTAIN) {
             engines_translate(&f->e);
             compare(f, mask, data, size);

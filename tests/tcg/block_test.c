@@ -15,23 +15,15 @@ typedef struct Program {
     Engines e;
     uint8_t code[4096 + 64];
     unsigned len;
-    EngineState *start, *interpreted, *translated;
     unsigned failed;
 } Program;
 
 static bool program_init(Program *p)
 {
-    g_autoptr(GError) error = NULL;
-
-    if (!translator_probe(&error)) {
-        g_test_skip(error->message);
+    *p = (Program){ 0 };
+    if (!engines_init(&p->e)) {
         return false;
     }
-    *p = (Program){ 0 };
-    engines_init(&p->e, 2 << 20);
-    p->start = g_aligned_alloc0(3, sizeof(EngineState), 64);
-    p->interpreted = p->start + 1;
-    p->translated = p->start + 2;
     engines_mode(&p->e, 64, 3);
     memset((void *)(uintptr_t)BENCH_DATA, 0, BENCH_DATA_SIZE);
     memset(p->e.cpu->gpr, 0, sizeof(p->e.cpu->gpr));
@@ -41,7 +33,6 @@ static bool program_init(Program *p)
 
 static void program_clear(Program *p)
 {
-    g_aligned_free(p->start);
     engines_clear(&p->e);
     g_assert_cmpuint(p->failed, ==, 0);
 }
@@ -64,20 +55,20 @@ static void check(Program *p, const char *what, unsigned limit)
     engines_code(&p->e, BENCH_CODE, p->code, p->len);
     p->e.cpu->rip = BENCH_CODE;
     p->e.cpu->halted = false;
-    engines_save(&p->e, p->start);
-    engines_load(&p->e, p->start, true);
+    engines_save(&p->e, p->e.start);
+    engines_load(&p->e, p->e.start, true);
     g_assert_true(engines_interpret(&p->e, limit));
-    engines_save(&p->e, p->interpreted);
-    if (engines_vector(p->interpreted, &rip) >= 0) {
+    engines_save(&p->e, p->e.interpreted);
+    if (engines_vector(p->e.interpreted, &rip) >= 0) {
         flags &= ~(uint64_t)FLAGS_ARITH;        /* those nobody reads may be wrong in the frame */
     }
     for (unsigned i = 0; i < 3; i++) {
         g_autoptr(GString) why = g_string_new(NULL);
 
-        engines_load(&p->e, p->start, i == 0);
+        engines_load(&p->e, p->e.start, i == 0);
         engines_translate(&p->e);
-        engines_save(&p->e, p->translated);
-        engines_compare(p->interpreted, p->translated, flags, 0, why);
+        engines_save(&p->e, p->e.translated);
+        engines_compare(p->e.interpreted, p->e.translated, flags, 0, why);
         if (why->len && p->failed++ < 20) {
             g_test_message("%s, run %u:%s", what, i, why->str);
         }
@@ -1015,30 +1006,30 @@ static void test_exact_stops(void)
     PUT(&p, 0x01, 0xc2, 0xfa, 0xc3);                            /* f: add edx, eax; cli; ret */
     engines_code(&p.e, BENCH_CODE, p.code, p.len);
     cpu->rip = BENCH_CODE;
-    engines_save(&p.e, p.start);
+    engines_save(&p.e, p.e.start);
     do {
         g_autoptr(GString) why = g_string_new(NULL);
 
         limit++;
-        engines_load(&p.e, p.start, true);
+        engines_load(&p.e, p.e.start, true);
         cpu->insn_count = 0;
         cpu->insn_limit = limit;
-        p.interpreted->exit = interp_run(cpu);
-        engines_save(&p.e, p.interpreted);
+        p.e.interpreted->exit = interp_run(cpu);
+        engines_save(&p.e, p.e.interpreted);
         for (unsigned i = 0; i < 2; i++) {
-            engines_load(&p.e, p.start, i == 0);
+            engines_load(&p.e, p.e.start, i == 0);
             cpu->insn_count = 0;
-            p.translated->exit = tcg_run(cpu);
-            engines_save(&p.e, p.translated);
-            engines_compare(p.interpreted, p.translated, ~(uint64_t)FLAG_AF, 0, why);
-            g_assert_cmpint(p.translated->exit, ==, p.interpreted->exit);
+            p.e.translated->exit = tcg_run(cpu);
+            engines_save(&p.e, p.e.translated);
+            engines_compare(p.e.interpreted, p.e.translated, ~(uint64_t)FLAG_AF, 0, why);
+            g_assert_cmpint(p.e.translated->exit, ==, p.e.interpreted->exit);
             g_assert_cmpuint(cpu->insn_count, <=, limit);
             if (why->len && p.failed++ < 20) {
                 g_test_message("stop at %u, run %u:%s", limit, i, why->str);
             }
         }
-    } while (p.interpreted->exit == X86_EXIT_LIMIT && limit < 2000);
-    g_assert_cmpint(p.interpreted->exit, ==, X86_EXIT_HALT);
+    } while (p.e.interpreted->exit == X86_EXIT_LIMIT && limit < 2000);
+    g_assert_cmpint(p.e.interpreted->exit, ==, X86_EXIT_HALT);
     g_assert_cmpuint(limit, >, 300);
     cpu->insn_limit = ~0ull;
     program_clear(&p);

@@ -79,18 +79,25 @@ static void build_tables(void)
     directory[ENGINES_ALIAS >> 21] = BENCH_BASE | 0x87;
 }
 
-void engines_init(Engines *e, size_t code_bytes)
+bool engines_init(Engines *e)
 {
-    GError *error = NULL;
+    g_autoptr(GError) error = NULL;
 
-    *e = (Engines){ .cpu = bench_cpu_new() };
+    if (!translator_probe(&error)) {
+        g_test_skip(error->message);
+        return false;
+    }
+    *e = (Engines){ .cpu = bench_cpu_new(), .start = g_aligned_alloc0(3, sizeof(EngineState), 64) };
+    e->interpreted = e->start + 1;
+    e->translated = e->start + 2;
     e->cpu->bus = &bus;
     e->cpu->bus_opaque = e;
     build_tables();
-    e->tr = translator_new(code_bytes, e->cpu->code, &error);
+    e->tr = translator_new(2 << 20, e->cpu->code, &error);
     if (!e->tr || !tcg_signals_init(&error) || !tcg_attach_cpu(e->tr, e->cpu, &error)) {
         g_error("%s", error->message);
     }
+    return true;
 }
 
 void engines_clear(Engines *e)
@@ -99,6 +106,7 @@ void engines_clear(Engines *e)
     tcg_thread_unbind();
     translator_free(e->tr);
     bench_cpu_free(e->cpu);
+    g_aligned_free(e->start);
 }
 
 /* 8 code, 16 data, for the mode and privilege. */

@@ -12,7 +12,22 @@
  *   ENGINES_MMIO      not RAM: reads give a function of the address, accesses are counted
  *
  * Code goes to BENCH_CODE; the ENGINES_CODE_SIZE bytes from ENGINES_CODE, a page before it, are all
- * HLT.  Single-threaded.
+ * HLT.  Single-threaded.  In short:
+ *
+ *     if (!engines_init(&e)) {
+ *         return;
+ *     }
+ *     engines_mode(&e, 64, 3);
+ *     engines_code(&e, BENCH_CODE, code, sizeof(code));
+ *     e.cpu->rip = BENCH_CODE;
+ *     engines_save(&e, e.start);
+ *     g_assert_true(engines_interpret(&e, 100));
+ *     engines_save(&e, e.interpreted);
+ *     engines_load(&e, e.start, true);
+ *     engines_translate(&e);
+ *     engines_save(&e, e.translated);
+ *     engines_compare(e.interpreted, e.translated, ~0ull, 0, why);
+ *     engines_clear(&e);
  */
 #ifndef TESTS_TCG_ENGINES_H
 #define TESTS_TCG_ENGINES_H
@@ -42,12 +57,14 @@ typedef struct EngineState {
 typedef struct Engines {
     X86Cpu *cpu;
     Translator *tr;
+    EngineState *start, *interpreted, *translated;      /* for the test to save to */
     uint64_t bus_log;
     bool anywhere;              /* code may run outside ENGINES_CODE */
     bool closed;                /* no RAM but the tables, ENGINES_CODE and ENGINES_AREA: what is compared */
 } Engines;
 
-void engines_init(Engines *e, size_t code_bytes);
+/* False: this host lets nobody translate; the test counts as skipped. */
+bool engines_init(Engines *e);
 void engines_clear(Engines *e);
 /* The CPU to a known state: flat segments, GDT, no IDT, MSRs to HLT instructions. */
 void engines_mode(Engines *e, unsigned bits, unsigned cpl);

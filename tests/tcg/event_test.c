@@ -158,8 +158,7 @@ static const uint64_t descriptors[] = {
 typedef struct Test {
     Engines e;
     GRand *rand;
-    EngineState *start, *interpreted, *translated;
-    unsigned failed, compared, too_long, events, irets;
+    unsigned failed, compared, too_long;
 } Test;
 
 #define ONE_OF(t, array) (array)[pick((t)->rand, ARRAY_LEN(array))]
@@ -309,24 +308,24 @@ static void run(Test *t, unsigned number)
 {
     X86Cpu *cpu = t->e.cpu;
 
-    engines_save(&t->e, t->start);
-    engines_load(&t->e, t->start, true);
+    engines_save(&t->e, t->e.start);
+    engines_load(&t->e, t->e.start, true);
     cpu->plain_events = true;
     if (!engines_interpret(&t->e, 6000)) {
         t->too_long++;
         return;
     }
-    engines_save(&t->e, t->interpreted);
+    engines_save(&t->e, t->e.interpreted);
     t->compared++;
     for (unsigned i = 0; i < 3; i++) {
         g_autoptr(GString) why = g_string_new(NULL);
 
-        engines_load(&t->e, t->start, i == 0);
+        engines_load(&t->e, t->e.start, i == 0);
         cpu->plain_events = i == 2;
         engines_translate(&t->e);
-        engines_save(&t->e, t->translated);
-        forgive_dead_flags(t->interpreted, t->translated);
-        engines_compare(t->interpreted, t->translated, ~(uint64_t)FLAGS_ARITH, 0, why);
+        engines_save(&t->e, t->e.translated);
+        forgive_dead_flags(t->e.interpreted, t->e.translated);
+        engines_compare(t->e.interpreted, t->e.translated, ~(uint64_t)FLAGS_ARITH, 0, why);
         if (why->len && t->failed++ < 10) {
             g_test_message("run %u, %s:%s", number, i == 2 ? "the long way" : "the short way", why->str);
         }
@@ -348,19 +347,13 @@ static void check_many(uint64_t cr4, bool smap)
 {
     const char *seed = g_getenv("RHEA_INSN_SEED"), *rounds = g_getenv("RHEA_INSN_ROUNDS");
     unsigned count = rounds ? atoi(rounds) : 300;
-    g_autoptr(GError) error = NULL;
     Test t = { 0 };
 
-    if (!translator_probe(&error)) {
-        g_test_skip(error->message);
+    if (!engines_init(&t.e)) {
         return;
     }
-    engines_init(&t.e, 2 << 20);
     t.e.anywhere = true;
     t.rand = g_rand_new_with_seed(seed ? atoi(seed) : 17);
-    t.start = g_aligned_alloc0(3, sizeof(EngineState), 64);
-    t.interpreted = t.start + 1;
-    t.translated = t.start + 2;
     engines_mode(&t.e, 64, 0);
     engines_code(&t.e, BENCH_CODE, ev_start, ev_end - ev_start);
     set_up(&t, smap);
@@ -370,7 +363,6 @@ static void check_many(uint64_t cr4, bool smap)
         x86_update_mode(t.e.cpu);
         run(&t, i);
     }
-    g_aligned_free(t.start);
     g_rand_free(t.rand);
     engines_clear(&t.e);
     g_test_message("%u compared, %u too long", t.compared, t.too_long);
@@ -386,17 +378,12 @@ static void test_events_with_pcids(void) { check_many(CR4_PCIDE | CR4_UMIP, fals
 static void check_code(const uint8_t *start, const uint8_t *end, unsigned gate, unsigned vector, uint64_t rip)
 {
     g_autoptr(GString) why = g_string_new(NULL);
-    g_autoptr(GError) error = NULL;
-    EngineState *states;
     uint64_t at = 0;
     Engines e;
 
-    if (!translator_probe(&error)) {
-        g_test_skip(error->message);
+    if (!engines_init(&e)) {
         return;
     }
-    engines_init(&e, 2 << 20);
-    states = g_aligned_alloc0(3, sizeof(EngineState), 64);
     engines_mode(&e, 64, 0);
     engines_code(&e, CODE_AT, start, end - start);
     memcpy(word(GDT_AT), descriptors, sizeof(descriptors));
@@ -406,18 +393,17 @@ static void check_code(const uint8_t *start, const uint8_t *end, unsigned gate, 
     e.cpu->gdt = (X86Table){ GDT_AT, sizeof(descriptors) - 1 };
     e.cpu->idt = (X86Table){ IDT_AT, gate ? 16 * VECTORS - 1 : 0 };
     e.cpu->rip = CODE_AT;
-    engines_save(&e, &states[0]);
-    engines_load(&e, &states[0], true);
+    engines_save(&e, e.start);
+    engines_load(&e, e.start, true);
     g_assert_true(engines_interpret(&e, 200));
-    engines_save(&e, &states[1]);
-    g_assert_cmpint(engines_vector(&states[1], &at), ==, vector);
+    engines_save(&e, e.interpreted);
+    g_assert_cmpint(engines_vector(e.interpreted, &at), ==, vector);
     g_assert_cmphex(at, ==, rip);
-    engines_load(&e, &states[0], true);
+    engines_load(&e, e.start, true);
     engines_translate(&e);
-    engines_save(&e, &states[2]);
-    engines_compare(&states[1], &states[2], 0, 0, why);
+    engines_save(&e, e.translated);
+    engines_compare(e.interpreted, e.translated, 0, 0, why);
     g_assert_cmpstr(why->str, ==, "");
-    g_aligned_free(states);
     engines_clear(&e);
 }
 

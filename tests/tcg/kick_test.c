@@ -129,7 +129,6 @@ static const struct {
 
 typedef struct Kick {
     Engines e;
-    EngineState *start, *end, *stopped, *finished;
     struct { uint64_t rip, gpr[16]; } steps[STEPS_MAX];
     unsigned count, failed;
     uint8_t *seen;              /* per byte of the code cache */
@@ -161,28 +160,6 @@ static void on_trap(int sig, siginfo_t *info, void *context)
     uc->uc_mcontext.gregs[REG_EFL] &= ~EFL_TF;
     x86_cpu_request(kick->e.cpu, X86_REQ_EXIT);
     tcg_kick(kick->e.cpu);      /* pending until we return to `pc` */
-}
-
-static bool kick_init(Kick *k)
-{
-    g_autoptr(GError) error = NULL;
-
-    if (!translator_probe(&error)) {
-        g_test_skip(error->message);
-        return false;
-    }
-    engines_init(&k->e, 2 << 20);
-    k->start = g_aligned_alloc0(4, sizeof(EngineState), 64);
-    k->end = k->start + 1;
-    k->stopped = k->start + 2;
-    k->finished = k->start + 3;
-    return true;
-}
-
-static void kick_clear(Kick *k)
-{
-    g_aligned_free(k->start);
-    engines_clear(&k->e);
 }
 
 static void start_state(Kick *k, unsigned cpl)
@@ -227,7 +204,7 @@ static void record_steps(Kick *k, unsigned cpl)
     }
     g_assert_cmpint(exit, ==, cpl ? X86_EXIT_TRIPLE_FAULT : X86_EXIT_HALT);
     g_assert_cmphex(((const uint8_t *)(uintptr_t)cpu->rip)[-(exit == X86_EXIT_HALT)], ==, 0xf4);
-    engines_save(&k->e, k->end);
+    engines_save(&k->e, k->e.interpreted);
 }
 
 static bool is_a_step(const Kick *k, const X86Cpu *cpu)
@@ -258,7 +235,7 @@ static void test_every_host_pc(gconstpointer which)
     Kick k = { 0 };
     unsigned runs = 0;
 
-    if (!kick_init(&k)) {
+    if (!engines_init(&k.e)) {
         return;
     }
     k.e.tr->exact_flags = false;
@@ -267,17 +244,17 @@ static void test_every_host_pc(gconstpointer which)
     sigaction(SIGTRAP, &action, &old_trap);
     engines_code(&k.e, BENCH_CODE, programs[n].code, programs[n].len);
     start_state(&k, programs[n].cpl);
-    engines_save(&k.e, k.start);
-    engines_load(&k.e, k.start, true);
+    engines_save(&k.e, k.e.start);
+    engines_load(&k.e, k.e.start, true);
     record_steps(&k, programs[n].cpl);
     for (unsigned i = 0; i < 2; i++) {          /* translated and linked */
-        engines_load(&k.e, k.start, i == 0);
+        engines_load(&k.e, k.e.start, i == 0);
         engines_translate(&k.e);
     }
     do {
         g_autoptr(GString) why = g_string_new(NULL);
 
-        engines_load(&k.e, k.start, false);
+        engines_load(&k.e, k.e.start, false);
         hit = 0;
         step_host(k.e.cpu);
         if (!is_a_step(&k, k.e.cpu) && k.failed++ < 10) {
@@ -285,8 +262,8 @@ static void test_every_host_pc(gconstpointer which)
                            k.e.cpu->rip);
         }
         g_assert_true(k.e.cpu->halted || engines_interpret(&k.e, STEPS_MAX));
-        engines_save(&k.e, k.finished);
-        engines_compare(k.end, k.finished, programs[n].cpl ? ~(uint64_t)FLAGS_ARITH : ~(uint64_t)FLAG_AF, 0, why);
+        engines_save(&k.e, k.e.translated);
+        engines_compare(k.e.interpreted, k.e.translated, programs[n].cpl ? ~(uint64_t)FLAGS_ARITH : ~(uint64_t)FLAG_AF, 0, why);
         if (why->len && k.failed++ < 10) {
             g_test_message("run %u ended otherwise:%s", runs, why->str);
         }
@@ -297,7 +274,7 @@ static void test_every_host_pc(gconstpointer which)
     g_assert_cmpuint(runs, >, programs[n].kicks);
     g_assert_cmpuint(k.failed, ==, 0);
     g_free(k.seen);
-    kick_clear(&k);
+    engines_clear(&k.e);
 }
 
 /* ---- from another thread ------------------------------------------------------------------------------ */
@@ -349,19 +326,19 @@ static void test_thread(void)
     GThread *thread;
     Kick k = { 0 };
 
-    if (!kick_init(&k)) {
+    if (!engines_init(&k.e)) {
         return;
     }
     engines_code(&k.e, BENCH_CODE, endless, sizeof(endless));
     loop_state(&k);
-    engines_save(&k.e, k.start);
-    engines_load(&k.e, k.start, true);
+    engines_save(&k.e, k.e.start);
+    engines_load(&k.e, k.e.start, true);
     g_assert_true(engines_interpret(&k.e, 2000000));
-    engines_save(&k.e, k.end);
+    engines_save(&k.e, k.e.interpreted);
     kicker.cpu = k.e.cpu;
     thread = g_thread_new("kicker", kick_all_the_time, &kicker);
     while (stops < 300 && why->len == 0) {
-        engines_load(&k.e, k.start, false);
+        engines_load(&k.e, k.e.start, false);
         while (tcg_run(k.e.cpu) == X86_EXIT_KICK) {
             for (unsigned i = stops++ % 5; i && !k.e.cpu->halted; i--) {
                 interp_step(k.e.cpu);
@@ -370,15 +347,15 @@ static void test_thread(void)
                 break;
             }
         }
-        engines_save(&k.e, k.finished);
-        engines_compare(k.end, k.finished, ~(uint64_t)FLAG_AF, 0, why);
+        engines_save(&k.e, k.e.translated);
+        engines_compare(k.e.interpreted, k.e.translated, ~(uint64_t)FLAG_AF, 0, why);
         runs++;
     }
     atomic_store(&kicker.stop, true);
     g_thread_join(thread);
     g_test_message("%u stops in %u runs;%s", stops, runs, why->str);
     g_assert_cmpuint(why->len, ==, 0);
-    kick_clear(&k);
+    engines_clear(&k.e);
 }
 
 /* ---- faults that are not the guest's ------------------------------------------------------------------ */
@@ -395,7 +372,7 @@ static void crash(void)
     X86Bus bus;
 
     setrlimit(RLIMIT_CORE, &none);
-    if (crash_init("kick-test") && kick_init(&k)) {
+    if (crash_init("kick-test") && engines_init(&k.e)) {
         bus = *k.e.cpu->bus;
         bus.port_read = crash_read;
         k.e.cpu->bus = &bus;

@@ -24,7 +24,6 @@ typedef struct Fixture {
     uint8_t code[128];
     unsigned len;
     uint64_t at, row_at;        /* linear: of the first instruction, of the row's */
-    EngineState *start, *interpreted, *translated;
     unsigned tried, failed, row_failed, faulted;
 } Fixture;
 
@@ -188,21 +187,21 @@ static void report(Fixture *f, const Insn *insn, const char *when, const GString
     f->failed++;
     if (f->row_failed++ < 2) {
         g_test_message("%s %s CPL %u mode %x at %lx [ %s] %s:%s", insn->def->name, engines_kinds[f->kind], f->cpl,
-                       ((const X86Cpu *)(const void *)f->start->hot)->mode, f->at, hex->str, when, why->str);
+                       ((const X86Cpu *)(const void *)f->e.start->hot)->mode, f->at, hex->str, when, why->str);
     }
 }
 
 static void compare(Fixture *f, const Insn *insn, const char *when)
 {
     g_autoptr(GString) why = g_string_new(NULL);
-    const X87State *x = (const void *)f->interpreted->rest;
+    const X87State *x = (const void *)f->e.interpreted->rest;
     uint64_t rip, mask = ~undefined_flags(insn->def);
 
-    if (engines_vector(f->interpreted, &rip) >= 0) {
+    if (engines_vector(f->e.interpreted, &rip) >= 0) {
         mask &= ~(uint64_t)FLAGS_ARITH;         /* they may be dead there */
     }
-    engines_save(&f->e, f->translated);
-    engines_compare(f->interpreted, f->translated, mask, undefined_fsw(insn->def, x), why);
+    engines_save(&f->e, f->e.translated);
+    engines_compare(f->e.interpreted, f->e.translated, mask, undefined_fsw(insn->def, x), why);
     if (why->len) {
         report(f, insn, when, why);
     }
@@ -242,23 +241,23 @@ static void try_row(Fixture *f, const InsnDef *def)
     f->state.flags |= more_flags;
     insn_state_load(&f->state, f->e.cpu);
     f->e.cpu->rip = (uint32_t)(f->at - code_base(f));
-    engines_save(&f->e, f->start);
+    engines_save(&f->e, f->e.start);
 
-    engines_load(&f->e, f->start, true);
+    engines_load(&f->e, f->e.start, true);
     if (!engines_interpret(&f->e, 300)) {
         return;
     }
-    engines_save(&f->e, f->interpreted);
-    vector = engines_vector(f->interpreted, &rip);
+    engines_save(&f->e, f->e.interpreted);
+    vector = engines_vector(f->e.interpreted, &rip);
     if (vector == VEC_XM && (def->attrs & A_MMX)) {
         return;                 /* the x87 stack may have become MMX registers on the host */
     }
     f->tried++;
     f->faulted += vector >= 0 && rip == (uint32_t)(f->row_at - code_base(f));
-    engines_load(&f->e, f->start, true);
+    engines_load(&f->e, f->e.start, true);
     engines_translate(&f->e);
     compare(f, &insn, "at first");
-    engines_load(&f->e, f->start, false);
+    engines_load(&f->e, f->e.start, false);
     engines_translate(&f->e);
     compare(f, &insn, "again");
 }
@@ -276,20 +275,19 @@ static bool row_is_valid(const InsnDef *def)
            (def->match & (M_A16 | M_A32 | M_A64)) != M_A64 && !(def->map < MAP_VEX0F && (def->match & M_W1));
 }
 
-static void fixture_init(Fixture *f, unsigned seed)
+static bool fixture_init(Fixture *f, unsigned seed)
 {
-    engines_init(&f->e, 2 << 20);
+    if (!engines_init(&f->e)) {
+        return false;
+    }
     f->e.anywhere = f->e.closed = true;
     f->rand = g_rand_new_with_seed(seed);
-    f->start = g_aligned_alloc0(3, sizeof(EngineState), 64);
-    f->interpreted = f->start + 1;
-    f->translated = f->start + 2;
+    return true;
 }
 
 static void fixture_clear(Fixture *f)
 {
     g_rand_free(f->rand);
-    g_aligned_free(f->start);
     engines_clear(&f->e);
 }
 
@@ -300,13 +298,10 @@ static void test_rows(gconstpointer mode)
     unsigned n = rounds ? atoi(rounds) : 8, which = GPOINTER_TO_UINT(mode), s = seed ? atoi(seed) : 1, covered = 0;
     Fixture f = { .kind = which >> 4, .cpl = which & 3 };
     g_autoptr(GString) never = g_string_new(NULL);
-    g_autoptr(GError) error = NULL;
 
-    if (!translator_probe(&error)) {
-        g_test_skip(error->message);
+    if (!fixture_init(&f, s)) {
         return;
     }
-    fixture_init(&f, s);
     f.e.tr->exact_flags = true;
     for (unsigned i = 0; i < insn_row_count; i++) {
         const InsnDef *def = &insn_rows[i];
@@ -343,14 +338,11 @@ static void test_far_jump_from_base_0(void)
         0x67, 0x2e, 0x66, 0x8b, 0x03, 0xf4,                                             /* mov eax, cs:[ebx]; hlt */
     };
     g_autoptr(GString) why = g_string_new(NULL);
-    g_autoptr(GError) error = NULL;
     Fixture f = { .kind = ENGINES_REAL };
 
-    if (!translator_probe(&error)) {
-        g_test_skip(error->message);
+    if (!fixture_init(&f, 1)) {
         return;
     }
-    fixture_init(&f, 1);
     engines_segmented(&f.e, ENGINES_REAL, 0, f.rand);
     engines_code(&f.e, BENCH_CODE, code, sizeof(code));
     data_random(f.rand);
@@ -358,15 +350,15 @@ static void test_far_jump_from_base_0(void)
     x86_update_mode(f.e.cpu);
     f.e.cpu->gpr[R_RBX] = BENCH_DATA - 0x1000;
     f.e.cpu->rip = BENCH_CODE;
-    engines_save(&f.e, f.start);
-    engines_load(&f.e, f.start, true);
+    engines_save(&f.e, f.e.start);
+    engines_load(&f.e, f.e.start, true);
     g_assert_true(engines_interpret(&f.e, 10));
-    engines_save(&f.e, f.interpreted);
+    engines_save(&f.e, f.e.interpreted);
     g_assert_cmphex(f.e.cpu->gpr[R_RAX], ==, le32_load((const void *)(uintptr_t)BENCH_DATA));
-    engines_load(&f.e, f.start, true);
+    engines_load(&f.e, f.e.start, true);
     engines_translate(&f.e);
-    engines_save(&f.e, f.translated);
-    engines_compare(f.interpreted, f.translated, ~(uint64_t)FLAGS_ARITH, 0, why);
+    engines_save(&f.e, f.e.translated);
+    engines_compare(f.e.interpreted, f.e.translated, ~(uint64_t)FLAGS_ARITH, 0, why);
     g_assert_cmpstr(why->str, ==, "");
     fixture_clear(&f);
 }

@@ -79,13 +79,9 @@ static void run_both(Engines *e, uint64_t first, uint64_t second)
 
 static bool init(Engines *e)
 {
-    g_autoptr(GError) error = NULL;
-
-    if (!translator_probe(&error)) {
-        g_test_skip(error->message);
+    if (!engines_init(e)) {
         return false;
     }
-    engines_init(e, 2 << 20);
     engines_mode(e, 64, 0);
     return true;
 }
