@@ -14,6 +14,12 @@ uint64_t x86_debug_match_exec(const X86Cpu *cpu, uint64_t va);
 uint64_t x86_debug_match_data(const X86Cpu *cpu, uint64_t va, unsigned size, X86Access access);
 uint64_t x86_debug_match_port(const X86Cpu *cpu, uint16_t port, unsigned size);
 
+/* Does an enabled data breakpoint lie in VA's page? */
+static inline bool x86_debug_watches(const X86Cpu *cpu, uint64_t va)
+{
+    return G_UNLIKELY(cpu->dr[7] & 0xff) && x86_debug_match_data(cpu, va & ~0xfffull, 4096, X86_WRITE);
+}
+
 /*
  * Traps found during an instruction are collected in cpu->debug_hits and raised as one #DB when it
  * is done: engines call x86_debug_after() once rip has moved on.

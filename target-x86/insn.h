@@ -30,7 +30,7 @@
  *  - It may cpu_raise() as long as nothing has been committed: see exception.h.
  *  - If it changed what decoding depends on it has called x86_update_mode(); its row has A_END.
  *
- * Files: sem_int.c sem_bmi.c sem_string.c sem_branch.c; sem_system.c segment.c interrupt.c task.c mmu.c
+ * Files: sem_int.c sem_bmi.c sem_string.c sem_branch.c; sem_system.c segment.c interrupt.c task.c
  * msr.c cpuid.c smm.c; sem_x87.c sem_sse.c sem_avx.c xsave.c.  No state, no locks: a
  * decoded Insn is immutable and may be shared.
  */

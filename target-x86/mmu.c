@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Page walks and the contents of the software TLB.  Spec: [SDM3A 4], Intel SDM 325384-077.
+ * Page walks, and what they find for the TLB.  Spec: [SDM3A 4], Intel SDM 325384-077.
  * 32-bit paging with PSE-36, PAE, 4 and 5 levels; NX, SMEP, SMAP, protection keys of user pages, WP,
  * global pages, reserved bits, A/D updates by compare-exchange on the entry.
  * Missing: supervisor keys, paging-structure caches: each refill walks from CR3.
- * One TLB set per privilege context holds one 4 KiB page; larger mappings are cached in pieces.
- * The TLB is that of one PCID: tlb_contexts.c puts aside what belongs to others.
- * Locking: the vCPU's thread, except x86_tlb_poison_page().
+ * Locking: the vCPU's thread.
  */
 #include "target-x86/mmu_int.h"
 
@@ -14,10 +12,8 @@
 
 #include "target-x86/bus.h"
 #include "target-x86/code.h"
+#include "target-x86/debug.h"
 #include "target-x86/exception.h"
-#include "target-x86/mem.h"
-#include "target-x86/ranges.h"
-#include "target-x86/tlb_contexts.h"
 
 enum {
     PTE_P = BIT(0), PTE_W = BIT(1), PTE_U = BIT(2), PTE_A = BIT(5), PTE_D = BIT(6),
@@ -42,13 +38,6 @@ static const Level levels_long[] = {
     { "PML5E", 48, 9 }, { "PML4E", 39, 9 }, { "PDPTE", 30, 9 }, { "PDE", 21, 9 }, { "PTE", 12, 9 },
 };
 static const Level levels_32bit[] = { { "PDE", 22, 10 }, { "PTE", 12, 10 } };
-
-static uint64_t phys_limit_mask(const X86Cpu *cpu)
-{
-    unsigned bits = cpu->phys_bits ? cpu->phys_bits : 40;
-
-    return BIT64(MIN(bits, 52)) - 1;
-}
 
 static bool paging_is_pae(const X86Cpu *cpu)
 {
@@ -145,7 +134,7 @@ static uint64_t reserved_bits(const X86Cpu *cpu, const Level *level, uint64_t en
         }
         return 0;
     }
-    rsvd = ~phys_limit_mask(cpu) & 0x000ffffffffff000ull;
+    rsvd = ~x86_phys_limit_mask(cpu) & 0x000ffffffffff000ull;
     if (!(cpu->efer & EFER_NXE)) {
         rsvd |= PTE_NX;
     }
@@ -254,7 +243,7 @@ again:
         if (leaf) {
             uint64_t mask = BIT64(level->shift) - 1;
 
-            w->gpa = (entry & phys_limit_mask(cpu) & ~mask) | (va & mask);
+            w->gpa = (entry & x86_phys_limit_mask(cpu) & ~mask) | (va & mask);
             if (size == 4) {
                 w->gpa = ((uint32_t)entry & ~(uint32_t)mask) | (va & mask);
                 if (level->shift == 22) {
@@ -311,35 +300,6 @@ static uint32_t rights_check(const X86Cpu *cpu, const Walk *w, X86Access access,
     return 0;
 }
 
-/* Does an enabled data breakpoint touch this page?  [SDM3B 17.2.4] */
-static bool page_is_watched(const X86Cpu *cpu, uint64_t va)
-{
-    static const uint8_t lengths[4] = { 1, 2, 8, 4 };
-
-    if (G_LIKELY(!(cpu->dr[7] & 0xff))) {
-        return false;
-    }
-    for (unsigned i = 0; i < 4; i++) {
-        unsigned kind = cpu->dr[7] >> (16 + 4 * i) & 3;
-        uint64_t len = lengths[cpu->dr[7] >> (18 + 4 * i) & 3];
-
-        if ((cpu->dr[7] >> (2 * i) & 3) && (kind & 1) &&
-            (cpu->dr[i] & ~(len - 1) & ~0xfffull) == (va & ~0xfffull)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-void x86_tlb_drop(X86Cpu *cpu, unsigned idx, unsigned set)
-{
-    X86TlbEntry *e = &cpu->tlb[idx][set];
-
-    __atomic_store_n(&e->tag_r, X86_TLB_POISON_TAG(set), __ATOMIC_RELAXED);
-    __atomic_store_n(&e->tag_w, X86_TLB_POISON_TAG(set), __ATOMIC_RELAXED);
-    cpu->tlb_phys[idx][set].va = X86_TLB_POISON;
-}
-
 /* The walk for one access: A and D are set.  False: page fault, *code is its error code. */
 static bool find_page(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx, Walk *w, uint32_t *code)
 {
@@ -358,105 +318,6 @@ static bool find_page(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx,
             round == 8) {
             return true;
         }
-    }
-}
-
-/* In the words a flush and x86_tlb_poison_page() go by; before a tag is opened. */
-static void note_used(X86Cpu *cpu, unsigned idx, unsigned set, bool global)
-{
-    uint64_t *there = &(global ? cpu->tlb_global : cpu->tlb_used)[idx][set / 64];
-    uint64_t *not_there = &(global ? cpu->tlb_used : cpu->tlb_global)[idx][set / 64];
-
-    __atomic_store_n(there, *there | BIT64(set % 64), __ATOMIC_RELAXED);
-    __atomic_store_n(not_there, *not_there & ~BIT64(set % 64), __ATOMIC_RELAXED);
-}
-
-/* Tags as the page's rights allow; no store may come before close_if_code(). */
-static void fill_set(X86Cpu *cpu, X86MmuIdx idx, unsigned set, const X86TlbPhys *page)
-{
-    X86TlbEntry *e = &cpu->tlb[idx][set];
-    X86TlbPhys *p = &cpu->tlb_phys[idx][set];
-    const uint64_t none = X86_TLB_POISON_TAG(set);
-    bool open = page->host && !(page->attr & X86_PAGE_WATCH);
-
-    __atomic_store_n(&e->tag_w, none, __ATOMIC_RELAXED);
-    __atomic_store_n(&p->gpa, page->gpa, __ATOMIC_RELAXED);
-    p->perm = page->perm;
-    p->host = page->host;
-    __atomic_store_n(&p->attr, page->attr & ~(uint32_t)X86_PAGE_CODE, __ATOMIC_RELAXED);
-    p->va = page->va;
-    e->host = page->host;
-    note_used(cpu, idx, set, page->attr & X86_PAGE_GLOBAL);
-    if (page->attr & X86_PAGE_LARGE) {
-        cpu->tlb_large[page->va >> 63] = true;
-    }
-    __atomic_store_n(&e->tag_r, open && (page->perm & BIT(X86_READ)) ? page->va : none, __ATOMIC_RELAXED);
-    if (open && (page->perm & BIT(X86_WRITE)) && !(page->attr & (X86_PAGE_ROM | X86_PAGE_LOG))) {
-        __atomic_store_n(&e->tag_w, page->va, __ATOMIC_RELAXED);
-    }
-}
-
-/* Behind a fence that pairs with code_map_add(): either it finds the tag, or we find its mark. */
-static void close_if_code(X86Cpu *cpu, X86MmuIdx idx, unsigned set)
-{
-    if (cpu->code && code_map_has(cpu->code, cpu->tlb_phys[idx][set].gpa)) {
-        __atomic_store_n(&cpu->tlb[idx][set].tag_w, X86_TLB_POISON_TAG(set), __ATOMIC_RELAXED);
-        __atomic_fetch_or(&cpu->tlb_phys[idx][set].attr, X86_PAGE_CODE, __ATOMIC_RELAXED);
-    }
-}
-
-static const X86TlbPhys *open_at(X86Cpu *cpu, X86MmuIdx idx, unsigned set, const X86TlbPhys *page)
-{
-    fill_set(cpu, idx, set, page);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    close_if_code(cpu, idx, set);
-    return &cpu->tlb_phys[idx][set];
-}
-
-/*
- * The page at VA's place goes to its second one, unless another page has its first there: then it is dropped;
- * but of two pages that drop each other again and again one moves all the same.
- */
-static void make_room(X86Cpu *cpu, X86MmuIdx idx, uint64_t va)
-{
-    unsigned set = x86_tlb_index(va), second = x86_tlb_second(set);
-    const X86TlbPhys *other = &cpu->tlb_phys[idx][second];
-    X86TlbPhys page = cpu->tlb_phys[idx][set];
-
-    if (other->va == va) {
-        x86_tlb_drop(cpu, idx, second);
-    }
-    if (page.va == X86_TLB_POISON || page.va == va || x86_tlb_index(page.va) != set) {
-        return;
-    }
-    if (other->va == X86_TLB_POISON || x86_tlb_index(other->va) != second ||
-        cpu->tlb_lost[idx][set] == (uint32_t)(va >> 12)) {
-        /* Another thread may be adding to this; open_at() looks at the code map by itself. */
-        page.attr = __atomic_load_n(&cpu->tlb_phys[idx][set].attr, __ATOMIC_RELAXED);
-        x86_tlb_drop(cpu, idx, set);
-        open_at(cpu, idx, second, &page);
-    } else {
-        cpu->tlb_lost[idx][set] = page.va >> 12;
-    }
-}
-
-const X86TlbPhys *x86_tlb_open(X86Cpu *cpu, X86MmuIdx idx, const X86TlbPhys *page)
-{
-    make_room(cpu, idx, page->va);
-    return open_at(cpu, idx, x86_tlb_index(page->va), page);
-}
-
-/* No store comes between the first tag and the last look at the code map. */
-void x86_tlb_open_many(X86Cpu *cpu, const X86TlbPage *pages, unsigned count)
-{
-    for (unsigned i = 0; i < count; i++) {
-        make_room(cpu, pages[i].idx, pages[i].page.va);
-        fill_set(cpu, pages[i].idx, x86_tlb_index(pages[i].page.va), &pages[i].page);
-    }
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    /* Those that another one of them has moved since have been looked at; their set is somebody's all the same. */
-    for (unsigned i = 0; i < count; i++) {
-        close_if_code(cpu, pages[i].idx, x86_tlb_index(pages[i].page.va));
     }
 }
 
@@ -481,7 +342,7 @@ static const X86TlbPhys *enter_page(X86Cpu *cpu, uint64_t va, X86Access access, 
     page.host = phys.host;
     page.attr = (phys.host ? phys.writable ? 0 : X86_PAGE_ROM : X86_PAGE_MMIO) |
                 (phys.log_writes ? X86_PAGE_LOG : 0) |
-                (page_is_watched(cpu, va) ? X86_PAGE_WATCH : 0) |
+                (x86_debug_watches(cpu, va) ? X86_PAGE_WATCH : 0) |
                 ((w->leaf & PTE_G) && (cpu->cr4 & CR4_PGE) ? X86_PAGE_GLOBAL : 0) |
                 (w->shift > 12 ? X86_PAGE_LARGE : 0);
     return x86_tlb_open(cpu, idx, &page);
@@ -601,333 +462,17 @@ void x86_mmu_explain(X86Cpu *cpu, uint64_t va, X86Access access, X86MmuIdx idx, 
     }
 }
 
-/* ---- invalidation -------------------------------------------------------------------------- */
-
-/* Jumps to where code lies, for CPL 0-2 (0) or CPL 3 (1), are looked up anew. */
-static void code_jumps_forget(X86Cpu *cpu, unsigned class)
-{
-    cpu->tx.generation[class] = ++cpu->tx.last_generation;
-    if (cpu->tx.any_lost[class]) {
-        memset(cpu->tx.itlb_lost[class], 0, sizeof(cpu->tx.itlb_lost[class]));
-        cpu->tx.any_lost[class] = false;
-    }
-    cpu->tx.smap_mode = ~0u;
-    cpu->tx.return_stack = cpu->tx.return_stack_base;
-}
-
-/* And links between pages. */
-static void code_pages_forget(X86Cpu *cpu, unsigned class)
-{
-    code_jumps_forget(cpu, class);
-    if (class && cpu->tx.itlb_listed <= X86_ITLB_LIST) {
-        for (unsigned i = 0; i < cpu->tx.itlb_listed; i++) {
-            cpu->tx.itlb[1][cpu->tx.itlb_list[i]] = X86_ITLB_EMPTY;
-        }
-    } else {
-        memset(cpu->tx.itlb[class], 0xff, sizeof(cpu->tx.itlb[class]));
-    }
-    if (class) {
-        cpu->tx.itlb_listed = 0;
-        cpu->tx.user_global = false;
-    }
-}
-
-static bool has_code_near(const X86Cpu *cpu, unsigned class, uint64_t va)
-{
-    const uint64_t *itlb = cpu->tx.itlb[class];
-
-    for (unsigned i = 0; i < 1u << X86_ITLB_BITS; i++) {
-        if (itlb[i] != X86_ITLB_EMPTY && itlb[i] >> 46 == (va << 16 >> 46)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* The same for one page, or for the gigabyte around it when large mappings are cached. */
-static void code_page_forget(X86Cpu *cpu, uint64_t va, bool large)
-{
-    for (unsigned class = 0; class < 2; class++) {
-        uint64_t *entry = &cpu->tx.itlb[class][x86_itlb_index(va)];
-
-        if (large && has_code_near(cpu, class, va)) {
-            code_pages_forget(cpu, class);
-        } else if (*entry >> 28 == (va << 16 >> 28)) {
-            *entry = X86_ITLB_EMPTY;
-            code_jumps_forget(cpu, class);
-        } else if (cpu->tx.any_lost[class] && (large || x86_itlb_is_lost(cpu, class, va))) {
-            code_jumps_forget(cpu, class);
-        }
-    }
-}
-
-static void drop_all(X86Cpu *cpu, uint64_t sets[X86_MMU_COUNT][X86_TLB_SIZE / 64])
-{
-    for (unsigned idx = 0; idx < X86_MMU_COUNT; idx++) {
-        for (unsigned word = 0; word < X86_TLB_SIZE / 64; word++) {
-            if (!sets[idx][word]) {
-                continue;
-            }
-            for (uint64_t used = sets[idx][word]; used; used &= used - 1) {
-                x86_tlb_drop(cpu, idx, word * 64 + __builtin_ctzll(used));
-            }
-            __atomic_store_n(&sets[idx][word], 0, __ATOMIC_RELAXED);
-        }
-    }
-}
-
-void x86_tlb_flush(X86Cpu *cpu, bool globals_too)
-{
-    cpu->tlb_gen++;
-    x86_ranges_forget(cpu, globals_too);
-    code_pages_forget(cpu, 1);
-    if (globals_too || cpu->tx.kernel_not_global) {
-        code_pages_forget(cpu, 0);
-        cpu->tx.kernel_not_global = false;
-    }
-    drop_all(cpu, cpu->tlb_used);
-    if (globals_too) {
-        drop_all(cpu, cpu->tlb_global);
-        x86_contexts_forget_all(cpu);
-        cpu->tlb_large[0] = cpu->tlb_large[1] = false;
-        memset(cpu->ram, 0, sizeof(cpu->ram));
-    }
-}
-
-/* Runs FN on each cached page. */
-static void tlb_foreach(X86Cpu *cpu, void (*fn)(X86Cpu *cpu, unsigned idx, unsigned set,
-                                                uint64_t arg), uint64_t arg)
-{
-    for (unsigned idx = 0; idx < X86_MMU_COUNT; idx++) {
-        for (unsigned word = 0; word < X86_TLB_SIZE / 64; word++) {
-            uint64_t used = cpu->tlb_used[idx][word] | cpu->tlb_global[idx][word];
-
-            for (; used; used &= used - 1) {
-                fn(cpu, idx, word * 64 + __builtin_ctzll(used), arg);
-            }
-        }
-    }
-}
-
-/* A piece of a large mapping goes with any address of its gigabyte. */
-static void drop_large_near(X86Cpu *cpu, unsigned idx, unsigned set, uint64_t va)
-{
-    const X86TlbPhys *p = &cpu->tlb_phys[idx][set];
-
-    if ((p->attr & X86_PAGE_LARGE) && !((p->va ^ va) >> 30)) {
-        x86_tlb_drop(cpu, idx, set);
-    }
-}
-
-void x86_tlb_flush_page(X86Cpu *cpu, uint64_t va)
-{
-    unsigned set = x86_tlb_index(va);
-
-    cpu->tlb_gen++;
-    x86_ranges_forget_page(cpu, va);
-    code_page_forget(cpu, va, cpu->tlb_large[va >> 63]);
-    for (unsigned idx = 0; idx < X86_MMU_COUNT; idx++) {
-        if (cpu->tlb_phys[idx][set].va == (va & ~0xfffull)) {
-            x86_tlb_drop(cpu, idx, set);
-        }
-        if (cpu->tlb_phys[idx][x86_tlb_second(set)].va == (va & ~0xfffull)) {
-            x86_tlb_drop(cpu, idx, x86_tlb_second(set));
-        }
-    }
-    if (cpu->tlb_large[va >> 63]) {
-        tlb_foreach(cpu, drop_large_near, va);
-    }
-}
-
-void x86_tlb_poison_page(X86Cpu *cpu, uint64_t gpa)
-{
-    gpa &= ~0xfffull;
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    for (unsigned i = 0; i < X86_MMU_COUNT * X86_TLB_SIZE / 64; i++) {
-        unsigned idx = i / (X86_TLB_SIZE / 64), word = i % (X86_TLB_SIZE / 64);
-        uint64_t used = __atomic_load_n(&cpu->tlb_used[idx][word], __ATOMIC_RELAXED) |
-                        __atomic_load_n(&cpu->tlb_global[idx][word], __ATOMIC_RELAXED);
-
-        for (; used; used &= used - 1) {
-            unsigned set = word * 64 + __builtin_ctzll(used);
-
-            if (__atomic_load_n(&cpu->tlb_phys[idx][set].gpa, __ATOMIC_RELAXED) == gpa) {
-                __atomic_store_n(&cpu->tlb[idx][set].tag_w, X86_TLB_POISON_TAG(set), __ATOMIC_RELAXED);
-                __atomic_fetch_or(&cpu->tlb_phys[idx][set].attr, X86_PAGE_CODE, __ATOMIC_RELAXED);
-            }
-        }
-    }
-}
-
-static void drop_if_watch_changed(X86Cpu *cpu, unsigned idx, unsigned set, uint64_t arg)
-{
-    const X86TlbPhys *p = &cpu->tlb_phys[idx][set];
-
-    if (p->va != X86_TLB_POISON &&
-        page_is_watched(cpu, p->va) != !!(p->attr & X86_PAGE_WATCH)) {
-        x86_tlb_drop(cpu, idx, set);
-    }
-}
-
-void x86_tlb_update_watch(X86Cpu *cpu)
-{
-    tlb_foreach(cpu, drop_if_watch_changed, 0);
-    x86_ranges_forget(cpu, true);
-    x86_contexts_forget_all(cpu);
-}
-
-/* ---- control registers ------------------------------------------------------------------------ */
-
+/* [SDM3A 4.4.1] */
 bool x86_load_pdptes(X86Cpu *cpu, uint64_t cr3)
 {
     uint64_t pdpte[4];
 
     for (unsigned i = 0; i < 4; i++) {
         pdpte[i] = entry_read(cpu, ((cr3 & 0xffffffe0) + 8 * i) & cpu->a20_mask, 8);
-        if ((pdpte[i] & PTE_P) && (pdpte[i] & (~phys_limit_mask(cpu) | 0x1e6))) {
-            return false;       /* [SDM3A 4.4.1] */
+        if ((pdpte[i] & PTE_P) && (pdpte[i] & (~x86_phys_limit_mask(cpu) | 0x1e6))) {
+            return false;
         }
     }
     memcpy(cpu->pdpte, pdpte, sizeof(pdpte));
     return true;
-}
-
-static void load_pdptes_or_gp(X86Cpu *cpu, uint64_t cr0, uint64_t cr3, uint64_t cr4)
-{
-    if ((cr0 & CR0_PG) && (cr4 & CR4_PAE) && !(cpu->efer & (EFER_LMA | EFER_LME)) &&
-        !x86_load_pdptes(cpu, cr3)) {
-        cpu_raise(cpu, VEC_GP, 0);
-    }
-}
-
-/* [SDM3A 2.5], [SDM2 MOV CR] */
-void x86_write_cr0(X86Cpu *cpu, uint64_t value)
-{
-    const uint64_t known = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM |
-                           CR0_NW | CR0_CD | (uint64_t)CR0_PG;
-    uint64_t changed;
-    bool cs_long = cpu->segs[SEG_CS].flags & DESC_L;
-
-    if (value >> 32 || ((value & CR0_PG) && !(value & CR0_PE)) ||
-        ((value & CR0_NW) && !(value & CR0_CD))) {
-        cpu_raise(cpu, VEC_GP, 0);
-    }
-    value = (value & known) | CR0_ET;
-    changed = value ^ cpu->cr0;
-    if (changed & CR0_PG) {
-        if (value & CR0_PG) {
-            if ((cpu->efer & EFER_LME) && (!(cpu->cr4 & CR4_PAE) || cs_long)) {
-                cpu_raise(cpu, VEC_GP, 0);
-            }
-        } else if ((cpu->cr4 & CR4_PCIDE) || (cpu->mode & MODE_CS64)) {
-            cpu_raise(cpu, VEC_GP, 0);
-        }
-    }
-    if (changed & ((uint64_t)CR0_PG | CR0_CD | CR0_NW)) {
-        load_pdptes_or_gp(cpu, value, cpu->cr3, cpu->cr4);
-    }
-    cpu->cr0 = value;
-    if (changed & CR0_PG) {
-        cpu->efer &= ~(uint64_t)EFER_LMA;
-        if ((value & CR0_PG) && (cpu->efer & EFER_LME)) {
-            cpu->efer |= EFER_LMA;
-        }
-    }
-    if (changed & ((uint64_t)CR0_PG | CR0_PE | CR0_WP)) {
-        x86_tlb_flush(cpu, true);
-    }
-    x86_update_mode(cpu);
-}
-
-void x86_write_cr3(X86Cpu *cpu, uint64_t value)
-{
-    bool pcids = (cpu->efer & EFER_LMA) && (cpu->cr4 & CR4_PCIDE);
-    bool keep = pcids && value >> 63;
-    unsigned from = cpu->cr3 & 0xfff;
-
-    if (cpu->efer & EFER_LMA) {
-        if (pcids) {
-            value &= ~BIT64(63);
-        }
-        if (value & ~phys_limit_mask(cpu)) {
-            cpu_raise(cpu, VEC_GP, 0);
-        }
-    } else {
-        value = (uint32_t)value;
-        load_pdptes_or_gp(cpu, cpu->cr0, value, cpu->cr4);
-    }
-    cpu->cr3 = value;
-    if (pcids) {
-        x86_contexts_switch(cpu, from, value & 0xfff, keep);
-    } else {
-        x86_tlb_flush(cpu, false);
-    }
-}
-
-void x86_tlb_flush_pcid(X86Cpu *cpu, unsigned pcid, const uint64_t *va)
-{
-    if (pcid != ((cpu->cr4 & CR4_PCIDE) ? cpu->cr3 & 0xfff : 0)) {
-        x86_contexts_forget(cpu, pcid);
-    } else if (va) {
-        x86_tlb_flush_page(cpu, *va);
-    } else {
-        x86_tlb_flush(cpu, false);
-    }
-}
-
-static uint64_t cr4_known(const X86Cpu *cpu)
-{
-    static const struct { uint64_t bit; unsigned feature; } rows[] = {
-        { CR4_VME | CR4_PVI, X86_FEAT(1_EDX, 1) }, { CR4_TSD, X86_FEAT_TSC },
-        { CR4_DE, X86_FEAT(1_EDX, 2) }, { CR4_PSE, X86_FEAT(1_EDX, 3) },
-        { CR4_PAE, X86_FEAT(1_EDX, 6) }, { CR4_MCE, X86_FEAT(1_EDX, 7) },
-        { CR4_PGE, X86_FEAT(1_EDX, 13) }, { CR4_PCE, X86_FEAT_BASE },
-        { CR4_OSFXSR, X86_FEAT_FXSR }, { CR4_OSXMMEXCPT, X86_FEAT_SSE },
-        { CR4_UMIP, X86_FEAT(7_0_ECX, 2) }, { CR4_FSGSBASE, X86_FEAT_FSGSBASE },
-        { CR4_PCIDE, X86_FEAT(1_ECX, 17) }, { CR4_OSXSAVE, X86_FEAT_XSAVE },
-        { CR4_SMEP, X86_FEAT(7_0_EBX, 7) }, { CR4_SMAP, X86_FEAT_SMAP },
-        { CR4_PKE, X86_FEAT_PKU }, { CR4_LA57, X86_FEAT(7_0_ECX, 16) },
-    };
-    uint64_t known = 0;
-
-    for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
-        known |= x86_has(cpu, rows[i].feature) ? rows[i].bit : 0;
-    }
-    return known;
-}
-
-void x86_write_cr4(X86Cpu *cpu, uint64_t value)
-{
-    uint64_t changed = value ^ cpu->cr4;
-
-    if (value & ~cr4_known(cpu)) {
-        cpu_raise(cpu, VEC_GP, 0);
-    }
-    if ((cpu->efer & EFER_LMA) && (!(value & CR4_PAE) || (changed & CR4_LA57))) {
-        cpu_raise(cpu, VEC_GP, 0);
-    }
-    if ((changed & value & CR4_PCIDE) && (!(cpu->efer & EFER_LMA) || (cpu->cr3 & 0xfff))) {
-        cpu_raise(cpu, VEC_GP, 0);
-    }
-    if (changed & (CR4_PAE | CR4_PSE | CR4_PGE | CR4_SMEP)) {
-        load_pdptes_or_gp(cpu, cpu->cr0, cpu->cr3, value);
-    }
-    cpu->cr4 = value;
-    if (changed & (CR4_PAE | CR4_PSE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PKE | CR4_PCIDE |
-                   CR4_LA57)) {
-        x86_tlb_flush(cpu, true);
-    } else if (changed & (CR4_TSD | CR4_PCE | CR4_UMIP | CR4_FSGSBASE)) {
-        code_jumps_forget(cpu, 1);      /* no return to code that knows the old ones */
-    }
-    x86_update_mode(cpu);
-}
-
-void x86_load_cr(X86Cpu *cpu, uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t efer)
-{
-    cpu->cr0 = cr0 | CR0_ET;
-    cpu->cr3 = cr3;
-    cpu->cr4 = cr4;
-    cpu->efer = efer;
-    x86_tlb_flush(cpu, true);
-    x86_update_mode(cpu);
 }

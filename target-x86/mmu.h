@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Address translation: page walks, permission checks and the software TLB's refill (mmu.c).
+ * Address translation: page walks, permission checks and the software TLB's refill (mmu.c), what is in the TLB and
+ * what takes it out (tlb.c), and the control registers that steer both (control_regs.c).
  * Spec: SDM3A chapter 4.  All on the vCPU's thread.
  *
  * Division of labour: mem.h has the inline fast path over cpu->tlb; mem.c has the slow path
  * (page crossing, MMIO, code pages, dirty logging) and calls x86_mmu_fill().  mmu.c knows page
- * tables and TLB contents only.
+ * tables, tlb.c knows the TLB.
  */
 #ifndef TARGET_X86_MMU_H
 #define TARGET_X86_MMU_H
@@ -61,13 +62,14 @@ void x86_tlb_update_watch(X86Cpu *cpu);
 /* Any thread: from now on stores to this physical page take the slow path. */
 void x86_tlb_poison_page(X86Cpu *cpu, uint64_t gpa);
 
-/* MOV to CRn with all checks and consequences (also VM entry points: SMM, task switch). */
+/* The PDPTEs of PAE paging for this CR3: false, and nothing changed, when a reserved bit is set. */
+bool x86_load_pdptes(X86Cpu *cpu, uint64_t cr3);
+
+/* MOV to CRn with all checks and consequences. */
 void x86_write_cr0(X86Cpu *cpu, uint64_t value);
 void x86_write_cr3(X86Cpu *cpu, uint64_t value);
 void x86_write_cr4(X86Cpu *cpu, uint64_t value);
 /* The same as plain state without checks, for KVM sync, migration and reset. */
-/* The PDPTEs of PAE paging for this CR3: false, and nothing changed, when a reserved bit is set. */
-bool x86_load_pdptes(X86Cpu *cpu, uint64_t cr3);
 void x86_load_cr(X86Cpu *cpu, uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t efer);
 
 #endif

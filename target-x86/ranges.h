@@ -14,7 +14,7 @@
 /* The range VA is in becomes number N of context IDX; false: there is none, the slot stays as it is. */
 bool x86_range_fill(X86Cpu *cpu, X86MmuIdx idx, unsigned n, uint64_t va);
 
-/* From mmu.c: with a flush, with INVLPG of VA, with a change of data breakpoints. */
+/* From tlb.c: with a flush, with INVLPG of VA, with a change of data breakpoints. */
 void x86_ranges_forget(X86Cpu *cpu, bool globals_too);
 void x86_ranges_forget_page(X86Cpu *cpu, uint64_t va);
 
