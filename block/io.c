@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Requests on block nodes: bounds, alignment, detect-zeroes, FUA emulation, draining.
+ * Reads and writes of block nodes: bounds, alignment, detect-zeroes, FUA emulation, zeroes, discard, copies.
  *
  * Locking: everything of a node happens on its event loop, so plain fields suffice; requests that
  * need a read-modify-write cycle exclude overlapping writes through the node's tracked list.
  */
-#include "block/io.h"
+#include "block/io_int.h"
 
 #include <stdlib.h>
 
 #include "block/bitmap.h"
-#include "block/driver.h"
 #include "qapi/qapi_commands.h"
 
 #define ZERO_CHUNK (1u << 20)
@@ -22,105 +21,7 @@ struct TrackedWrite {
     CoQueue waiters;
 };
 
-/* ---- spans ---- */
-
-int io_span_to_iov(IoSpan span, struct iovec *iov, int max, size_t *bytes)
-{
-    int n = 0;
-
-    *bytes = 0;
-    while (span.len && n < max) {
-        size_t piece = span.iov->iov_len - span.skip;
-
-        piece = piece < span.len ? piece : span.len;
-        if (piece) {
-            iov[n].iov_base = (char *)span.iov->iov_base + span.skip;
-            iov[n++].iov_len = piece;
-            *bytes += piece;
-            span.len -= piece;
-        }
-        span.iov++;
-        span.skip = 0;
-    }
-    return n;
-}
-
-/* Calls FN on each contiguous piece. */
-#define SPAN_EACH(span, ptr, piece, body)                                                \
-    while ((span).len) {                                                                 \
-        size_t piece = MIN((span).iov->iov_len - (span).skip, (span).len);               \
-        char *ptr = (char *)(span).iov->iov_base + (span).skip;                          \
-        body;                                                                            \
-        (span).len -= piece;                                                             \
-        (span).iov++;                                                                    \
-        (span).skip = 0;                                                                 \
-    }
-
-void io_span_to_buf(IoSpan span, void *buf)
-{
-    SPAN_EACH(span, ptr, piece, { memcpy(buf, ptr, piece); buf = (char *)buf + piece; });
-}
-
-void io_span_from_buf(IoSpan span, const void *buf)
-{
-    SPAN_EACH(span, ptr, piece, { memcpy(ptr, buf, piece); buf = (const char *)buf + piece; });
-}
-
-void io_span_zero(IoSpan span)
-{
-    SPAN_EACH(span, ptr, piece, memset(ptr, 0, piece));
-}
-
-bool buffer_is_zero(const void *buf, size_t len)
-{
-    const unsigned char *p = buf;
-    size_t head = MIN(len, 16);
-
-    for (size_t i = 0; i < head; i++) {
-        if (p[i]) {
-            return false;
-        }
-    }
-    /* All equal to the one 16 bytes before: libc compares with the widest vectors there are. */
-    return len <= 16 || memcmp(p, p + 16, len - 16) == 0;
-}
-
-bool io_span_is_zero(IoSpan span)
-{
-    SPAN_EACH(span, ptr, piece, if (!buffer_is_zero(ptr, piece)) { return false; });
-    return true;
-}
-
-void *io_span_flat(IoSpan span)
-{
-    if (span.len && span.iov->iov_len - span.skip >= span.len) {
-        return (char *)span.iov->iov_base + span.skip;
-    }
-    return NULL;
-}
-
-void *io_buffer_new(size_t bytes)
-{
-    void *p = aligned_alloc(4096, align_up(MAX(bytes, 1), 4096));
-
-    if (!p) {
-        g_error("Out of memory: no %zu bytes for data", bytes);
-    }
-    return p;
-}
-
-/* ---- draining and tracking ---- */
-
-static void request_begin(BlockNode *node)
-{
-    node->in_flight++;
-}
-
-static void request_end(BlockNode *node)
-{
-    node->in_flight--;
-    graph_wait_kick();
-}
+/* ---- tracking ---- */
 
 static void track_begin(BlockNode *node, TrackedWrite *w, uint64_t start, uint64_t end)
 {
@@ -168,13 +69,7 @@ static void *bounce_alloc(const BlockNode *node, size_t size)
 
 static bool span_aligned(const BlockNode *node, IoSpan span)
 {
-    size_t mask = node->limits.mem_align - 1;
-
-    if (node->limits.mem_align <= 1) {
-        return true;
-    }
-    SPAN_EACH(span, ptr, piece, if (((uintptr_t)ptr | piece) & mask) { return false; });
-    return true;
+    return node->limits.mem_align <= 1 || io_span_is_aligned(span, node->limits.mem_align);
 }
 
 static int read_aligned(BlockNode *node, uint64_t offset, IoSpan span)
@@ -231,7 +126,7 @@ int co_node_preadv(BlockNode *node, uint64_t offset, IoSpan span)
     if (!span.len) {
         return 0;
     }
-    request_begin(node);
+    io_request_begin(node);
     if (((offset | span.len) & (align - 1)) == 0 && span_aligned(node, span)) {
         ret = read_aligned(node, offset, span);
     } else if (((offset | span.len) & (align - 1)) && offset + span.len == node->length &&
@@ -240,7 +135,7 @@ int co_node_preadv(BlockNode *node, uint64_t offset, IoSpan span)
     } else {
         ret = read_bounced(node, offset, span);
     }
-    request_end(node);
+    io_request_end(node);
     return ret;
 }
 
@@ -444,7 +339,7 @@ int co_node_pwritev(BlockNode *node, uint64_t offset, IoSpan span, int flags)
     if (!node->type->co_pwritev) {
         return -ENOTSUP;
     }
-    request_begin(node);
+    io_request_begin(node);
     if (align == 1 && !node->serialising && span_aligned(node, span)) {
         ret = write_aligned(node, offset, span, flags);
     } else if (((offset | bytes) & (align - 1)) == 0 && span_aligned(node, span)) {
@@ -457,7 +352,7 @@ int co_node_pwritev(BlockNode *node, uint64_t offset, IoSpan span, int flags)
         ret = write_rmw(node, offset, span, flags);
     }
     ret = write_done(node, offset, bytes, flags, ret);
-    request_end(node);
+    io_request_end(node);
     return ret;
 }
 
@@ -478,7 +373,7 @@ int co_node_write_zeroes(BlockNode *node, uint64_t offset, uint64_t bytes, int f
     if (ret < 0 || !bytes) {
         return ret;
     }
-    request_begin(node);
+    io_request_begin(node);
     if (start & (align - 1)) {
         size_t piece = MIN(align_up(start, align) - start, len);
 
@@ -500,7 +395,7 @@ int co_node_write_zeroes(BlockNode *node, uint64_t offset, uint64_t bytes, int f
         track_end(node, &w);
     }
     ret = write_done(node, offset, bytes, flags, ret);
-    request_end(node);
+    io_request_end(node);
     return ret;
 }
 
@@ -519,7 +414,7 @@ int co_node_discard(BlockNode *node, uint64_t offset, uint64_t bytes)
     if (start >= end) {
         return 0;
     }
-    request_begin(node);
+    io_request_begin(node);
     track_begin(node, &w, start, end);
     for (uint64_t at = start; ret == 0 && at < end;) {
         uint64_t piece = piece_of(at, end - at, node->limits.max_discard);
@@ -532,7 +427,7 @@ int co_node_discard(BlockNode *node, uint64_t offset, uint64_t bytes)
     }
     track_end(node, &w);
     ret = write_done(node, start, end - start, 0, ret);
-    request_end(node);
+    io_request_end(node);
     return ret;
 }
 
@@ -601,16 +496,16 @@ int co_node_copy_up(BlockNode *node, BlockNode *base, uint64_t offset, uint64_t 
     if (!buf) {
         return -ENOMEM;
     }
-    request_begin(node);
+    io_request_begin(node);
     track_begin(node, &w, start, end);
     ret = copy_up_tracked(node, base, start, end, buf, size);
     track_end(node, &w);
-    request_end(node);
+    io_request_end(node);
     free(buf);
     return ret;
 }
 
-/* ---- flushing, resizing ---- */
+/* ---- copying from another node ---- */
 
 /* Down to the protocol, as long as offsets can be told. */
 static BlockNode *copy_end(BlockNode *node, uint64_t *offset, uint64_t bytes, bool write)
@@ -645,7 +540,7 @@ int co_node_copy_range(BlockNode *from, uint64_t from_offset, BlockNode *to, uin
     if (!source || !target || source->type != target->type || !source->type->co_copy_range) {
         return -ENOTSUP;
     }
-    request_begin(to);
+    io_request_begin(to);
     ret = source->type->co_copy_range(source, source_at, target, target_at, bytes);
     if (ret != -ENOTSUP) {
         write_done(target, target_at, bytes, 0, ret);
@@ -653,279 +548,6 @@ int co_node_copy_range(BlockNode *from, uint64_t from_offset, BlockNode *to, uin
             write_done(to, to_offset, bytes, 0, ret);
         }
     }
-    request_end(to);
+    io_request_end(to);
     return ret;
-}
-
-int co_node_flush(BlockNode *node)
-{
-    int ret = 0;
-
-    if (node->read_only && !node->dirty_since_flush) {
-        return 0;
-    }
-    request_begin(node);
-    node->dirty_since_flush = false;
-    if (node->file) {
-        node_event(node->file->node, QAPI_BLKDEBUG_EVENT_FLUSH_TO_OS);
-    }
-    if (node->type->co_flush && !(node->no_flush && node->type->is_protocol)) {
-        ret = node->type->co_flush(node);
-    }
-    if (ret == 0 && node->data_file && node->data_file != node->file) {
-        ret = co_node_flush(node->data_file->node);
-    }
-    if (ret == 0 && node->file) {
-        ret = co_node_flush(node->file->node);
-    }
-    if (ret < 0) {
-        node->dirty_since_flush = true;
-    }
-    request_end(node);
-    return ret;
-}
-
-NodeScsi node_scsi(const BlockNode *node)
-{
-    return node->type->scsi ? node->type->scsi(node) : NODE_SCSI_NO;
-}
-
-int co_node_scsi(BlockNode *node, struct sg_io_hdr *io)
-{
-    int ret;
-
-    if (node_scsi(node) == NODE_SCSI_NO) {
-        return -ENOTSUP;
-    }
-    request_begin(node);
-    ret = node->type->co_scsi(node, io);
-    request_end(node);
-    return ret;
-}
-
-/* Filters are as long as what is below them. */
-static void tell_parents(BlockNode *node)
-{
-    for (unsigned i = 0; i < node->parents->len; i++) {
-        BlockChild *edge = node->parents->pdata[i];
-        BlockNode *parent = edge->parent;
-
-        if (parent && parent->type->is_filter && !parent->type->own_length &&
-            parent->file == edge) {
-            parent->length = node->length;
-            dirty_bitmaps_resize(parent, node->length);
-            tell_parents(parent);
-        } else if (!parent && edge->hooks && edge->hooks->resized) {
-            edge->hooks->resized(edge->opaque);
-        }
-    }
-}
-
-void node_length_changed(BlockNode *node, uint64_t length)
-{
-    if (node->length != length) {
-        node->length = length;
-        dirty_bitmaps_resize(node, length);
-        tell_parents(node);
-    }
-}
-
-bool co_node_truncate(BlockNode *node, uint64_t length, bool exact, const char *prealloc,
-                      GError **error)
-{
-    uint64_t old = node->length;
-    bool ok;
-
-    if (node->read_only) {
-        return error_set(error, "Image '%s' is read-only, so it cannot be resized",
-                         node->filename);
-    }
-    if (length > INT64_MAX - MIB) {
-        return error_set(error, "The new size must be less than 8 EiB");
-    }
-    request_begin(node);
-    if (node->type->co_truncate) {
-        ok = node->type->co_truncate(node, length, exact, prealloc ? prealloc : "off", error);
-    } else if (node->type->is_filter && node->file) {
-        ok = co_node_truncate(node->file->node, length, exact, prealloc, error);
-    } else {
-        ok = error_set(error, "Image format driver '%s' does not support resize",
-                       node->type->name);
-    }
-    if (ok) {
-        node->length = old;           /* a node that follows its file has changed already */
-        node_length_changed(node, length);
-        node->dirty_since_flush = true;
-    }
-    request_end(node);
-    return ok;
-}
-
-/* ---- status ---- */
-
-int co_node_status(BlockNode *node, uint64_t offset, uint64_t bytes, BlockStatus *status)
-{
-    int ret = 0;
-
-    memset(status, 0, sizeof(*status));
-    if (offset >= node->length) {
-        status->flags = BLK_STATUS_EOF;
-        return 0;
-    }
-    bytes = MIN(bytes, node->length - offset);
-    status->bytes = bytes;
-    request_begin(node);
-    if (node->type->is_filter && node->file && !node->type->co_status) {
-        ret = co_node_status(node->file->node, offset, bytes, status);
-        request_end(node);
-        return ret;
-    }
-    if (node->type->co_status) {
-        ret = node->type->co_status(node, offset, bytes, status);
-    } else {
-        status->flags = BLK_STATUS_DATA | BLK_STATUS_ALLOCATED;
-        if (node->type->is_protocol) {
-            status->flags |= BLK_STATUS_OFFSET_VALID;
-            status->map = offset;
-            status->file = node;
-        }
-    }
-    if (ret == 0) {
-        status->bytes = MIN(MAX(status->bytes, 1), bytes);
-        if (status->flags & (BLK_STATUS_DATA | BLK_STATUS_ZERO)) {
-            status->flags |= BLK_STATUS_ALLOCATED;
-        }
-        if ((status->flags & BLK_STATUS_RECURSE) && (status->flags & BLK_STATUS_DATA) &&
-            (status->flags & BLK_STATUS_OFFSET_VALID) && status->file && status->file != node) {
-            BlockStatus inner;
-
-            if (co_node_status(status->file, status->map, status->bytes, &inner) == 0) {
-                if (inner.bytes == 0) {         /* behind its end */
-                    status->flags |= BLK_STATUS_ZERO;
-                } else {
-                    status->bytes = MIN(status->bytes, inner.bytes);
-                    status->flags |= inner.flags & BLK_STATUS_ZERO;
-                }
-            }
-        }
-        if (!(status->flags & BLK_STATUS_ALLOCATED) && !node->backing) {
-            status->flags |= BLK_STATUS_ZERO;    /* nothing below: reads as zeroes */
-        }
-        if (offset + status->bytes == node->length) {
-            status->flags |= BLK_STATUS_EOF;
-        }
-    }
-    request_end(node);
-    return ret;
-}
-
-int co_node_status_above(BlockNode *node, BlockNode *base, uint64_t offset, uint64_t bytes,
-                         BlockStatus *status, int *depth)
-{
-    bool eof = false;
-    int ret, level = 0;
-
-    *depth = 0;
-    ret = co_node_status(node, offset, bytes, status);
-    if (ret < 0 || !status->bytes || (status->flags & BLK_STATUS_ALLOCATED)) {
-        return ret;
-    }
-    eof = status->flags & BLK_STATUS_EOF;
-    base = node_skip_filters(base);
-    for (BlockNode *n = node_skip_filters(node_chain_next(node)); n && n != base;
-         n = node_skip_filters(node_chain_next(n))) {
-        BlockStatus here;
-
-        level++;
-        ret = co_node_status(n, offset, status->bytes, &here);
-        if (ret < 0) {
-            return ret;
-        }
-        if (!here.bytes) {
-            /* Behind the end of a short backing file: zeroes, decided by that layer. */
-            status->flags = BLK_STATUS_ZERO | BLK_STATUS_ALLOCATED |
-                            (eof ? BLK_STATUS_EOF : 0);
-            *depth = level;
-            return 0;
-        }
-        eof = eof && here.bytes == status->bytes;
-        *status = here;
-        *depth = level;
-        if (here.flags & BLK_STATUS_ALLOCATED) {
-            break;
-        }
-    }
-    status->flags = (status->flags & ~BLK_STATUS_EOF) | (eof ? BLK_STATUS_EOF : 0);
-    return 0;
-}
-
-/* ---- plain buffers and sync forms ---- */
-
-int co_node_pread(BlockNode *node, uint64_t offset, void *buf, size_t bytes)
-{
-    IO_BUF(span, buf, bytes);
-
-    return co_node_preadv(node, offset, span);
-}
-
-int co_node_pwrite(BlockNode *node, uint64_t offset, const void *buf, size_t bytes, int flags)
-{
-    IO_BUF(span, buf, bytes);
-
-    return co_node_pwritev(node, offset, span, flags);
-}
-
-uint64_t node_length(const BlockNode *node)
-{
-    return node->length;
-}
-
-uint32_t node_cluster_size(const BlockNode *node)
-{
-    return node->type->cluster_size ? node->type->cluster_size(node) : 0;
-}
-
-typedef struct SyncIo {
-    BlockNode *node;
-    uint64_t offset;
-    void *buf;
-    size_t bytes;
-    int kind, ret;
-} SyncIo;
-
-static void co_sync_entry(void *opaque)
-{
-    SyncIo *io = opaque;
-
-    switch (io->kind) {
-    case 0:
-        io->ret = co_node_pread(io->node, io->offset, io->buf, io->bytes);
-        break;
-    case 1:
-        io->ret = co_node_pwrite(io->node, io->offset, io->buf, io->bytes, 0);
-        break;
-    default:
-        io->ret = co_node_flush(io->node);
-    }
-}
-
-static int sync_io(SyncIo io)
-{
-    graph_run(io.node, co_sync_entry, &io);
-    return io.ret;
-}
-
-int node_pread(BlockNode *node, uint64_t offset, void *buf, size_t bytes)
-{
-    return sync_io((SyncIo){ node, offset, buf, bytes, 0, 0 });
-}
-
-int node_pwrite(BlockNode *node, uint64_t offset, const void *buf, size_t bytes)
-{
-    return sync_io((SyncIo){ node, offset, (void *)(uintptr_t)buf, bytes, 1, 0 });
-}
-
-int node_flush(BlockNode *node)
-{
-    return sync_io((SyncIo){ node, 0, NULL, 0, 2, 0 });
 }

@@ -61,6 +61,8 @@ void io_span_to_buf(IoSpan span, void *buf);
 void io_span_from_buf(IoSpan span, const void *buf);
 void io_span_zero(IoSpan span);
 bool io_span_is_zero(IoSpan span);
+/* Do all pieces begin and end at multiples of ALIGN, a power of two? */
+bool io_span_is_aligned(IoSpan span, size_t align);
 bool buffer_is_zero(const void *buf, size_t len);
 /* The pointer, when the span is contiguous; else NULL. */
 void *io_span_flat(IoSpan span);
