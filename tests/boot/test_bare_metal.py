@@ -166,6 +166,54 @@ def virtio_reset():
                          '-device', 'virtio-blk-pci,drive=d,iothread=io,addr=5') as guest:
         guest.wait_until(enough, 'resets', 120)
 
+# A modern driver of the disk behind the same BAR, assembled:
+#         (BAR 4 of device 5 into %ebx; bus master and memory on; the table below to 0x600000)
+#   next: movb $3,0x14(%ebx); movl $1,8(%ebx); movl $0x101,0xc(%ebx); movb $11,0x14(%ebx)
+#  queue: movl $0x600000,0x20(%ebx); movl $0x601000,0x28(%ebx); movl $0x602000,0x30(%ebx)
+#         movw $1,0x1c(%ebx); movb $15,0x14(%ebx)
+#         cmpl $0x600000,0x20(%ebx); jne lost; cmpw $1,0x1c(%ebx); je 1f
+#   lost: incl 0x500004
+#      1: mov 0x500000,%ebp; test %ebp,%ebp; jz 2f
+#         cmpl $0xee,0x605000; jne late; cmpw $0xee,0x602002; je 2f
+#   late: incl 0x500008
+#      2: movl $0xff,0x605000; movl $0,0x602000; movl $0x10000,0x601000; movw $0,0x3000(%ebx)      a read
+#         imul $37,%ebp,%ecx; and $0xfff,%ecx; inc %ecx
+#      3: pause; loop 3b; test $1,%ebp; jz 5f                                     every other one is waited for
+#      4: pause; cmpl $0x10000,0x602000; jne 4b; cmpb $0,0x605000; jne lost
+#      5: test $2,%ebp; jnz 7f
+#         movb $0,0x14(%ebx); cmpb $0,0x14(%ebx); je 6f; incl 0x50000c             the device is reset,
+#      6: pause; cmpb $0,0x14(%ebx); jne 6b; call mark; jmp next
+#      7: movw $1,0x3a(%ebx); cmpw $0,0x3a(%ebx); je 8f; incl 0x500010              or its queue
+#      8: pause; cmpw $0,0x3a(%ebx); jne 8b; call mark; jmp queue
+#   mark: movl $0,0x601000; movl $0xee,0x605000; movw $0xee,0x602002; incl 0x500000; ret
+#  table: .long 0x603000,0,16,0x10001, 0x604000,0,512,0x20003, 0x605000,0,1,2
+BUSY_RESETS = bytes.fromhex(
+    'b820280080baf80c0000efb2fced24f089c3b804280080b2f8efb2fced0c06efbf00006000bea0011000b90c0000'
+    '00f3a5c6431403c7430801000000c7430c01010000c643140bc7432000006000c7432800106000c7433000206000'
+    '66c7431c0100c643140f817b2000006000750766837b1c017406ff05040050008b2d0000500085ed741d813d0050'
+    '6000ee000000750b66813d02206000ee007406ff0508005000c70500506000ff000000c7050020600000000000c7'
+    '05001060000000010066c7830030000000006bcd2581e1ff0f000041f390e2fcf7c501000000741bf390813d0020'
+    '60000000010075f2803d00506000000f857bfffffff7c5020000007522c6431400807b14007406ff050c005000f3'
+    '90807b140075f8e82b000000e90cffffff66c7433a010066837b3a007406ff0510005000f39066837b3a0075f7e8'
+    '05000000e9fcfeffffc7050010600000000000c70500506000ee00000066c70502206000ee00ff0500005000c390'
+    '00306000000000001000000001000100004060000000000000020000030002000050600000000000010000000200'
+    '0000')
+
+
+def virtio_busy_reset():
+    """A reset with a request in flight, of the device or of the queue, shows as over when it is: nothing that
+    the driver writes from then on is lost, nothing is written to its memory, and its next request ends."""
+    def enough():
+        done, lost, late, busy, busy_queue = struct.unpack('<5I', guest.read_memory(0x500000, 20))
+        if lost or late:
+            raise GuestError(f'of {done} resets {lost} lost what came next and {late} were not over')
+        return done >= 400 and busy >= 40 and busy_queue >= 40
+
+    for more, device in ((['-object', 'iothread,id=io'], ',iothread=io'), ([], '')):
+        with multiboot_guest(BUSY_RESETS, *more, '-blockdev', 'null-co,node-name=d,read-zeroes=on,latency-ns=100000',
+                             '-device', 'virtio-blk-pci,drive=d,addr=5' + device) as guest:
+            guest.wait_until(enough, 'resets', 120)
+
 
 def vandal():
     """A guest that writes garbage to ports and device memory, through resets of its own making,
@@ -192,4 +240,4 @@ def vandal():
 
 if __name__ == '__main__':
     run_tests(ipxe_iso, ipxe_lkrn, option_rom, u_boot, empty_iso, truncated_iso, vmmouse,
-              virtio_reset, vandal)
+              virtio_reset, virtio_busy_reset, vandal)
