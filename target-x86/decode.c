@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Decoder: bytes to Insn by the tables.  Spec: SDM2 chapter 2 and appendix A.
- * Missing: EVEX (62 with mod 3 or in 64-bit mode) and XOP decode as invalid.
+ * Missing: XOP and the maps of EVEX from 4 on decode as invalid.
  * Locking: none; the index is built once.
  */
 #include "target-x86/insn.h"
@@ -26,6 +26,7 @@ static bool opnd_needs_modrm(unsigned opnd)
     switch (opnd >> 8) {
     case OT_E: case OT_G: case OT_M: case OT_R: case OT_S: case OT_C: case OT_D: case OT_P:
     case OT_Q: case OT_N: case OT_V: case OT_W: case OT_U: case OT_RM: case OT_VSIB: case OT_STI:
+    case OT_KG: case OT_KE: case OT_KU:
         return true;
     default:
         return false;
@@ -175,6 +176,40 @@ static bool take_vex(Decoder *d, bool three)
     return true;
 }
 
+/* EVEX [SDM2 2.7.1].  Returns false when the encoding cannot be valid. */
+static bool take_evex(Decoder *d)
+{
+    Insn *insn = d->insn;
+    unsigned p0, p1, p2;
+
+    if (insn->prefixes & (INSN_66 | INSN_F2 | INSN_F3 | INSN_LOCK | INSN_REX)) {
+        take(d, d->mode & MODE_CS64 ? 1 : 2);
+        return false;
+    }
+    d->pos++;
+    p0 = take(d, 1);
+    p1 = take(d, 1);
+    p2 = take(d, 1);
+    insn->rex = (~p0 >> 5 & 7) | (p1 & 0x80 ? REX_W : 0) | (p0 & 0x10 ? 0 : REX_R2) | (p2 & 8 ? 0 : REX_V2);
+    insn->vex = 4;
+    insn->vvvv = (~p1 >> 3 & 15) | (p2 & 8 ? 0 : 16);
+    insn->vl = p2 >> 5 & 3;
+    insn->evex = (p2 & EVEX_AAA) | (p2 & 0x10 ? EVEX_B : 0) | (p2 & 0x80 ? EVEX_Z : 0) | insn->vl << EVEX_LL_SHIFT;
+    insn->mp = p1 & 3;
+    if (!(d->mode & MODE_CS64)) {
+        insn->rex &= REX_W;
+        if (!(p2 & 8)) {
+            return false;
+        }
+    }
+    if ((p0 & 7) < 1 || (p0 & 7) > 3 || (p0 & 8) || !(p1 & 4)) {
+        return false;
+    }
+    insn->map = MAP_EVEX0F + (p0 & 7) - 1;
+    insn->opcode = take(d, 1);
+    return true;
+}
+
 static void take_opcode(Decoder *d)
 {
     Insn *insn = d->insn;
@@ -271,11 +306,19 @@ static bool feature_present(const Insn *insn, const InsnDef *def, const X86Cpu *
     if (def->feature == X86_FEAT_NEVER) {
         return false;
     }
-    return !cpu || vex_feature(cpu, def->feature, insn->vl);
+    if (!cpu) {
+        return true;
+    }
+    if (insn->vex == 4 && (!x86_has(cpu, X86_FEAT_AVX512F) ||
+                           ((def->match & (M_L1 | M_L2)) && insn->vl < 2 && !x86_has(cpu, X86_FEAT_AVX512VL)))) {
+        return false;
+    }
+    return vex_feature(cpu, def->feature, insn->vl);
 }
 
 static bool row_matches(const Insn *insn, const InsnDef *def, uint32_t mode)
 {
+    static const uint32_t lengths[4] = { M_L0, M_L1, M_L2, 0 };
     uint32_t m = def->match;
     bool mem = insn->modrm < 0xc0;
     unsigned v = insn->op_size, a = insn->addr_size;
@@ -298,7 +341,7 @@ static bool row_matches(const Insn *insn, const InsnDef *def, uint32_t mode)
     if ((m & (M_W0 | M_W1)) && !(m & (insn->rex & REX_W ? M_W1 : M_W0))) {
         return false;
     }
-    if ((m & (M_L0 | M_L1)) && !(m & (insn->vl ? M_L1 : M_L0))) {
+    if ((m & (M_L0 | M_L1 | M_L2)) && !(m & lengths[insn->vl])) {
         return false;
     }
     if ((m & (M_O16 | M_O32 | M_O64)) &&
@@ -312,7 +355,7 @@ static bool row_matches(const Insn *insn, const InsnDef *def, uint32_t mode)
     if ((m & (M_REXB | M_NOREXB)) && !(m & (insn->rex & REX_B ? M_REXB : M_NOREXB))) {
         return false;
     }
-    return !(m & M_V1111) || insn->vvvv == 0;
+    return !(m & M_V1111) || (insn->vvvv & (def->attrs & A_VSIB ? 15 : 31)) == 0;
 }
 
 static const InsnDef *find_row(const Insn *insn, uint32_t mode, const X86Cpu *cpu)
@@ -336,12 +379,12 @@ static const uint8_t sizes[][3] = {
     [SZ_b] = { 1, 1, 1 }, [SZ_w] = { 2, 2, 2 }, [SZ_d] = { 4, 4, 4 }, [SZ_q] = { 8, 8, 8 },
     [SZ_dq] = { 16, 16, 16 }, [SZ_qq] = { 32, 32, 32 }, [SZ_v] = { 2, 4, 8 }, [SZ_vd64] = { 2, 4, 8 },
     [SZ_z] = { 2, 4, 4 }, [SZ_y] = { 4, 4, 8 }, [SZ_p] = { 4, 6, 10 }, [SZ_a] = { 4, 8, 16 },
-    [SZ_t] = { 10, 10, 10 }, [SZ_env] = { 14, 28, 28 }, [SZ_fsv] = { 94, 108, 108 }, [SZ_asz] = { 0, 0, 0 },
+    [SZ_t] = { 10, 10, 10 }, [SZ_env] = { 14, 28, 28 }, [SZ_fsv] = { 94, 108, 108 }, [SZ_asz] = { 0, 0, 0 }, [SZ_dup] = { 0, 0, 0 },
 };
 
 static unsigned other_size(const Insn *insn, unsigned code, uint32_t mode)
 {
-    unsigned vec = insn->vl ? 32 : 16;
+    unsigned vec = 16 << insn->vl;
 
     switch (code) {
     case SZ_s: return mode & MODE_CS64 ? 10 : 6;
@@ -351,6 +394,7 @@ static unsigned other_size(const Insn *insn, unsigned code, uint32_t mode)
     case SZ_e: return vec / 8;
     case SZ_k64: return mode & MODE_CS64 ? 8 : 4;
     case SZ_asz: return insn->addr_size;
+    case SZ_dup: return insn->vl ? vec : 8;
     default: return 0;
     }
 }
@@ -360,6 +404,19 @@ static unsigned size_bytes(const Insn *insn, unsigned code, uint32_t mode)
     unsigned size = sizes[code][insn->op_size >> 2];
 
     return size ? size : other_size(insn, code, mode);
+}
+
+unsigned insn_mask_bits(const Insn *insn)
+{
+    unsigned n = 0, size;
+
+    while (n < 3 && insn->op[n].kind != OPK_MEM) {
+        n++;
+    }
+    size = insn->def->attrs & A_REPEAT ? insn->op[0].size
+         : insn_broadcasts(insn)       ? other_size(insn, insn->def->opnd[n] & 0xff, 0)
+                                       : insn->op[n].size;
+    return size / A_ELEMENT(insn->def->attrs);
 }
 
 static InsnOpnd gpr_operand(const Insn *insn, unsigned reg, unsigned size)
@@ -396,7 +453,8 @@ static bool resolve_operand(Decoder *d, unsigned n, unsigned opnd)
     InsnOpnd *op = &insn->op[n];
     unsigned type = opnd >> 8, reg = insn_reg(insn), rm = insn_rm(insn);
     unsigned size = type == OT_SEG ? 2 : size_bytes(insn, opnd & 0xff, d->mode);
-    bool mem = insn->modrm < 0xc0;
+    bool mem = insn->modrm < 0xc0, vex4 = insn->vex == 4;
+    unsigned vreg = reg | (insn->rex & REX_R2 ? 16 : 0), vrm = rm | (vex4 && (insn->rex & REX_X) ? 16 : 0);
     static const uint8_t mem_kind = OPK_MEM;
 
     *op = (InsnOpnd){ mem_kind, 0, size };
@@ -409,11 +467,11 @@ static bool resolve_operand(Decoder *d, unsigned n, unsigned opnd)
             op->size = 2;
         }
         break;
-    case OT_G: *op = gpr_operand(insn, reg, size); break;
+    case OT_G: *op = gpr_operand(insn, reg, size); return !(insn->rex & REX_R2);
     case OT_R: *op = (InsnOpnd){ OPK_GPR, rm, size }; return !mem;
     case OT_M: case OT_VSIB:
         if (type == OT_VSIB) {
-            op->reg = (insn->sib >> 3 & 7) | (insn->rex & REX_X ? 8 : 0);
+            op->reg = (insn->sib >> 3 & 7) | (insn->rex & REX_X ? 8 : 0) | (vex4 && (insn->rex & REX_V2) ? 16 : 0);
             insn->index = R_ZERO;
             return mem && (insn->prefixes & INSN_HAS_SIB);
         }
@@ -453,13 +511,17 @@ static bool resolve_operand(Decoder *d, unsigned n, unsigned opnd)
     case OT_P: *op = (InsnOpnd){ OPK_MMX, reg & 7, size }; break;
     case OT_Q: if (!mem) { *op = (InsnOpnd){ OPK_MMX, rm & 7, size }; } break;
     case OT_N: *op = (InsnOpnd){ OPK_MMX, rm & 7, size }; return !mem;
-    case OT_V: *op = (InsnOpnd){ OPK_VEC, reg, size }; break;
-    case OT_W: if (!mem) { *op = (InsnOpnd){ OPK_VEC, rm, size }; } break;
-    case OT_U: *op = (InsnOpnd){ OPK_VEC, rm, size }; return !mem;
+    case OT_V: *op = (InsnOpnd){ OPK_VEC, vreg, size }; break;
+    case OT_W: if (!mem) { *op = (InsnOpnd){ OPK_VEC, vrm, size }; } break;
+    case OT_U: *op = (InsnOpnd){ OPK_VEC, vrm, size }; return !mem;
     case OT_H: case OT_B:
         *op = (InsnOpnd){ type == OT_H ? OPK_VEC : OPK_GPR,
                           d->mode & MODE_CS64 ? insn->vvvv : insn->vvvv & 7, size };
         break;
+    case OT_KG: *op = (InsnOpnd){ OPK_K, vreg & 7, size }; return vreg < 8;
+    case OT_KE: if (!mem) { *op = (InsnOpnd){ OPK_K, rm & 7, size }; } break;
+    case OT_KU: *op = (InsnOpnd){ OPK_K, rm & 7, size }; return !mem;
+    case OT_KH: *op = (InsnOpnd){ OPK_K, insn->vvvv & 7, size }; return insn->vvvv < 8;
     case OT_L:
         take_imm(d, 1, false);
         *op = (InsnOpnd){ OPK_VEC, insn->imm >> 4 & (d->mode & MODE_CS64 ? 15 : 7), size };
@@ -477,6 +539,51 @@ static bool resolve_operand(Decoder *d, unsigned n, unsigned opnd)
     case OT_XMM0: *op = (InsnOpnd){ OPK_VEC, 0, size }; break;
     }
     return true;
+}
+
+/* A gather's destination, index and mask are three registers. */
+static bool gather_is_valid(const Insn *insn)
+{
+    const InsnOpnd *op = insn->op;
+
+    return op[0].kind != OPK_VEC || (op[0].reg != op[1].reg &&
+                                     (op[2].kind != OPK_VEC || (op[0].reg != op[2].reg && op[1].reg != op[2].reg)));
+}
+
+/* Combinations of a row and EVEX bits that are #UD [SDM2 2.7.11]. */
+static bool evex_is_valid(const Insn *insn, const InsnDef *def)
+{
+    uint64_t a = def->attrs;
+    bool mem = insn->modrm < 0xc0;
+    unsigned aaa = insn->evex & EVEX_AAA;
+
+    if ((insn->evex & EVEX_B) && !(a & (mem ? A_BC : A_RC | A_SAE))) {
+        return false;
+    }
+    if (insn->evex >> EVEX_LL_SHIFT == 3 && !insn_rounds(insn)) {
+        return false;
+    }
+    if (aaa ? !(a & A_MASK) : (insn->evex & EVEX_Z) || (a & A_VSIB)) {
+        return false;
+    }
+    return !(insn->evex & EVEX_Z) || (def->opnd[0] >> 8 != OT_KG && !(a & A_VSIB) && insn->op[0].kind != OPK_MEM);
+}
+
+/* Broadcast, and the factor of an 8-bit displacement. */
+static void settle_evex_memory(Insn *insn, const InsnDef *def)
+{
+    unsigned n = 0, factor;
+
+    while (n < 3 && insn->op[n].kind != OPK_MEM) {
+        n++;
+    }
+    if (insn->evex & EVEX_B) {
+        insn->op[n].size = insn->rex & REX_W ? 8 : 4;
+    }
+    factor = def->attrs & (A_PACK | A_VSIB) ? A_ELEMENT(def->attrs) : insn->op[n].size;
+    if (insn->disp_size == 1) {
+        insn->disp *= factor;
+    }
 }
 
 /* Size overrides of 64-bit mode that depend on the row. */
@@ -521,18 +628,18 @@ static uint8_t settle_fault(const Insn *insn, const InsnDef *def, uint32_t mode,
     if (!feature_present(insn, def, cpu) || !def->sem || (a & A_UD)) {
         return VEC_UD;
     }
-    if ((a & (A_PROT | A_VEX_BMI | A_AVX)) && (mode & (MODE_PE | MODE_VM86)) != MODE_PE) {
+    if ((a & (A_PROT | A_VEX_BMI | A_AVX | A_EVEX)) && (mode & (MODE_PE | MODE_VM86)) != MODE_PE) {
         return VEC_UD;
     }
     if (((a & A_FS) && !(mode & MODE_FSGSBASE)) || ((a & A_OSXSAVE) && !(mode & MODE_OSXSAVE)) ||
-        ((a & A_AVX) && !(mode & MODE_AVX)) ||
+        ((a & A_AVX) && !(mode & MODE_AVX)) || ((a & A_EVEX) && !(mode & MODE_AVX512)) ||
         ((a & A_SSE) && (mode & (MODE_EM | MODE_OSFXSR)) != MODE_OSFXSR) ||
         ((a & A_MMX) && (mode & MODE_EM))) {
         return VEC_UD;
     }
     if (((a & A_X87) && (mode & (MODE_EM | MODE_TS))) ||
         ((a & A_WAIT) && (mode & (MODE_MP | MODE_TS)) == (MODE_MP | MODE_TS)) ||
-        ((a & (A_SSE | A_MMX | A_AVX)) && (mode & MODE_TS))) {
+        ((a & (A_SSE | A_MMX | A_AVX | A_EVEX)) && (mode & MODE_TS))) {
         return VEC_NM;
     }
     if (((a & A_CPL0) && (mode & MODE_CPL)) || ((a & A_UMIP) && (mode & MODE_UMIP))) {
@@ -584,12 +691,8 @@ DecodeResult insn_decode(Insn *insn, const uint8_t *bytes, unsigned avail, uint3
     lead = peek8(&d);
     /* Outside 64-bit mode C4, C5 and 62 are LES, LDS and BOUND unless a register form follows. */
     vex_possible = (mode & MODE_CS64) || (d.pos + 1 < d.limit && bytes[d.pos + 1] >= 0xc0);
-    if (lead == 0x62 && vex_possible) {
-        take(&d, d.mode & MODE_CS64 ? 1 : 2);
-        return finish(&d, DECODE_INVALID);
-    }
-    if ((lead == 0xc4 || lead == 0xc5) && vex_possible) {
-        if (!take_vex(&d, lead == 0xc4)) {
+    if (vex_possible && (lead == 0x62 || lead == 0xc4 || lead == 0xc5)) {
+        if (!(lead == 0x62 ? take_evex(&d) : take_vex(&d, lead == 0xc4))) {
             return finish(&d, DECODE_INVALID);
         }
     } else {
@@ -609,6 +712,9 @@ DecodeResult insn_decode(Insn *insn, const uint8_t *bytes, unsigned avail, uint3
             take_memory(&d);
         }
     }
+    if (insn->vex == 4 && insn_rounds(insn)) {
+        insn->vl = 2;
+    }
     def = find_row(insn, mode, cpu);
     if (!def) {
         return finish(&d, DECODE_INVALID);
@@ -616,9 +722,23 @@ DecodeResult insn_decode(Insn *insn, const uint8_t *bytes, unsigned avail, uint3
     insn->def = def;
     insn->sem = def->sem;
     settle_op_size(insn, def, mode);
+    if (insn->vex == 4 && !(def->match & (M_L0 | M_L1 | M_L2))) {
+        insn->vl = 0;
+    }
     for (unsigned n = 0; n < 4; n++) {
         if (def->opnd[n] != OPND_NIL && !resolve_operand(&d, n, def->opnd[n])) {
             return finish(&d, DECODE_INVALID);
+        }
+    }
+    if ((def->attrs & A_VSIB) && !gather_is_valid(insn)) {
+        return finish(&d, DECODE_INVALID);
+    }
+    if (insn->vex == 4) {
+        if (!evex_is_valid(insn, def)) {
+            return finish(&d, DECODE_INVALID);
+        }
+        if (insn_has_mem(insn)) {
+            settle_evex_memory(insn, def);
         }
     }
     settle_segment(insn, mode);

@@ -55,6 +55,7 @@ static const char *size_name(unsigned size)
     case 10: return "tbyte ptr ";
     case 16: return "xmmword ptr ";
     case 32: return "ymmword ptr ";
+    case 64: return "zmmword ptr ";
     default: return "";
     }
 }
@@ -68,7 +69,15 @@ static void put_signed(Text *t, int64_t value, bool first)
     }
 }
 
-static void put_memory(Text *t, const Insn *insn, unsigned size, uint64_t rip)
+/* The first letter of a VSIB index: as many as there are elements, of 4 or 8 bytes as the opcode says. */
+static char index_size(const Insn *insn)
+{
+    unsigned size = insn->opcode & 1 || !(insn->rex & REX_W) ? insn->vl : insn->vl ? insn->vl - 1u : 0;
+
+    return "xyz"[size];
+}
+
+static void put_memory(Text *t, const Insn *insn, unsigned n, unsigned size, uint64_t rip)
 {
     bool first = true;
 
@@ -88,9 +97,13 @@ static void put_memory(Text *t, const Insn *insn, unsigned size, uint64_t rip)
         put_gpr(t, insn->base, insn->addr_size);
         first = false;
     }
-    if (insn->index != R_ZERO) {
+    if (insn->index != R_ZERO || (insn->def->attrs & A_VSIB)) {
         put(t, "%s", first ? "" : "+");
-        put_gpr(t, insn->index, insn->addr_size);
+        if (insn->def->attrs & A_VSIB) {
+            put(t, "%cmm%u", index_size(insn), insn->op[n].reg);
+        } else {
+            put_gpr(t, insn->index, insn->addr_size);
+        }
         if (insn->addr_size != 2) {
             put(t, "*%u", 1u << insn->scale);
         }
@@ -112,7 +125,12 @@ static void put_operand(Text *t, const Insn *insn, unsigned n, uint64_t rip)
     switch (op->kind) {
     case OPK_GPR: put_gpr(t, op->reg, op->size); break;
     case OPK_GPR8H: put(t, "%s", high8[op->reg]); break;
-    case OPK_MEM: put_memory(t, insn, insn->def->attrs & A_NOMEM ? 0 : op->size, rip); break;
+    case OPK_MEM:
+        put_memory(t, insn, n, insn->def->attrs & A_NOMEM ? 0 : op->size, rip);
+        if (insn_broadcasts(insn)) {
+            put(t, "{1to%u}", insn_mask_bits(insn));
+        }
+        break;
     case OPK_IMM: put(t, "0x%" PRIx64, op->size == 1 && !(insn->imm >> 63) ? insn->imm & 0xff
                                                                         : insn->imm & mask); break;
     case OPK_REL:
@@ -123,7 +141,8 @@ static void put_operand(Text *t, const Insn *insn, unsigned n, uint64_t rip)
     case OPK_CR: put(t, "cr%u", op->reg); break;
     case OPK_DR: put(t, "dr%u", op->reg); break;
     case OPK_MMX: put(t, "mm%u", op->reg); break;
-    case OPK_VEC: put(t, "%cmm%u", op->size > 16 ? 'y' : 'x', op->reg); break;
+    case OPK_VEC: put(t, "%cmm%u", op->size > 32 ? 'z' : op->size > 16 ? 'y' : 'x', op->reg); break;
+    case OPK_K: put(t, "k%u", op->reg); break;
     case OPK_ST: put(t, "st(%u)", op->reg); break;
     case OPK_STRING:
         put(t, "%s", size_name(op->size));
@@ -135,6 +154,14 @@ static void put_operand(Text *t, const Insn *insn, unsigned n, uint64_t rip)
     }
 }
 
+/* EVEX's mask, behind the first operand. */
+static void put_mask(Text *t, const Insn *insn)
+{
+    if (insn->evex & EVEX_AAA) {
+        put(t, "{k%u}%s", insn->evex & EVEX_AAA, insn->evex & EVEX_Z ? "{z}" : "");
+    }
+}
+
 /* The source that is the destination again is not shown twice, ENTER's second immediate is. */
 static bool is_repeated(const Insn *insn, unsigned n)
 {
@@ -143,6 +170,7 @@ static bool is_repeated(const Insn *insn, unsigned n)
 
 char *insn_format(const Insn *insn, uint64_t rip, char *buf, size_t size)
 {
+    static const char *const rounding[] = { "rn-sae", "rd-sae", "ru-sae", "rz-sae" };
     Text t = { buf, size, 0 };
     const char *before = " ";
 
@@ -169,6 +197,12 @@ char *insn_format(const Insn *insn, uint64_t rip, char *buf, size_t size)
         } else {
             put_operand(&t, insn, n, rip);
         }
+        if (n == 0) {
+            put_mask(&t, insn);
+        }
+    }
+    if (insn->vex == 4 && insn_rounds(insn)) {
+        put(&t, ", {%s}", insn->def->attrs & A_SAE ? "sae" : rounding[insn->evex >> EVEX_LL_SHIFT]);
     }
     return buf;
 }

@@ -62,6 +62,14 @@ void x87_enter_mmx(X87State *s);
 
 /* sem_host.c: the row's instruction, executed by the host. */
 void sem_host(X86Cpu *cpu, const Insn *insn);
+/* The same for EVEX rows (sem_evex.c). */
+void sem_evex(X86Cpu *cpu, const Insn *insn);
+/* Before a thunk runs with unmasked exceptions; and after it has met one. */
+void fpu_unblock_sigfpe(void);
+G_NORETURN void fpu_raise_simd(X86Cpu *cpu, uint32_t mxcsr);
+/* sem_avx.c: checked linear address of an element at BASE + OFFSET, which wraps as the address size says. */
+uint64_t fpu_element_address(X86Cpu *cpu, const Insn *insn, unsigned seg, uint64_t base,
+                             unsigned offset, unsigned size, X86Access access);
 
 /*
  * The host's CPUID bits (FEAT_* words, without kernel-dependent filtering except XCR0) for

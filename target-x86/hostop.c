@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Thunks that execute one guest SIMD or x87 instruction on the host: see the header.
- * Encoding: [SDM2A 2.1-2.3].  Not handled: EVEX.
- * Locking: `lock` for the arena; tables of thunks are read with acquire loads.
+ * Encoding: [SDM2A 2.1-2.3].  EVEX: hostop_evex.c.
+ * Locking: `host_op_lock` for the arena; tables of thunks are read with acquire loads.
  */
-#include "target-x86/hostop.h"
+#include "target-x86/hostop_int.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -15,7 +15,6 @@
 
 enum {
     ARENA_BYTES = 32 << 20,   /* sparse; above the bound given in the header */
-    THUNK_MAX_BYTES = 128,
     SHAPES = 1 << 16,         /* vex, map, prefix, opcode, l, w, mem: shape_index() */
     VARIANTS = 8 * 256,       /* digit, immediate */
 };
@@ -27,34 +26,12 @@ typedef struct Arena {
     uint8_t *fault_exit;      /* exec alias: leaves a thunk after SIGFPE */
 } Arena;
 
-typedef struct Emitter {
-    uint8_t code[THUNK_MAX_BYTES];
-    unsigned len;
-} Emitter;
-
 static Arena arena;
-static GMutex lock;
+GMutex host_op_lock;
 static void *shapes[SHAPES];      /* a thunk, or a table of VARIANTS thunks */
 static void *x87_thunks[8 * 256];
 static void *x87_fast_thunks[8 * 256];
 static struct sigaction old_sigfpe;
-
-static void emit(Emitter *e, unsigned count, const uint8_t *bytes)
-{
-    g_assert(e->len + count <= sizeof(e->code));
-    memcpy(e->code + e->len, bytes, count);
-    e->len += count;
-}
-#define EMIT(e, ...) \
-    emit(e, sizeof((const uint8_t[]){ __VA_ARGS__ }), (const uint8_t[]){ __VA_ARGS__ })
-
-enum { BASE_REG = 7, BASE_RM = 6, BASE_VVVV = 2, BASE_FOURTH = 1 };   /* rdi rsi rdx rcx */
-#define ENV(field) ((uint8_t)offsetof(HostEnv, field))
-
-static uint8_t modrm(unsigned mod, unsigned reg, unsigned rm)
-{
-    return mod << 6 | reg << 3 | rm;
-}
 
 /* MOVUPS / VMOVUPS between vector register V and [BASE]. */
 static void emit_vec_move(Emitter *e, bool vex, bool l, bool store, unsigned v, unsigned base)
@@ -79,6 +56,9 @@ static void emit_operand_move(Emitter *e, const HostOp *op, HostOperand kind, bo
         break;
     case HOST_GPR:
         EMIT(e, 0x48, store ? 0x89 : 0x8b, modrm(0, gpr, base));
+        break;
+    case HOST_K:
+        emit_k_move(e, store, vec + 1, base);
         break;
     case HOST_NONE:
     case HOST_MEM:
@@ -106,7 +86,8 @@ bool host_op_sets_flags(const HostOp *op)
 {
     switch (op->map) {
     case 1:
-        return op->opcode == 0x2e || op->opcode == 0x2f;      /* (U)COMISS, (U)COMISD */
+        return op->opcode == 0x2e || op->opcode == 0x2f ||    /* (U)COMISS, (U)COMISD */
+               (op->vex && (op->opcode == 0x98 || op->opcode == 0x99));         /* KORTEST, KTEST */
     case 2:
         return op->prefix == 0x66 &&                          /* VTESTPS/PD, PTEST */
                (op->opcode == 0x0e || op->opcode == 0x0f || op->opcode == 0x17);
@@ -133,14 +114,14 @@ bool host_op_uses_mxcsr(const HostOp *op)
 
 static void emit_instruction(Emitter *e, const HostOp *op)
 {
-    static const uint8_t reg_number[] = { [HOST_VEC] = 1, [HOST_MMX] = 1, [HOST_GPR] = 0 };
-    static const uint8_t rm_number[] = { [HOST_VEC] = 2, [HOST_MMX] = 2, [HOST_GPR] = 1 };
+    static const uint8_t reg_number[] = { [HOST_VEC] = 1, [HOST_MMX] = 1, [HOST_GPR] = 0, [HOST_K] = 2 };
+    static const uint8_t rm_number[] = { [HOST_VEC] = 2, [HOST_MMX] = 2, [HOST_GPR] = 1, [HOST_K] = 3 };
     unsigned reg = op->reg == HOST_DIGIT ? op->digit : op->reg ? reg_number[op->reg] : 0;
     uint8_t operands = op->rm == HOST_MEM ? modrm(0, reg, BASE_RM)
                                           : modrm(3, reg, op->rm ? rm_number[op->rm] : 0);
 
     if (op->vex) {
-        unsigned vvvv = op->vvvv == HOST_VEC ? 3 : op->vvvv == HOST_GPR ? 2 : 0;
+        unsigned vvvv = op->vvvv == HOST_VEC ? 3 : op->vvvv == HOST_GPR ? 2 : op->vvvv == HOST_K ? 4 : 0;
         unsigned pp = op->prefix == 0x66 ? 1 : op->prefix == 0xf3 ? 2 : op->prefix == 0xf2 ? 3 : 0;
 
         EMIT(e, 0xc4, 0xe0 | op->map, op->w << 7 | (~vvvv & 15) << 3 | op->l << 2 | pp,
@@ -282,7 +263,7 @@ static void emit_x87_fast(Emitter *e, HostX87Shape shape, uint8_t esc, uint8_t m
     EMIT(e, 0x0f, 0xb7, 0xc0, 0xc3);                          /* movzx eax, ax; ret */
 }
 
-/* Caller holds `lock`; the arena exists. */
+/* Caller holds `host_op_lock`; the arena exists. */
 static void *publish_locked(const Emitter *e)
 {
     size_t start = align_up(arena.used, 16);
@@ -381,28 +362,39 @@ bool host_op_init(GError **error)
 {
     bool ok;
 
-    g_mutex_lock(&lock);
+    g_mutex_lock(&host_op_lock);
     ok = init_locked(error);
-    g_mutex_unlock(&lock);
+    g_mutex_unlock(&host_op_lock);
     return ok;
+}
+
+void *host_op_publish_locked(const Emitter *e, uint8_t **write)
+{
+    g_autoptr(GError) error = NULL;
+    uint8_t *exec;
+
+    if (!init_locked(&error)) {
+        g_error("%s", error->message);    /* the caller was to use host_op_init() in time */
+    }
+    exec = publish_locked(e);
+    if (write) {
+        *write = arena.write + (exec - arena.exec);
+    }
+    return exec;
 }
 
 /* Puts a new thunk into SLOT; another thread may have been first. */
 static void *thunk_install(void **slot, const Emitter *e)
 {
-    g_autoptr(GError) error = NULL;
     void *fn;
 
-    g_mutex_lock(&lock);
-    if (!init_locked(&error)) {
-        g_error("%s", error->message);    /* the caller was to use host_op_init() in time */
-    }
+    g_mutex_lock(&host_op_lock);
     fn = *slot;
     if (!fn) {
-        fn = publish_locked(e);
+        fn = host_op_publish_locked(e, NULL);
         __atomic_store_n(slot, fn, __ATOMIC_RELEASE);
     }
-    g_mutex_unlock(&lock);
+    g_mutex_unlock(&host_op_lock);
     return fn;
 }
 
@@ -426,13 +418,13 @@ HostOpFn *host_op_get(const HostOp *op)
         void **table = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
 
         if (G_UNLIKELY(!table)) {
-            g_mutex_lock(&lock);
+            g_mutex_lock(&host_op_lock);
             table = *slot;
             if (!table) {
                 table = g_new0(void *, VARIANTS);
                 __atomic_store_n(slot, table, __ATOMIC_RELEASE);
             }
-            g_mutex_unlock(&lock);
+            g_mutex_unlock(&host_op_lock);
         }
         slot = &table[variant];
     }

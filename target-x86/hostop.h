@@ -9,10 +9,10 @@
  *
  * Fixed registers of a thunk (the guest's register numbers never appear in it):
  *
- *   operand   location   vector  MMX   GPR
- *   reg       [rdi]      xmm1    mm1   rax
- *   rm        [rsi]      xmm2    mm2   rcx     (or the memory operand itself, a buffer)
- *   vvvv      [rdx]      xmm3    -     rdx
+ *   operand   location   vector  MMX   GPR     opmask
+ *   reg       [rdi]      xmm1    mm1   rax     k2
+ *   rm        [rsi]      xmm2    mm2   rcx     k3      (or the memory operand itself, a buffer)
+ *   vvvv      [rdx]      xmm3    -     rdx     k4
  *   fourth    [rcx]      xmm0 where implicit (BLENDV, SHA256RNDS2, PCMPxSTRM), xmm4 for /is4
  *   environment at r8    HostEnv
  *
@@ -41,6 +41,7 @@ typedef enum HostOperand {
     HOST_GPR,
     HOST_MEM,                 /* rm only: a buffer */
     HOST_DIGIT,               /* reg only: an opcode extension */
+    HOST_K,                   /* an opmask register: 8 bytes */
 } HostOperand;
 
 typedef enum HostDst {
@@ -84,6 +85,22 @@ bool host_op_init(GError **error);
 
 /* The thunk for OP; OP must be an instruction the host has. */
 HostOpFn *host_op_get(const HostOp *op);
+
+/*
+ * EVEX (hostop_evex.c).  A thunk's vector locations have 64 bytes and are loaded and stored whole; `fourth` points to
+ * the writemask, which is in k1.  MXCSR is always the guest's.  The key is all there is to a thunk; unused fields are 0.
+ */
+typedef union HostEvexOp {
+    struct {
+        uint64_t opcode : 8, imm : 8, map : 2, pp : 2, ll : 2, w : 1, b : 1, z : 1, masked : 1, has_imm : 1;
+        uint64_t reg : 3, rm : 3, vvvv : 3, digit : 3, dst : 2;    /* HostOperand, HostDst */
+    };
+    uint64_t key;
+} HostEvexOp;
+G_STATIC_ASSERT(sizeof(HostEvexOp) == 8);
+
+/* Runs it, with what HostOpFn takes and returns. */
+unsigned host_evex_run(HostEvexOp op, void *reg, void *rm, void *vvvv, uint64_t *mask, HostEnv *env);
 
 /* Whether the instruction reads or writes MXCSR, and whether it writes arithmetic flags. */
 bool host_op_uses_mxcsr(const HostOp *op);

@@ -48,5 +48,14 @@ const InsnDef insn_rows[] = {
 #define THIS_MAP MAP_VEX0F3A
 #include "target-x86/insn/map_vex0f3a.def"
 #undef THIS_MAP
+#define THIS_MAP MAP_EVEX0F
+#include "target-x86/insn/map_evex0f.def"
+#undef THIS_MAP
+#define THIS_MAP MAP_EVEX0F38
+#include "target-x86/insn/map_evex0f38.def"
+#undef THIS_MAP
+#define THIS_MAP MAP_EVEX0F3A
+#include "target-x86/insn/map_evex0f3a.def"
+#undef THIS_MAP
 };
 const unsigned insn_row_count = ARRAY_LEN(insn_rows);

@@ -21,6 +21,13 @@
  * same semantic function: op[0] is the destination, op[1], op[2].. the sources in both, and insn->vex tells
  * whether the upper part of the destination is cleared.
  *
+ * EVEX rows [SDM2 2.7]: vector operands count to 31; the writemask is no operand, but insn->evex.
+ *  - match: the lengths a row has (M_L0 M_L1 M_L2; without: a scalar, which ignores L'L).  A row with M_L1 or
+ *    M_L2 needs AVX512VL for its 128- and 256-bit forms; one with M_L0 alone does not.
+ *  - An operand in memory has the size that is accessed without mask, and that is N of disp8*N: the tuple type.
+ *    Embedded broadcast (A_BC) makes it 4 or 8 bytes, as W says.
+ *  - A_E8 to A_E64: the element of the operand in memory that one bit of the writemask governs.
+ *
  * How a semantic function is called (by interpreter and translator alike):
  *  - cpu->rip is the address of this instruction, cpu->next_rip that of the next.  Control
  *    transfers store to next_rip; the caller then commits rip = next_rip.
@@ -52,13 +59,14 @@ enum {
     M_MEM = BIT(4), M_RR = BIT(5),              /* ModRM.mod */
     M_HAS_REG = BIT(6), M_HAS_RM = BIT(7),
     M_W0 = BIT(8), M_W1 = BIT(9),               /* REX.W or VEX.W */
-    M_L0 = BIT(10), M_L1 = BIT(11),             /* VEX.L */
+    M_L0 = BIT(10), M_L1 = BIT(11), M_L2 = BIT(22),         /* VEX.L, EVEX.L'L */
     M_O16 = BIT(12), M_O32 = BIT(13), M_O64 = BIT(14),      /* effective operand size */
     M_MODRM = BIT(15),                          /* has a ModRM byte though no operand says so */
     M_REXB = BIT(16), M_NOREXB = BIT(17),       /* 90: NOP against XCHG r8 */
     M_A16 = BIT(18), M_A32 = BIT(19), M_A64 = BIT(20),
     M_V1111 = BIT(21),                          /* VEX.vvvv must be 1111 (set by the loader) */
 };
+#define M_LV (M_L0 | M_L1 | M_L2)
 #define M_REG(n) (M_HAS_REG | (uint32_t)(n) << 24)
 #define M_RM(n) (M_HAS_RM | M_RR | (uint32_t)(n) << 27)
 
@@ -74,13 +82,14 @@ enum {
     SZ_s,           /* pseudo-descriptor: 2 + 4, 2 + 8 in 64-bit mode */
     SZ_a,           /* BOUND: a pair of v */
     SZ_t,           /* 10 bytes */
-    SZ_x,           /* 16, 32 by VEX.L */
+    SZ_x,           /* 16, 32, 64 by VEX.L, EVEX.L'L */
     SZ_h, SZ_f, SZ_e,       /* half, quarter, eighth of x (VPMOVSX and kin) */
     SZ_k64,         /* 8 in 64-bit mode, 4 elsewhere (MOV CRn, pushes of 64-bit mode) */
     SZ_vd64,        /* v, but 64 instead of 32 in 64-bit mode: PUSH, POP, near branches */
     SZ_env,         /* x87 environment 14/28, */
     SZ_fsv,         /* x87 image 94/108 */
     SZ_asz,         /* the address size */
+    SZ_dup,         /* 8, 32, 64: VMOVDDUP */
 };
 
 /* Where an operand comes from. */
@@ -91,6 +100,7 @@ enum {
     OT_ST0, OT_STI, OT_RAX /* AL..RAX by size */, OT_RDX, OT_RCX, OT_RBX, OT_ONE, OT_SEG /* fixed, in size's place */,
     OT_XMM0, OT_DX, OT_RM /* register of one size, memory of another: EdMb */,
     OT_VSIB,
+    OT_KG, OT_KE, OT_KU, OT_KH,         /* opmask registers: ModRM.reg, rm (or memory), rm, VEX.vvvv */
 };
 #define OPND(type, size) ((type) << 8 | (size))
 #define OPND_NIL 0
@@ -144,6 +154,15 @@ enum OpndCode {
     OPND_By = OPND(OT_B, SZ_y), OPND_XMM0 = OPND(OT_XMM0, SZ_dq),
     OPND_ST0 = OPND(OT_ST0, SZ_t), OPND_STi = OPND(OT_STI, SZ_t),
     OPND_VSIBd = OPND(OT_VSIB, SZ_d), OPND_VSIBq = OPND(OT_VSIB, SZ_q),
+    OPND_Vf = OPND(OT_V, SZ_f), OPND_Ve = OPND(OT_V, SZ_e), OPND_Wdup = OPND(OT_W, SZ_dup),
+    OPND_Hh = OPND(OT_H, SZ_h), OPND_Uqq = OPND(OT_U, SZ_qq), OPND_Rw = OPND(OT_R, SZ_w),
+    OPND_Mh = OPND(OT_M, SZ_h), OPND_Rb = OPND(OT_R, SZ_b),
+    OPND_KGb = OPND(OT_KG, SZ_b), OPND_KGw = OPND(OT_KG, SZ_w), OPND_KGd = OPND(OT_KG, SZ_d),
+    OPND_KGq = OPND(OT_KG, SZ_q), OPND_KEb = OPND(OT_KE, SZ_b), OPND_KEw = OPND(OT_KE, SZ_w),
+    OPND_KEd = OPND(OT_KE, SZ_d), OPND_KEq = OPND(OT_KE, SZ_q), OPND_KUb = OPND(OT_KU, SZ_b),
+    OPND_KUw = OPND(OT_KU, SZ_w), OPND_KUd = OPND(OT_KU, SZ_d), OPND_KUq = OPND(OT_KU, SZ_q),
+    OPND_KHb = OPND(OT_KH, SZ_b), OPND_KHw = OPND(OT_KH, SZ_w), OPND_KHd = OPND(OT_KH, SZ_d),
+    OPND_KHq = OPND(OT_KH, SZ_q),
 };
 
 /* ---- modes, effects, attributes --------------------------------------------------------------- */
@@ -196,6 +215,22 @@ enum { FX_CF = 1, FX_PF = 2, FX_AF = 4, FX_ZF = 8, FX_SF = 16, FX_OF = 32, FX_DF
 #define A_SYS       BIT64(40)   /* call the semantic function */
 #define A_CTRL      BIT64(41)   /* control flow */
 #define A_MULTI     BIT64(42)   /* several accesses: strings, ENTER, gathers */
+/* EVEX rows, and VEX rows of opmask registers (A_EVEX alone). */
+#define A_EVEX      BIT64(43)   /* #UD unless MODE_AVX512, #NM by TS */
+#define A_MASK      BIT64(44)   /* may have a writemask; zeroing if op[0] is a vector register */
+#define A_NF        BIT64(45)   /* masked-off elements in memory can fault: the whole operand is accessed */
+#define A_BC        BIT64(46)   /* memory form: EVEX.b is broadcast */
+#define A_RC        BIT64(47)   /* register form: EVEX.b is embedded rounding (L'L), without exceptions */
+#define A_SAE       BIT64(48)   /* register form: EVEX.b suppresses all exceptions */
+/* Rows with one of these two, and only they, read and write MXCSR. */
+#define A_PACK      BIT64(49)   /* compress, expand: enabled elements lie one behind the other in memory */
+#define A_REPEAT    BIT64(50)   /* the operand in memory is repeated to the vector's width */
+#define A_RDST      BIT64(51)   /* operand 0 is read too; there is no room to say it again */
+#define A_E8        (BIT64(53) * 0)
+#define A_E16       (BIT64(53) * 1)
+#define A_E32       (BIT64(53) * 2)
+#define A_E64       (BIT64(53) * 3)
+#define A_ELEMENT(attrs) (1u << ((attrs) >> 53 & 3))        /* bytes */
 /* clang-format on */
 
 typedef struct InsnDef {
@@ -211,7 +246,8 @@ typedef struct InsnDef {
     uint8_t modes;
 } InsnDef;
 
-enum { MAP_1BYTE, MAP_0F, MAP_0F38, MAP_0F3A, MAP_VEX0F, MAP_VEX0F38, MAP_VEX0F3A, MAP_COUNT };
+enum { MAP_1BYTE, MAP_0F, MAP_0F38, MAP_0F3A, MAP_VEX0F, MAP_VEX0F38, MAP_VEX0F3A,
+       MAP_EVEX0F, MAP_EVEX0F38, MAP_EVEX0F3A, MAP_COUNT };
 
 /* ---- decoded instruction ----------------------------------------------------------------------- */
 
@@ -231,7 +267,10 @@ typedef struct InsnOpnd {
 enum { INSN_66 = BIT(0), INSN_67 = BIT(1), INSN_F2 = BIT(2), INSN_F3 = BIT(3), INSN_LOCK = BIT(4),
        INSN_REX = BIT(5), INSN_HAS_MODRM = BIT(6), INSN_HAS_MEM = BIT(7), INSN_HAS_SIB = BIT(8),
        INSN_SEGP = BIT(9) /* a segment prefix is there */ };
-enum { REX_B = 1, REX_X = 2, REX_R = 4, REX_W = 8 };
+enum { REX_B = 1, REX_X = 2, REX_R = 4, REX_W = 8,
+       REX_R2 = 16 /* EVEX.R': bit 4 of ModRM.reg */, REX_V2 = 32 /* EVEX.V': bit 4 of vvvv or of the VSIB index */ };
+/* Insn.evex */
+enum { EVEX_AAA = 7 /* the writemask's number; 0: none */, EVEX_B = BIT(3), EVEX_Z = BIT(4), EVEX_LL_SHIFT = 5 };
 
 #define INSN_MAX_LEN 15
 
@@ -239,7 +278,7 @@ struct Insn {
     RunFn *run;                 /* interpreter */
     const InsnDef *def;
     uint64_t imm;               /* first immediate, extended as its letter says; moffs; far offset */
-    int64_t disp;               /* sign-extended; branches: the relative distance is in imm */
+    int64_t disp;               /* sign-extended, EVEX's times N; branches: the relative distance is in imm */
     SemFn *sem;                 /* def->sem, or what raises `fault` */
     /* memory operand (INSN_HAS_MEM) */
     uint8_t base, index, scale, seg;    /* R_ZERO: none; base R_RIP: next_rip; seg SEG_FLAT: no checks */
@@ -254,10 +293,11 @@ struct Insn {
     uint16_t imm2;              /* ENTER's level, far selector, is4 byte */
     /* encoding, for re-emission */
     uint8_t map, opcode, modrm, sib;
-    uint8_t rex;                /* REX_W/R/X/B, also from VEX (un-inverted) */
-    uint8_t vex;                /* 0: legacy; 2, 3: VEX of that many bytes (4 kept for EVEX) */
-    uint8_t vvvv;               /* register number */
-    uint8_t vl;                 /* VEX.L: 0, 1 */
+    uint8_t rex;                /* REX_*, also from VEX and EVEX (un-inverted) */
+    uint8_t vex;                /* 0: legacy; 2, 3: VEX of that many bytes; 4: EVEX */
+    uint8_t evex;               /* EVEX_*: aaa, b, z, and L'L as encoded */
+    uint8_t vvvv;               /* register number, of EVEX with V' where there is no VSIB */
+    uint8_t vl;                 /* vector length: 0, 1, 2 for 16, 32, 64 bytes; EVEX scalars: 0 */
     uint8_t mp;                 /* mandatory prefix: 0, 1 = 66, 2 = F3, 3 = F2 */
     uint8_t imm_size;           /* bytes of the immediate as encoded; disp_size likewise */
     uint8_t disp_size;
@@ -271,6 +311,11 @@ static inline bool insn_is_locked(const Insn *insn) { return insn->prefixes & IN
 /* ModRM fields with REX/VEX extension: register numbers 0..15. */
 static inline unsigned insn_reg(const Insn *i) { return (i->modrm >> 3 & 7) | (i->rex & REX_R ? 8 : 0); }
 static inline unsigned insn_rm(const Insn *i) { return (i->modrm & 7) | (i->rex & REX_B ? 8 : 0); }
+/* What EVEX.b says: with memory a broadcast, else embedded rounding or no exceptions. */
+static inline bool insn_broadcasts(const Insn *i) { return (i->evex & EVEX_B) && insn_has_mem(i); }
+static inline bool insn_rounds(const Insn *i) { return (i->evex & EVEX_B) && !insn_has_mem(i); }
+/* How many bits of the writemask govern the operand in memory, of a row that is not A_NF (decode.c). */
+unsigned insn_mask_bits(const Insn *insn);
 static inline unsigned insn_cond(const Insn *i) { return i->opcode & 15; }
 
 /* ---- decoder (decode.c) --------------------------------------------------------------------------- */

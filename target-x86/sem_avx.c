@@ -36,8 +36,8 @@ static unsigned mask_bits(const X86Vec *mask, unsigned count, unsigned size)
  * Elements whose mask bit is clear are neither read nor written and cannot fault.  Each element
  * has the checks of an access of its own; the offset wraps as one of the address size.
  */
-static uint64_t element_address(X86Cpu *cpu, const Insn *insn, unsigned seg, uint64_t base,
-                                unsigned offset, unsigned size, X86Access access)
+uint64_t fpu_element_address(X86Cpu *cpu, const Insn *insn, unsigned seg, uint64_t base,
+                             unsigned offset, unsigned size, X86Access access)
 {
     uint64_t off = base + offset;
 
@@ -54,7 +54,7 @@ static void masked_load(X86Cpu *cpu, const Insn *insn, unsigned size)
 
     for (unsigned i = 0; i < count; i++) {
         if (mask & BIT(i)) {
-            uint64_t va = element_address(cpu, insn, insn->seg, base, i * size, size, X86_READ);
+            uint64_t va = fpu_element_address(cpu, insn, insn->seg, base, i * size, size, X86_READ);
 
             if (size == 4) {
                 value.u32[i] = x86_ld32(cpu, va);
@@ -72,13 +72,13 @@ static void masked_store(X86Cpu *cpu, const Insn *insn, unsigned seg, uint64_t b
 {
     for (unsigned i = 0; i < count; i++) {
         if (mask & BIT(i)) {
-            x86_probe_write(cpu, element_address(cpu, insn, seg, base, i * size, size, X86_WRITE),
+            x86_probe_write(cpu, fpu_element_address(cpu, insn, seg, base, i * size, size, X86_WRITE),
                             size);
         }
     }
     for (unsigned i = 0; i < count; i++) {
         if (mask & BIT(i)) {
-            x86_st_bytes(cpu, element_address(cpu, insn, seg, base, i * size, size, X86_WRITE),
+            x86_st_bytes(cpu, fpu_element_address(cpu, insn, seg, base, i * size, size, X86_WRITE),
                          &value->u8[i * size], size);
         }
     }
@@ -158,9 +158,6 @@ void sem_vgather(X86Cpu *cpu, const Insn *insn)
     const X86Vec *index = &cpu->zmm[insn->op[1].reg];
     uint64_t base = insn_offset(cpu, insn);
 
-    if (dst == mask || dst == index || mask == index) {
-        cpu_raise(cpu, VEC_UD, 0);
-    }
     /* The mask is made all ones or all zeros per element first. */
     for (unsigned i = 0; i < count; i++) {
         memset(&mask->u8[i * size], mask->u8[(i + 1) * size - 1] & 0x80 ? 0xff : 0, size);
@@ -169,7 +166,7 @@ void sem_vgather(X86Cpu *cpu, const Insn *insn)
         if (mask->u8[i * size]) {
             int64_t step = wide_index ? (int64_t)index->u64[i] : (int32_t)index->u32[i];
             uint64_t off = base + ((uint64_t)step << insn->scale);
-            uint64_t va = element_address(cpu, insn, insn->seg, off, 0, size, X86_READ);
+            uint64_t va = fpu_element_address(cpu, insn, insn->seg, off, 0, size, X86_READ);
 
             x86_ld_bytes(cpu, va, &dst->u8[i * size], size);
             memset(&mask->u8[i * size], 0, size);

@@ -34,6 +34,11 @@ static HostPlan *plans[PLAN_ROWS * PLAN_FORMS];
 
 static uint32_t host_words[FEAT_WORDS];
 
+/* What goes with AVX512F, and what thunks need of it: F, DQ, CD, BW, VL. */
+enum { AVX512_EBX = (int)(BIT(16) | BIT(17) | BIT(21) | BIT(28) | BIT(30) | BIT(31)),
+       AVX512_BASE = (int)(BIT(16) | BIT(17) | BIT(28) | BIT(30) | BIT(31)),
+       AVX512_ECX = BIT(1) | BIT(6) | BIT(11) | BIT(12) | BIT(14), AVX512_7_1_EAX = BIT(5) };
+
 static uint64_t host_xcr0(void)
 {
     uint32_t lo, hi;
@@ -53,6 +58,9 @@ static void host_features_read(uint32_t *w)
         w[FEAT_7_0_EBX] = b;
         w[FEAT_7_0_ECX] = c;
         w[FEAT_7_0_EDX] = d;
+        if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) {
+            w[FEAT_7_1_EAX] = a;
+        }
     }
     if (__get_cpuid(0x80000001, &a, &b, &c, &d)) {
         w[FEAT_8000_0001_EDX] = d;
@@ -65,6 +73,11 @@ static void host_features_read(uint32_t *w)
         w[FEAT_1_ECX] &= ~(BIT(12) | BIT(28) | BIT(29));
         w[FEAT_7_0_EBX] &= ~BIT(5);
         w[FEAT_7_0_ECX] &= ~(BIT(9) | BIT(10));
+    }
+    if (!(w[FEAT_1_ECX] & BIT(27)) || (host_xcr0() & 0xe6) != 0xe6 || ~w[FEAT_7_0_EBX] & AVX512_BASE) {
+        w[FEAT_7_0_EBX] &= ~AVX512_EBX;
+        w[FEAT_7_0_ECX] &= ~AVX512_ECX;
+        w[FEAT_7_1_EAX] &= ~AVX512_7_1_EAX;
     }
 }
 
@@ -104,6 +117,7 @@ static HostOperand host_operand(const InsnOpnd *op)
     case OPK_MMX: return HOST_MMX;
     case OPK_GPR: return HOST_GPR;
     case OPK_MEM: return HOST_MEM;
+    case OPK_K: return HOST_K;
     default: return HOST_NONE;
     }
 }
@@ -115,13 +129,14 @@ static void plan_operand(HostPlan *p, const Insn *insn, unsigned n)
     uint8_t slot = HOST_DST_NONE;
 
     switch (insn->def->opnd[n] >> 8) {
-    case OT_V: case OT_P: case OT_G:
+    case OT_V: case OT_P: case OT_G: case OT_KG:
         p->op.reg = kind;
         p->reg = n;
         p->op.reg_is_source |= n > 0;
         slot = HOST_DST_REG;
         break;
     case OT_W: case OT_U: case OT_Q: case OT_N: case OT_E: case OT_R: case OT_M: case OT_RM:
+    case OT_KE: case OT_KU:
         p->op.rm = kind;
         p->rm = n;
         slot = kind == HOST_MEM ? HOST_DST_NONE : HOST_DST_RM;
@@ -129,7 +144,7 @@ static void plan_operand(HostPlan *p, const Insn *insn, unsigned n)
             *(n == 0 ? &p->store : &p->load) = op->size;
         }
         break;
-    case OT_H: case OT_B:
+    case OT_H: case OT_B: case OT_KH:
         p->op.vvvv = kind;
         p->vvvv = n;
         slot = HOST_DST_VVVV;
@@ -228,6 +243,7 @@ static void *location(X86Cpu *cpu, const Insn *insn, unsigned n)
     case OPK_VEC: return &cpu->zmm[op->reg];
     case OPK_MMX: return &cpu->x87.st[(op->reg - x87_top(&cpu->x87)) & 7];
     case OPK_GPR: return &cpu->gpr[op->reg];
+    case OPK_K: return &cpu->k[op->reg];
     default: return NULL;
     }
 }
@@ -248,7 +264,7 @@ static uint64_t memory_operand(X86Cpu *cpu, const Insn *insn, const HostPlan *p,
     return va;
 }
 
-static void unblock_sigfpe(void)
+void fpu_unblock_sigfpe(void)
 {
     static __thread bool done;
 
@@ -258,7 +274,7 @@ static void unblock_sigfpe(void)
     }
 }
 
-G_NORETURN static void raise_simd_exception(X86Cpu *cpu, uint32_t mxcsr)
+void fpu_raise_simd(X86Cpu *cpu, uint32_t mxcsr)
 {
     cpu->x87.mxcsr = mxcsr;
     cpu_raise(cpu, cpu->cr4 & CR4_OSXMMEXCPT ? VEC_XM : VEC_UD, 0);
@@ -333,7 +349,7 @@ void sem_host(X86Cpu *cpu, const Insn *insn)
         env.mxcsr = cpu->x87.mxcsr;
         env.host_mxcsr = HOST_MXCSR;
         if (G_UNLIKELY((env.mxcsr & MXCSR_MASKS) != MXCSR_MASKS)) {
-            unblock_sigfpe();
+            fpu_unblock_sigfpe();
         }
     }
     if (p->implicit) {
@@ -343,7 +359,7 @@ void sem_host(X86Cpu *cpu, const Insn *insn)
     if (G_UNLIKELY(fn(location(cpu, insn, p->reg), rm, location(cpu, insn, p->vvvv),
                       p->fourth != NO_OPERAND ? location(cpu, insn, p->fourth) : &cpu->zmm[0],
                       &env))) {
-        raise_simd_exception(cpu, env.mxcsr);
+        fpu_raise_simd(cpu, env.mxcsr);
     }
     if (p->store) {
         fpu_store(cpu, va, buffer, p->store);

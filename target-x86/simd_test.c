@@ -118,7 +118,9 @@ static int guest_run(const uint8_t *bytes, unsigned len, Insn *insn)
 {
     sigjmp_buf unwind;
 
-    g_assert_cmpint(insn_decode(insn, bytes, len, cpu->mode, cpu), ==, DECODE_OK);
+    if (insn_decode(insn, bytes, len, cpu->mode, cpu) != DECODE_OK) {
+        return VEC_UD;
+    }
     g_assert_cmpuint(insn->len, ==, len);
     cpu->rip = 0x5000;
     cpu->next_rip = 0x5000 + len;

@@ -14,11 +14,11 @@
 
 #include "tests/insn/maker.h"
 
-#define MODE_ALL (MODE_AVX | MODE_OSXSAVE | MODE_OSFXSR | MODE_FSGSBASE)
+#define MODE_ALL (MODE_AVX | MODE_AVX512 | MODE_OSXSAVE | MODE_OSFXSR | MODE_FSGSBASE)
 
 /* Registers by kind, as bits. */
 typedef struct Regs {
-    uint32_t gpr, mmx, vec;
+    uint32_t gpr, mmx, vec, k;
 } Regs;
 
 typedef struct Effects {
@@ -53,6 +53,7 @@ static void add_register(Regs *regs, ZydisRegister reg)
     case ZYDIS_REGCLASS_GPR64: regs->gpr |= bit; break;
     case ZYDIS_REGCLASS_MMX: regs->mmx |= bit; break;
     case ZYDIS_REGCLASS_XMM: case ZYDIS_REGCLASS_YMM: case ZYDIS_REGCLASS_ZMM: regs->vec |= bit; break;
+    case ZYDIS_REGCLASS_MASK: regs->k |= bit; break;
     default: break;
     }
 }
@@ -89,8 +90,15 @@ static void add_operand(Regs *regs, const InsnOpnd *op)
     case OPK_GPR: case OPK_GPR8H: regs->gpr |= 1u << op->reg; break;
     case OPK_MMX: regs->mmx |= 1u << op->reg; break;
     case OPK_VEC: regs->vec |= 1u << op->reg; break;
+    case OPK_K: regs->k |= 1u << op->reg; break;
     default: break;
     }
+}
+
+/* Elements of the destination stay as they are. */
+static bool merges(const Insn *insn)
+{
+    return (insn->evex & EVEX_AAA) && !(insn->evex & EVEX_Z) && insn->op[0].kind == OPK_VEC;
 }
 
 static Effects our_effects(const Insn *insn)
@@ -104,9 +112,13 @@ static Effects our_effects(const Insn *insn)
         if (n == 0 || second) {
             add_operand(&e.writes, &insn->op[n]);
         }
-        if (second ? !(insn->def->attrs & A_DST2) : n || (insn->def->attrs & A_XCHG)) {
+        if (second ? !(insn->def->attrs & A_DST2) : n || (insn->def->attrs & (A_XCHG | A_RDST)) || merges(insn)) {
             add_operand(&e.reads, &insn->op[n]);
         }
+    }
+    if (insn->def->attrs & A_MASK) {                /* Zydis names k0 where there is none */
+        e.reads.k |= 1u << (insn->evex & EVEX_AAA);
+        e.writes.k |= insn->def->attrs & A_VSIB ? 1u << (insn->evex & EVEX_AAA) : 0;
     }
     return e;
 }
@@ -185,6 +197,7 @@ static void compare(GString *why, const Insn *insn, const Effects *ours, const E
                       theirs->writes.gpr & ~rsp, more);
     compare_registers(why, "mmx", ours->reads.mmx, theirs->reads.mmx, ours->writes.mmx,
                       theirs->writes.mmx, more);
+    compare_registers(why, "mask", ours->reads.k, theirs->reads.k, ours->writes.k, theirs->writes.k, more);
     compare_registers(why, "vector", ours->reads.vec, theirs->reads.vec, ours->writes.vec,
                       theirs->writes.vec, more);
 }

@@ -30,12 +30,11 @@ static unsigned mandatory_prefix(InsnMaker *m)
     return p;                   /* 0 none, 1 66, 2 F3, 3 F2 */
 }
 
-static void put_modrm(InsnMaker *m)
+static void put_modrm(InsnMaker *m, bool mem)
 {
     uint32_t match = m->def->match;
     unsigned reg = match & M_HAS_REG ? match >> 24 & 7 : pick(m->rand, 8);
-    bool mem = match & M_MEM ? true : match & M_RR ? false : pick(m->rand, 2);
-    unsigned rm = pick(m->rand, 8), mod = pick(m->rand, 3);
+    unsigned rm = m->def->attrs & A_VSIB ? 4 : pick(m->rand, 8), mod = pick(m->rand, 3);
 
     if (!mem) {
         put(m, 0xc0 | reg << 3 | (match & M_HAS_RM ? match >> 27 & 7 : rm));
@@ -69,6 +68,7 @@ static bool uses_modrm(const InsnDef *def)
         switch (def->opnd[n] >> 8) {
         case OT_E: case OT_G: case OT_M: case OT_R: case OT_S: case OT_P: case OT_Q: case OT_N:
         case OT_V: case OT_W: case OT_U: case OT_RM: case OT_STI: case OT_VSIB:
+        case OT_KG: case OT_KE: case OT_KU:
             return true;
         }
     }
@@ -135,20 +135,47 @@ static void put_vex_head(InsnMaker *m)
     put(m, w << 7 | v << 3 | l << 2 | mandatory_prefix(m));
 }
 
+/* Most often what the row allows; registers above 15, masks, broadcast and rounding are common. */
+static void put_evex_head(InsnMaker *m, bool mem)
+{
+    uint32_t match = m->def->match;
+    uint64_t a = m->def->attrs;
+    bool narrow = m->how & MAKE_32;
+    unsigned w = match & M_W1 ? 1 : match & M_W0 ? 0 : pick(m->rand, 2);
+    unsigned v = match & M_V1111 ? 15 : pick(m->rand, 16), lengths = match & M_LV ? 0 : 7, l;
+    bool b = (a & (mem ? A_BC : A_RC | A_SAE)) && pick(m->rand, 3) == 0;
+    unsigned aaa = (a & A_MASK) && (pick(m->rand, 3) || (a & A_VSIB)) ? pick(m->rand, 8) : 0;
+    bool z = aaa && m->def->opnd[0] >> 8 != OT_KG && !(a & A_VSIB) && !(mem && (m->def->opnd[0] >> 8) == OT_W) && pick(m->rand, 2);
+
+    lengths |= (match & M_L0 ? 1 : 0) | (match & M_L1 ? 2 : 0) | (match & M_L2 ? 4 : 0);
+    do {
+        l = pick(m->rand, b && !mem ? 4 : 3);
+    } while (!(b && !mem) && !(lengths >> l & 1));
+    put(m, 0x62);
+    put(m, (narrow ? 0xc0 | pick(m->rand, 4) << 4 : pick(m->rand, 16) << 4) | (m->def->map - MAP_EVEX0F + 1));
+    put(m, w << 7 | v << 3 | 4 | mandatory_prefix(m));
+    put(m, z << 7 | l << 5 | b << 4 | (narrow || ((match & M_V1111) && !(a & A_VSIB)) || pick(m->rand, 2) ? 8 : 0) | aaa);
+}
+
 void insn_make(InsnMaker *m, const InsnDef *def, GRand *rand, unsigned how)
 {
+    bool mem;
+
     *m = (InsnMaker){ .rand = rand, .def = def, .how = how };
     if (how & MAKE_FAR) {
         put_far_prefixes(m);
     }
-    if (def->map >= MAP_VEX0F) {
+    mem = def->match & M_MEM ? true : def->match & M_RR ? false : pick(m->rand, 2);
+    if (def->map >= MAP_EVEX0F) {
+        put_evex_head(m, mem);
+    } else if (def->map >= MAP_VEX0F) {
         put_vex_head(m);
     } else {
         put_legacy_head(m);
     }
     put(m, def->op);
     if (uses_modrm(def)) {
-        put_modrm(m);
+        put_modrm(m, mem);
     }
     for (unsigned i = 0; i < 10; i++) {
         put(m, pick(rand, 256));

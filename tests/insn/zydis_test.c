@@ -3,7 +3,7 @@
  * The decoder against Zydis: random bytes in 16-, 32- and 64-bit mode must be valid for both or
  * for none, equally long, and access as much memory.  RHEA_INSN_ROUNDS sets the number of strings per mode.
  *
- * Exceptions, each on purpose: what the tables do not have (EVEX, XOP, 3DNow!, VMX, SVM, SGX, CET,
+ * Exceptions, each on purpose: what the tables do not have (XOP, 3DNow!, VMX, SVM, SGX, CET,
  * MPX, TSX, AMX, key locker and other extensions no model offers), and encodings on which CPUs of the
  * two vendors differ.
  */
@@ -29,7 +29,6 @@ static const Mode modes[] = {
 static bool is_absent_extension(const ZydisDecodedInstruction *zi)
 {
     switch (zi->encoding) {
-    case ZYDIS_INSTRUCTION_ENCODING_EVEX:
     case ZYDIS_INSTRUCTION_ENCODING_MVEX:
     case ZYDIS_INSTRUCTION_ENCODING_XOP:
     case ZYDIS_INSTRUCTION_ENCODING_3DNOW:
@@ -61,6 +60,31 @@ static bool is_absent_extension(const ZydisDecodedInstruction *zi)
     case ZYDIS_ISA_SET_MOVDIR: case ZYDIS_ISA_SET_CLFLUSHOPT: case ZYDIS_ISA_SET_CLFSH:
     case ZYDIS_ISA_SET_CLWB: case ZYDIS_ISA_SET_GFNI: case ZYDIS_ISA_SET_AVX_GFNI:
     case ZYDIS_ISA_SET_VAES: case ZYDIS_ISA_SET_VPCLMULQDQ: case ZYDIS_ISA_SET_SSE_PREFETCH:
+    case ZYDIS_ISA_SET_AVX512BW_128: case ZYDIS_ISA_SET_AVX512BW_128N:
+    case ZYDIS_ISA_SET_AVX512BW_256: case ZYDIS_ISA_SET_AVX512BW_512:
+    case ZYDIS_ISA_SET_AVX512BW_KOP: case ZYDIS_ISA_SET_AVX512CD_128:
+    case ZYDIS_ISA_SET_AVX512CD_256: case ZYDIS_ISA_SET_AVX512CD_512:
+    case ZYDIS_ISA_SET_AVX512DQ_128: case ZYDIS_ISA_SET_AVX512DQ_128N:
+    case ZYDIS_ISA_SET_AVX512DQ_256: case ZYDIS_ISA_SET_AVX512DQ_512:
+    case ZYDIS_ISA_SET_AVX512DQ_KOP: case ZYDIS_ISA_SET_AVX512DQ_SCALAR:
+    case ZYDIS_ISA_SET_AVX512F_128: case ZYDIS_ISA_SET_AVX512F_128N:
+    case ZYDIS_ISA_SET_AVX512F_256: case ZYDIS_ISA_SET_AVX512F_512:
+    case ZYDIS_ISA_SET_AVX512F_KOP: case ZYDIS_ISA_SET_AVX512F_SCALAR:
+    case ZYDIS_ISA_SET_AVX512_BF16_128: case ZYDIS_ISA_SET_AVX512_BF16_256:
+    case ZYDIS_ISA_SET_AVX512_BF16_512: case ZYDIS_ISA_SET_AVX512_BITALG_128:
+    case ZYDIS_ISA_SET_AVX512_BITALG_256: case ZYDIS_ISA_SET_AVX512_BITALG_512:
+    case ZYDIS_ISA_SET_AVX512_GFNI_128: case ZYDIS_ISA_SET_AVX512_GFNI_256:
+    case ZYDIS_ISA_SET_AVX512_GFNI_512: case ZYDIS_ISA_SET_AVX512_IFMA_128:
+    case ZYDIS_ISA_SET_AVX512_IFMA_256: case ZYDIS_ISA_SET_AVX512_IFMA_512:
+    case ZYDIS_ISA_SET_AVX512_VAES_128: case ZYDIS_ISA_SET_AVX512_VAES_256:
+    case ZYDIS_ISA_SET_AVX512_VAES_512: case ZYDIS_ISA_SET_AVX512_VBMI2_128:
+    case ZYDIS_ISA_SET_AVX512_VBMI2_256: case ZYDIS_ISA_SET_AVX512_VBMI2_512:
+    case ZYDIS_ISA_SET_AVX512_VBMI_128: case ZYDIS_ISA_SET_AVX512_VBMI_256:
+    case ZYDIS_ISA_SET_AVX512_VBMI_512: case ZYDIS_ISA_SET_AVX512_VNNI_128:
+    case ZYDIS_ISA_SET_AVX512_VNNI_256: case ZYDIS_ISA_SET_AVX512_VNNI_512:
+    case ZYDIS_ISA_SET_AVX512_VPCLMULQDQ_128: case ZYDIS_ISA_SET_AVX512_VPCLMULQDQ_256:
+    case ZYDIS_ISA_SET_AVX512_VPCLMULQDQ_512: case ZYDIS_ISA_SET_AVX512_VPOPCNTDQ_128:
+    case ZYDIS_ISA_SET_AVX512_VPOPCNTDQ_256: case ZYDIS_ISA_SET_AVX512_VPOPCNTDQ_512:
         return false;
     default:
         return true;
@@ -120,8 +144,8 @@ static void compare(const ZydisDecoder *decoder, const Mode *mode, const uint8_t
     Insn insn;
     char text[128] = "(invalid)";
     bool theirs = ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder, bytes, len, &zi, ops));
-    DecodeResult result = insn_decode(&insn, bytes, len, mode->bits | MODE_AVX | MODE_OSXSAVE |
-                                      MODE_OSFXSR | MODE_FSGSBASE, NULL);
+    DecodeResult result = insn_decode(&insn, bytes, len, mode->bits | MODE_AVX | MODE_AVX512 |
+                                      MODE_OSXSAVE | MODE_OSFXSR | MODE_FSGSBASE, NULL);
     bool ours = result == DECODE_OK &&
                 (insn.fault != VEC_UD ||
                  ((insn.def->attrs & A_UD) && !insn_is_locked(&insn)));
@@ -163,7 +187,14 @@ static void fill(GRand *rand, uint8_t *bytes, unsigned len)
     while (at < 3 && g_rand_int_range(rand, 0, 3) == 0) {
         bytes[at++] = heads[g_rand_int_range(rand, 0, ARRAY_LEN(heads))];
     }
-    if (g_rand_int_range(rand, 0, 2)) {
+    if (g_rand_int_range(rand, 0, 3) == 0) {
+        bytes[at] = 0x62;                           /* EVEX: most often as it has to be */
+        bytes[at + 1] = (bytes[at + 1] & 0xf0) | g_rand_int_range(rand, 1, 4) | (g_rand_int_range(rand, 0, 20) ? 0 : bytes[at + 1]);
+        bytes[at + 1] |= g_rand_int_range(rand, 0, 2) ? 0xf0 : 0;
+        bytes[at + 2] |= (g_rand_int_range(rand, 0, 20) ? 4 : 0) | (g_rand_int_range(rand, 0, 2) ? 0x78 : 0);
+        bytes[at + 3] |= g_rand_int_range(rand, 0, 2) ? 8 : 0;
+        bytes[at + 3] &= g_rand_int_range(rand, 0, 2) ? 0x6f : 0xff;
+    } else if (g_rand_int_range(rand, 0, 2)) {
         bytes[at++] = 0x0f;
         if (g_rand_int_range(rand, 0, 3) == 0) {
             bytes[at] = g_rand_int_range(rand, 0, 2) ? 0x38 : 0x3a;

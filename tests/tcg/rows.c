@@ -65,7 +65,7 @@ void rows_run(Rows *r, void (*try)(Rows *r, const InsnDef *def))
         }
         if (r->tried != before) {
             covered++;
-        } else {
+        } else if (!(def->attrs & A_EVEX)) {
             g_string_append_printf(never, " %s", def->name);
         }
     }
