@@ -184,12 +184,14 @@ typedef struct X86Translated {
     struct X86Cpu *self;
     uint8_t live;               /* LIVE_*: guest state that is in host registers now */
     uint8_t want;               /* LIVE_*: what has to be there before `resume` */
-    uint8_t upper_zero;         /* the upper halves of all YMM registers are zero */
+    uint8_t upper_zero;         /* bits 511:128 of ZMM0-15 are zero in zmm[] */
     uint8_t upper_unknown;      /* whether they are has not been looked at */
     uint8_t kicked;             /* leave instead of going on at `resume` */
     uint8_t kernel_not_global;  /* some entry of class 0 below is from a page without G */
     uint8_t any_lost[2];        /* a bit of itlb_lost is set */
     uint32_t host_mxcsr;
+    uint8_t zmm_upper;          /* some of bits 511:256 of ZMM0-15 in zmm[] may not be zero, and VEX would zero them */
+    uint8_t upper_avx512;       /* MODE_AVX512 was set when that was looked at */
     int64_t budget;             /* -icount: instructions that may still be run */
     int32_t pauses;             /* PAUSEs until C looks whether the guest only spins */
     X86Fast fast[X86_FAST_COUNT];

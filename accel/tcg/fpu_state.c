@@ -54,13 +54,19 @@ static void x87_load(X86Cpu *cpu)
 
 static void find_upper_zero(X86Cpu *cpu)
 {
-    uint64_t bits = 0;
+    bool avx512 = cpu->mode & MODE_AVX512;
+    uint64_t bits = 0, high = 0;
 
     for (unsigned n = 0; n < 16; n++) {
         bits |= cpu->zmm[n].u64[2] | cpu->zmm[n].u64[3];
     }
-    cpu->tx.upper_zero = bits == 0;
+    for (unsigned n = 0; avx512 && n < 16; n++) {
+        high |= cpu->zmm[n].u64[4] | cpu->zmm[n].u64[5] | cpu->zmm[n].u64[6] | cpu->zmm[n].u64[7];
+    }
+    cpu->tx.zmm_upper = high != 0;
+    cpu->tx.upper_zero = (bits | high) == 0;
     cpu->tx.upper_unknown = false;
+    cpu->tx.upper_avx512 = avx512;
 }
 
 /* C has changed them, or may have. */
@@ -72,11 +78,13 @@ void tcg_forget_upper(X86Cpu *cpu)
 
 void tcg_prepare_state(X86Cpu *cpu, unsigned needs)
 {
-    cpu->tx.want = needs & LIVE_SIMD;
+    cpu->tx.want = needs & (LIVE_SIMD | LIVE_EVEX);
     if (needs & LIVE_X87) {
         x87_load(cpu);
     }
-    if (!(cpu->tx.live & LIVE_SIMD) && cpu->tx.upper_unknown) {
+    /* Where XCR0 has no AVX-512, VEX leaves bits 511:256 alone: they stay in zmm[].  [SDM2A 3.1.1.9, MAXVL] */
+    if (!(cpu->tx.live & LIVE_SIMD) &&
+        (cpu->tx.upper_unknown || cpu->tx.upper_avx512 != !!(cpu->mode & MODE_AVX512))) {
         find_upper_zero(cpu);
     }
 }
@@ -90,6 +98,6 @@ bool tcg_touches_x87(const Insn *insn)
 
 bool tcg_touches_upper(const Insn *insn)
 {
-    return (insn->def->attrs & (A_AVX | A_OSXSAVE)) ||
+    return (insn->def->attrs & (A_AVX | A_OSXSAVE)) || insn->vex == 4 ||
            (insn->map == MAP_0F && (insn->opcode == 0xae || insn->opcode == 0xc7));
 }

@@ -85,9 +85,10 @@ static uint64_t hash_registers(const X86Cpu *c)
     }
     add(&hash, c->x87.fcw | (uint64_t)c->x87.fsw << 16 | (uint64_t)c->x87.ftw << 32);
     add(&hash, c->x87.mxcsr ^ (uint64_t)c->pkru << 32);
-    for (unsigned n = 0; n < 16; n++) {
-        add(&hash, hash_words(&c->zmm[n], 32));
+    for (unsigned n = 0; n < 32; n++) {
+        add(&hash, hash_words(&c->zmm[n], 64));
     }
+    add(&hash, hash_words(c->k, sizeof(c->k)));
     add(&hash, c->xcr0);
     for (const uint64_t *msr = (const uint64_t *)&c->msrs; msr < (const uint64_t *)(&c->msrs + 1); msr++) {
         add(&hash, *msr);

@@ -4,13 +4,15 @@
  * table.  Emitted once at the start of the code cache.
  *
  * C runs on its own stack with the guest's registers in the X86Cpu.  Vector registers are saved
- * only when they hold guest state (tx.live) and loaded again only by code that uses them; the x87
+ * only when they hold guest state (tx.live) and loaded again only by code that uses them; of AVX-512 the more so. The x87
  * stays in the host's, since no C of ours touches it (run.c saves it where state is looked at).
  * Locking: none.
  */
 #include "accel/tcg/translator.h"
 
 #include <cpuid.h>
+
+#include "target-x86/fpu.h"
 
 #define TX(field) HOST_GS(offsetof(X86Cpu, tx.field))
 #define CPU(field) HOST_GS(offsetof(X86Cpu, field))
@@ -66,75 +68,183 @@ static void emit_vmovdqu(Emitter *e, unsigned opcode, unsigned n, HostMem mem)
     emit_modrm_mem(e, n, mem);
 }
 
+/* VMOVDQU64 zmm, [mem] (0x6f) or back (0x7f). */
+static void emit_vmovdqu64(Emitter *e, unsigned opcode, unsigned n, HostMem mem)
+{
+    emit8(e, 0x65);
+    emit8(e, 0x62);
+    emit8(e, (n & 8 ? 0 : 0x80) | 0x60 | (n & 16 ? 0 : 0x10) | 1);
+    emit8(e, 0xfe);             /* W1, vvvv = 1111, F3 */
+    emit8(e, 0x48);             /* L'L = 512 bits, no mask */
+    emit8(e, opcode);
+    emit_modrm_mem(e, n, mem);
+}
+
+/* KMOVQ k, [mem] (0x90) or back (0x91); KMOVW where the host has no more. */
+static void emit_kmov(Emitter *e, unsigned opcode, unsigned n)
+{
+    emit8(e, 0x65);
+    emit8(e, 0xc4);
+    emit8(e, 0xe1);
+    emit8(e, simd_host_has(X86_FEAT_AVX512BW) ? 0xf8 : 0x78);
+    emit8(e, opcode);
+    emit_modrm_mem(e, n, HOST_GS(offsetof(X86Cpu, k) + 8 * n));
+}
+
 static void emit_vzeroupper(Emitter *e)
 {
     emit_bytes(e, "\xc5\xf8\x77", 3);
 }
 
-/* Callable: loads what tx says; keeps the general registers. */
-static const uint8_t *emit_need_simd(Emitter *e)
+/* jmp, or jcc if COND is not NO_COND, to where it will be patched. */
+enum { NO_COND = 16 };
+static uint8_t *jump_ahead(Emitter *e, unsigned cond)
 {
-    const uint8_t *start = emit_here(e);
-    uint8_t *wide;
-    uint8_t *done;
-
-    byte_imm(e, 0x80, 7, TX(upper_zero), 0);
-    emit8(e, 0x0f);
-    emit8(e, 0x84);             /* jz wide */
-    wide = e->p;
+    if (cond == NO_COND) {
+        emit8(e, 0xe9);
+    } else {
+        emit8(e, 0x0f);
+        emit8(e, 0x80 | cond);
+    }
     emit32(e, 0);
+    return e->p - 4;
+}
+
+static void land_here(Emitter *e, uint8_t *at)
+{
+    emit_patch(at, e->rx, emit_here(e));
+}
+
+/*
+ * Callable: load what tx says; keep the general registers.  Bits 511:256 are loaded even for code that does not know
+ * of them if they are not zero: VEX zeroes them.  Those of ZMM16-31 and the masks only for EVEX.
+ */
+static void emit_needs(TcgStubs *s, Emitter *e)
+{
+    bool evex = simd_host_has(X86_FEAT_AVX512F);
+    uint8_t *wide, *all = NULL, *done, *rest, *there;
+
+    s->need_simd = emit_here(e);
+    byte_imm(e, 0x80, 7, TX(upper_zero), 0);
+    wide = jump_ahead(e, CC_Z_);
     emit_vzeroupper(e);
     for (unsigned n = 0; n < 16; n++) {
         emit_rm(e, 0, false, 0x0f10, n, vector_slot(n, 0));
     }
-    emit8(e, 0xe9);
-    done = e->p;
-    emit32(e, 0);
-    emit_patch(wide, e->rx, emit_here(e));
+    done = jump_ahead(e, NO_COND);
+    land_here(e, wide);
+    if (evex) {
+        byte_imm(e, 0x80, 7, TX(zmm_upper), 0);
+        all = jump_ahead(e, CC_NZ_);
+    }
     for (unsigned n = 0; n < 16; n++) {
         emit_vmovdqu(e, 0x6f, n, vector_slot(n, 0));
     }
-    emit_patch(done, e->rx, emit_here(e));
+    land_here(e, done);
     emit_rm(e, 0, false, 0x0fae, 2, CPU(x87.mxcsr));            /* ldmxcsr */
     byte_imm(e, 0x80, 1, TX(live), LIVE_SIMD);
     emit8(e, 0xc3);
-    return start;
+    if (!evex) {
+        s->need_evex = s->need_simd;    /* no such guest */
+        return;
+    }
+    s->need_evex = emit_here(e);
+    test_byte(e, TX(live), LIVE_SIMD);
+    rest = jump_ahead(e, CC_NZ_);
+    emit_call(e, s->need_simd);
+    test_byte(e, TX(live), LIVE_EVEX);
+    there = jump_ahead(e, CC_Z_);
+    emit8(e, 0xc3);
+    land_here(e, all);
+    for (unsigned n = 0; n < 16; n++) {
+        emit_vmovdqu64(e, 0x6f, n, vector_slot(n, 0));
+    }
+    emit_rm(e, 0, false, 0x0fae, 2, CPU(x87.mxcsr));
+    land_here(e, rest);
+    land_here(e, there);
+    for (unsigned n = 16; n < 32; n++) {
+        emit_vmovdqu64(e, 0x6f, n, vector_slot(n, 0));
+    }
+    for (unsigned n = 0; n < 8; n++) {
+        emit_kmov(e, 0x90, n);
+    }
+    byte_imm(e, 0x80, 1, TX(live), LIVE_SIMD | LIVE_EVEX);
+    emit8(e, 0xc3);
+}
+
+static void emit_xinuse(Emitter *e)
+{
+    emit_mov_imm(e, H_RCX, 1);
+    emit_bytes(e, "\x0f\x01\xd0", 3);           /* xgetbv: the components in use */
+}
+
+/*
+ * AVX-512 is live, too: MORE leads here, and here leads to NARROW, with the components in use in EAX, if bits 511:256 of
+ * ZMM0-15 are zero in the host's registers and in zmm[], else to DONE.
+ */
+static void emit_spill_evex(Emitter *e, uint8_t *more, const uint8_t *only_x87, const uint8_t *narrow,
+                            const uint8_t *done)
+{
+    land_here(e, more);
+    test_byte(e, TX(live), LIVE_EVEX);
+    emit_jcc(e, CC_Z_, only_x87);
+    byte_imm(e, 0x80, 4, TX(live), (uint8_t)~LIVE_EVEX);
+    for (unsigned n = 16; n < 32; n++) {
+        emit_vmovdqu64(e, 0x7f, n, vector_slot(n, 0));
+    }
+    for (unsigned n = 0; n < 8; n++) {
+        emit_kmov(e, 0x91, n);
+    }
+    if (narrow) {
+        emit_xinuse(e);
+        emit_rr(e, 0, false, 0x8b, H_RDX, H_RAX);
+        emit_alu_imm(e, false, 4, H_RDX, 0x40);                 /* bits 511:256 of ZMM0-15 */
+        emit_rm(e, 0, false, 0x0a, H_RDX, TX(zmm_upper));       /* or dl */
+        emit_jcc(e, CC_Z_, narrow);
+        emit_rr(e, 0, false, 0xc1, 5, H_RAX);                   /* shr eax, 6 */
+        emit8(e, 6);
+        emit_alu_imm(e, false, 4, H_RAX, 1);
+        emit_rm(e, 0, false, 0x88, H_RAX, TX(zmm_upper));
+    } else {
+        byte_imm(e, 0xc6, 0, TX(zmm_upper), 1);
+    }
+    for (unsigned n = 0; n < 16; n++) {
+        emit_vmovdqu64(e, 0x7f, n, vector_slot(n, 0));
+    }
+    emit_vzeroupper(e);
+    byte_imm(e, 0xc6, 0, TX(upper_zero), 0);
+    byte_imm(e, 0xc6, 0, TX(upper_unknown), 1);
+    emit_jmp(e, done);
 }
 
 /* Callable, guest RAX RCX RDX already saved: the way back. */
 static const uint8_t *emit_spill_simd(Emitter *e)
 {
-    const uint8_t *start = emit_here(e);
-    uint8_t *wide = NULL, *clean, *done = NULL;
+    const uint8_t *start = emit_here(e), *only_x87, *narrow = NULL, *end;
+    uint8_t *wide = NULL, *clean, *done = NULL, *more;
 
     byte_imm(e, 0x80, 4, TX(live), (uint8_t)~LIVE_SIMD);
+    more = jump_ahead(e, CC_NZ_);
+    only_x87 = emit_here(e);
     if (has_xgetbv_1()) {
-        emit_mov_imm(e, H_RCX, 1);
-        emit_bytes(e, "\x0f\x01\xd0", 3);       /* xgetbv: the components in use */
+        emit_xinuse(e);
+        narrow = emit_here(e);
         emit_bytes(e, "\xa8\x04", 2);           /* test al, 4: upper halves */
-        emit8(e, 0x0f);
-        emit8(e, 0x85);
-        wide = e->p;
-        emit32(e, 0);
+        wide = jump_ahead(e, CC_NZ_);
         for (unsigned n = 0; n < 16; n++) {
             emit_rm(e, 0, false, 0x0f11, n, vector_slot(n, 0));
         }
         byte_imm(e, 0x80, 7, TX(upper_zero), 0);
-        emit8(e, 0x0f);
-        emit8(e, 0x85);
-        clean = e->p;
-        emit32(e, 0);
+        clean = jump_ahead(e, CC_NZ_);
         emit_rr(e, 0, false, 0x0f57, 0, 0);     /* xorps xmm0, xmm0 */
         for (unsigned n = 0; n < 16; n++) {
             emit_rm(e, 0, false, 0x0f11, 0, vector_slot(n, 16));
         }
         byte_imm(e, 0xc6, 0, TX(upper_zero), 1);
         byte_imm(e, 0xc6, 0, TX(upper_unknown), 0);
-        emit_patch(clean, e->rx, emit_here(e));
-        emit8(e, 0xe9);
-        done = e->p;
-        emit32(e, 0);
-        emit_patch(wide, e->rx, emit_here(e));
+        land_here(e, clean);
+        done = jump_ahead(e, NO_COND);
+        land_here(e, wide);
     }
     for (unsigned n = 0; n < 16; n++) {
         emit_vmovdqu(e, 0x7f, n, vector_slot(n, 0));
@@ -143,11 +253,17 @@ static const uint8_t *emit_spill_simd(Emitter *e)
     byte_imm(e, 0xc6, 0, TX(upper_zero), 0);
     byte_imm(e, 0xc6, 0, TX(upper_unknown), 1);                 /* in use, but perhaps zero */
     if (done) {
-        emit_patch(done, e->rx, emit_here(e));
+        land_here(e, done);
     }
+    end = emit_here(e);
     emit_rm(e, 0, false, 0x0fae, 3, CPU(x87.mxcsr));            /* stmxcsr */
     emit_rm(e, 0, false, 0x0fae, 2, TX(host_mxcsr));
     emit8(e, 0xc3);
+    if (simd_host_has(X86_FEAT_AVX512F)) {
+        emit_spill_evex(e, more, only_x87, narrow, end);
+    } else {
+        emit_patch(more, e->rx, only_x87);
+    }
     return start;
 }
 
@@ -211,10 +327,10 @@ static void come_back(Emitter *e, const uint8_t *go)
 }
 
 /* Into translated code at tx.resume. */
-static const uint8_t *emit_go(Emitter *e, const uint8_t *need_simd)
+static const uint8_t *emit_go(Emitter *e, const TcgStubs *s)
 {
     const uint8_t *start = emit_here(e);
-    uint8_t *stay, *unwanted, *there;
+    uint8_t *stay, *unwanted, *narrow, *loaded;
 
     test_byte(e, TX(kicked), 1);
     stay = jcc_short(e, CC_Z_);
@@ -222,11 +338,15 @@ static const uint8_t *emit_go(Emitter *e, const uint8_t *need_simd)
     land(e, stay);
     test_byte(e, TX(want), LIVE_SIMD);
     unwanted = jcc_short(e, CC_Z_);
-    test_byte(e, TX(live), LIVE_SIMD);
-    there = jcc_short(e, CC_NZ_);
-    emit_call(e, need_simd);
+    test_byte(e, TX(want), LIVE_EVEX);
+    narrow = jcc_short(e, CC_Z_);
+    emit_call(e, s->need_evex);
+    emit_bytes(e, "\xeb\x00", 2);               /* jmp */
+    loaded = e->p - 1;
+    land(e, narrow);
+    emit_call(e, s->need_simd);
     land(e, unwanted);
-    land(e, there);
+    land(e, loaded);
     emit_load(e, H_RSP, TX(return_stack));
     emit_rm(e, 0, false, 0x0fb7, H_RAX, CPU(cc));
     emit_bytes(e, "\x04\x7f\x9e", 3);           /* add al, 127; sahf */
@@ -314,9 +434,9 @@ void tcg_emit_stubs(Translator *tr, Emitter *e)
     TcgStubs *s = &tr->stubs;
     const uint8_t *spill, *go;
 
-    s->need_simd = emit_need_simd(e);
+    emit_needs(s, e);
     spill = emit_spill_simd(e);
-    go = emit_go(e, s->need_simd);
+    go = emit_go(e, s);
 
     s->enter = (void (*)(X86Cpu *, const void *))(uintptr_t)emit_here(e);
     emit_bytes(e, "\x53\x55\x41\x54\x41\x55\x41\x56\x41\x57", 10);

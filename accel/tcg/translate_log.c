@@ -155,7 +155,8 @@ static void put_op(GString *out, const Translation *t)
     g_string_append_printf(out, "OP: %u instructions, %s, CPL %u, flags in ", block->count,
                            t->wide ? "64-bit" : "32-bit", t->mode & MODE_CPL);
     put_flags(out, block->flags_in);
-    g_string_append_printf(out, "%s%s%s%s%s\n", block->needs & LIVE_SIMD ? ", vector registers" : "",
+    g_string_append_printf(out, "%s%s%s%s%s\n",
+                           block->needs & LIVE_EVEX ? ", AVX-512 registers" : block->needs & LIVE_SIMD ? ", vector registers" : "",
                            block->needs & LIVE_X87 ? ", x87 registers" : "", t->loop ? ", a loop" : "",
                            t->each_checked ? ", each access checked" : "",
                            block->gpa2 ? ", in two pages" : "");
@@ -190,6 +191,7 @@ static const Place stub_names[] = {
     { offsetof(TcgStubs, again_flags), "again_flags" },
     { offsetof(TcgStubs, indirect), "indirect" },
     { offsetof(TcgStubs, need_simd), "need_simd" },
+    { offsetof(TcgStubs, need_evex), "need_evex" },
     { offsetof(TcgStubs, need_x87), "need_x87" },
 };
 

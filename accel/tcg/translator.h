@@ -10,7 +10,7 @@
  *   R13 R14 R15      scratch within one guest instruction; guest R10 R11 R14 R15 are in cpu->gpr
  *   RSP              host return stack: one entry per guest CALL
  *   RFLAGS           the guest's six arithmetic flags (DF, TF, AC of the host stay 0)
- *   YMM, MXCSR, x87  the guest's when cpu->tx.live says so
+ *   ZMM, K, MXCSR, x87   the guest's when cpu->tx.live says so
  *
  * One Translator per VM, shared by its vCPUs; blocks are shared.  A block is a straight run of
  * at most TCG_BLOCK_MAX instructions of one page (or one that crosses into a second), keyed by physical
@@ -39,8 +39,11 @@
 /* After so many failures a group's check leads there by itself. */
 #define GROUP_MISSES 16
 
-/* What guest state a block wants in host registers (cpu->tx.live, want). */
-enum { LIVE_SIMD = BIT(0), LIVE_X87 = BIT(1) };
+/*
+ * What guest state a block wants in host registers (cpu->tx.live, want).  LIVE_SIMD: XMM0-15 and YMM0-15, and MXCSR; bits
+ * 511:256 are zero there.  LIVE_EVEX, never without it: all of ZMM0-31 and K0-7.
+ */
+enum { LIVE_SIMD = BIT(0), LIVE_X87 = BIT(1), LIVE_EVEX = BIT(2) };
 
 /* Per guest instruction; TcgBlock.insns[count] marks the end. */
 typedef struct TcgInsn {
@@ -122,6 +125,7 @@ typedef struct TcgStubs {
     const uint8_t *indirect_flags;      /* the same with flags in cpu->cc */
     const uint8_t *underflow;   /* what an empty return stack returns to */
     const uint8_t *need_simd;   /* called: load the vector registers, keep the rest */
+    const uint8_t *need_evex;   /* the same with all that AVX-512 has */
     const uint8_t *need_x87;    /* r14d = site: C loads what the block needs, starts it again */
     const uint8_t *end;
 } TcgStubs;

@@ -5,6 +5,7 @@
 #include "tests/tcg/engines.h"
 
 #include "target-x86/code.h"
+#include "target-x86/fpu.h"
 
 #define PAGE_TABLE (BENCH_TABLES + 0x8000)
 #define GDT (BENCH_TABLES + 0xa000)
@@ -87,7 +88,8 @@ bool engines_init(Engines *e)
         g_test_skip(error->message);
         return false;
     }
-    *e = (Engines){ .cpu = bench_cpu_new(), .start = g_aligned_alloc0(3, sizeof(EngineState), 64) };
+    *e = (Engines){ .cpu = bench_cpu_new(), .start = g_aligned_alloc0(3, sizeof(EngineState), 64),
+                    .avx512 = simd_host_has(X86_FEAT_AVX512F) };
     e->interpreted = e->start + 1;
     e->translated = e->start + 2;
     e->cpu->bus = &bus;
@@ -131,7 +133,7 @@ void engines_mode(Engines *e, unsigned bits, unsigned cpl)
     cpu->dr[7] = 0x400;
     cpu->delivering = cpu->halted = cpu->interrupt_shadow = cpu->smm = cpu->nmi_blocked = false;
     cpu->fault_count = cpu->delivery_depth = cpu->stop = 0;
-    cpu->xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
+    cpu->xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX | (e->avx512 ? XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM : 0);
     cpu->pkru = 0;
     cpu->cr2 = cpu->cr8 = 0;
     cpu->x87_fcs = cpu->x87_fds = 0;
@@ -232,6 +234,34 @@ uint64_t engines_segmented(Engines *e, EnginesKind kind, unsigned cpl, GRand *ra
     return kind == ENGINES_VM86 ? FLAG_VM | (uint64_t)any(rand, 4) << FLAG_IOPL_SHIFT : 0;
 }
 
+static uint64_t any64(GRand *rand) { return (uint64_t)g_rand_int(rand) << 32 | g_rand_int(rand); }
+
+void engines_random_avx512(Engines *e, GRand *rand)
+{
+    X86Cpu *cpu = e->cpu;
+    unsigned kind = any(rand, 5);
+
+    memset(cpu->k, 0, sizeof(cpu->k));
+    for (unsigned n = 0; n < 32; n++) {
+        memset(&cpu->zmm[n].u64[n < 16 ? 4 : 0], 0, n < 16 ? 32 : 64);
+    }
+    if (!e->avx512 || kind == 0) {
+        return;
+    }
+    for (unsigned n = 0; n < 8; n++) {
+        uint64_t bit = BIT64(any(rand, any(rand, 2) ? 64 : 16));
+        uint64_t values[] = { 0, ~0ull, bit - 1, -bit, bit, any64(rand) };
+
+        cpu->k[n] = values[any(rand, ARRAY_LEN(values))];
+    }
+    for (unsigned n = kind < 3 ? 0 : 16; n < 32; n++) {
+        /* Of kind 4 as the C library's string functions leave them. */
+        for (unsigned i = n < 16 ? 4 : 0; i < (kind == 4 ? 4 : 8); i++) {
+            cpu->zmm[n].u64[i] = any(rand, 4) ? any64(rand) : cpu->zmm[n & 15].u64[i & 3];
+        }
+    }
+}
+
 void engines_code(Engines *e, uint64_t at, const uint8_t *bytes, unsigned len)
 {
     code_map_written(e->cpu->code, ENGINES_CODE, ENGINES_CODE_SIZE);
@@ -323,7 +353,7 @@ static const uint8_t *at(const EngineState *s, size_t offset)
 
 static void put_bytes(GString *why, const uint8_t *p, unsigned size)
 {
-    for (unsigned i = MIN(size, 32); i-- > 0;) {
+    for (unsigned i = MIN(size, 64); i-- > 0;) {
         g_string_append_printf(why, "%02x", p[i]);
     }
 }
@@ -362,10 +392,10 @@ static void compare_rest(const EngineState *a, const EngineState *b, uint16_t fs
     const X86FaultRecord *fa = (const void *)at(a, offsetof(X86Cpu, faults));
     const X86FaultRecord *fb = (const void *)at(b, offsetof(X86Cpu, faults));
 
-    for (unsigned i = 0; i < 16; i++) {
+    for (unsigned i = 0; i < 32; i++) {
         size_t offset = offsetof(X86Cpu, zmm) + i * sizeof(X86Vec);
 
-        differ(why, "ymm", i, at(a, offset), at(b, offset), 32);
+        differ(why, "zmm", i, at(a, offset), at(b, offset), 64);
     }
     for (unsigned i = 0; i < 8; i++) {
         differ(why, "st", i, (const void *)&xa->st[i], (const void *)&xb->st[i], 10);

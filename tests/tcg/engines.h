@@ -60,6 +60,7 @@ typedef struct Engines {
     EngineState *start, *interpreted, *translated;      /* for the test to save to */
     uint64_t bus_log;
     bool anywhere;              /* code may run outside ENGINES_CODE */
+    bool avx512;                /* XCR0 has AVX-512: from the next engines_mode() on */
     bool closed;                /* no RAM but the tables, ENGINES_CODE and ENGINES_AREA: what is compared */
 } Engines;
 
@@ -76,6 +77,8 @@ extern const char *const engines_kinds[ENGINES_KINDS];
  * rights.  What RFLAGS must have beside is returned; RIP is to be within CS.
  */
 uint64_t engines_segmented(Engines *e, EnginesKind kind, unsigned cpl, GRand *rand);
+/* What AVX-512 adds to XMM and YMM registers that are filled: nothing but zeros, or some or all of it at random. */
+void engines_random_avx512(Engines *e, GRand *rand);
 /* New bytes at `at`, all else there HLT. */
 void engines_code(Engines *e, uint64_t at, const uint8_t *bytes, unsigned len);
 

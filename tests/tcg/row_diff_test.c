@@ -3,7 +3,7 @@
  * Each table row, run by the interpreter and by the translator, in 64-bit and flat 32-bit code, at CPL 3
  * and CPL 0: with random registers and flags, operands of every addressing form, in plain RAM, across
  * pages, in pages that are missing, read-only, the kernel's or not RAM; with x87 and SIMD exceptions
- * masked and not.  Instructions before it set flags, instructions behind it read them or let
+ * masked and not; with AVX-512 switched on, mostly.  Instructions before it set flags, instructions behind it read them or let
  * them die.  Compared: all the guest can see, the exception included.  See rows.h for how, and for the environment.
  *
  * Flags that nobody can read any more may be wrong in the frame of a page fault (translator.md): they
@@ -216,6 +216,7 @@ static void set_up_cpu(Rows *r)
     X86Cpu *cpu = r->e.cpu;
     uint32_t cr0;
 
+    r->e.avx512 = r->has_avx512 && pick(r->rand, 4);
     engines_mode(&r->e, r->bits, r->cpl);
     for (unsigned seg = SEG_FS; seg <= SEG_GS; seg++) {
         cpu->segs[seg].base = pick(r->rand, 2) ? 0 : (uint64_t)pick(r->rand, 0x10000) << 8;

@@ -14,6 +14,7 @@ bool rows_init(Rows *r, unsigned bits, unsigned cpl, const char *what)
     if (!engines_init(&r->e)) {
         return false;
     }
+    r->has_avx512 = r->e.avx512;
     r->e.tr->exact_flags = true;        /* block_test.c has the other way */
     r->rand = g_rand_new_with_seed(seed ? atoi(seed) : 1);
     return true;
@@ -136,6 +137,7 @@ bool rows_interpret(Rows *r, const Insn *insn)
 
     engines_code(&r->e, r->at, r->code, r->len);
     insn_state_load(&r->state, r->e.cpu);
+    engines_random_avx512(&r->e, r->rand);
     r->row_rip = (uint32_t)(r->row_at - base);
     r->e.cpu->rip = (uint32_t)(r->at - base);
     engines_save(&r->e, r->e.start);

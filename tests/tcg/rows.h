@@ -35,8 +35,9 @@ typedef struct Rows {
     Engines e;
     GRand *rand;
     unsigned bits, cpl;         /* bits: 64, or 32 for all code that is not 64-bit */
+    bool has_avx512;            /* the host: e.avx512 may be set */
     const char *what;           /* the kind of code, for messages */
-    InsnState state;            /* the try begins with it */
+    InsnState state;            /* the try begins with it, and with anything in the registers of AVX-512 if e.avx512 */
     uint8_t code[128];
     unsigned len;
     uint64_t at, row_at;        /* linear: of the first instruction, of the row's */
