@@ -205,6 +205,33 @@ static void test_syscall_and_sysret(void)
     g_assert_cmphex(cpu->gpr[R_RCX], ==, CODE3 + 7);
 }
 
+/* [SDM2 IRET]: RETURN-TO-OUTER-PRIVILEGE-LEVEL. */
+static void test_iret_drops_inner_segments(void)
+{
+    enum { SEL_CONFORMING = 0x40 };
+    static const struct { uint16_t sel, kept; } rows[] = {
+        { SEL_DATA, 0 }, { SEL_DATA3, SEL_DATA3 }, { SEL_CODE, 0 }, { SEL_CONFORMING, SEL_CONFORMING }, { 0, 0 },
+    };
+
+    for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+        g_autoptr(X86Bench) b = long_bench(0);
+
+        put_desc(b, GDT + SEL_CONFORMING, 0, 0xfffff, F_CODE | DESC_C | DESC_DB);
+        put_desc(b, GDT + (SEL_CODE3 & ~7), 0, 0xfffff, F_CODE | DESC_L | F_DPL3);
+        put64(b, STACK0, CODE3);
+        put64(b, STACK0 + 8, SEL_CODE3);
+        put64(b, STACK0 + 16, FLAG_ONE);
+        put64(b, STACK0 + 24, STACK3);
+        put64(b, STACK0 + 32, SEL_DATA3);
+        b->cpu->gpr[R_RAX] = rows[i].sel;
+        CODE_AT(b, CODE, "\x8e\xd8\x48\xcf");              /* mov ds, eax; iretq */
+        CODE_AT(b, CODE3, "\x8c\xdb\xf4");                  /* mov ebx, ds; hlt: #GP */
+        g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+        g_assert_cmpint(b->cpu->previous.vector, ==, VEC_GP);
+        g_assert_cmphex(b->cpu->gpr[R_RBX], ==, rows[i].kept);
+    }
+}
+
 static void test_ist_and_aligned_frame(void)
 {
     g_autoptr(X86Bench) b = long_bench(0);
@@ -370,6 +397,7 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/system/prot/vm86", test_vm86_round_trip);
     g_test_add_func("/x86/system/task/call", test_task_call_and_return);
     g_test_add_func("/x86/system/long/syscall", test_syscall_and_sysret);
+    g_test_add_func("/x86/system/long/iret-segments", test_iret_drops_inner_segments);
     g_test_add_func("/x86/system/long/ist", test_ist_and_aligned_frame);
     g_test_add_func("/x86/system/long/double-fault", test_page_fault_in_delivery_is_double);
     g_test_add_func("/x86/system/long/watch", test_data_breakpoint_traps_after);

@@ -69,7 +69,7 @@ __asm__(
     " jmp ev_start\n"
     "ev_landed3:\n"
     " lahf\n seto al\n movzx eax, ax\n" SUM("rax")
-    " mov eax, cs\n" SUM("rax") " mov eax, ss\n" SUM("rax") SUM("rsp")
+    " mov eax, cs\n" SUM("rax") " mov eax, ss\n" SUM("rax") " mov eax, ds\n" SUM("rax") SUM("rsp")
     " int 0x21\n"
     "ev_plain: push 0\n"
     "ev_code:\n"
@@ -89,7 +89,7 @@ __asm__(
 
 extern const uint8_t ret_start[], ret_site[], ret_end[], rf_start[], rf_int[], rf_gate[], rf_end[], up_start[], up_site[],
     up_gate[], up_end[], iopl_start[], iopl_site[], iopl_gate[], iopl_end[],
-    fsb_start[], fsb_site[], fsb_gate[], fsb_end[];
+    fsb_start[], fsb_site[], fsb_gate[], fsb_end[], nmi_start[], nmi_site[], nmi_end[];
 
 /* A function that CPL 0 calls returns twice; the third time CPL 3 "returns" to where it was called. */
 /* clang-format off */
@@ -136,7 +136,14 @@ __asm__(
     "2: cmp ebx, 2\n je 3f\n ret\n"
     "3: int 0x20\n ret\n"
     "fsb_gate: mov rcx, cr4\n and ecx, ~0x10000\n mov cr4, rcx\n iretq\n"
-    "fsb_end:\n .att_syntax\n .popsection\n");
+    "fsb_end:\n"
+    /* IRET lets NMIs in again, each time. */
+    "nmi_start: mov ebx, 5\n xor r15d, r15d\n"
+    "1: in al, dx\n movzx eax, al\n add r15, rax\n lea rax, [rip + 2f]\n"
+    " mov rsp, " TEXT(KSTACK_AT) "\n push 0x10\n push " TEXT(KSTACK_AT) "\n push 2\n push 8\n push rax\n iretq\n"
+    "2: dec ebx\n jnz 1b\n"
+    "nmi_site: ud2\n"
+    "nmi_end:\n .att_syntax\n .popsection\n");
 /* clang-format on */
 
 #define AT(label) (CODE_AT + (uint64_t)(ev_##label - ev_start))
@@ -246,7 +253,7 @@ static void build(Test *t)
 {
     const uint64_t ways[] = { AT(iret), AT(iret), AT(iret), AT(iret), AT(iret), AT(iret), AT(iret), AT(iret), AT(int3), AT(ud),
                               AT(load), AT(int80), AT(lgdt), AT(segs) };
-    static const uint16_t data_selectors[] = { 0, 0x10, 0x1b, 0x1b, 8 };
+    static const uint16_t data_selectors[] = { 0, 0x10, 0x1b, 0x1b, 8, 0x28 };
     Record *records = (Record *)(uintptr_t)RECORDS_AT;
     X86Cpu *cpu = t->e.cpu;
 
@@ -258,7 +265,7 @@ static void build(Test *t)
     for (unsigned v = 0; v < VECTORS; v++) {
         bool own = v == VEC_DF || v == VEC_SS || v == VEC_GP || v == VEC_PF;
 
-        put_gate(v, AT(vectors) + 16 * v, 8, pick(t->rand, 3) ? 14 : 15, v == 3 || v >= 0x20 ? 3 : 0,
+        put_gate(v, AT(vectors) + 16 * v, pick(t->rand, 24) ? 8 : 0x28, pick(t->rand, 3) ? 14 : 15, v == 3 || v >= 0x20 ? 3 : 0,
                  v == VEC_DF ? 1 : own && pick(t->rand, 8) ? 2 : 0);
     }
     for (unsigned i = 0; i < RECORDS; i++) {
@@ -374,16 +381,33 @@ static void test_events(void) { check_many(0, false); }
 static void test_events_with_smap(void) { check_many(CR4_SMAP, true); }
 static void test_events_with_pcids(void) { check_many(CR4_PCIDE | CR4_UMIP, false); }
 
-/* Both engines, from the first byte at CPL 0; vector 20h goes to GATE, or the first exception, at RIP, is the end. */
+/* A port that says whether NMIs are blocked, and blocks them. */
+static uint64_t block_nmis(void *opaque, uint16_t port, unsigned size)
+{
+    Engines *e = opaque;
+    bool blocked = e->cpu->nmi_blocked;
+
+    e->cpu->nmi_blocked = true;
+    return blocked;
+}
+
+/*
+ * Both engines, from the first byte at CPL 0; vector 20h goes to GATE, or the first exception, at RIP, is the end.
+ * Ports block NMIs.
+ */
 static void check_code(const uint8_t *start, const uint8_t *end, unsigned gate, unsigned vector, uint64_t rip)
 {
     g_autoptr(GString) why = g_string_new(NULL);
     uint64_t at = 0;
+    X86Bus bus;
     Engines e;
 
     if (!engines_init(&e)) {
         return;
     }
+    bus = *e.cpu->bus;
+    bus.port_read = block_nmis;
+    e.cpu->bus = &bus;
     engines_mode(&e, 64, 0);
     engines_code(&e, CODE_AT, start, end - start);
     memcpy(word(GDT_AT), descriptors, sizeof(descriptors));
@@ -428,6 +452,11 @@ static void test_return_without_fsgsbase(void)
     check_code(fsb_start, fsb_end, fsb_gate - fsb_start, VEC_UD, CODE_AT + (fsb_site - fsb_start));
 }
 
+static void test_iret_unblocks_nmis(void)
+{
+    check_code(nmi_start, nmi_end, 0, VEC_UD, CODE_AT + (nmi_site - nmi_start));
+}
+
 static void test_resume_flag_ends(void)
 {
     check_code(rf_start, rf_end, rf_gate - rf_start, 0x20, CODE_AT + (rf_int - rf_start));
@@ -443,6 +472,7 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/event/return-to-outer-caller", test_return_to_outer_caller);
     g_test_add_func("/tcg/event/return-with-less-iopl", test_return_with_less_iopl);
     g_test_add_func("/tcg/event/return-without-fsgsbase", test_return_without_fsgsbase);
+    g_test_add_func("/tcg/event/iret-unblocks-nmis", test_iret_unblocks_nmis);
     g_test_add_func("/tcg/event/resume-flag-ends", test_resume_flag_ends);
     return g_test_run();
 }

@@ -37,7 +37,7 @@ void program_check(Program *p, const char *what, unsigned limit)
     uint64_t flags = ~(uint64_t)FLAG_AF, rip;
 
     engines_code(&p->e, BENCH_CODE, p->code, p->len);
-    p->e.cpu->rip = BENCH_CODE;
+    p->e.cpu->rip = BENCH_CODE - p->e.cpu->segs[SEG_CS].base;
     p->e.cpu->halted = false;
     engines_save(&p->e, p->e.start);
     engines_load(&p->e, p->e.start, true);

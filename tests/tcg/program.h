@@ -38,7 +38,7 @@ void program_put32(Program *p, uint32_t value);
     program_put(p, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }))
 
 /*
- * Runs it from BENCH_CODE with the CPU as it is: by the interpreter, which must come to HLT or a triple fault within
+ * Runs it from BENCH_CODE, which must be in CS, with the CPU as it is: by the interpreter, which must come to HLT or a triple fault within
  * LIMIT instructions, then three times by the translator.  Differences are told under the name WHAT.
  */
 void program_check(Program *p, const char *what, unsigned limit);

@@ -5,8 +5,11 @@
  * rows/...: each table row with operands of all addressing forms, within their segments, at the limit and one byte
  * beyond, where offsets wrap, across pages; segments are writable, read-only, code, null, expand-down or flat, with
  * bases and limits at random, and so is CS.  See rows.h for how, and for the environment.
+ *
+ * Beside that: what random operands seldom meet.
  */
 #include "target-x86/sem.h"
+#include "tests/tcg/program.h"
 #include "tests/tcg/rows.h"
 
 typedef struct Fixture {
@@ -206,49 +209,127 @@ static void test_rows(gconstpointer mode)
     rows_clear(&f.r);
 }
 
-/* A code segment of 4 GiB, left behind by protected mode, is flat at base 0 only. */
+/* ---- real mode with limits of protected mode ---------------------------------------------------------------- */
+
+static X86Seg unreal(uint32_t base, uint32_t limit)
+{
+    return (X86Seg){ 0, DESC_P | DESC_S | DESC_W | DESC_A, limit, base };
+}
+
+/* A code segment of 4 GiB is flat at base 0 only. */
 static void test_far_jump_from_base_0(void)
 {
     const uint32_t off = BENCH_CODE + 8 - 0x1000;
-    const uint8_t code[] = {
-        0x66, 0xea, off & 0xff, off >> 8 & 0xff, off >> 16 & 0xff, off >> 24, 0x00, 0x01,       /* jmp 100h:off */
-        0x67, 0x2e, 0x66, 0x8b, 0x03, 0xf4,                                             /* mov eax, cs:[ebx]; hlt */
-    };
-    g_autoptr(GString) why = g_string_new(NULL);
     g_autoptr(GRand) rand = g_rand_new_with_seed(1);
-    Engines e;
+    Program p;
 
-    if (!engines_init(&e)) {
+    if (!program_init(&p)) {
         return;
     }
-    e.anywhere = e.closed = true;
-    engines_segmented(&e, ENGINES_REAL, 0, rand);
-    engines_code(&e, BENCH_CODE, code, sizeof(code));
+    p.e.anywhere = true;
+    engines_segmented(&p.e, ENGINES_REAL, 0, rand);
     data_random(rand);
-    e.cpu->segs[SEG_CS] = (X86Seg){ 0, DESC_P | DESC_S | DESC_W | DESC_A, UINT32_MAX, 0 };
-    x86_update_mode(e.cpu);
-    e.cpu->gpr[R_RBX] = BENCH_DATA - 0x1000;
-    e.cpu->rip = BENCH_CODE;
-    engines_save(&e, e.start);
-    engines_load(&e, e.start, true);
-    g_assert_true(engines_interpret(&e, 10));
-    engines_save(&e, e.interpreted);
-    g_assert_cmphex(e.cpu->gpr[R_RAX], ==, le32_load((const void *)(uintptr_t)BENCH_DATA));
-    engines_load(&e, e.start, true);
-    engines_translate(&e);
-    engines_save(&e, e.translated);
-    engines_compare(e.interpreted, e.translated, ~(uint64_t)FLAGS_ARITH, 0, why);
-    g_assert_cmpstr(why->str, ==, "");
-    engines_clear(&e);
+    p.e.cpu->segs[SEG_CS] = unreal(0, UINT32_MAX);
+    x86_update_mode(p.e.cpu);
+    p.e.cpu->gpr[R_RBX] = BENCH_DATA - 0x1000;
+    PUT(&p, 0x66, 0xea);                                        /* jmp 100h:off */
+    program_put32(&p, off);
+    PUT(&p, 0x00, 0x01, 0x67, 0x2e, 0x66, 0x8b, 0x03, 0xf4);    /* mov eax, cs:[ebx]; hlt */
+    program_check(&p, "far jump from base 0", 10);
+    g_assert_cmphex(p.e.cpu->gpr[R_RAX], ==, le32_load((const void *)(uintptr_t)BENCH_DATA));
+    program_clear(&p);
+}
+
+/* The second half of what 16-bit offsets reach lies at offset 0, not behind 64 KiB. */
+static void test_wrap_below_limit(void)
+{
+    static const struct {
+        const char *what;
+        uint16_t at;            /* BX and SP */
+        uint8_t code[5];
+    } rows[] = {
+        { "les ax, [bx]", 0xfffe, { 0xc4, 0x07, 0xf4 } },
+        { "lfs eax, [bx]", 0xfffc, { 0x66, 0x0f, 0xb4, 0x07, 0xf4 } },
+        { "retfd", 0xfffc, { 0x66, 0xcb, 0xf4 } },
+        { "call far", 4, { 0x66, 0x9a } },
+    };
+    const uint32_t base = BENCH_DATA - 0xf800;                  /* 64 KiB from there are not at the end of a page */
+    const uint32_t target = BENCH_CODE + 0x800 - 0x1000;
+    uint8_t *const memory = (uint8_t *)(uintptr_t)base;
+    g_autoptr(GRand) rand = g_rand_new_with_seed(1);
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    p.e.anywhere = true;
+    for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+        engines_segmented(&p.e, ENGINES_REAL, 0, rand);
+        p.e.cpu->segs[SEG_CS] = unreal(0, BENCH_DATA);
+        p.e.cpu->segs[SEG_SS] = p.e.cpu->segs[SEG_DS] = unreal(base, UINT32_MAX);
+        x86_update_mode(p.e.cpu);
+        p.e.cpu->gpr[R_RBX] = p.e.cpu->gpr[R_RSP] = rows[i].at;
+        le32_store(memory, 0x100);                              /* the selector */
+        le32_store(memory + 0xfffc, target);
+        le32_store(memory + 0x10000, 0x200);
+        p.len = 0;
+        program_put(&p, rows[i].code, sizeof(rows[i].code));
+        if (rows[i].code[1] == 0x9a) {
+            p.len = 2;
+            program_put32(&p, target);
+            PUT(&p, 0x00, 0x01);
+        }
+        program_check(&p, rows[i].what, 10);
+        g_assert_cmphex(le32_load(memory + 0x10000), ==, 0x200);
+    }
+    program_clear(&p);
+}
+
+/* ---- flags ------------------------------------------------------------------------------------------------ */
+
+static const struct { EnginesKind kind; unsigned cpl; } modes[] = {
+    { ENGINES_REAL, 0 }, { ENGINES_VM86, 3 }, { ENGINES_16, 0 }, { ENGINES_16, 3 }, { ENGINES_32, 0 },
+    { ENGINES_32, 3 },
+};
+
+/* POPF of each width, with each IOPL: which flags it may change, and when it faults. */
+static void test_popf(void)
+{
+    static const uint32_t flags[] = { 0, FLAG_IF, FLAG_DF | FLAG_CF, FLAG_IOPL, FLAG_IOPL | FLAG_IF, 1 << FLAG_IOPL_SHIFT,
+                                      FLAG_NT, FLAG_AC | FLAG_ID | FLAG_IF };
+    enum { N = ARRAY_LEN(flags) };
+    g_autoptr(GRand) rand = g_rand_new_with_seed(1);
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    p.e.anywhere = true;
+    for (unsigned i = 0; i < ARRAY_LEN(modes) * N * N * 2; i++) {
+        uint32_t before = flags[i / 2 % N], popped = flags[i / 2 / N % N];
+        EnginesKind kind = modes[i / 2 / N / N].kind;
+        g_autofree char *what = g_strdup_printf("%s CPL %u, POPF %u of %x, was %x", engines_kinds[kind],
+                                                modes[i / 2 / N / N].cpl, i & 1, popped, before);
+
+        engines_segmented(&p.e, kind, modes[i / 2 / N / N].cpl, rand);
+        p.e.cpu->segs[SEG_SS] = (X86Seg){ 16 | p.e.cpu->cpl, p.e.cpu->segs[SEG_SS].flags | DESC_W, 0xffff, BENCH_DATA };
+        p.e.cpu->segs[SEG_SS].flags &= ~(uint32_t)DESC_E;
+        x86_set_rflags(p.e.cpu, before | FLAG_ONE | (kind == ENGINES_VM86 ? FLAG_VM : 0));
+        x86_update_mode(p.e.cpu);
+        p.e.cpu->gpr[R_RSP] = 0x1000;
+        le32_store((void *)(uintptr_t)(BENCH_DATA + 0x1000), popped);
+        p.len = 0;
+        if (i & 1) {
+            PUT(&p, 0x66);
+        }
+        PUT(&p, 0x9d, 0xf4);                                    /* popf; hlt */
+        program_check(&p, what, 10);
+    }
+    program_clear(&p);
 }
 
 int main(int argc, char **argv)
 {
-    static const struct { EnginesKind kind; unsigned cpl; } modes[] = {
-        { ENGINES_REAL, 0 }, { ENGINES_VM86, 3 }, { ENGINES_16, 0 }, { ENGINES_16, 3 }, { ENGINES_32, 0 },
-        { ENGINES_32, 3 },
-    };
-
     g_test_init(&argc, &argv, NULL);
     for (unsigned i = 0; i < ARRAY_LEN(modes); i++) {
         g_autofree char *path = g_strdup_printf("/tcg/segments/rows/%s/%u", engines_kinds[modes[i].kind], modes[i].cpl);
@@ -256,5 +337,7 @@ int main(int argc, char **argv)
         g_test_add_data_func(path, GUINT_TO_POINTER(modes[i].kind << 4 | modes[i].cpl), test_rows);
     }
     g_test_add_func("/tcg/segments/far-jump-from-base-0", test_far_jump_from_base_0);
+    g_test_add_func("/tcg/segments/wrap-below-limit", test_wrap_below_limit);
+    g_test_add_func("/tcg/segments/popf", test_popf);
     return g_test_run();
 }
