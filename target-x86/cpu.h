@@ -180,6 +180,7 @@ typedef struct X86Translated {
     uint64_t group[X86_GROUPS]; /* host addresses that have been checked, within one block */
     X86Range ranges[X86_MMU_COUNT][X86_RANGES];
     uint64_t ranges_used[X86_MMU_COUNT];        /* which of them are there */
+    uint64_t string_save[4][8]; /* vectors of the guest's that REP MOVS and REP STOS borrow */
     uint64_t loop_limit;        /* the loop's counter, where its checks are to be made again */
     struct X86Cpu *self;
     uint8_t live;               /* LIVE_*: guest state that is in host registers now */

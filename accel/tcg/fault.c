@@ -56,27 +56,10 @@ static void step_on(X86Cpu *cpu, ucontext_t *uc)
     uc->uc_mcontext.gregs[REG_EFL] |= EFL_TF;
 }
 
-/* At a REP of a string instruction, registers are as between two iterations, but for host addresses. */
-static bool undo_string(const TcgInsn *insn, const uint8_t *pc, ucontext_t *uc)
+/* In the stubs of REP MOVS and REP STOS, which move a page at most; then `kicked` is looked at. */
+static bool is_in_string(const Translator *tr, const uint8_t *pc)
 {
-    greg_t *regs = uc->uc_mcontext.gregs;
-
-    if (!(insn->flags & TI_STRING)) {
-        return false;
-    }
-    pc += pc[0] == 0x66;
-    if (pc[0] != 0xf3) {
-        return false;
-    }
-    pc += pc[1] == 0x48;
-    if (pc[1] != 0xa4 && pc[1] != 0xa5 && pc[1] != 0xaa && pc[1] != 0xab) {
-        return false;
-    }
-    regs[REG_RDI] -= regs[REG_R14];
-    if (pc[1] < 0xaa) {
-        regs[REG_RSI] -= regs[REG_R13];
-    }
-    return true;
+    return pc >= tr->stubs.copy && pc < tr->stubs.string_end;
 }
 
 /* Leave at once if this is a boundary or can be rolled back to one; else single-step. */
@@ -89,7 +72,7 @@ static void stop_at_boundary(X86Cpu *cpu, ucontext_t *uc)
     uint32_t at;
     unsigned n;
 
-    if (!tcg_in_code(tc->tr, pc)) {             /* stepped into C */
+    if (!tcg_in_code(tc->tr, pc) || is_in_string(tc->tr, pc)) { /* stepped into C, or into what asks soon */
         tc->stepping = false;
         cpu->tx.kicked = 1;
         uc->uc_mcontext.gregs[REG_EFL] &= ~EFL_TF;
@@ -105,8 +88,6 @@ static void stop_at_boundary(X86Cpu *cpu, ucontext_t *uc)
     at = pc - block->code;
     if (insn->flags & TI_SHADOW) {
         step_on(cpu, uc);
-    } else if (undo_string(insn, pc, uc)) {
-        leave_code(cpu, uc, block->pc + insn->guest, block->count - n);
     } else if (pc == block->code || pc == block->code_direct) {
         leave_code(cpu, uc, block->pc, 0);
     } else if (at == insn->host) {
@@ -162,7 +143,6 @@ static void on_fault(int sig, siginfo_t *info, void *context)
     }
     tc->interpret_one = true;
     cpu->interrupt_shadow = block->insns[n].flags & TI_SHADOW;
-    undo_string(&block->insns[n], pc, uc);
     leave_code(cpu, uc, block->pc + block->insns[n].guest, block->count - n);
 }
 

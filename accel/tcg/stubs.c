@@ -461,5 +461,6 @@ void tcg_emit_stubs(Translator *tr, Emitter *e)
     s->link = emit_helper(e, true, tcg_helper_link, spill, go);
     s->need_x87 = emit_helper(e, false, tcg_helper_need, spill, go);
     emit_lookups(s, e, spill, go);
+    tcg_emit_string_stubs(s, e);
     s->end = emit_here(e);
 }

@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * In 64-bit code, REP MOVS and REP STOS that stay within one page on each side, by the host's own; elsewhere, strings
- * without REP, upwards; bit tests in memory with the number in a register.  Everything else of their kind runs in C.
- *
- * While the host's REP runs, RDI (and RSI) are host addresses: R14 and R13 say by how much they differ.
- * Whoever interrupts it there puts them right (fault.c, TI_STRING): the registers then are those
- * between two iterations, and the instruction starts again.
+ * Upwards: in 64-bit code, REP MOVS and REP STOS, a page at a time (stubs_string.c); strings without REP; bit tests in memory
+ * with the number in a register.  Everything else of their kind runs in C.
  * Spec: SDM2 MOVS, STOS, REP, BT.
  * Locking: translate_int.h.
  */
@@ -75,83 +71,87 @@ static const uint8_t *emit_bit_test(Translation *t, const Insn *insn)
 
 /* ---- strings -------------------------------------------------------------------------------------- */
 
-/* REG's page is in the TLB, and RCX elements stay in it: DST = host address - REG. */
-static void emit_side(Translation *t, unsigned reg, unsigned size, bool write, unsigned dst, const uint8_t *otherwise)
+/* R15 = host address of what REG points to, R14 = bytes from there to the end of its page. */
+static void emit_side(Translation *t, unsigned reg, bool write)
 {
-    unsigned end = dst == H_R14 ? H_R13 : H_R15;
     Emitter *e = &t->hot;
 
     emit_mov(e, H_R14, reg);
     tcg_check_here(t, 1, write);
-    if (end == H_R15) {
-        emit_rm(e, 0, true, 0x8d, dst, HOST_AT(H_R14, H_R15));
-    }
-    emit_rm(e, 0, true, 0x8d, end, (HostMem){ H_R14, H_RCX, __builtin_ctz(size), false, 0 });
-    emit_alu_imm(e, true, 7, end, 4096);
-    emit_jcc(e, COND_A, otherwise);
-    if (end != H_R15) {
-        emit_rm(e, 0, true, 0x8d, dst, HOST_AT(H_R14, H_R15));
-    }
-    emit_rr(e, 0, true, 0x2b, dst, reg);
+    emit_rr(e, 0, true, 0x03, H_R15, H_R14);                    /* add */
+    emit_rr(e, 0, false, 0xf7, 3, H_R14);                       /* neg */
+    emit_alu_imm(e, false, 0, H_R14, 4096);
 }
 
-static void emit_rep(Emitter *e, const Insn *insn, unsigned size)
+/* R14 = the lesser of it and REG. */
+static void emit_least(Emitter *e, bool wide, unsigned reg)
 {
-    if (size == 2) {
-        emit8(e, 0x66);
-    }
-    emit8(e, 0xf3);
-    if (size == 8) {
-        emit8(e, 0x48);
-    }
-    emit8(e, (insn->sem == sem_movs ? 0xa4 : 0xaa) | (size > 1));
+    emit_rr(e, 0, wide, 0x3b, H_R14, reg);                      /* cmp; cmova */
+    emit_rr(e, 0, wide, 0x0f47, H_R14, reg);
 }
 
-/* REG += DELTA and, BACK, the opposite; flags are kept. */
-static void move_over(Emitter *e, unsigned reg, unsigned delta, bool back)
+static void emit_shift(Emitter *e, unsigned op, unsigned reg, unsigned count)
 {
-    if (back) {
-        emit_rr(e, 0, true, 0xf7, 2, delta);                    /* not */
+    if (count) {
+        emit_rr(e, 0, false, 0xc1, op, reg);
+        emit8(e, count);
     }
-    emit_rm(e, 0, true, 0x8d, reg, (HostMem){ reg, delta, 0, false, back });
 }
 
+enum { SHL = 4, SHR = 5 };
+
+/* As much as lies in one page on either side at a time; RCX, RSI and RDI say what is left, as after so many iterations. */
 static const uint8_t *emit_string(Translation *t, const Insn *insn)
 {
-    const uint8_t *otherwise = tcg_cold_helper(t), *op;
+    const uint8_t *otherwise = tcg_cold_helper(t), *start = emit_here(&t->hot), *op;
+    unsigned shift = __builtin_ctz(insn->op[0].size);
     bool movs = insn->sem == sem_movs;
-    unsigned size = insn->op[0].size;
     Emitter *e = &t->hot;
     uint8_t *done;
 
-    t->block->insns[t->n].flags |= TI_STRING;
     emit_bytes(e, "\xe3\x02\xeb\x05", 4);                       /* jrcxz +2; jmp +5 */
     done = emit_jmp(e, t->tr->rx);
     tcg_begin_flags(t);
     emit_rm(e, 0, false, 0xf7, 0, CPU(eflags));
     emit32(e, FLAG_DF);
     emit_jcc(e, COND_NE, otherwise);
-    emit_alu_imm(e, true, 7, H_RCX, 4096 / size);
-    emit_jcc(e, COND_A, otherwise);
     if (movs) {
-        emit_side(t, H_RSI, size, false, H_R13, otherwise);
-        emit_store(e, TX(scratch), H_R13);
+        emit_side(t, H_RSI, false);
+        emit_store(e, TX(scratch), H_R15);
+        emit_mov(e, H_R13, H_R14);
     }
-    emit_side(t, H_RDI, size, true, H_R14, otherwise);
-    tcg_end_flags(t);
+    emit_side(t, H_RDI, true);
+    if (movs) {
+        emit_least(e, false, H_R13);
+    }
+    emit_shift(e, SHR, H_R14, shift);
+    if (shift) {
+        emit_jcc(e, COND_E, otherwise);         /* an element in two pages */
+    }
+    emit_least(e, true, H_RCX);
+    emit_shift(e, SHL, H_R14, shift);
     if (movs) {
         emit_load(e, H_R13, TX(scratch));
+        emit_rr(e, 0, true, 0x2b, H_R15, H_R13);                /* sub */
+        emit_rr(e, 0, true, 0x3b, H_R15, H_R14);
+        emit_jcc(e, COND_B, otherwise);         /* what is stored is loaded later */
+        emit_rr(e, 0, true, 0x03, H_R15, H_R13);
     }
     op = emit_here(e);
-    move_over(e, H_RDI, H_R14, false);
     if (movs) {
-        move_over(e, H_RSI, H_R13, false);
+        emit_rr(e, 0, true, 0x03, H_RSI, H_R14);
     }
-    emit_rep(e, insn, size);
-    move_over(e, H_RDI, H_R14, true);
-    if (movs) {
-        move_over(e, H_RSI, H_R13, true);
-    }
+    emit_rr(e, 0, true, 0x03, H_RDI, H_R14);
+    emit_shift(e, SHR, H_R14, shift);
+    emit_rr(e, 0, true, 0x2b, H_RCX, H_R14);
+    emit_shift(e, SHL, H_R14, shift);
+    emit_call(e, movs ? t->tr->stubs.copy : t->tr->stubs.fill[shift]);
+    emit_rm(e, 0, false, 0x80, 7, TX(kicked));                  /* cmp */
+    emit8(e, 0);
+    emit_jcc(e, COND_NE, otherwise);
+    tcg_end_flags(t);
+    emit_bytes(e, "\xe3\x05", 2);                               /* jrcxz +5 */
+    emit_jmp(e, start);
     if (!e->full) {
         emit_patch(done, e->rx, emit_here(e));
     }

@@ -56,7 +56,6 @@ enum {
     TI_FLAGS_IN = BIT(0),       /* the arithmetic flags matter on entry */
     TI_SAVES_FLAGS = BIT(1),    /* they move to cpu->cc and back within */
     TI_SHADOW = BIT(2),         /* STI came before: not a boundary to stop at */
-    TI_STRING = BIT(3),         /* a REP of the host's works on host addresses: translate_string.c */
 };
 
 typedef struct TcgBlock TcgBlock;
@@ -127,6 +126,7 @@ typedef struct TcgStubs {
     const uint8_t *need_simd;   /* called: load the vector registers, keep the rest */
     const uint8_t *need_evex;   /* the same with all that AVX-512 has */
     const uint8_t *need_x87;    /* r14d = site: C loads what the block needs, starts it again */
+    const uint8_t *copy, *fill[4], *string_end; /* stubs_string.c; they lie one behind the other */
     const uint8_t *end;
 } TcgStubs;
 
@@ -354,6 +354,8 @@ static inline unsigned tcg_range_slot(const X86Cpu *cpu, uint64_t gpa, uint64_t 
 /* ---- stubs.c ------------------------------------------------------------------------------ */
 
 void tcg_emit_stubs(Translator *tr, Emitter *e);
+/* stubs_string.c: what REP MOVS and REP STOS call. */
+void tcg_emit_string_stubs(TcgStubs *stubs, Emitter *e);
 /* Jump (or call) to guest address R13 through the CPU's table; MISS: where to go when it is not there. */
 #define TCG_JUMP_HASH 0x9e3779b1u
 void tcg_emit_jump_table(Emitter *e, const uint8_t *miss, bool call);

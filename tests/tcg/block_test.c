@@ -10,6 +10,20 @@
 #include "tests/insn/maker.h"
 #include "tests/tcg/program.h"
 
+static GRand *seeded_rand(void)
+{
+    const char *seed = g_getenv("RHEA_INSN_SEED");
+
+    return g_rand_new_with_seed(seed ? atoi(seed) : 1);
+}
+
+static unsigned rounds(unsigned usual)
+{
+    const char *wanted = g_getenv("RHEA_INSN_ROUNDS");
+
+    return wanted ? atoi(wanted) : usual;
+}
+
 /* ---- random programs ------------------------------------------------------------------------------ */
 
 /* Registers the programs compute with; RSI is the data's base, RCX counts, RSP is the stack. */
@@ -114,16 +128,15 @@ static void make_program(Program *p, GRand *rand)
 
 static void test_random(void)
 {
-    const char *rounds = g_getenv("RHEA_INSN_ROUNDS"), *seed = g_getenv("RHEA_INSN_SEED");
-    unsigned n = rounds ? atoi(rounds) : 1500, s = seed ? atoi(seed) : 1;
-    g_autoptr(GRand) rand = g_rand_new_with_seed(s);
+    g_autoptr(GRand) rand = seeded_rand();
+    unsigned n = rounds(1500);
     Program p;
 
     if (!program_init(&p)) {
         return;
     }
     for (unsigned i = 0; i < n; i++) {
-        g_autofree char *what = g_strdup_printf("program %u of seed %u", i, s);
+        g_autofree char *what = g_strdup_printf("program %u", i);
 
         p.e.tr->exact_flags = i & 1;
         for (unsigned r = 0; r < 16; r++) {
@@ -343,6 +356,43 @@ static void test_strings(void)
     program_clear(&p);
 }
 
+/* Any length and place, most of it short; while all vector registers are in use, and their upper halves. */
+static void test_strings_anywhere(void)
+{
+    static const uint8_t prefixes[] = { 0x90, 0x66, 0x90, 0x48 };
+    g_autoptr(GRand) rand = seeded_rand();
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    for (unsigned i = 0; i < rounds(2000); i++) {
+        unsigned size = pick(rand, 4), movs = pick(rand, 2), most = pick(rand, 8) ? 140 : 4000;
+        unsigned from = pick(rand, 0x2400), to = pick(rand, 4) ? pick(rand, 0x2400) : from + pick(rand, 160) - 80;
+
+        p.len = 0;
+        data_random(rand);
+        for (unsigned n = 0; n < 64; n++) {
+            p.e.cpu->zmm[n / 4].u64[n % 4] = interesting(rand);
+        }
+        p.e.cpu->gpr[R_RSI] = BENCH_DATA + from;
+        p.e.cpu->gpr[R_RDI] = BENCH_DATA + (to & 0x3fff);
+        p.e.cpu->gpr[R_RCX] = pick(rand, most) >> size;
+        p.e.cpu->gpr[R_RAX] = interesting(rand);
+        PUT(&p, 0xc4, 0xc1, 0x15, 0xfc, 0xd6);                  /* vpaddb ymm2, ymm13, ymm14 */
+        PUT(&p, 0x48, 0x39, 0xc1);                              /* cmp rcx, rax */
+        if (size == 1) {
+            PUT(&p, prefixes[size], 0xf3, (movs ? 0xa4 : 0xaa) | 1);
+        } else {
+            PUT(&p, 0xf3, prefixes[size], (movs ? 0xa4 : 0xaa) | !!size);
+        }
+        PUT(&p, 0x0f, 0x97, 0xc3);                              /* seta bl */
+        PUT(&p, 0xc4, 0xc1, 0x1d, 0xfc, 0xdf, 0xf4);            /* vpaddb ymm3, ymm12, ymm15; hlt */
+        program_check(&p, "strings anywhere", 3000);
+    }
+    program_clear(&p);
+}
+
 /* BT and kin with the number in a register: words before and behind the operand, CF read at once. */
 static void test_bits_in_memory(void)
 {
@@ -467,6 +517,7 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/block/flags-over-checks", test_flags_over_checks);
     g_test_add_func("/tcg/block/loop", test_loop);
     g_test_add_func("/tcg/block/strings", test_strings);
+    g_test_add_func("/tcg/block/strings-anywhere", test_strings_anywhere);
     g_test_add_func("/tcg/block/bits-in-memory", test_bits_in_memory);
     g_test_add_func("/tcg/block/x87-in-device", test_x87_in_device);
     g_test_add_func("/tcg/block/exact-stops", test_exact_stops);
