@@ -224,6 +224,20 @@ static void store_five(uint8_t *at, uint64_t bytes)
     __atomic_store_n(word, (*word & ~mask) | bytes << shift, __ATOMIC_RELEASE);
 }
 
+uint8_t *emit_short(Emitter *e, unsigned opcode)
+{
+    emit8(e, opcode);
+    emit8(e, 0);
+    return e->p - 1;
+}
+
+void emit_land(Emitter *e, uint8_t *distance)
+{
+    if (!e->full) {
+        *distance = e->p - (distance + 1);
+    }
+}
+
 void emit_patch(uint8_t *field, ptrdiff_t rx, const void *target)
 {
     int32_t rel = (const uint8_t *)target - (field + rx + 4);

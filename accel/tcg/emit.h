@@ -98,6 +98,9 @@ uint8_t *emit_call(Emitter *e, const void *target);
 uint8_t *emit_jmp_aligned(Emitter *e, const void *target);
 uint8_t *emit_jcc_aligned(Emitter *e, unsigned cond, const void *target);
 uint8_t *emit_call_aligned(Emitter *e, const void *target);
+/* A short jump forwards, by its opcode (0x70 + condition, 0xe3 for JRCXZ); returns what it needs to land. */
+uint8_t *emit_short(Emitter *e, unsigned opcode);
+void emit_land(Emitter *e, uint8_t *distance);
 /* Set the displacement at FIELD (writable) so that the jump goes to TARGET (executable); atomic. */
 void emit_patch(uint8_t *field, ptrdiff_t rx, const void *target);
 /* The same for what comes right behind an emit_jmp_aligned(): nothing to jump over. */

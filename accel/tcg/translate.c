@@ -236,7 +236,6 @@ static const uint8_t *emit_lea(Translation *t, const Insn *insn)
     return op;
 }
 
-
 static const uint8_t *emit_push(Translation *t, const Insn *insn)
 {
     Emitter *e = &t->hot;

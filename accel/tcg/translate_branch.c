@@ -76,15 +76,11 @@ const uint8_t *tcg_emit_page_check(Translator *tr, TcgLink *link, TcgBlock *bloc
             HOST_GS(offsetof(X86Cpu, tx.itlb[0]) + class * sizeof(((X86Cpu *)0)->tx.itlb[0]) +
                     8 * x86_itlb_index(block->va)));
     if (flags) {
-        uint8_t *same;
+        uint8_t *same = emit_short(&e, 0x70 | COND_E);
 
-        emit_bytes(&e, "\x74\x00", 2);          /* je over the next two */
-        same = e.p - 1;
         tcg_load_flags(&e);
         emit_jmp(&e, link->unlinked);
-        if (!e.full) {
-            *same = e.p - (same + 1);
-        }
+        emit_land(&e, same);
         tcg_load_flags(&e);
     } else {
         emit_jcc(&e, COND_NE, link->unlinked);
@@ -298,13 +294,10 @@ static const uint8_t *emit_loop_cx(Translation *t, const Insn *insn)
     }
     op = emit_here(e);
     emit_rr(e, 0, false, 0x0fb7, H_RCX, H_R14);
-    emit_bytes(e, "\xe3\x00", 2);               /* jrcxz */
-    zero = e->p - 1;
+    zero = emit_short(e, 0xe3);                 /* jrcxz */
     emit_mov(e, H_RCX, H_R14);
     tcg_emit_exit(t, jcxz ? next : target);
-    if (!e->full) {
-        *zero = e->p - (zero + 1);
-    }
+    emit_land(e, zero);
     emit_mov(e, H_RCX, H_R14);
     tcg_emit_exit(t, jcxz ? target : next);
     return op;
@@ -326,13 +319,9 @@ static const uint8_t *emit_loop(Translation *t, const Insn *insn)
     if (insn->addr_size == 4) {
         emit8(e, 0x67);
     }
-    emit8(e, 0xe3);
-    emit8(e, 0);
-    zero = e->p - 1;
+    zero = emit_short(e, 0xe3);                 /* jrcxz, jecxz */
     tcg_emit_exit(t, jcxz ? tcg_next_pc(t, t->n) : tcg_branch_target(t, t->n));
-    if (!e->full) {
-        *zero = e->p - (zero + 1);
-    }
+    emit_land(e, zero);
     tcg_emit_exit(t, jcxz ? tcg_branch_target(t, t->n) : tcg_next_pc(t, t->n));
     return op;
 }

@@ -100,9 +100,7 @@ const uint8_t *tcg_emit_loop_end(Translation *t, const Insn *insn)
     const uint8_t *op;
     uint8_t *over;
 
-    emit8(e, 0x70 | (insn_cond(insn) ^ 1));
-    emit8(e, 0);
-    over = e->p - 1;
+    over = emit_short(e, 0x70 | (insn_cond(insn) ^ 1));
     op = emit_here(e);          /* from here on the flags have gone */
     if (t->counter == R_ZERO) {
         link->field = emit_jmp_aligned(e, link->unlinked);
@@ -117,9 +115,7 @@ const uint8_t *tcg_emit_loop_end(Translation *t, const Insn *insn)
         link->field = emit_jcc_aligned(e, COND_NE, link->unlinked);
         emit_jmp(e, t->loop_entry);
     }
-    if (!e->full) {
-        *over = e->p - (over + 1);
-    }
+    emit_land(e, over);
     return op;
 }
 

@@ -104,6 +104,7 @@ static const uint8_t *emit_smap(Translation *t, const Insn *insn)
     Emitter *e = &t->hot;
     bool set = insn->sem == sem_stac;
     const uint8_t *op;
+    uint8_t *over;
 
     tcg_begin_flags(t);
     emit_rm(e, 0, false, 0xf7, 0, CPU(cr4));
@@ -119,8 +120,9 @@ static const uint8_t *emit_smap(Translation *t, const Insn *insn)
     emit_rm(e, 0, false, 0x81, 7, TX(smap_mode));
     emit32(e, t->mode & ~(uint32_t)MODE_SMAP_AC);
     emit_load(e, H_R14, TX(smap_tag[set]));
-    emit_bytes(e, "\x74\x07", 2);               /* je over the next */
-    emit_bytes(e, "\x49\xc7\xc6\xff\xff\xff\xff", 7);       /* mov r14, -1 */
+    over = emit_short(e, 0x70 | COND_E);
+    emit_mov_imm(e, H_R14, ~0ull);
+    emit_land(e, over);
     emit_store(e, TX(jump_tag), H_R14);
     tcg_end_flags(t);
     tcg_emit_exit(t, tcg_next_pc(t, t->n));
