@@ -65,6 +65,17 @@ static void plan_operand(X86Cpu *cpu, const Insn *insn, unsigned n, Plan *p)
     }
 }
 
+/* Has it a general register, or memory in its place? */
+static bool has_general(const Insn *insn)
+{
+    for (unsigned n = 0; n < ARRAY_LEN(insn->op); n++) {
+        if (insn->op[n].kind == OPK_GPR || (insn->def->opnd[n] & 0xff) == SZ_y) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void plan_make(X86Cpu *cpu, const Insn *insn, Plan *p)
 {
     const InsnDef *def = insn->def;
@@ -88,7 +99,7 @@ static void plan_make(X86Cpu *cpu, const Insn *insn, Plan *p)
         plan_operand(cpu, insn, n, p);
     }
     /* Outside 64-bit mode W does not make general registers wider. */
-    if (!(cpu->mode & MODE_CS64) && (p->op.reg == HOST_GPR || p->op.rm == HOST_GPR)) {
+    if (!(cpu->mode & MODE_CS64) && has_general(insn)) {
         p->op.w &= !!(def->match & (M_W0 | M_W1));
     }
 }
