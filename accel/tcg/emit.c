@@ -67,7 +67,7 @@ unsigned host_mem_rex(unsigned reg, HostMem mem)
            (mem.base != H_NONE && (mem.base & 8) ? 1 : 0);
 }
 
-void emit_modrm_mem(Emitter *e, unsigned reg, HostMem mem)
+static void put_modrm_mem(Emitter *e, unsigned reg, HostMem mem, bool disp8)
 {
     unsigned r = (reg & 7) << 3, index = mem.index == H_NONE ? 4 : mem.index & 7;
     unsigned mod;
@@ -79,7 +79,7 @@ void emit_modrm_mem(Emitter *e, unsigned reg, HostMem mem)
         return;
     }
     mod = mem.disp == 0 && (mem.base & 7) != 5 ? 0
-        : mem.disp >= -128 && mem.disp < 128 ? 0x40 : 0x80;
+        : mem.disp == 0 || (disp8 && mem.disp >= -128 && mem.disp < 128) ? 0x40 : 0x80;
     if (mem.index != H_NONE || (mem.base & 7) == 4) {
         emit8(e, mod | r | 4);
         emit8(e, mem.scale << 6 | index << 3 | (mem.base & 7));
@@ -91,6 +91,16 @@ void emit_modrm_mem(Emitter *e, unsigned reg, HostMem mem)
     } else if (mod == 0x80) {
         emit32(e, mem.disp);
     }
+}
+
+void emit_modrm_mem(Emitter *e, unsigned reg, HostMem mem)
+{
+    put_modrm_mem(e, reg, mem, true);
+}
+
+void emit_modrm_mem_evex(Emitter *e, unsigned reg, HostMem mem)
+{
+    put_modrm_mem(e, reg, mem, false);
 }
 
 void emit_rm(Emitter *e, unsigned prefix, bool wide, unsigned opcode, unsigned reg, HostMem mem)

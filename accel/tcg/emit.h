@@ -69,6 +69,8 @@ void emit_rr(Emitter *e, unsigned prefix, bool wide, unsigned opcode, unsigned r
 void emit_rm(Emitter *e, unsigned prefix, bool wide, unsigned opcode, unsigned reg, HostMem mem);
 /* ModRM, SIB and displacement alone; the caller has written prefixes and opcode. */
 void emit_modrm_mem(Emitter *e, unsigned reg, HostMem mem);
+/* The same without displacements of one byte, which EVEX multiplies. */
+void emit_modrm_mem_evex(Emitter *e, unsigned reg, HostMem mem);
 /* REX bits R, X, B that REG and MEM ask for. */
 unsigned host_mem_rex(unsigned reg, HostMem mem);
 

@@ -217,7 +217,7 @@ static bool refill(X86Cpu *cpu, bool write, Missed *missed)
 /* The page fault of its one access is the first thing that can go wrong: nothing is aligned, divided or pending. */
 static bool faults_by_access_only(const X86Cpu *cpu, const Insn *insn)
 {
-    const uint64_t others = A_X87 | A_WAIT | A_MMX | A_SSE | A_AVX | A_ALIGN | A_LEGALIGN | A_VSIB | A_IMPLICIT | A_SYS |
+    const uint64_t others = A_X87 | A_WAIT | A_MMX | A_SSE | A_AVX | A_EVEX | A_ALIGN | A_LEGALIGN | A_VSIB | A_IMPLICIT | A_SYS |
                             A_CTRL | A_MULTI | A_IO | A_FLAGS_IN_SYS;
 
     if ((cpu->mode & (MODE_CS64 | MODE_ALIGN)) != MODE_CS64 || insn->fault != FAULT_NONE || (insn->def->attrs & others) ||

@@ -42,7 +42,6 @@ static bool operands_are_plain(const Insn *insn)
     for (unsigned n = 0; n < 4; n++) {
         switch (insn->op[n].kind) {
         case OPK_SEG: case OPK_CR: case OPK_DR: case OPK_FAR: case OPK_STRING: case OPK_REL:
-        case OPK_K:
             return false;
         case OPK_GPR8H:
             high = true;
@@ -81,6 +80,10 @@ bool tcg_can_reemit(const Insn *insn)
     }
     /* Do CPUs read two bytes or four for MOVSXD with a 16-bit operand?  Not to be relied upon. */
     if (insn->map == MAP_1BYTE && insn->opcode == 0x63 && insn->op_size == 2) {
+        return false;
+    }
+    /* Compress and expand: how much of memory is accessed depends on the mask, for C to see. */
+    if ((a & A_PACK) && insn_has_mem(insn)) {
         return false;
     }
     return operands_are_plain(insn) && !(insn_has_mem(insn) && is_bit_test(insn)) && !(a & A_NOMEM && a & A_UMIP);
@@ -144,8 +147,8 @@ static unsigned rename_reg(Renaming *r, const Insn *insn, unsigned n, unsigned s
 /* The operand that may be X86Cpu.gpr as well as a register: its number + 1, or 0. */
 static unsigned operand_in_slot(const Insn *insn)
 {
-    if (insn->def->attrs & (A_XCHG | A_NOMEM) || insn->def->match & M_RR || is_bit_test(insn)) {
-        return 0;
+    if (insn->def->attrs & (A_XCHG | A_NOMEM) || insn->def->match & M_RR || is_bit_test(insn) || insn->evex & EVEX_B) {
+        return 0;               /* embedded rounding would become a broadcast */
     }
     for (unsigned n = 0; n < 4; n++) {
         const InsnOpnd *op = &insn->op[n];
@@ -155,6 +158,24 @@ static unsigned operand_in_slot(const Insn *insn)
         }
     }
     return 0;
+}
+
+/* EVEX counts vector registers to 31; opmask registers have no bits to be extended by. */
+static void name_vector(Renaming *r, const InsnOpnd *op, unsigned type)
+{
+    switch (type) {
+    case OT_V: case OT_KG:
+        r->f.reg = op->reg;
+        break;
+    case OT_W: case OT_U: case OT_KE: case OT_KU:
+        r->f.rm = op->reg;
+        break;
+    case OT_H: case OT_KH:
+        r->f.vvvv = op->reg;    /* 32-bit code: without the bit that is ignored there */
+        break;
+    default:                    /* fixed */
+        break;
+    }
 }
 
 /* SLOT: operand_in_slot(). */
@@ -172,8 +193,8 @@ static void rename_operands(const Insn *insn, bool mem, unsigned slot, Renaming 
             }
             continue;
         }
-        if (op->kind == OPK_VEC && type == OT_H) {
-            r->f.vvvv = op->reg;        /* 32-bit code: without the bit that is ignored there */
+        if (op->kind == OPK_VEC || op->kind == OPK_K) {
+            name_vector(r, op, type);
         }
         if (op->kind != OPK_GPR || n + 1 == slot) {
             continue;
@@ -237,6 +258,39 @@ static void emit_vex(Emitter *e, const Insn *insn, const Fields *f, const HostMe
     emit8(e, insn->opcode);
     if (insn->prefixes & INSN_HAS_MODRM) {
         emit_operand(e, f->reg, f->rm, mem);
+    }
+    emit_imm(e, insn);
+}
+
+/* As part of the opcode or the size of elements; as that of a general register it is ignored in 32-bit code. */
+static bool evex_w(const Insn *insn)
+{
+    if (!(insn->def->match & (M_W0 | M_W1))) {
+        for (unsigned n = 0; n < 4; n++) {
+            if (insn->op[n].kind == OPK_GPR || (insn->def->opnd[n] & 0xff) == SZ_y) {
+                return insn->op_size == 8;
+            }
+        }
+    }
+    return insn->rex & REX_W;
+}
+
+static void emit_evex(Emitter *e, const Insn *insn, const Fields *f, const HostMem *mem)
+{
+    unsigned map = insn->map - MAP_EVEX0F + 1;
+    unsigned rex = mem ? host_mem_rex(f->reg, *mem)
+                       : (f->reg & 8 ? 4 : 0) | (f->rm & 16 ? 2 : 0) | (f->rm & 8 ? 1 : 0);
+
+    emit8(e, 0x62);
+    emit8(e, (~rex & 7) << 5 | (f->reg & 16 ? 0 : 0x10) | map);
+    emit8(e, (evex_w(insn) ? 0x80 : 0) | (~f->vvvv & 15) << 3 | 4 | insn->mp);
+    emit8(e, (insn->evex & EVEX_Z ? 0x80 : 0) | (insn->evex >> EVEX_LL_SHIFT & 3) << 5 |
+             (insn->evex & EVEX_B ? 0x10 : 0) | (f->vvvv & 16 ? 0 : 8) | (insn->evex & EVEX_AAA));
+    emit8(e, insn->opcode);
+    if (mem) {
+        emit_modrm_mem_evex(e, f->reg, *mem);
+    } else {
+        emit8(e, 0xc0 | (f->reg & 7) << 3 | (f->rm & 7));
     }
     emit_imm(e, insn);
 }
@@ -348,7 +402,9 @@ const uint8_t *tcg_reemit(Emitter *e, const Insn *insn, const HostMem *mem)
     if (mem && mem->gs) {
         emit8(e, 0x65);
     }
-    if (insn->vex) {
+    if (insn->vex == 4) {
+        emit_evex(e, insn, &r.f, mem);
+    } else if (insn->vex) {
         emit_vex(e, insn, &r.f, mem);
     } else {
         emit_legacy(e, insn, &r.f, mem);

@@ -128,6 +128,9 @@ static void add_data(Scan *s, unsigned n, unsigned size, bool write)
     Place place = { 0, 0, 0, based ? insn->seg : SEG_FLAT };
     int64_t at = insn->disp, base_plus = 0, index_plus = 0;
 
+    if (tcg_is_masked(insn)) {
+        return;                 /* not to be accessed before the mask has been looked at */
+    }
     if (!tcg_is_flat(s->t, insn) || insn->addr_size != width(s) || size == 0 || size > 64 ||
         insn->disp > INT32_MAX - SPAN || insn->disp < INT32_MIN + SPAN) {
         return;

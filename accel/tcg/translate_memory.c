@@ -149,8 +149,8 @@ static const uint8_t *cold_miss(Translation *t, bool write)
     const uint8_t *at = emit_here(&t->cold);
     bool flags;
 
-    /* Two pages of one set would take each other's place for ever. */
-    if (!t->tr->opt.refill || t->missing == t->n) {
+    /* Two pages of one set would take each other's place for ever.  Of a masked operand C knows what is accessed at all. */
+    if (!t->tr->opt.refill || t->missing == t->n || tcg_is_masked(&t->insns[t->n])) {
         return tcg_cold_helper(t);
     }
     t->missing = t->n;

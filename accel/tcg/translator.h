@@ -325,6 +325,12 @@ static inline HostMem tcg_gpr_slot(unsigned reg)
 
 /* Does the instruction write operand `n` of the row? */
 bool tcg_is_written(const Insn *insn, unsigned n);
+/* Has it a writemask?  Elements in memory that it leaves out are not accessed, and cannot fault. */
+static inline bool tcg_is_masked(const Insn *insn)
+{
+    return insn->vex == 4 && (insn->evex & EVEX_AAA);
+}
+
 /* Whether the instruction can be re-emitted: no control flow, no helper. */
 bool tcg_can_reemit(const Insn *insn);
 /*

@@ -286,6 +286,9 @@ static void try_row(Rows *r, const InsnDef *def)
     if ((def->attrs & A_BRANCH) && insn.imm_size == 4 && pick(r->rand, 4)) {
         le32_store(row + insn.len - 4, 0x700 + pick(r->rand, 64));
     }
+    if ((def->attrs & A_BRANCH) && insn.imm_size == 1 && insn.imm < 16) {
+        row[insn.len - 1] = 0;              /* not into the middle of what stands behind it */
+    }
     if (insn_has_mem(&insn)) {
         place_operand(r, &insn, row);
     }
