@@ -69,11 +69,11 @@ uint64_t x86_linear_unaligned(X86Cpu *cpu, unsigned seg, uint64_t off, unsigned 
 /*
  * [SDM3A 6.15, table 6-7].  Numbers want their size, an 80-bit number 8, an x87 environment 4
  * or 2 (28 and 14 bytes, with registers 108 and 94).  SDM2 leaves open whether vectors are
- * checked: they want 16 here, as AMD's CPUs do.
+ * checked: they want 16 here, as AMD's CPUs do (and nothing where EVEX masks elements).
  */
 static unsigned alignment_of(unsigned size)
 {
-    return size == 32 ? 16 : size == 10 ? 8 : size <= 32 || size == 94 || size == 108 ? size & -size : 1;
+    return size == 32 || size == 64 ? 16 : size == 10 ? 8 : size <= 32 || size == 94 || size == 108 ? size & -size : 1;
 }
 
 void x86_check_alignment(X86Cpu *cpu, uint64_t va, unsigned size, X86Access access)

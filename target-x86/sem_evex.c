@@ -65,17 +65,6 @@ static void plan_operand(X86Cpu *cpu, const Insn *insn, unsigned n, Plan *p)
     }
 }
 
-/* Has it a general register, or memory in its place? */
-static bool has_general(const Insn *insn)
-{
-    for (unsigned n = 0; n < ARRAY_LEN(insn->op); n++) {
-        if (insn->op[n].kind == OPK_GPR || (insn->def->opnd[n] & 0xff) == SZ_y) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void plan_make(X86Cpu *cpu, const Insn *insn, Plan *p)
 {
     const InsnDef *def = insn->def;
@@ -85,7 +74,8 @@ static void plan_make(X86Cpu *cpu, const Insn *insn, Plan *p)
     p->op.map = insn->map - MAP_EVEX0F + 1;
     p->op.pp = insn->mp;
     p->op.ll = insn_rounds(insn) ? insn->evex >> EVEX_LL_SHIFT : insn->vl;
-    p->op.w = !!(insn->rex & REX_W);
+    /* As part of the opcode; as the operand size it is ignored outside 64-bit mode. */
+    p->op.w = def->match & (M_W0 | M_W1) ? !!(insn->rex & REX_W) : insn->op_size == 8;
     p->op.b = !!(insn->evex & EVEX_B);
     p->op.z = !!(insn->evex & EVEX_Z);
     p->op.masked = (insn->evex & EVEX_AAA) != 0;
@@ -98,10 +88,6 @@ static void plan_make(X86Cpu *cpu, const Insn *insn, Plan *p)
     for (unsigned n = 0; n < ARRAY_LEN(insn->op); n++) {
         plan_operand(cpu, insn, n, p);
     }
-    /* Outside 64-bit mode W does not make general registers wider. */
-    if (!(cpu->mode & MODE_CS64) && has_general(insn)) {
-        p->op.w &= !!(def->match & (M_W0 | M_W1));
-    }
 }
 
 /* ---- masked memory ---------------------------------------------------------------------------------------- */
@@ -109,6 +95,12 @@ static void plan_make(X86Cpu *cpu, const Insn *insn, Plan *p)
 static uint64_t low_bits(unsigned count)
 {
     return count >= 64 ? ~0ull : (1ull << count) - 1;
+}
+
+/* Memory has only the elements that are enabled. */
+static bool is_packed(const Insn *insn)
+{
+    return (insn->def->attrs & A_PACK) && (insn->evex & EVEX_AAA);
 }
 
 /* Bit i: element i of the operand in memory, which has *COUNT, is accessed. */
@@ -166,6 +158,13 @@ static void check_alignment(X86Cpu *cpu, const Insn *insn, unsigned size, X86Acc
     }
 }
 
+/* Of the operand as a whole; no #AC where there is a mask. */
+static uint64_t whole_address(X86Cpu *cpu, const Insn *insn, unsigned size, X86Access access)
+{
+    return insn->evex & EVEX_AAA && !(insn->def->attrs & A_NF) ? insn_linear_unaligned(cpu, insn, size, access)
+                                                               : insn_linear(cpu, insn, size, access);
+}
+
 /* Operand N, or as much of it as is enabled: BUFFER, or where it is. */
 static void *load_operand(X86Cpu *cpu, const Insn *insn, unsigned n, uint8_t *buffer)
 {
@@ -173,8 +172,11 @@ static void *load_operand(X86Cpu *cpu, const Insn *insn, unsigned n, uint8_t *bu
     uint64_t enabled = enabled_elements(cpu, insn, n, &count), base = insn_offset(cpu, insn);
     uint8_t *host;
 
+    if (!enabled) {
+        return buffer;          /* no check of the address either */
+    }
     check_alignment(cpu, insn, size, X86_READ);
-    if (insn->def->attrs & A_PACK) {
+    if (is_packed(insn)) {
         count = __builtin_popcountll(enabled);
         enabled = low_bits(count);
     } else {
@@ -184,8 +186,8 @@ static void *load_operand(X86Cpu *cpu, const Insn *insn, unsigned n, uint8_t *bu
         }
     }
     memset(buffer, 0, HOST_BUFFER_BYTES);
-    if (enabled == low_bits(count) && count && !(insn->def->attrs & A_PACK)) {
-        x86_ld_bytes(cpu, insn_linear(cpu, insn, size, X86_READ), buffer, size);
+    if (enabled == low_bits(count) && !is_packed(insn)) {
+        x86_ld_bytes(cpu, whole_address(cpu, insn, size, X86_READ), buffer, size);
         return buffer;
     }
     while (next_run(enabled, count, &first, &at)) {
@@ -203,13 +205,16 @@ static void *probe_operand(X86Cpu *cpu, const Insn *insn, uint64_t enabled, unsi
     uint64_t base = insn_offset(cpu, insn);
     uint8_t *host;
 
+    if (!enabled) {
+        return NULL;
+    }
     check_alignment(cpu, insn, size, X86_WRITE);
-    host = insn->def->attrs & A_PACK ? NULL : direct(cpu, insn, size, X86_WRITE);
+    host = is_packed(insn) ? NULL : direct(cpu, insn, size, X86_WRITE);
     if (G_LIKELY(host)) {
         return host;
     }
-    if (enabled == low_bits(count) && count && !(insn->def->attrs & A_PACK)) {
-        x86_probe_write(cpu, insn_linear(cpu, insn, size, X86_WRITE), size);
+    if (enabled == low_bits(count) && !is_packed(insn)) {
+        x86_probe_write(cpu, whole_address(cpu, insn, size, X86_WRITE), size);
         return NULL;
     }
     while (next_run(enabled, count, &first, &at)) {
@@ -251,7 +256,7 @@ void sem_evex(X86Cpu *cpu, const Insn *insn)
         p.at[1] = load_operand(cpu, insn, p.load, buffer);
     } else if (p.store >= 0) {
         enabled = enabled_elements(cpu, insn, 0, &count);
-        if (insn->def->attrs & A_PACK) {
+        if (is_packed(insn)) {
             count = __builtin_popcountll(enabled);
             enabled = low_bits(count);
         }

@@ -53,6 +53,11 @@ static void build_tables(void)
     }
 }
 
+void bench_end_memory(void)
+{
+    ((uint64_t *)(uintptr_t)BENCH_TABLES)[1024 + ((BENCH_BASE + BENCH_SIZE) >> 21)] = 0;
+}
+
 void bench_set_mode(X86Cpu *cpu, unsigned bits, unsigned cpl)
 {
     uint32_t common = DESC_P | DESC_S | DESC_A | cpl << DESC_DPL_SHIFT;

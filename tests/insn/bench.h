@@ -27,6 +27,8 @@
 
 /* A CPU with every feature the tables know, in 64-bit mode at CPL 0 or 3 with flat segments. */
 X86Cpu *bench_cpu_new(void);
+/* What follows the bench's memory raises page faults from now on. */
+void bench_end_memory(void);
 void bench_cpu_free(X86Cpu *cpu);
 /* 64, 32 or 16 bit code, flat. */
 void bench_set_mode(X86Cpu *cpu, unsigned bits, unsigned cpl);

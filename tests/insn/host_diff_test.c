@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "target-x86/fpu.h"
 #include "target-x86/hostop.h"
 #include "tests/insn/kvm_run.h"
 #include "tests/insn/maker.h"
@@ -37,6 +38,8 @@ typedef struct Fixture {
     uint8_t *data, data_before[BENCH_DATA_SIZE], data_guest[BENCH_DATA_SIZE];
     unsigned bits;              /* of the code */
     bool align;                 /* alignment checks on */
+    bool edge;                  /* operands in memory reach beyond its end */
+    unsigned pages;             /* page faults */
     KvmRun *kvm;                /* instead of the process itself */
     uint64_t at;                /* of the instruction */
     unsigned given_up;          /* by KVM */
@@ -121,13 +124,18 @@ static bool host_has(const Fixture *f, unsigned feature)
 
 static bool same_vectors(Fixture *f, GString *why)
 {
-    for (unsigned i = 0; i < 16; i++) {
-        if (memcmp(&f->cpu->zmm[i], f->host->ymm[i], 32)) {
-            g_string_append_printf(why, " ymm%u %016lx%016lx%016lx%016lx host %016lx%016lx%016lx%016lx", i,
-                                   f->cpu->zmm[i].u64[3], f->cpu->zmm[i].u64[2], f->cpu->zmm[i].u64[1],
-                                   f->cpu->zmm[i].u64[0], ((uint64_t *)f->host->ymm[i])[3],
-                                   ((uint64_t *)f->host->ymm[i])[2], ((uint64_t *)f->host->ymm[i])[1],
-                                   ((uint64_t *)f->host->ymm[i])[0]);
+    for (unsigned i = 0; i < (f->host->wide ? 32 : 16); i++) {
+        for (unsigned n = 0; n < (f->host->wide ? 8 : 4); n++) {
+            uint64_t guest = f->cpu->zmm[i].u64[n], host = f->host->zmm[i].u64[n];
+
+            if (guest != host) {
+                g_string_append_printf(why, " zmm%u[%u] %016lx host %016lx", i, n, guest, host);
+            }
+        }
+    }
+    for (unsigned i = 0; i < 8 && f->host->wide; i++) {
+        if (f->cpu->k[i] != f->host->k[i]) {
+            g_string_append_printf(why, " k%u %016lx host %016lx", i, f->cpu->k[i], f->host->k[i]);
         }
     }
     return why->len == 0;
@@ -306,6 +314,10 @@ static bool prepare(Fixture *f, const InsnDef *def, Insn *insn)
     if (f->bits == 32 && (insn->rex & REX_W) && (g_str_equal(def->name, "vpextrd") || g_str_equal(def->name, "vpinsrd"))) {
         return false;
     }
+    /* Whether masked vectors are checked for alignment is a matter of the processor and of the mask. */
+    if (f->align && (insn->evex & EVEX_AAA) && !(def->attrs & A_NF)) {
+        return false;
+    }
     if (insn_has_mem(insn) && (insn->base >= R_ZERO || insn->index == insn->base)) {
         return false;
     }
@@ -321,16 +333,36 @@ static bool prepare(Fixture *f, const InsnDef *def, Insn *insn)
     return !(def->attrs & A_CTRL) || (def->attrs & A_SYS) || aim_jump(f, insn, f->bytes);
 }
 
+/* The operand, or one element of it that some mask may leave out, lies across the end of memory. */
+static bool aim_at_edge(Fixture *f, const Insn *insn)
+{
+    uint64_t *gpr = f->host->gpr, end = BENCH_BASE + BENCH_SIZE, ea;
+
+    if (!insn_has_mem(insn) || insn->base >= R_ZERO) {
+        return false;
+    }
+    ea = gpr[insn->base] + (insn->index < R_ZERO ? gpr[insn->index] << insn->scale : 0) + insn->disp;
+    gpr[insn->base] += end - pick(f->rand, insn->def->attrs & A_VSIB ? 1200 : 72) - ea;
+    for (unsigned i = 0; i < 8; i++) {
+        f->host->k[i] &= pick(f->rand, 3) ? (2ull << pick(f->rand, 64)) - 1 : g_rand_int(f->rand);
+        f->host->k[i] &= pick(f->rand, 4) ? ~0ull : 0;
+    }
+    return true;
+}
+
 static void try_row(Fixture *f, const InsnDef *def)
 {
     g_autoptr(GString) why = g_string_new(NULL);
     Insn insn;
     int guest, host;
 
-    if (!prepare(f, def, &insn)) {
+    if (!prepare(f, def, &insn) || (f->edge && !aim_at_edge(f, &insn))) {
         return;
     }
     f->host->flags |= f->align ? FLAG_AC : 0;
+    if (f->edge) {
+        memcpy(f->data, (void *)(uintptr_t)BENCH_DATA, BENCH_DATA_SIZE);
+    }
     memcpy(f->data_before, f->data, BENCH_DATA_SIZE);
     plant(f, f->bytes, insn.len);
     interp_flush(f->cpu);
@@ -354,6 +386,7 @@ static void try_row(Fixture *f, const InsnDef *def)
     f->tried++;
     guest = f->kvm && guest >= 0 ? KVM_RUN_FAULT : guest;
     f->checked += host == VEC_AC;
+    f->pages += host == VEC_PF;
     if (guest != host) {
         g_string_printf(why, " exception %d host %d", guest, host);
     } else if (host == -1) {
@@ -379,7 +412,7 @@ static bool is_plain_all_the_same(const InsnDef *def)
 
 static bool row_is_testable(const InsnDef *def, unsigned bits)
 {
-    if (def->modes == (bits == 32 ? MODES_ONLY64 : MODES_NO64) || (def->attrs & (A_CPL0 | A_UD | A_VSIB)) ||
+    if (def->modes == (bits == 32 ? MODES_ONLY64 : MODES_NO64) || (def->attrs & (A_CPL0 | A_UD)) ||
         ((def->attrs & A_SYS) && !is_plain_all_the_same(def))) {
         return false;
     }
@@ -394,11 +427,11 @@ static bool row_is_testable(const InsnDef *def, unsigned bits)
            !g_str_has_suffix(def->name, "ldmxcsr");
 }
 
-/* How much MASKMOVDQU, FXSAVE and kin and MOVSXD r16 access depends on the processor. */
+/* How much MASKMOVDQU, FXSAVE and kin, compressing stores and MOVSXD r16 access depends on the processor. */
 static bool alignment_is_defined(const InsnDef *def)
 {
     static const char *const varies[] = { "maskmov", "vmaskmovdqu", "fxsave", "fxrstor", "xsave", "xrstor",
-                                         "movsxd" };
+                                         "movsxd", "vcompress", "vpcompress" };
 
     for (unsigned i = 0; i < ARRAY_LEN(varies); i++) {
         if (g_str_has_prefix(def->name, varies[i])) {
@@ -422,21 +455,21 @@ static bool host_runs_32(Fixture *f)
 }
 
 /* Where no processor helps, Linux' KVM runs some of the guest by an emulator of its own.  There, flags of AAM and AAD are not
- * those of the result's eight bits, CMPXCHG that fails clears the upper half of its destination, which processors keep (see
- * /insn/host), and FXRSTOR does not mind where its image lies. */
+ * those of the result's eight bits, CMPXCHG that fails and BSF and BSR of 0 clear the upper half of their destination, which
+ * processors keep (see /insn/host), and FXRSTOR does not mind where its image lies. */
 static bool kvm_is_wrong(const InsnDef *def)
 {
-    static const char *const names[] = { "aam", "aad", "cmpxchg", "fxrstor", NULL };
+    static const char *const names[] = { "aam", "aad", "bsf", "bsr", "cmpxchg", "fxrstor", NULL };
 
     return g_strv_contains(names, def->name);
 }
 
-static void run_rows(unsigned bits, bool align, KvmRun *kvm)
+static void run_rows(unsigned bits, bool align, KvmRun *kvm, bool edge)
 {
     const char *rounds = g_getenv("RHEA_INSN_ROUNDS"), *seed = g_getenv("RHEA_INSN_SEED");
     const char *only = g_getenv("RHEA_INSN_ROW");
     unsigned n = rounds ? atoi(rounds) : 20;
-    Fixture f = { .cpu = bench_cpu_new(), .bits = bits, .align = align, .kvm = kvm,
+    Fixture f = { .cpu = bench_cpu_new(), .bits = bits, .align = align, .kvm = kvm, .edge = edge,
                   .at = BENCH_CODE + (bits == 32 ? AT_32 : 0) };
     g_autoptr(GString) never = g_string_new(NULL);
     g_autoptr(GError) error = NULL;
@@ -446,9 +479,17 @@ static void run_rows(unsigned bits, bool align, KvmRun *kvm)
     }
     f.rand = g_rand_new_with_seed(seed ? atoi(seed) : 1);
     f.host = (InsnState *)(uintptr_t)HOST_STATE;
-    f.data = (uint8_t *)(uintptr_t)BENCH_DATA;
+    f.data = (uint8_t *)(uintptr_t)(edge ? BENCH_BASE + BENCH_SIZE - BENCH_DATA_SIZE : BENCH_DATA);
+    if (edge) {
+        bench_end_memory();
+    }
     catch_signals();
     bench_set_mode(f.cpu, bits, kvm ? 0 : 3);
+    if (simd_host_has(X86_FEAT_AVX512F) && !kvm) {
+        f.cpu->xcr0 |= XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM;
+        x86_update_mode(f.cpu);
+        f.host->wide = 1;
+    }
     if (align) {
         x86_write_cr0(f.cpu, f.cpu->cr0 | CR0_AM);
     }
@@ -460,7 +501,7 @@ static void run_rows(unsigned bits, bool align, KvmRun *kvm)
         const InsnDef *def = &insn_rows[i];
         unsigned before = f.tried, left = f.given_up;
 
-        if (!row_is_testable(def, bits) || (only && !g_str_equal(only, def->name)) ||
+        if (!row_is_testable(def, bits) || (edge && !(def->attrs & A_EVEX)) || (only && !g_str_equal(only, def->name)) ||
             (align && !alignment_is_defined(def)) || (kvm && kvm_is_wrong(def))) {
             continue;
         }
@@ -477,12 +518,13 @@ static void run_rows(unsigned bits, bool align, KvmRun *kvm)
         }
     }
     g_test_message("%u tries of %u rows, %u differences, %u rows skipped for lack of the feature, %u jumps, %u #AC, "
-                   "%u left by KVM; never made:%s",
-                   f.tried, f.rows, f.failed, f.skipped_rows, f.jumps, f.checked, f.given_up, never->str);
+                   "%u #PF, %u left by KVM; never made:%s",
+                   f.tried, f.rows, f.failed, f.skipped_rows, f.jumps, f.checked, f.pages, f.given_up, never->str);
     g_assert_cmpuint(f.tried, >, 0);
     g_assert_cmpuint(f.failed, ==, 0);
     g_assert_true(!align || only || f.checked);
-    g_assert_true(only || f.jumps);
+    g_assert_true(only || f.jumps || edge);
+    g_assert_true(only || f.pages || !edge);
 out:
     g_rand_free(f.rand);
     bench_cpu_free(f.cpu);
@@ -491,7 +533,7 @@ out:
 static void test_rows_against_host(void)
 {
     if (__builtin_cpu_supports("avx")) {
-        run_rows(64, false, NULL);
+        run_rows(64, false, NULL, false);
     } else {
         g_test_skip("this host has no AVX");
     }
@@ -500,7 +542,7 @@ static void test_rows_against_host(void)
 static void test_32_bit_rows_against_host(void)
 {
     if (__builtin_cpu_supports("avx")) {
-        run_rows(32, false, NULL);
+        run_rows(32, false, NULL, false);
     } else {
         g_test_skip("this host has no AVX");
     }
@@ -515,15 +557,25 @@ static void test_against_kvm(gconstpointer bits)
     if (!kvm_run_open(&kvm, &why)) {
         g_test_skip(why);
     } else {
-        run_rows(GPOINTER_TO_UINT(bits), false, &kvm);
+        run_rows(GPOINTER_TO_UINT(bits), false, &kvm, false);
     }
     kvm_run_close(&kvm);
+}
+
+/* Elements that the mask leaves out cannot fault; of some rows they can. */
+static void test_masked_faults_against_host(void)
+{
+    if (simd_host_has(X86_FEAT_AVX512F)) {
+        run_rows(64, false, NULL, true);
+    } else {
+        g_test_skip("this host has no AVX-512");
+    }
 }
 
 static void test_alignment_against_host(void)
 {
     if (__builtin_cpu_supports("avx") && __builtin_cpu_is("amd")) {
-        run_rows(64, true, NULL);
+        run_rows(64, true, NULL, false);
     } else {
         g_test_skip("alignment checks of vectors are compared with AMD processors only");
     }
@@ -537,5 +589,6 @@ int main(int argc, char **argv)
     g_test_add_data_func("/insn/kvm/64", GUINT_TO_POINTER(64), test_against_kvm);
     g_test_add_data_func("/insn/kvm/32", GUINT_TO_POINTER(32), test_against_kvm);
     g_test_add_func("/insn/host/alignment", test_alignment_against_host);
+    g_test_add_func("/insn/host/masked-faults", test_masked_faults_against_host);
     return g_test_run();
 }

@@ -9,8 +9,10 @@
 #define FLAGS S + 128
 #define TARGET S + 136
 #define STACK S + 144
+#define WIDE S + 152
 #define FX S + 512
-#define YMM(n) S + 1024 + 32 * (n)
+#define ZMM(n) S + 1024 + 64 * (n)
+#define K(n) S + 3072 + 8 * (n)
         .text
         .globl host_run
         .type host_run, @function
@@ -23,9 +25,19 @@ host_run:
         push %r15
         mov %rsp, STACK
         fxrstor64 FX
+        cmpq $0, WIDE
+        jne 1f
         .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
-        vmovdqu YMM(\n), %ymm\n
+        vmovdqu ZMM(\n), %ymm\n
         .endr
+        jmp 2f
+1:      .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+        vmovdqu64 ZMM(\n), %zmm\n
+        .endr
+        .irp n, 0, 1, 2, 3, 4, 5, 6, 7
+        kmovq K(\n), %k\n
+        .endr
+2:
         pushq FLAGS
         popfq
         mov GPR(0), %rax
@@ -71,9 +83,19 @@ host_return:
         popq FLAGS
         pushq $2                        /* no DF, no AC in C */
         popfq
+        cmpq $0, WIDE
+        jne 1f
         .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
-        vmovdqu %ymm\n, YMM(\n)
+        vmovdqu %ymm\n, ZMM(\n)
         .endr
+        jmp 2f
+1:      .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+        vmovdqu64 %zmm\n, ZMM(\n)
+        .endr
+        .irp n, 0, 1, 2, 3, 4, 5, 6, 7
+        kmovq %k\n, K(\n)
+        .endr
+2:
         fxsave64 FX
         fninit
         vzeroupper

@@ -133,8 +133,8 @@ static bool set_vectors(KvmRun *kvm, const InsnState *state)
     memcpy(image, state->fx, sizeof(state->fx));
     memcpy(image + XSAVE_BV, &parts, sizeof(parts));
     for (unsigned i = 0; i < 16; i++) {
-        memcpy(image + 160 + 16 * i, state->ymm[i], 16);
-        memcpy(image + XSAVE_YMM + 16 * i, state->ymm[i] + 16, 16);
+        memcpy(image + 160 + 16 * i, &state->zmm[i], 16);
+        memcpy(image + XSAVE_YMM + 16 * i, &state->zmm[i].u64[2], 16);
     }
     return ioctl(kvm->cpu, KVM_SET_XSAVE, &x) == 0;
 }
@@ -151,12 +151,12 @@ static bool get_vectors(KvmRun *kvm, InsnState *state)
     memcpy(&parts, image + XSAVE_BV, sizeof(parts));
     memcpy(state->fx, image, 160);
     for (unsigned i = 0; i < 16; i++) {
-        memset(state->ymm[i], 0, 32);
+        memset(&state->zmm[i], 0, 32);
         if (parts & XCR0_SSE) {
-            memcpy(state->ymm[i], image + 160 + 16 * i, 16);
+            memcpy(&state->zmm[i], image + 160 + 16 * i, 16);
         }
         if (parts & XCR0_AVX) {
-            memcpy(state->ymm[i] + 16, image + XSAVE_YMM + 16 * i, 16);
+            memcpy(&state->zmm[i].u64[2], image + XSAVE_YMM + 16 * i, 16);
         }
     }
     return true;

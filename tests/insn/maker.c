@@ -237,6 +237,17 @@ bool insn_aim(InsnState *state, const Insn *insn, GRand *rand)
             gpr[insn->base] -= pick(rand, 2) ? insn->disp : 0;
         }
     }
+    if (insn->def->attrs & A_VSIB) {
+        X86Vec *index = &state->zmm[insn->op[insn->op[0].kind == OPK_MEM ? 0 : 1].reg];
+
+        for (unsigned i = 0; i < (insn->opcode & 1 ? 8 : 16); i++) {
+            if (insn->opcode & 1) {
+                index->u64[i] = (int64_t)pick(rand, 256) - 128;
+            } else {
+                index->u32[i] = (int)pick(rand, 256) - 128;
+            }
+        }
+    }
     /* BT with a register index reaches far. */
     if (insn->map == MAP_0F && (insn->opcode & 0xe7) == 0xa3) {
         if (insn->op[2].reg == insn->base || insn->op[2].reg == insn->index) {
@@ -252,8 +263,11 @@ void insn_state_random(InsnState *state, GRand *rand)
     for (unsigned i = 0; i < 16; i++) {
         state->gpr[i] = interesting(rand);
     }
-    for (unsigned i = 0; i < 64; i++) {
-        ((uint64_t *)state->ymm)[i] = interesting(rand);
+    for (unsigned i = 0; i < sizeof(state->zmm) / 8; i++) {
+        ((uint64_t *)state->zmm)[i] = interesting(rand);
+    }
+    for (unsigned i = 0; i < 8; i++) {
+        state->k[i] = interesting(rand);
     }
     state->flags = (g_rand_int(rand) & FLAGS_ARITH) | FLAG_IF | FLAG_ONE |
                    (pick(rand, 8) ? 0 : FLAG_DF);
@@ -293,8 +307,13 @@ void insn_state_load(const InsnState *state, X86Cpu *cpu)
     x86_set_rflags(cpu, state->flags);
     memcpy(&cpu->x87, state->fx, sizeof(cpu->x87));
     memset(cpu->zmm, 0, sizeof(cpu->zmm));
-    for (unsigned i = 0; i < 16; i++) {
-        memcpy(&cpu->zmm[i], state->ymm[i], 32);
+    if (cpu->xcr0 & XCR0_OPMASK) {
+        memcpy(cpu->zmm, state->zmm, sizeof(cpu->zmm));
+        memcpy(cpu->k, state->k, sizeof(cpu->k));
+    } else {
+        for (unsigned i = 0; i < 16; i++) {
+            memcpy(&cpu->zmm[i], &state->zmm[i], 32);
+        }
     }
     cpu->rip = BENCH_CODE;
     cpu->halted = false;

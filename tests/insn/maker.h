@@ -21,11 +21,14 @@
 typedef struct InsnState {
     uint64_t gpr[16];
     uint64_t flags, target, stack;
-    uint64_t pad[45];
+    uint64_t wide;              /* this host has AVX-512, and the code may use it */
+    uint64_t pad[44];
     uint8_t fx[512] __attribute__((aligned(16)));
-    uint8_t ymm[16][32];
+    X86Vec zmm[32];             /* not wide: the lower halves of the first 16 */
+    uint64_t k[8];
 } InsnState;
-G_STATIC_ASSERT(offsetof(InsnState, fx) == 512 && offsetof(InsnState, ymm) == 1024);
+G_STATIC_ASSERT(offsetof(InsnState, wide) == 152 && offsetof(InsnState, fx) == 512 &&
+                offsetof(InsnState, zmm) == 1024 && offsetof(InsnState, k) == 3072);
 
 enum {
     MAKE_32 = BIT(0),           /* for 32-bit code: no REX */
@@ -53,6 +56,7 @@ uint64_t data_address(GRand *rand);
 void insn_state_random(InsnState *state, GRand *rand);
 /* A valid x87 state with random tags and a few kinds of numbers. */
 void insn_state_random_x87(InsnState *state, GRand *rand);
+/* A guest without AVX-512 gets the parts that it has. */
 void insn_state_load(const InsnState *state, X86Cpu *cpu);
 void data_random(GRand *rand);
 /* Registers that make memory operands land in the data area; false: impossible. */
