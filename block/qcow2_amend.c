@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * qcow2 amend: changing what create decided: compatibility level, refcount width, size, backing
- * file, data file, keys.
+ * qcow2 amend: changing what create decided: compatibility level, refcount width, size, data file,
+ * keys.
  * Not modelled: going back to version 2 with internal snapshots or bitmaps.
  * Locking: runs alone; q->lock for the tables.
  */
 #include "block/qcow2.h"
 
 typedef struct AmendArgs {
-    char *compat, *backing, *format, *data_file;
+    char *compat, *data_file;
+    bool backing;
     NodeOpts *encrypt;
     bool lazy, raw, force;
     uint64_t size, bits;
@@ -18,8 +19,6 @@ typedef struct AmendArgs {
 static void amend_clear(AmendArgs *a)
 {
     g_free(a->compat);
-    g_free(a->backing);
-    g_free(a->format);
     g_free(a->data_file);
     node_opts_free(a->encrypt);
 }
@@ -29,8 +28,9 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(AmendArgs, amend_clear)
 static bool take_args(Qcow2 *q, NodeOpts *opts, AmendArgs *a, GError **error)
 {
     a->compat = node_opts_take(opts, "compat");
-    a->backing = node_opts_take(opts, "backing_file");
-    a->format = node_opts_take(opts, "backing_fmt");
+    a->backing = node_opts_get(opts, "backing_file") || node_opts_get(opts, "backing_fmt");
+    g_free(node_opts_take(opts, "backing_file"));
+    g_free(node_opts_take(opts, "backing_fmt"));
     a->data_file = node_opts_take(opts, "data_file");
     a->encrypt = node_opts_take_prefix(opts, "encrypt");
     a->lazy = q->compat & COMPAT_LAZY_REFCOUNTS;
@@ -61,6 +61,7 @@ static bool args_ok(const Qcow2 *q, const AmendArgs *a, GError **error)
 {
     bool down = a->version == 2 && q->version == 3;
     const struct { bool bad; const char *why; } rules[] = {
+        { a->backing, "Cannot amend the backing file; use 'rhea-img rebase' instead" },
         { !is_pow2(a->bits) || a->bits > 64, "Refcount width must be a power of two and may not "
           "exceed 64 bits" },
         { a->version == 2 && a->bits != 16, "compat=0.10 requires refcount_bits=16" },
@@ -272,17 +273,10 @@ bool qcow2_amend(BlockNode *node, NodeOpts *opts, GError **error)
     if (!co_set_header(q, &a, error)) {
         return false;
     }
-    if ((a.backing || a.format) &&
-        !qcow2_change_backing(node, a.backing ? a.backing : node->backing_file,
-                              a.format ? a.format : node->backing_format, error)) {
-        return false;
-    }
     return a.size == node->length || co_node_truncate(node, a.size, true, "off", error);
 }
 
 const char qcow2_amend_help[] =
-    "  backing_file=<str>     - File name of a base image\n"
-    "  backing_fmt=<str>      - Image format of the base image\n"
     "  compat=<str>           - Compatibility level (v2 [0.10] or v3 [1.1])\n"
     "  data_file=<str>        - File name of an external data file\n"
     "  data_file_raw=<bool (on/off)> - The external data file must stay valid as a raw image\n"

@@ -202,6 +202,16 @@ def case_loop():
     refused([IMG, 'rebase', '-b', 'two.qcow2', '-F', 'qcow2', 'two.qcow2'], 'two.qcow2', False)
 
 
+def case_amend_backing():
+    """Another backing file under the same overlay is other data: amend does not do that, whatever else it is told."""
+    shutil.copy('good.qcow2', 'below.qcow2')
+    run(IMG, 'create', '-q', '-f', 'qcow2', '-b', 'below.qcow2', '-F', 'qcow2', 'over.qcow2')
+    before = digest('over.qcow2')
+    for options in ('backing_file=good.qcow2', 'backing_file=', 'backing_fmt=raw', 'backing_file=x,compat=0.10'):
+        refused([IMG, 'amend', '-f', 'qcow2', '-o', options, 'over.qcow2'], 'rebase')
+        assert digest('over.qcow2') == before, f'{options}: the image was changed'
+
+
 def case_locked(fmt):
     """A program that writes to the image keeps others from writing, and from reading what may change."""
     path = 'good.' + fmt
@@ -303,6 +313,7 @@ def cases():
         if fmt in BACKED:
             yield f'missing backing file {fmt}', lambda: case_missing_backing(fmt)
     yield 'loop', case_loop
+    yield 'amend backing', case_amend_backing
 
 
 sys.exit(run_cases('bad-images', cases, setup))

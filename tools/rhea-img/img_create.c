@@ -303,10 +303,22 @@ static const ImgOption amend_options[] = {
     OPTION_END,
 };
 
-static int amend_help(const char *format)
+/* Of the format that was named, else of the image. */
+static int amend_help(OpenArgs *args, const char *filename)
 {
-    const NodeType *type = format ? node_type_find(format) : NULL;
+    const char *format = args->format;
+    const NodeType *type;
+    Image image;
 
+    if (!format && filename) {
+        args->writable = args->resize = false;
+        if (!image_open(&image, filename, args)) {
+            return 1;
+        }
+        format = image.node->type->name;      /* of the static table */
+        image_finish(&image, 0);
+    }
+    type = format ? node_type_find(format) : NULL;
     if (!type || !type->amend_help) {
         error_report("Format driver '%s' does not support option amendment",
                      format ? format : "raw");
@@ -331,7 +343,7 @@ static int img_amend(const ImgCommand *command, int argc, char **argv)
         return usage_error("Must specify options (-o)");
     }
     if (wants_help(a.opts)) {
-        return amend_help(a.image.format);
+        return amend_help(&a.image, argc == 1 ? argv[0] : NULL);
     }
     if (argc != 1) {
         return usage_error("%s", command->expect);
