@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Upwards: in 64-bit code, REP MOVS and REP STOS, a page at a time (stubs_string.c); strings without REP; bit tests in memory
- * with the number in a register.  Everything else of their kind runs in C.
+ * Upwards: REP MOVS and REP STOS in flat segments, a page at a time (stubs_string.c); strings without REP; bit tests in
+ * memory with the number in a register.  Everything else of their kind runs in C.
  * Spec: SDM2 MOVS, STOS, REP, BT.
  * Locking: translate_int.h.
  */
@@ -25,6 +25,15 @@ static bool is_single(const Translation *t, const Insn *insn)
            (s == sem_movs || s == sem_lods || s == sem_stos || s == sem_scas || s == sem_cmps);
 }
 
+/* [RSI], if it is read, and [RDI]. */
+static bool sides_are_flat(const Translation *t, const Insn *insn)
+{
+    if (t->wide) {
+        return insn->seg != SEG_FS && insn->seg != SEG_GS;
+    }
+    return (t->mode & MODE_FLAT_ES) && (insn->sem == sem_stos || insn->seg == SEG_FLAT);
+}
+
 bool tcg_string_is_native(const Translation *t, const Insn *insn)
 {
     unsigned width = t->wide ? 8 : 4;
@@ -39,8 +48,8 @@ bool tcg_string_is_native(const Translation *t, const Insn *insn)
         return is_mem(insn, 1) && is_gpr(insn, 2) && insn->op[1].size >= 4 &&
                (t->wide || insn->seg == SEG_FLAT);
     }
-    return t->wide && (insn->sem == sem_movs || insn->sem == sem_stos) && (insn->prefixes & (INSN_F2 | INSN_F3)) &&
-           insn->seg != SEG_FS && insn->seg != SEG_GS;
+    return (insn->sem == sem_movs || insn->sem == sem_stos) && (insn->prefixes & (INSN_F2 | INSN_F3)) &&
+           sides_are_flat(t, insn);
 }
 
 /* ---- bit tests ---------------------------------------------------------------------------------- */
@@ -76,7 +85,7 @@ static void emit_side(Translation *t, unsigned reg, bool write)
 {
     Emitter *e = &t->hot;
 
-    emit_mov(e, H_R14, reg);
+    emit_rr(e, 0, t->wide, 0x8b, H_R14, reg);
     tcg_check_here(t, 1, write);
     emit_rr(e, 0, true, 0x03, H_R15, H_R14);                    /* add */
     emit_rr(e, 0, false, 0xf7, 3, H_R14);                       /* neg */
@@ -100,6 +109,16 @@ static void emit_shift(Emitter *e, unsigned op, unsigned reg, unsigned count)
 
 enum { SHL = 4, SHR = 5 };
 
+/* Over so many bytes; ECX in 32-bit code.  Flags are kept. */
+static void emit_jrcxz(Translation *t, unsigned bytes)
+{
+    if (!t->wide) {
+        emit8(&t->hot, 0x67);
+    }
+    emit8(&t->hot, 0xe3);
+    emit8(&t->hot, bytes);
+}
+
 /* As much as lies in one page on either side at a time; RCX, RSI and RDI say what is left, as after so many iterations. */
 static const uint8_t *emit_string(Translation *t, const Insn *insn)
 {
@@ -109,7 +128,8 @@ static const uint8_t *emit_string(Translation *t, const Insn *insn)
     Emitter *e = &t->hot;
     uint8_t *done;
 
-    emit_bytes(e, "\xe3\x02\xeb\x05", 4);                       /* jrcxz +2; jmp +5 */
+    emit_jrcxz(t, 2);
+    emit_bytes(e, "\xeb\x05", 2);                               /* jmp +5 */
     done = emit_jmp(e, t->tr->rx);
     tcg_begin_flags(t);
     emit_rm(e, 0, false, 0xf7, 0, CPU(eflags));
@@ -128,7 +148,7 @@ static const uint8_t *emit_string(Translation *t, const Insn *insn)
     if (shift) {
         emit_jcc(e, COND_E, otherwise);         /* an element in two pages */
     }
-    emit_least(e, true, H_RCX);
+    emit_least(e, t->wide, H_RCX);
     emit_shift(e, SHL, H_R14, shift);
     if (movs) {
         emit_load(e, H_R13, TX(scratch));
@@ -139,18 +159,18 @@ static const uint8_t *emit_string(Translation *t, const Insn *insn)
     }
     op = emit_here(e);
     if (movs) {
-        emit_rr(e, 0, true, 0x03, H_RSI, H_R14);
+        emit_rr(e, 0, t->wide, 0x03, H_RSI, H_R14);
     }
-    emit_rr(e, 0, true, 0x03, H_RDI, H_R14);
+    emit_rr(e, 0, t->wide, 0x03, H_RDI, H_R14);
     emit_shift(e, SHR, H_R14, shift);
-    emit_rr(e, 0, true, 0x2b, H_RCX, H_R14);
+    emit_rr(e, 0, t->wide, 0x2b, H_RCX, H_R14);
     emit_shift(e, SHL, H_R14, shift);
     emit_call(e, movs ? t->tr->stubs.copy : t->tr->stubs.fill[shift]);
     emit_rm(e, 0, false, 0x80, 7, TX(kicked));                  /* cmp */
     emit8(e, 0);
     emit_jcc(e, COND_NE, otherwise);
     tcg_end_flags(t);
-    emit_bytes(e, "\xe3\x05", 2);                               /* jrcxz +5 */
+    emit_jrcxz(t, 5);
     emit_jmp(e, start);
     if (!e->full) {
         emit_patch(done, e->rx, emit_here(e));

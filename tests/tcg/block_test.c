@@ -356,38 +356,46 @@ static void test_strings(void)
     program_clear(&p);
 }
 
-/* Any length and place, most of it short; while all vector registers are in use, and their upper halves. */
-static void test_strings_anywhere(void)
+/* Between two uses of vectors, with flags that are read behind it. */
+static void put_string(Program *p, bool wide, unsigned opcode, unsigned shift)
 {
-    static const uint8_t prefixes[] = { 0x90, 0x66, 0x90, 0x48 };
+    p->len = 0;
+    PUT(p, 0xc4, 0xc1, 0x15, 0xfc, 0xd6);                       /* vpaddb ymm2, ymm13, ymm14 */
+    PUT(p, wide ? 0x48 : 0x90, 0x39, 0xc1);                     /* cmp rcx, rax */
+    switch (shift) {
+    case 0: PUT(p, 0xf3, opcode); break;
+    case 1: PUT(p, 0x66, 0xf3, opcode | 1); break;
+    case 2: PUT(p, 0xf3, opcode | 1); break;
+    default: PUT(p, 0xf3, 0x48, opcode | 1); break;
+    }
+    PUT(p, 0x0f, 0x97, 0xc3);                                   /* seta bl */
+    PUT(p, 0xc4, 0xc1, 0x1d, 0xfc, 0xdf, 0xf4);                 /* vpaddb ymm3, ymm12, ymm15; hlt */
+}
+
+/* Any length and place, most of it short; while all vector registers are in use, and their upper halves. */
+static void test_strings_anywhere(gconstpointer bits)
+{
+    bool wide = GPOINTER_TO_UINT(bits) == 64;
     g_autoptr(GRand) rand = seeded_rand();
     Program p;
 
     if (!program_init(&p)) {
         return;
     }
+    engines_mode(&p.e, GPOINTER_TO_UINT(bits), 3);
     for (unsigned i = 0; i < rounds(2000); i++) {
-        unsigned size = pick(rand, 4), movs = pick(rand, 2), most = pick(rand, 8) ? 140 : 4000;
+        unsigned shift = pick(rand, wide ? 4 : 3), most = pick(rand, 8) ? 140 : 4000;
         unsigned from = pick(rand, 0x2400), to = pick(rand, 4) ? pick(rand, 0x2400) : from + pick(rand, 160) - 80;
 
-        p.len = 0;
         data_random(rand);
         for (unsigned n = 0; n < 64; n++) {
             p.e.cpu->zmm[n / 4].u64[n % 4] = interesting(rand);
         }
         p.e.cpu->gpr[R_RSI] = BENCH_DATA + from;
         p.e.cpu->gpr[R_RDI] = BENCH_DATA + (to & 0x3fff);
-        p.e.cpu->gpr[R_RCX] = pick(rand, most) >> size;
+        p.e.cpu->gpr[R_RCX] = pick(rand, most) >> shift;
         p.e.cpu->gpr[R_RAX] = interesting(rand);
-        PUT(&p, 0xc4, 0xc1, 0x15, 0xfc, 0xd6);                  /* vpaddb ymm2, ymm13, ymm14 */
-        PUT(&p, 0x48, 0x39, 0xc1);                              /* cmp rcx, rax */
-        if (size == 1) {
-            PUT(&p, prefixes[size], 0xf3, (movs ? 0xa4 : 0xaa) | 1);
-        } else {
-            PUT(&p, 0xf3, prefixes[size], (movs ? 0xa4 : 0xaa) | !!size);
-        }
-        PUT(&p, 0x0f, 0x97, 0xc3);                              /* seta bl */
-        PUT(&p, 0xc4, 0xc1, 0x1d, 0xfc, 0xdf, 0xf4);            /* vpaddb ymm3, ymm12, ymm15; hlt */
+        put_string(&p, wide, pick(rand, 2) ? 0xa4 : 0xaa, shift);
         program_check(&p, "strings anywhere", 3000);
     }
     program_clear(&p);
@@ -517,7 +525,8 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/block/flags-over-checks", test_flags_over_checks);
     g_test_add_func("/tcg/block/loop", test_loop);
     g_test_add_func("/tcg/block/strings", test_strings);
-    g_test_add_func("/tcg/block/strings-anywhere", test_strings_anywhere);
+    g_test_add_data_func("/tcg/block/strings-anywhere-64", GUINT_TO_POINTER(64), test_strings_anywhere);
+    g_test_add_data_func("/tcg/block/strings-anywhere-32", GUINT_TO_POINTER(32), test_strings_anywhere);
     g_test_add_func("/tcg/block/bits-in-memory", test_bits_in_memory);
     g_test_add_func("/tcg/block/x87-in-device", test_x87_in_device);
     g_test_add_func("/tcg/block/exact-stops", test_exact_stops);
