@@ -149,15 +149,76 @@ static void deliver_task(X86Cpu *cpu, const X86Event *e, uint16_t sel, uint64_t 
     cpu->rip = cpu->next_rip;
 }
 
+/* The gate's code segment, its RPL the handler's CPL. */
+static X86Seg handler_code(X86Cpu *cpu, const Gate *g, unsigned ext)
+{
+    bool switches;
+    unsigned dpl;
+    X86Desc d;
+
+    if (sel_is_null(g->sel)) {
+        cpu_raise(cpu, VEC_GP, ext);
+    }
+    x86_desc_fetch(cpu, g->sel, &d, VEC_GP, ext);
+    dpl = desc_dpl(d.hi);
+    if (!desc_is_code(d.hi) || dpl > cpu->cpl ||
+        ((cpu->efer & EFER_LMA) && (d.hi & (DESC_L | DESC_DB)) != DESC_L)) {
+        cpu_raise(cpu, VEC_GP, sel_code(g->sel, ext));
+    }
+    if (!(d.hi & DESC_P)) {
+        cpu_raise(cpu, VEC_NP, sel_code(g->sel, ext));
+    }
+    switches = !desc_is_conforming(d.hi) && dpl < cpu->cpl;
+    if ((cpu->mode & MODE_VM86) && (!switches || dpl != 0)) {
+        cpu_raise(cpu, VEC_GP, sel_code(g->sel, ext));
+    }
+    x86_desc_set_bits(cpu, &d, DESC_A);
+    return desc_segment((g->sel & ~3) | (switches ? dpl : cpu->cpl), &d);
+}
+
+/* Where the frame of a handler of that CPL goes, and what becomes SS: [SDM3A 6.12.1, 6.14.2-5]. */
+static X86Stack handler_stack(X86Cpu *cpu, const Gate *g, unsigned cpl, unsigned ext, X86Seg *ss)
+{
+    bool switches = cpl != cpu->cpl;
+    uint64_t sp = cpu->gpr[R_RSP];
+    uint16_t ss_sel;
+    X86Stack s;
+
+    *ss = cpu->segs[SEG_SS];
+    if (cpu->efer & EFER_LMA) {
+        if (g->ist) {
+            sp = x86_tss_ist(cpu, g->ist, ext);
+        } else if (switches) {
+            x86_tss_stack(cpu, cpl, ext, &ss_sel, &sp);
+        }
+        if (!x86_is_canonical(cpu, sp)) {
+            cpu_raise(cpu, VEC_SS, ext);
+        }
+        if (switches) {
+            *ss = (X86Seg){ .sel = cpl, .flags = cpl << DESC_DPL_SHIFT };
+        }
+        s = x86_stack(cpu, ss, sp & ~15ull, cpl, true);
+        s.code = ext;
+    } else if (switches) {
+        x86_tss_stack(cpu, cpl, ext, &ss_sel, &sp);
+        *ss = x86_check_stack_segment(cpu, ss_sel, cpl, VEC_TS, ext);
+        s = x86_stack(cpu, ss, sp, cpl, false);
+        s.code = sel_code(ss_sel, ext);
+    } else {
+        s = x86_stack_current(cpu);
+        s.code = ext;
+    }
+    return s;
+}
+
 static void deliver_protected(X86Cpu *cpu, const X86Event *e, uint64_t return_rip)
 {
-    unsigned ext = !e->soft, dpl, new_cpl;
-    bool lma = cpu->efer & EFER_LMA, vm86 = cpu->mode & MODE_VM86, switches;
-    uint64_t flags = x86_rflags(cpu) | (event_is_fault(e) ? FLAG_RF : 0), sp;
-    Gate g;
+    uint64_t flags = x86_rflags(cpu) | (event_is_fault(e) ? FLAG_RF : 0);
+    bool vm86 = cpu->mode & MODE_VM86;
+    unsigned ext = !e->soft, cpl;
+    X86Seg cs, ss;
     X86Stack s;
-    X86Seg cs, ss = cpu->segs[SEG_SS];
-    X86Desc d;
+    Gate g;
 
     if (x86_deliver_fast(cpu, e, flags, return_rip)) {
         return;
@@ -167,56 +228,9 @@ static void deliver_protected(X86Cpu *cpu, const X86Event *e, uint64_t return_ri
         deliver_task(cpu, e, g.sel, return_rip, ext);
         return;
     }
-    if (sel_is_null(g.sel)) {
-        cpu_raise(cpu, VEC_GP, ext);
-    }
-    x86_desc_fetch(cpu, g.sel, &d, VEC_GP, ext);
-    dpl = desc_dpl(d.hi);
-    if (!desc_is_code(d.hi) || dpl > cpu->cpl ||
-        (lma && (d.hi & (DESC_L | DESC_DB)) != DESC_L)) {
-        cpu_raise(cpu, VEC_GP, sel_code(g.sel, ext));
-    }
-    if (!(d.hi & DESC_P)) {
-        cpu_raise(cpu, VEC_NP, sel_code(g.sel, ext));
-    }
-    switches = !desc_is_conforming(d.hi) && dpl < cpu->cpl;
-    new_cpl = switches ? dpl : cpu->cpl;
-    if (vm86 && (!switches || dpl != 0)) {
-        cpu_raise(cpu, VEC_GP, sel_code(g.sel, ext));
-    }
-    x86_desc_set_bits(cpu, &d, DESC_A);
-    cs = desc_segment((g.sel & ~3) | new_cpl, &d);
-
-    /* The stack: [SDM3A 6.12.1, 6.14.2-5] */
-    if (lma) {
-        if (g.ist) {
-            sp = x86_tss_ist(cpu, g.ist, ext);
-        } else if (switches) {
-            uint16_t ignored;
-
-            x86_tss_stack(cpu, dpl, ext, &ignored, &sp);
-        } else {
-            sp = cpu->gpr[R_RSP];
-        }
-        if (!x86_is_canonical(cpu, sp)) {
-            cpu_raise(cpu, VEC_SS, ext);
-        }
-        if (switches) {
-            ss = (X86Seg){ .sel = dpl, .flags = dpl << DESC_DPL_SHIFT };
-        }
-        s = x86_stack(cpu, &ss, sp & ~15ull, new_cpl, true);
-        s.code = ext;
-    } else if (switches) {
-        uint16_t ss_sel;
-
-        x86_tss_stack(cpu, dpl, ext, &ss_sel, &sp);
-        ss = x86_check_stack_segment(cpu, ss_sel, dpl, VEC_TS, ext);
-        s = x86_stack(cpu, &ss, sp, dpl, false);
-        s.code = sel_code(ss_sel, ext);
-    } else {
-        s = x86_stack_current(cpu);
-        s.code = ext;
-    }
+    cs = handler_code(cpu, &g, ext);
+    cpl = cs.sel & 3;
+    s = handler_stack(cpu, &g, cpl, ext, &ss);
     x86_check_rip(cpu, &cs, g.off, ext);
 
     if (vm86) {
@@ -225,7 +239,7 @@ static void deliver_protected(X86Cpu *cpu, const X86Event *e, uint64_t return_ri
         x86_stack_push(cpu, &s, cpu->segs[SEG_DS].sel, g.size);
         x86_stack_push(cpu, &s, cpu->segs[SEG_ES].sel, g.size);
     }
-    if (lma || switches) {
+    if ((cpu->efer & EFER_LMA) || cpl != cpu->cpl) {
         x86_stack_push(cpu, &s, cpu->segs[SEG_SS].sel, g.size);
         x86_stack_push(cpu, &s, cpu->gpr[R_RSP], g.size);
     }
@@ -245,7 +259,7 @@ static void deliver_protected(X86Cpu *cpu, const X86Event *e, uint64_t return_ri
     }
     cpu->segs[SEG_SS] = ss;
     cpu->segs[SEG_CS] = cs;
-    cpu->cpl = new_cpl;
+    cpu->cpl = cpl;
     cpu->gpr[R_RSP] = x86_stack_rsp(&s, cpu->gpr[R_RSP]);
     x86_change_flags(cpu, 0, FLAG_TF | FLAG_NT | FLAG_RF | FLAG_VM | (g.type & 1 ? 0 : FLAG_IF));
     cpu->rip = g.off;
