@@ -164,6 +164,50 @@ static uint32_t access_code(const X86Cpu *cpu, X86Access access, X86MmuIdx idx)
            (access == X86_EXEC && exec_bit ? PF_I : 0);
 }
 
+/* Where a walk begins. */
+typedef struct Root {
+    const Level *level;
+    unsigned levels, entry_size;
+    uint64_t table;
+} Root;
+
+/* Makes VA as wide as the paging mode has addresses.  False: not mapped. */
+static bool find_root(const X86Cpu *cpu, uint64_t *va, Root *root, GString *why)
+{
+    uint64_t pdpte;
+
+    if (!paging_is_pae(cpu)) {
+        *va = (uint32_t)*va;
+        *root = (Root){ levels_32bit, 2, 4, cpu->cr3 & 0xfffff000 };
+        return true;
+    }
+    if (cpu->efer & EFER_LMA) {
+        bool five = cpu->cr4 & CR4_LA57;
+
+        *root = (Root){ levels_long + !five, 4 + five, 8, cpu->cr3 & 0x000ffffffffff000ull };
+        return true;
+    }
+    *va = (uint32_t)*va;
+    pdpte = cpu->pdpte[*va >> 30];
+    say(why, "PDPTE[%u] = 0x%" PRIx64 "%s\n", (unsigned)(*va >> 30), pdpte, pdpte & PTE_P ? "" : ": not present");
+    *root = (Root){ levels_long + 3, 2, 8, pdpte & 0x000ffffffffff000ull };
+    return pdpte & PTE_P;
+}
+
+/* What ENTRY maps VA to, if it is a leaf of LEVEL. */
+static uint64_t leaf_gpa(const X86Cpu *cpu, const Level *level, uint64_t entry, uint64_t va)
+{
+    uint64_t mask = BIT64(level->shift) - 1, gpa;
+
+    if (paging_is_pae(cpu)) {
+        gpa = entry & x86_phys_limit_mask(cpu) & ~mask;
+    } else {
+        gpa = (uint32_t)entry & ~(uint32_t)mask;
+        gpa |= level->shift == 22 ? (entry >> 13 & 0xff) << 32 : 0;     /* PSE-36 */
+    }
+    return (gpa | (va & mask)) & cpu->a20_mask;
+}
+
 /*
  * From CR3 to the leaf.  MARK sets A bits on the way.  False: not mapped, w->code says why.
  * Permissions are not looked at: see rights_check().  Changed entries restart the walk; after a
@@ -172,8 +216,9 @@ static uint32_t access_code(const X86Cpu *cpu, X86Access access, X86MmuIdx idx)
 static bool walk(X86Cpu *cpu, uint64_t va, bool mark, Walk *w, GString *why)
 {
     const Level *level;
-    unsigned levels, size, round = 0;
+    unsigned round = 0;
     uint64_t table, rights;
+    Root root;
 
     w->code = 0;
     if (!(cpu->cr0 & CR0_PG)) {
@@ -182,39 +227,15 @@ static bool walk(X86Cpu *cpu, uint64_t va, bool mark, Walk *w, GString *why)
         return true;
     }
 again:
-    rights = PTE_U | PTE_W;
-    if (!paging_is_pae(cpu)) {
-        va = (uint32_t)va;
-        level = levels_32bit;
-        levels = 2;
-        size = 4;
-        table = cpu->cr3 & 0xfffff000;
-    } else if (cpu->efer & EFER_LMA) {
-        bool five = cpu->cr4 & CR4_LA57;
-
-        level = five ? levels_long : levels_long + 1;
-        levels = five ? 5 : 4;
-        size = 8;
-        table = cpu->cr3 & 0x000ffffffffff000ull;
-    } else {
-        uint64_t pdpte;
-
-        va = (uint32_t)va;
-        pdpte = cpu->pdpte[va >> 30];
-        say(why, "PDPTE[%u] = 0x%" PRIx64 "%s\n", (unsigned)(va >> 30), pdpte,
-            pdpte & PTE_P ? "" : ": not present");
-        if (!(pdpte & PTE_P)) {
-            return false;
-        }
-        level = levels_long + 3;
-        levels = 2;
-        size = 8;
-        table = pdpte & 0x000ffffffffff000ull;
+    if (!find_root(cpu, &va, &root, why)) {
+        return false;
     }
-    for (; levels; levels--, level++) {
+    rights = PTE_U | PTE_W;
+    table = root.table;
+    for (level = root.level; level < root.level + root.levels; level++) {
         uint64_t index = va >> level->shift & ((1u << level->bits) - 1);
-        uint64_t at = (table + index * size) & cpu->a20_mask;
-        uint64_t entry = entry_read(cpu, at, size);
+        uint64_t at = (table + index * root.entry_size) & cpu->a20_mask;
+        uint64_t entry = entry_read(cpu, at, root.entry_size);
         bool leaf = level->shift == 12 ||
                     ((entry & PTE_PS) && level->shift < 39 &&
                      (paging_is_pae(cpu) || (cpu->cr4 & CR4_PSE)));
@@ -235,22 +256,13 @@ again:
         rights &= entry | PTE_NX;
         rights |= entry & PTE_NX;
         if (mark && !(entry & PTE_A)) {
-            if (!entry_set(cpu, at, size, entry, PTE_A) && ++round < 8) {
+            if (!entry_set(cpu, at, root.entry_size, entry, PTE_A) && ++round < 8) {
                 goto again;
             }
             entry |= PTE_A;
         }
         if (leaf) {
-            uint64_t mask = BIT64(level->shift) - 1;
-
-            w->gpa = (entry & x86_phys_limit_mask(cpu) & ~mask) | (va & mask);
-            if (size == 4) {
-                w->gpa = ((uint32_t)entry & ~(uint32_t)mask) | (va & mask);
-                if (level->shift == 22) {
-                    w->gpa |= (entry >> 13 & 0xff) << 32;
-                }
-            }
-            w->gpa &= cpu->a20_mask;
+            w->gpa = leaf_gpa(cpu, level, entry, va);
             w->rights = rights;
             w->leaf = entry;
             w->shift = level->shift;
@@ -259,7 +271,7 @@ again:
             cpu->mmu_leaf = at;
             return true;
         }
-        table = entry & (size == 4 ? 0xfffff000 : 0x000ffffffffff000ull);
+        table = entry & (root.entry_size == 4 ? 0xfffff000 : 0x000ffffffffff000ull);
     }
     return false;
 }
