@@ -129,15 +129,70 @@ static bool take_aio(BlockNode *node, const char *aio, GError **error)
     return f->use_uring;
 }
 
+static bool refuse_directory(const char *path, GError **error)
+{
+    return error_set(error, "Could not open '%s': it is a directory; give the file of a disk image", path);
+}
+
+/* Opens PATH and finds out what it is. */
+static bool take_file(BlockNode *node, const char *path, GError **error)
+{
+    bool wants_file = node->type == &node_type_file;
+    HostFile *f = node->state;
+    int sg_version = 0;
+    struct stat st;
+
+    f->fd = open_host(path, node);
+    if (f->fd < 0) {
+        int err = errno;
+
+        if (err == EISDIR) {
+            return refuse_directory(path, error);
+        }
+        if (err == EINVAL && node->direct) {
+            return error_set(error, "Could not open '%s': the filesystem does not support "
+                             "O_DIRECT; use cache=writeback", path);
+        }
+        return error_set_errno(error, err, "Could not open '%s'", path);
+    }
+    if (fstat(f->fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+        return refuse_directory(path, error);
+    }
+    if (fstat(f->fd, &st) < 0 || (wants_file && !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) ||
+        (!wants_file && !S_ISBLK(st.st_mode) && !S_ISCHR(st.st_mode))) {
+        return error_set(error, "A %s was expected by the '%s' driver, but '%s' is something "
+                         "else", wants_file ? "regular file" : "host device", node->type->name,
+                         path);
+    }
+    f->is_device = S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode);
+    if (f->is_device && ioctl(f->fd, SG_GET_VERSION_NUM, &sg_version) == 0 && sg_version >= 30000) {
+        f->scsi = S_ISCHR(st.st_mode) ? NODE_SCSI_ONLY : NODE_SCSI_BESIDE;
+    }
+    if (!file_get_length(f, &node->length)) {
+        if (node->type != &node_type_host_cdrom) {
+            return error_set_errno(error, errno, "Could not get the size of '%s'", path);
+        }
+        node->length = 0;              /* no disc in the drive */
+    }
+    return true;
+}
+
+static void file_close(BlockNode *node)
+{
+    HostFile *f = node->state;
+
+    if (f->fd >= 0) {
+        close(f->fd);
+        f->fd = -1;
+    }
+}
+
 static bool file_open(BlockNode *node, NodeOpts *opts, GError **error)
 {
     HostFile *f = node->state;
     g_autofree char *path = node_opts_take(opts, "filename");
     g_autofree char *locking = node_opts_take(opts, "locking");
     g_autofree char *aio = node_opts_take(opts, "aio");
-    bool wants_file = node->type == &node_type_file;
-    struct stat st;
-    int sg_version = 0;
 
     f->fd = -1;
     if (!path || !*path) {
@@ -153,64 +208,17 @@ static bool file_open(BlockNode *node, NodeOpts *opts, GError **error)
     }
     g_free(node->filename);
     node->filename = g_strdup(path);
-    f->fd = open_host(path, node);
-    if (f->fd < 0) {
-        int err = errno;
-
-        if (err == EISDIR) {
-            return error_set(error, "Could not open '%s': it is a directory; give the file of a "
-                             "disk image", path);
-        }
-        if (err == EINVAL && node->direct) {
-            return error_set(error, "Could not open '%s': the filesystem does not support "
-                             "O_DIRECT; use cache=writeback", path);
-        }
-        return error_set_errno(error, err, "Could not open '%s'", path);
-    }
-    if (fstat(f->fd, &st) == 0 && S_ISDIR(st.st_mode)) {
-        close(f->fd);
-        f->fd = -1;
-        return error_set(error, "Could not open '%s': it is a directory; give the file of a disk "
-                         "image", path);
-    }
-    if (fstat(f->fd, &st) < 0 || (wants_file && !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) ||
-        (!wants_file && !S_ISBLK(st.st_mode) && !S_ISCHR(st.st_mode))) {
-        close(f->fd);
-        f->fd = -1;
-        return error_set(error, "A %s was expected by the '%s' driver, but '%s' is something "
-                         "else", wants_file ? "regular file" : "host device", node->type->name,
-                         path);
-    }
-    f->is_device = S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode);
-    if (f->is_device && ioctl(f->fd, SG_GET_VERSION_NUM, &sg_version) == 0 && sg_version >= 30000) {
-        f->scsi = S_ISCHR(st.st_mode) ? NODE_SCSI_ONLY : NODE_SCSI_BESIDE;
+    if (!take_file(node, path, error)) {
+        file_close(node);
+        return false;
     }
     f->inline_io = (node->flags & NODE_OPEN_INLINE_IO) && !f->use_uring;
     f->short_inline = node->flags & NODE_OPEN_SHORT_INLINE;
     f->locking = !locking || !g_str_equal(locking, "off");
-    if (!file_get_length(f, &node->length)) {
-        int err = errno;
-
-        if (node->type != &node_type_host_cdrom) {
-            close(f->fd);
-            f->fd = -1;
-            return error_set_errno(error, err, "Could not get the size of '%s'", path);
-        }
-        node->length = 0;              /* no disc in the drive */
-    }
     if (node->direct) {
         node->limits.align = node->limits.mem_align = probe_direct_align(f->fd);
     }
     return true;
-}
-
-static void file_close(BlockNode *node)
-{
-    HostFile *f = node->state;
-
-    if (f->fd >= 0) {
-        close(f->fd);
-    }
 }
 
 /* The same file, whatever its name is by now, with locks like those of the old descriptor. */
