@@ -33,7 +33,7 @@ const DisplayKind *display_find(const char *name, GError **error)
         }
     }
     close_match = suggest_closest(name, names);
-    error_set(error, "Unknown display '%s': there are none and sdl%s%s%s", name,
+    error_set(error, "Unknown display '%s': use 'none' or 'sdl'%s%s%s", name,
               close_match ? "; did you mean '" : "", close_match ?: "", close_match ? "'?" : "");
     return NULL;
 }

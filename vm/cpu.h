@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A virtual CPU as the machine sees it: a device with a thread, an accelerator and requests.
- * The architecture's state is behind it (target-x86/cpu.h embeds Cpu first).
+ * The architecture's state is behind it: target-x86/x86_cpu.h.
  *
  * Threads: one host thread per vCPU (AccelOps.run on it).  Everything that wants something of a
  * vCPU sets a request and kicks it, or queues work with cpu_run_on().  Registers are touched by
