@@ -524,6 +524,12 @@ bool x86_cpu_model_finish(X86Cpu *cpu, const char *accel, const uint32_t *suppor
         cpu->features[FEAT_7_0_EBX] &= ~BIT(5);
         cpu->features[FEAT_7_0_ECX] &= ~BIT(3);
     }
+    if (!x86_has(cpu, X86_FEAT_AVX) || !x86_has(cpu, X86_FEAT_AVX512F)) {
+        cpu->features[FEAT_7_0_EBX] &= ~X86_AVX512_EBX;
+        cpu->features[FEAT_7_0_ECX] &= ~X86_AVX512_ECX;
+        cpu->features[FEAT_7_0_EDX] &= ~X86_AVX512_EDX;
+        cpu->features[FEAT_7_1_EAX] &= ~X86_AVX512_7_1_EAX;
+    }
     if (!x86_has(cpu, X86_FEAT(7_0_EDX, 29))) {
         cpu->features[FEAT_ARCH_CAPABILITIES] = 0;
     }

@@ -61,4 +61,11 @@ enum {
 };
 /* clang-format on */
 
+/* Bits of their words that mean AVX-512: none without AVX512F. */
+#define X86_AVX512_EBX \
+    (BIT(16) | BIT(17) | BIT(21) | BIT(26) | BIT(27) | BIT(28) | BIT(30) | BIT(31))         /* FEAT_7_0_EBX */
+#define X86_AVX512_ECX (BIT(1) | BIT(6) | BIT(11) | BIT(12) | BIT(14))
+#define X86_AVX512_EDX (BIT(2) | BIT(3) | BIT(8) | BIT(23))
+#define X86_AVX512_7_1_EAX BIT(5)
+
 #endif

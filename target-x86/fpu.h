@@ -91,8 +91,6 @@ typedef struct XsaveComponent {
 enum { XSAVE_COMPONENTS = 10, XSAVE_HEADER_END = 576 };
 extern const XsaveComponent xsave_components[XSAVE_COMPONENTS];
 
-/* XCR0 bits that the interpreter can save and restore. */
-#define XSAVE_SUPPORTED (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_PKRU)
 /* Bytes of an image with the components in MASK. */
 uint32_t xsave_size(uint64_t mask, bool compacted);
 

@@ -34,10 +34,8 @@ static HostPlan *plans[PLAN_ROWS * PLAN_FORMS];
 
 static uint32_t host_words[FEAT_WORDS];
 
-/* What goes with AVX512F, and what thunks need of it: F, DQ, CD, BW, VL. */
-enum { AVX512_EBX = (int)(BIT(16) | BIT(17) | BIT(21) | BIT(28) | BIT(30) | BIT(31)),
-       AVX512_BASE = (int)(BIT(16) | BIT(17) | BIT(28) | BIT(30) | BIT(31)),
-       AVX512_ECX = BIT(1) | BIT(6) | BIT(11) | BIT(12) | BIT(14), AVX512_7_1_EAX = BIT(5) };
+/* What the engines need of AVX-512: F, DQ, CD, BW, VL. */
+#define AVX512_BASE (BIT(16) | BIT(17) | BIT(28) | BIT(30) | BIT(31))
 
 static uint64_t host_xcr0(void)
 {
@@ -74,10 +72,11 @@ static void host_features_read(uint32_t *w)
         w[FEAT_7_0_EBX] &= ~BIT(5);
         w[FEAT_7_0_ECX] &= ~(BIT(9) | BIT(10));
     }
-    if (!(w[FEAT_1_ECX] & BIT(27)) || (host_xcr0() & 0xe6) != 0xe6 || ~w[FEAT_7_0_EBX] & AVX512_BASE) {
-        w[FEAT_7_0_EBX] &= ~AVX512_EBX;
-        w[FEAT_7_0_ECX] &= ~AVX512_ECX;
-        w[FEAT_7_1_EAX] &= ~AVX512_7_1_EAX;
+    if (!(w[FEAT_1_ECX] & BIT(27)) || (host_xcr0() & 0xe6) != 0xe6 || (~w[FEAT_7_0_EBX] & AVX512_BASE)) {
+        w[FEAT_7_0_EBX] &= ~X86_AVX512_EBX;
+        w[FEAT_7_0_ECX] &= ~X86_AVX512_ECX;
+        w[FEAT_7_0_EDX] &= ~X86_AVX512_EDX;
+        w[FEAT_7_1_EAX] &= ~X86_AVX512_7_1_EAX;
     }
 }
 

@@ -88,10 +88,14 @@ static void fill(X86Cpu *x)
 {
     for (unsigned i = 0; i < 16; i++) {
         x->gpr[i] = 0x1111111111111111ull * i;
-        x->zmm[i].u64[0] = 0x100 + i;
-        x->zmm[i].u64[1] = 0x200 + i;
-        x->zmm[i].u64[2] = 0x300 + i;
-        x->zmm[i].u64[3] = 0x400 + i;
+    }
+    for (unsigned i = 0; i < 32; i++) {
+        for (unsigned n = 0; n < 8; n++) {
+            x->zmm[i].u64[n] = 0x100 * (n + 1) + i;
+        }
+    }
+    for (unsigned i = 0; i < 8; i++) {
+        x->k[i] = 0x1234567800000000 + i;
     }
     for (unsigned i = 0; i < 8; i++) {
         x->x87.st[i].mantissa = 0x8000000000000000ull + i;
@@ -157,6 +161,7 @@ static void test_state_comes_back(void)
     w = save(&rig);
     x86_cpu_reset(rig.x, false);
     memset(rig.x->zmm, 0xee, sizeof(rig.x->zmm));
+    memset(rig.x->k, 0xee, sizeof(rig.x->k));
     rig.x->smm = true;
     ok = load_writer(&rig, w, &error);
     g_assert_no_error(error);
@@ -172,7 +177,8 @@ static void test_state_comes_back(void)
         same_seg(&rig.x->segs[i], &copy->segs[i]);
     }
     SAME(x87);
-    g_assert_cmpmem(rig.x->zmm, 16 * sizeof(X86Vec), copy->zmm, 16 * sizeof(X86Vec));
+    SAME(zmm);
+    SAME(k);
     SAME(xcr0);
     SAME(pkru);
     same_seg(&rig.x->ldt, &copy->ldt);

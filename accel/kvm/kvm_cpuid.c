@@ -103,11 +103,6 @@ static const struct { uint8_t word, reg; uint32_t leaf, subleaf; } sources[] = {
     { FEAT_D_1_EAX, REG_EAX, 0xd, 1 },       { FEAT_6_EAX, REG_EAX, 6, 0 },
 };
 
-/* AVX-512 in EBX of leaf 7, and what needs its registers in ECX and EDX. */
-enum { AVX512_EBX = BIT(16) | BIT(17) | BIT(21) | BIT(26) | BIT(27) | BIT(28) | BIT(30),
-       AVX512_ECX = BIT(1) | BIT(6) | BIT(11) | BIT(12) | BIT(14),
-       AVX512_EDX = BIT(2) | BIT(3) | BIT(8) | BIT(23) };
-#define AVX512_EBX_VL BIT(31)
 /* What needs KVM's own local APIC: x2APIC and the TSC deadline. */
 #define APIC_ECX (BIT(21) | BIT(24))
 
@@ -135,9 +130,10 @@ void kvm_cpuid_features(const KvmAccel *kvm, uint32_t words[FEAT_WORDS])
     words[FEAT_D_1_EAX] &= BIT(0) | BIT(1) | BIT(2);
     words[FEAT_ARCH_CAPABILITIES] = kvm->arch_capabilities;
     if (!same_layout(kvm, 5) || !same_layout(kvm, 6) || !same_layout(kvm, 7)) {
-        words[FEAT_7_0_EBX] &= ~(AVX512_EBX | AVX512_EBX_VL);
-        words[FEAT_7_0_ECX] &= ~AVX512_ECX;
-        words[FEAT_7_0_EDX] &= ~AVX512_EDX;
+        words[FEAT_7_0_EBX] &= ~X86_AVX512_EBX;
+        words[FEAT_7_0_ECX] &= ~X86_AVX512_ECX;
+        words[FEAT_7_0_EDX] &= ~X86_AVX512_EDX;
+        words[FEAT_7_1_EAX] &= ~X86_AVX512_7_1_EAX;
     }
     if (!same_layout(kvm, 9)) {
         words[FEAT_7_0_ECX] &= ~BIT(3);
