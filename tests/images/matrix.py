@@ -10,11 +10,12 @@ compressible parts, so that a failure repeats.
 import itertools
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 
-from command import run
+from command import fails, run
 from tap import Skip, run_cases
 
 RHEA = os.path.abspath(sys.argv[1])
@@ -261,6 +262,18 @@ def case_amend(opts, src, size):
         same(new, 'over.qcow2')
 
 
+def case_convert_words():
+    """Help on the options of a target; what cannot be compressed is told before there is a target."""
+    for words in (['-O', 'qcow2', '-o', 'help'], ['-O', 'vmdk', '-o', '?', 'a.raw', 'new']):
+        listed = [set(re.findall(r'^  ([a-z_]+)=', run(tool, 'convert', *words), re.M)) for tool in (RHEA, QEMU)]
+        assert listed[0] and 'size' in listed[0] & listed[1], listed
+    content('a.raw', 1 << 20, 5)
+    for fmt in ('raw', 'vdi', 'vhdx', 'vpc'):
+        assert 'Compression not supported' in fails(RHEA, 'convert', '-c', '-f', 'raw', '-O', fmt, 'a.raw', 'new')
+        assert not os.path.exists('new'), fmt
+    assert 'Compression not supported' in fails(RHEA, 'convert', '-c', '-f', 'raw', '-O', 'vmdk', 'a.raw', 'new')
+
+
 SECRET = ('--object', 'secret,id=s,data=open sesame')
 
 
@@ -383,7 +396,8 @@ def compare_cases():
 def all_cases(size):
     src = content('src.raw', size, 1)
     even = content('even.raw', 3 * MIB, 2)
-    return itertools.chain(cases(src, size), format_cases(src, size), crypt_cases(even), compare_cases())
+    return itertools.chain(cases(src, size), format_cases(src, size), crypt_cases(even), compare_cases(),
+                           [('convert words', case_convert_words)])
 
 
 def main():

@@ -44,6 +44,8 @@ void progress_end(Progress *p);
 
 /* "a=b,c=d" of -o, several times; false after an error message. */
 bool add_create_opts(NodeOpts *opts, const char *text);
+/* "-o help": lists what images of FORMAT are created with.  The exit status; -1: OPTS do not ask for it. */
+int show_create_help(const char *format, const NodeOpts *opts);
 void print_json(Json *take);
 char *human_size(uint64_t bytes);
 int usage_error(const char *format, ...) G_GNUC_PRINTF(1, 2);

@@ -399,6 +399,8 @@ static const ImgOption convert_options[] = {
     OPTION_END,
 };
 
+#define NO_COMPRESSION "Compression not supported for this file format"
+
 /* Combinations that make no sense; the messages are qemu-img's. */
 static bool args_ok(const ConvertArgs *a, int operands)
 {
@@ -428,6 +430,11 @@ static bool args_ok(const ConvertArgs *a, int operands)
     }
     if (!a->target_opts && !format_exists(a->format)) {
         error_report("Unknown file format '%s'", a->format);
+        return false;
+    }
+    /* Before there is a target. */
+    if (m->compressed && !a->target_opts && !node_type_find(a->format)->co_write_compressed) {
+        error_report(NO_COMPRESSION);
         return false;
     }
     return true;
@@ -531,6 +538,7 @@ static bool make_target(Convert *m, const ConvertArgs *a, NodeOpts *create)
 static bool check_target(Convert *m, const ConvertArgs *a)
 {
     const NodeType *type = m->target->type;
+    bool mixed = true;                 /* an image may have both kinds of clusters, or must be compressed */
 
     if (node_length(m->target) < m->length) {
         error_report("output file is smaller than input file");
@@ -539,10 +547,11 @@ static bool check_target(Convert *m, const ConvertArgs *a)
     if (type->wants_compressed && type->wants_compressed(m->target)) {
         m->compressed = true;
     } else if (m->compressed) {
+        mixed = !type->wants_compressed;
         m->out_of_order = true;    /* each cluster finds its place when it is packed */
     }
-    if (m->compressed && (!type->co_write_compressed || !node_cluster_size(m->target))) {
-        error_report("Compression not supported for this file format");
+    if (m->compressed && (!mixed || !type->co_write_compressed || !node_cluster_size(m->target))) {
+        error_report(NO_COMPRESSION);
         return false;
     }
     if (m->compressed && m->target->encrypted) {
@@ -631,6 +640,13 @@ static int img_convert(const ImgCommand *command, int argc, char **argv)
     if (status >= 0) {
         return status;
     }
+    if (!a.keep_target && (status = show_create_help(a.format, a.create)) >= 0) {
+        node_opts_free(a.create);
+        return status;
+    }
+    if (argc < 2) {
+        return usage_error("%s", command->expect);
+    }
     if (!args_ok(&a, argc)) {
         return 1;
     }
@@ -654,6 +670,6 @@ static int img_convert(const ImgCommand *command, int argc, char **argv)
 }
 
 const ImgCommand img_convert_command = {
-    "convert", convert_options, "filename [filename2 [...]] output_filename", 2, 1000,
+    "convert", convert_options, "filename [filename2 [...]] output_filename", 0, 1000,
     "Must specify image file name", img_convert,
 };

@@ -10,6 +10,21 @@ static bool wants_help(const NodeOpts *opts)
     return opts && (node_opts_get(opts, "help") || node_opts_get(opts, "?"));
 }
 
+int show_create_help(const char *format, const NodeOpts *opts)
+{
+    const char *text = wants_help(opts) ? format_create_help(format) : NULL;
+
+    if (!wants_help(opts)) {
+        return -1;
+    }
+    if (!text) {
+        error_report("Unknown file format '%s'", format);
+        return 1;
+    }
+    printf("Supported %s options:\n%s", format, text);
+    return 0;
+}
+
 /* ---- create ---- */
 
 typedef struct CreateArgs {
@@ -165,21 +180,13 @@ static int img_create(const ImgCommand *command, int argc, char **argv)
 {
     CreateArgs a = { .format = "raw" };
     int status = img_parse(command, &a, &argc, &argv);
-    const char *text;
 
     if (status >= 0) {
         return status;
     }
     a.opts = a.opts ? a.opts : node_opts_new();
-    if (wants_help(a.opts)) {
-        text = format_create_help(a.format);
-        if (text) {
-            printf("Supported %s options:\n%s", a.format, text);
-        } else {
-            error_report("Unknown file format '%s'", a.format);
-        }
-        status = text ? 0 : 1;
-    } else {
+    status = show_create_help(a.format, a.opts);
+    if (status < 0) {
         status = create_with(&a, argc, argv);
     }
     node_opts_free(a.opts);
