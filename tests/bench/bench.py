@@ -219,7 +219,8 @@ class Bench:
             return
         tools, build, home = self.tools(), self.args.build, os.getcwd()
         parts = {'images': lambda: images.groups(tools), 'nbd': lambda: nbd.groups(tools),
-                 'disk': lambda: disks.groups(build, tools, self.emulators, DISK_SECONDS, self.args.limit)}
+                 'disk': lambda: disks.groups(build, tools, self.emulators, DISK_SECONDS, self.args.limit,
+                                              self.args.rounds)}
         for part in STORAGE:
             if part not in self.parts:
                 continue

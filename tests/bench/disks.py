@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Disks under load: Debian's fio in a guest, on virtio-blk and NVMe, raw and qcow2.
 
-    for group in disks.groups(build, tools, emulators, seconds, limit): ...
+    for group in disks.groups(build, tools, emulators, seconds, limit, rounds): ...
 
 in a scratch folder, which is the current one.
 
-A guest of each emulator waits for its next load on the serial line, so that they can take turns.  The
+A guest of each emulator waits for its next load on the serial line, so that they can take turns; each round
+has new guests, and is a session (paired.py).  The
 images are filled: what is compared is the emulators' way from the guest's driver to the host's kernel.  Time per
 request, by fio's own count, and processor time of the whole emulator.
 """
@@ -114,15 +115,17 @@ class Loader:
 class Load:
     """One load on the disks of a device, as bench.py measures it (paired.Group has the same methods).
 
-    One fio does short runs on all of them in turn, most often on those that differ in the format only."""
+    One fio does short runs on all of them in turn, most often on those that differ in the format only, or, where
+    the session is for those alone, on nothing else."""
 
-    def __init__(self, device, load, loaders, seconds):
+    def __init__(self, device, load, loaders, seconds, session, twins_only):
         self.device, self.loaders, self.seconds = device, loaders, seconds
         self.load, self.words, self.column = load
+        self.session, self.twins_only = session, twins_only
         disks = [(f'{device} {self.load}, {name}', node, more)
                  for name, of, node, _, _, more in places() if of == device]
-        self.nodes = {name: node for name, node, _ in disks}
         self.twins = [name for name, _, more in disks if not more]
+        self.nodes = {name: node for name, node, more in disks if not more or not twins_only}
 
     def names(self):
         return list(self.nodes)
@@ -130,16 +133,15 @@ class Load:
     def keep(self, names):
         self.nodes = {name: self.nodes[name] for name in names}
 
-    def measure(self, rounds, table):
+    def measure(self, _rounds, table):
         names = list(self.nodes)
         twins = [name for name in names if name in self.twins]
         order = names + twins[::-1] + twins + names[::-1]
-        for i in range(rounds):
-            for tool in paired.turn(self.loaders, i):
-                nodes = [self.nodes[name] for name in order]
-                for name, (seconds, cpu) in zip(order, self.loaders[tool].run(nodes, self.words, self.column,
-                                                                              self.seconds)):
-                    table.add_time(tool, name, self.device, seconds, cpu)
+        for tool in paired.turn(self.loaders, self.session):
+            nodes = [self.nodes[name] for name in order]
+            for name, (seconds, cpu) in zip(order, self.loaders[tool].run(nodes, self.words, self.column,
+                                                                          self.seconds)):
+                table.add_time(tool, name, self.device, seconds, cpu, self.session, self.twins_only)
         return True
 
 
@@ -161,11 +163,14 @@ def guest_image(build):
     return guests.Image(build, 'disk', ''.join(lines) + LOOP, sorted(c.files.items()) + modules, RAM_MIB)
 
 
-def groups(build, tools, emulators, seconds, limit):
+def groups(build, tools, emulators, seconds, limit, rounds):
     make_images(tools, emulators)
     image = guest_image(build)
-    with contextlib.ExitStack() as stack:
-        loaders = {e.name: Loader(stack.enter_context(guest_of(e, image)), limit) for e in emulators}
-        for device in DEVICES:
-            for load in LOADS:
-                yield Load(device, load, loaders, seconds)
+    for session in range(max(rounds, paired.TWIN_SESSIONS)):
+        twins_only = session >= rounds
+        running = [e for e in emulators if e.name == paired.OURS or not twins_only]
+        with contextlib.ExitStack() as stack:
+            loaders = {e.name: Loader(stack.enter_context(guest_of(e, image)), limit) for e in running}
+            for device in DEVICES:
+                for load in LOADS:
+                    yield Load(device, load, loaders, seconds, session, twins_only)

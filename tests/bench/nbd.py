@@ -139,19 +139,41 @@ def start(tool, programs, fmt, transport):
     return Server(f'{tool}-{fmt}', programs['nbd'], image, fmt, transport)
 
 
+class Servers:
+    """Those of a transport, by (tool, format)."""
+
+    def __init__(self, tools, transport, formats):
+        self.tools, self.transport = tools, transport
+        self.running = {(tool, fmt): None for fmt in formats for tool in tools}
+
+    def start(self):
+        for tool, fmt in self.running:
+            self.running[tool, fmt] = start(tool, self.tools[tool], fmt, self.transport)
+
+    def stop(self):
+        for key, server in self.running.items():
+            if server:
+                server.stop()
+            self.running[key] = None
+
+    def renew(self):
+        self.stop()
+        self.start()
+
+
 def server_groups(tools):
     for transport, formats in (('unix', ('raw', 'qcow2')), ('tcp', ('raw',)), ('tls', ('raw',))):
-        with contextlib.ExitStack() as stack:
-            servers = {}
-            for key in ((tool, fmt) for fmt in formats for tool in tools):
-                servers[key] = start(key[0], tools[key[0]], key[1], transport)
-                stack.callback(servers[key].stop)
+        servers = Servers(tools, transport, formats)
+        try:
+            servers.start()
             for name, over, client, count in LOADS:
                 if over == transport:
                     yield paired.Group(*(
                         paired.Case(f'{name}, {fmt}', 'nbd-server', {
-                            tool: lambda s=servers[tool, fmt], c=client: served(s, c) for tool in tools}, count)
-                        for fmt in formats))
+                            tool: lambda k=(tool, fmt), c=client: served(servers.running[k], c) for tool in tools}, count)
+                        for fmt in formats), renew=servers.renew)
+        finally:
+            servers.stop()
 
 
 def client_groups(tools):

@@ -7,16 +7,22 @@
 RUN does the work once and gives what paired.command() gives: (seconds, seconds of processor time).  Cases
 whose times will be compared, such as the same on raw and on qcow2, make a group.  The cases and the tools
 of a group take turns within a round, the first of one round being the last of the next, so that what else
-the machine does hits all.  Short cases get more rounds than asked for.
+the machine does hits all.
+
+A few rounds are a session.  Servers and guests are started anew for the next one: what one process has by luck,
+such as where its memory lies, does not pass then for what it is worth.
 """
 import os
 import subprocess
 import time
 
-# A group goes on until each has worked that long, or has had so many rounds, and for LEAST times those asked
-# for: a disturbed machine can spoil two rounds on end, and then the best of them is none.
+SESSION_ROUNDS = 3
+# A group goes on for as many sessions as were asked for, and until each has worked that long or has had so many
+# times more of them: a disturbed machine can spoil two rounds on end, and then the best of them is none.
 ENOUGH_SECONDS = 0.8
-LEAST, MOST = 3, 10
+MOST = 3
+# Cases that are compared with each other have more sessions, in which only OURS runs.
+TWIN_SESSIONS, OURS = 5, 'Rhea'
 LIMIT = 600
 
 
@@ -31,10 +37,10 @@ class Case:
 
 
 class Group:
-    """Cases that take turns."""
+    """Cases that take turns; RENEW() is called between two sessions."""
 
-    def __init__(self, *cases):
-        self.cases = cases
+    def __init__(self, *cases, renew=None):
+        self.cases, self.renew = cases, renew
 
     def names(self):
         return [case.name for case in self.cases]
@@ -47,18 +53,31 @@ class Group:
         """Into the table; whether all is well."""
         runs = [(case, tool) for case in self.cases for tool in case.runs]
         spent = dict.fromkeys(runs, 0.0)
-        done = 0
-        while done < rounds * LEAST or (done < rounds * MOST and min(spent.values()) < ENOUGH_SECONDS):
-            for case, tool in turn(runs, done):
-                if case.between:
-                    case.between(tool)
-                seconds, cpu = case.runs[tool]()
+        session = 0
+        while session < rounds or (session < rounds * MOST and min(spent.values()) < ENOUGH_SECONDS):
+            for (case, tool), seconds in self.session(runs, session, table):
                 spent[case, tool] += seconds
-                table.add_time(tool, case.name, case.kind, seconds / case.count, cpu / case.count)
-            done += 1
+            session += 1
+        twins = [(case, tool) for case, tool in runs if tool == OURS and len(self.cases) > 1]
+        while twins and session < TWIN_SESSIONS:
+            for _ in self.session(twins, session, table, twins_only=True):
+                pass
+            session += 1
         complaints = [f'{case.name}: {said}' for case in self.cases if case.check and (said := case.check())]
         table.complaints += complaints
         return not complaints
+
+    def session(self, runs, session, table, twins_only=False):
+        """((case, tool), seconds) of each run."""
+        if session and self.renew:
+            self.renew()
+        for i in range(SESSION_ROUNDS):
+            for case, tool in turn(runs, session + i):
+                if case.between:
+                    case.between(tool)
+                seconds, cpu = case.runs[tool]()
+                table.add_time(tool, case.name, case.kind, seconds / case.count, cpu / case.count, session, twins_only)
+                yield (case, tool), seconds
 
 
 def turn(things, i):
