@@ -244,35 +244,26 @@ static void emit_operand(Emitter *e, unsigned reg, unsigned rm, const HostMem *m
     }
 }
 
+/* As part of the opcode; as the operand size it is ignored in 32-bit code. */
+static bool vex_w(const Insn *insn)
+{
+    return insn->def->match & (M_W0 | M_W1) ? insn->rex & REX_W : insn->op_size == 8;
+}
+
 static void emit_vex(Emitter *e, const Insn *insn, const Fields *f, const HostMem *mem)
 {
     unsigned map = insn->map - MAP_VEX0F + 1;
     unsigned rex = mem ? host_mem_rex(f->reg, *mem)
                        : (f->reg & 8 ? 4 : 0) | (f->rm & 8 ? 1 : 0);
-    /* As part of the opcode; as the operand size it is ignored in 32-bit code. */
-    bool w = insn->def->match & (M_W0 | M_W1) ? insn->rex & REX_W : insn->op_size == 8;
 
     emit8(e, 0xc4);
     emit8(e, (~rex & 7) << 5 | map);
-    emit8(e, (w ? 0x80 : 0) | (~f->vvvv & 15) << 3 | insn->vl << 2 | insn->mp);
+    emit8(e, (vex_w(insn) ? 0x80 : 0) | (~f->vvvv & 15) << 3 | insn->vl << 2 | insn->mp);
     emit8(e, insn->opcode);
     if (insn->prefixes & INSN_HAS_MODRM) {
         emit_operand(e, f->reg, f->rm, mem);
     }
     emit_imm(e, insn);
-}
-
-/* As part of the opcode or the size of elements; as that of a general register it is ignored in 32-bit code. */
-static bool evex_w(const Insn *insn)
-{
-    if (!(insn->def->match & (M_W0 | M_W1))) {
-        for (unsigned n = 0; n < 4; n++) {
-            if (insn->op[n].kind == OPK_GPR || (insn->def->opnd[n] & 0xff) == SZ_y) {
-                return insn->op_size == 8;
-            }
-        }
-    }
-    return insn->rex & REX_W;
 }
 
 static void emit_evex(Emitter *e, const Insn *insn, const Fields *f, const HostMem *mem)
@@ -283,7 +274,7 @@ static void emit_evex(Emitter *e, const Insn *insn, const Fields *f, const HostM
 
     emit8(e, 0x62);
     emit8(e, (~rex & 7) << 5 | (f->reg & 16 ? 0 : 0x10) | map);
-    emit8(e, (evex_w(insn) ? 0x80 : 0) | (~f->vvvv & 15) << 3 | 4 | insn->mp);
+    emit8(e, (vex_w(insn) ? 0x80 : 0) | (~f->vvvv & 15) << 3 | 4 | insn->mp);
     emit8(e, (insn->evex & EVEX_Z ? 0x80 : 0) | (insn->evex >> EVEX_LL_SHIFT & 3) << 5 |
              (insn->evex & EVEX_B ? 0x10 : 0) | (f->vvvv & 16 ? 0 : 8) | (insn->evex & EVEX_AAA));
     emit8(e, insn->opcode);

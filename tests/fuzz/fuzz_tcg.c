@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Fuzz target: bytes as a user program (CPL 3).  Byte 0: bit 0 32-bit code; with bit 1 instead real, virtual-8086,
- * 16 or 32-bit code (bits 2, 3) in segments that are not flat; bytes 1 to 7 the seed of
+ * 16 or 32-bit code (bits 2, 3) in segments that are not flat; bit 4 no AVX-512; bytes 1 to 7 the seed of
  * registers, segments and data; the rest is code, with HLT around it.  The translator runs it twice; what the
  * guest can see must be as after the interpreter, and nothing around RAM or in the parts of the CPU that
  * are not the guest's may change.  Programs that do not end are kicked, and not compared.
@@ -29,7 +29,7 @@ typedef struct Fuzz {
     Engines e;
     uint8_t *before, *behind;   /* of RAM */
     uint8_t own[offsetof(X86Cpu, unwind) - offsetof(X86Cpu, features)];
-    bool ready;
+    bool ready, has_avx512;
 } Fuzz;
 
 static Fuzz fuzz;
@@ -70,6 +70,7 @@ static void get_ready(Fuzz *f)
         g_error("This host lets nobody translate");
     }
     close_the_rest();
+    f->has_avx512 = f->e.avx512;
     f->e.tr->exact_flags = true;
     f->e.anywhere = true;
     f->before = guard_at(BENCH_BASE - GUARD);
@@ -100,6 +101,7 @@ static void random_state(Fuzz *f, uint64_t head)
     uint64_t flags = 0;
     InsnState state;
 
+    f->e.avx512 = f->has_avx512 && !(head & 16);
     if (is_segmented(head)) {
         flags = engines_segmented(&f->e, kind, kind == ENGINES_REAL ? 0 : 3, rand);
     } else {
@@ -116,6 +118,7 @@ static void random_state(Fuzz *f, uint64_t head)
     }
     data_random(rand);
     insn_state_load(&state, f->e.cpu);
+    engines_random_avx512(&f->e, rand);
     f->e.cpu->eflags |= flags;
     x86_update_mode(f->e.cpu);
 }

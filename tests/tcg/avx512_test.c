@@ -353,6 +353,45 @@ static void test_left_out(void)
     program_clear(&p);
 }
 
+/* The same where other accesses would share a check with it, in a loop before the loop: a page that no enabled element lies in. */
+static void test_left_out_of_groups(void)
+{
+    static const Op load = { 1, 2, 0, 0x6f, VW }, store = { 1, 2, 0, 0x7f, WV_MEM };
+    uint64_t *entry = (uint64_t *)(uintptr_t)(BENCH_TABLES + 0x8000 + 3 * 8), was = (BENCH_DATA + 0x3000) | 7;
+    Program p;
+
+    if (!avx512_init(&p)) {
+        return;
+    }
+    for (unsigned i = 0; i < 8; i++) {
+        unsigned again;
+
+        *entry = was;
+        x86_tlb_flush(p.e.cpu, true);
+        p.len = 0;
+        p.e.cpu->gpr[R_RSI] = BENCH_DATA + 0x3000;
+        p.e.cpu->gpr[R_RDI] = BENCH_DATA + 0x1000;
+        p.e.cpu->k[1] = 0;
+        PUT(&p, 0xb9, 3, 0, 0, 0, 0xeb, 0x00);                  /* mov ecx, 3; jmp again */
+        again = p.len;
+        PUT(&p, 0x48, 0x8b, 0x07);                              /* mov rax, [rdi] */
+        put_evex(&p, i & 1 ? &load : &store, 20, 0, -1, 0, 2, 1, false);
+        put_evex(&p, i & 2 ? &load : &store, 21, 0, -1, 64, 2, 1, false);
+        put_evex(&p, &load, 22, 0, -1, 128, 1, 1, true);
+        PUT(&p, 0x48, 0x83, 0xc6, 64, 0x48, 0x83, 0xc7, 8);     /* add rsi, 64; add rdi, 8 */
+        PUT(&p, 0xff, 0xc9, 0x75, again - (p.len + 4));         /* dec ecx; jnz again */
+        PUT(&p, 0xf4);
+        if (i & 4) {
+            memset(p.code + 5, 0x90, 2);                        /* not a block of its own at first */
+        }
+        program_check(&p, "groups", 50);
+        g_assert_true(came_to_end(&p));
+        g_assert_cmphex(*entry, ==, was);
+        engines_load(&p.e, p.e.start, true);
+    }
+    program_clear(&p);
+}
+
 /* A masked store that goes on and off a device, a missing page and back: what has been translated for one serves the others. */
 static void test_same_code(void)
 {
@@ -385,10 +424,7 @@ static void test_same_code(void)
 
 /* ---- XCR0 --------------------------------------------------------------------------------------------- */
 
-/*
- * What is in bits 511:256 stays there while XCR0 has no AVX-512, whatever VEX does; with it VEX zeroes them.  XSETBV in between
- * runs in C.
- */
+/* What is in bits 511:256 stays there while XCR0 has no AVX-512, whatever VEX does; with it VEX zeroes them. */
 static void test_switched_off(void)
 {
     Program p;
@@ -412,12 +448,40 @@ static void test_switched_off(void)
     program_clear(&p);
 }
 
+/* The same with CR4.OSXSAVE; SSE is left. */
+static void test_without_osxsave(void)
+{
+    Program p;
+
+    if (!avx512_init(&p)) {
+        return;
+    }
+    engines_mode(&p.e, 64, 0);
+    for (unsigned n = 0; n < 32; n++) {
+        memset(&p.e.cpu->zmm[n], 0x11 + n, sizeof(p.e.cpu->zmm[n]));
+        memset(&p.e.cpu->zmm[n].u64[2], 0, 16);         /* then nobody looks again */
+    }
+    PUT(&p, 0x0f, 0x20, 0xe0, 0x89, 0xc3);                      /* mov rax, cr4; mov ebx, eax */
+    PUT(&p, 0x0f, 0xba, 0xf0, 18, 0x0f, 0x22, 0xe0);            /* btr eax, 18; mov cr4, rax */
+    PUT(&p, 0x0f, 0xae, 0x06, 0x66, 0x0f, 0xfe, 0xe0);          /* fxsave [rsi]; paddd xmm4, xmm0 */
+    PUT(&p, 0x0f, 0x22, 0xe3, 0xc5, 0xfd, 0xfe, 0xc8);          /* mov cr4, rbx; vpaddd ymm1, ymm0, ymm0 */
+    PUT(&p, 0x66, 0x0f, 0xfe, 0xe8, 0xf4);                      /* paddd xmm5, xmm0; hlt */
+    p.e.cpu->gpr[R_RSI] = BENCH_DATA + 0x400;
+    program_check(&p, "without OSXSAVE", 100);
+    g_assert_true(came_to_end(&p));
+    g_assert_cmphex(p.e.cpu->zmm[1].u64[4], ==, 0);
+    g_assert_cmphex(p.e.cpu->zmm[5].u64[4], ==, 0x1616161616161616);
+    program_clear(&p);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/tcg/avx512/mixed", test_mixed);
     g_test_add_func("/tcg/avx512/left-out", test_left_out);
+    g_test_add_func("/tcg/avx512/left-out-of-groups", test_left_out_of_groups);
     g_test_add_func("/tcg/avx512/same-code", test_same_code);
     g_test_add_func("/tcg/avx512/switched-off", test_switched_off);
+    g_test_add_func("/tcg/avx512/without-osxsave", test_without_osxsave);
     return g_test_run();
 }

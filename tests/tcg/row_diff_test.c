@@ -135,11 +135,11 @@ static uint64_t pick_target(Rows *r)
     uint64_t aligned = data_address(r->rand);
 
     switch (pick(r->rand, 14)) {
-    case 0: return BENCH_DATA + 0x3000 - pick(r->rand, 40);             /* may cross a page */
-    case 1: return ENGINES_NONE - pick(r->rand, 40);
+    case 0: return BENCH_DATA + 0x3000 - pick(r->rand, 72);             /* may cross a page */
+    case 1: return ENGINES_NONE - pick(r->rand, 72);
     case 2: return ENGINES_NONE + pick(r->rand, 64);
-    case 3: return ENGINES_READONLY - pick(r->rand, 40) + (pick(r->rand, 2) ? 0x100 : 0);
-    case 4: return ENGINES_KERNEL - pick(r->rand, 40) + (pick(r->rand, 2) ? 0x100 : 0);
+    case 3: return ENGINES_READONLY - pick(r->rand, 72) + (pick(r->rand, 2) ? 0x100 : 0);
+    case 4: return ENGINES_KERNEL - pick(r->rand, 72) + (pick(r->rand, 2) ? 0x100 : 0);
     case 5: return pick(r->rand, 2) ? ENGINES_MMIO + pick(r->rand, 256) : aligned;
     case 6: return r->bits == 64 && pick(r->rand, 2) ? 0x7fffffffffffull - pick(r->rand, 32) : aligned;
     default: return aligned;
