@@ -128,6 +128,9 @@ static const void *run_insn(X86Cpu *cpu, const TcgBlock *block, unsigned n)
     if (tcg_touches_x87(insn)) {
         tcg_x87_save(cpu);
     }
+    if (tcg_touches_upper(insn)) {
+        tcg_forget_upper(cpu);  /* now: a gather that faults does not come back here */
+    }
     if (insn->sem == sem_pause) {
         tcg_pause(cpu);
     } else if (insn->sem == sem_syscall || insn->sem == sem_sysret) {
@@ -141,9 +144,6 @@ static const void *run_insn(X86Cpu *cpu, const TcgBlock *block, unsigned n)
         } else if (insn->sem == sem_mov_to_cr) {
             tcg_update_fast(cpu);
         }
-    }
-    if (tcg_touches_upper(insn)) {
-        tcg_forget_upper(cpu);
     }
     if (cpu->next_rip != cpu->rip || !(insn->def->attrs & A_MULTI)) {
         tc->unexecuted--;       /* else it comes again */

@@ -474,6 +474,49 @@ static void test_without_osxsave(void)
     program_clear(&p);
 }
 
+/* A gather that faults has done some elements: its handler finds them, in bits that were zero when it began. */
+static void test_fault_in_gather(void)
+{
+    enum { IDT_AT = 0x1000, HANDLER = 0x80 };
+    uint64_t handler = BENCH_CODE + HANDLER;
+    Program p;
+
+    if (!avx512_init(&p)) {
+        return;
+    }
+    for (unsigned upto = 1; upto < 16; upto++) {
+        g_autofree char *what = g_strdup_printf("fault after %u elements", upto);
+        X86Cpu *cpu = p.e.cpu;
+        uint64_t *gate = (uint64_t *)(uintptr_t)(BENCH_DATA + IDT_AT + 16 * VEC_PF);
+
+        engines_mode(&p.e, 64, 0);
+        memset(cpu->zmm, 0, sizeof(cpu->zmm));
+        memset((void *)(uintptr_t)BENCH_DATA, 0x5a, 64);
+        gate[0] = (handler & 0xffff) | 8 << 16 | 0x8e00ull << 32 | (handler >> 16 & 0xffff) << 48;
+        gate[1] = 0;
+        cpu->idt = (X86Table){ BENCH_DATA + IDT_AT, 16 * 32 - 1 };
+        cpu->gpr[R_RSI] = BENCH_DATA;
+        cpu->gpr[R_RSP] = BENCH_DATA + 0x2000;
+        cpu->k[1] = 0xffff;
+        for (unsigned i = 0; i < 16; i++) {
+            cpu->zmm[17].u32[i] = i < upto ? i : (ENGINES_NONE - BENCH_DATA) / 4;
+        }
+        p.len = 0;
+        PUT(&p, 0x66, 0x0f, 0xfe, 0xe0, 0xeb, 0x00);            /* paddd xmm4, xmm0; jmp to the next */
+        PUT(&p, 0x62, 0xf2, 0x7d, 0x41, 0x90, 0x04, 0x8e);      /* vpgatherdd zmm0{k1}, [rsi + zmm17*4] */
+        memset(p.code + p.len, 0xf4, HANDLER - p.len);
+        p.len = HANDLER;
+        PUT(&p, 0x66, 0x0f, 0xfe, 0xe8, 0xeb, 0x00);            /* paddd xmm5, xmm0; jmp */
+        PUT(&p, 0xc5, 0xfd, 0xfe, 0xd0);                        /* vpaddd ymm2, ymm0, ymm0 */
+        PUT(&p, 0xc5, 0xfd, 0x6f, 0xf0);                        /* vmovdqa ymm6, ymm0 */
+        PUT(&p, 0x62, 0xf1, 0x7d, 0x48, 0xfe, 0xd8, 0xf4);      /* vpaddd zmm3, zmm0, zmm0; hlt */
+        program_check(&p, what, 100);
+        g_assert_cmphex(cpu->zmm[3].u32[upto - 1], ==, 0xb4b4b4b4);
+        engines_load(&p.e, p.e.start, true);
+    }
+    program_clear(&p);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -483,5 +526,6 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/avx512/same-code", test_same_code);
     g_test_add_func("/tcg/avx512/switched-off", test_switched_off);
     g_test_add_func("/tcg/avx512/without-osxsave", test_without_osxsave);
+    g_test_add_func("/tcg/avx512/fault-in-gather", test_fault_in_gather);
     return g_test_run();
 }
