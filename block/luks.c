@@ -124,16 +124,11 @@ static bool write_image(BlockNode *file, const void *args, GError **error)
 static bool luks_create(const char *filename, NodeOpts *opts, GError **error)
 {
     LuksNew c = { .prealloc = node_opts_take(opts, "preallocation") };
-    uint64_t bytes;
     bool ok;
 
     ok = create_take_size(opts, INT64_MAX / 2, &c.size, error) &&
          luks_create_take(&c.crypt, opts, error) && create_opts_finish("luks", opts, error) &&
-         luks_header_bytes(&c.crypt, &bytes, error);
-    if (ok && !c.crypt.key_secret) {
-        ok = error_set(error, "Parameter 'key-secret' is required for cipher");
-    }
-    ok = ok && image_write_new(filename, write_image, &c, error);
+         luks_create_check(&c.crypt, error) && image_write_new(filename, write_image, &c, error);
     luks_create_clear(&c.crypt);
     g_free(c.prealloc);
     return ok;

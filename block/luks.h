@@ -32,6 +32,8 @@ bool luks_create_take(LuksCreate *c, NodeOpts *opts, GError **error);
 void luks_create_clear(LuksCreate *c);
 /* How much a header with these options takes. */
 bool luks_header_bytes(const LuksCreate *c, uint64_t *bytes, GError **error);
+/* Can such a header be made?  To be asked before a file is: what was there would be gone. */
+bool luks_create_check(const LuksCreate *c, GError **error);
 /* All of a new header: to be written at its base. */
 GByteArray *co_luks_format(const LuksCreate *c, GError **error);
 

@@ -480,12 +480,24 @@ static bool co_fill_header(const LuksCreate *c, Luks *l, GBytes *pass, GByteArra
     return true;
 }
 
+bool luks_create_check(const LuksCreate *c, GError **error)
+{
+    g_autoptr(GBytes) pass = NULL;
+    uint64_t bytes;
+
+    if (!c->key_secret) {
+        return error_set(error, "Parameter 'key-secret' is required for cipher");
+    }
+    pass = secret_store_get(c->key_secret, error);
+    return pass && luks_header_bytes(c, &bytes, error);
+}
+
 GByteArray *co_luks_format(const LuksCreate *c, GError **error)
 {
     Luks *l = g_new0(Luks, 1);
     GByteArray *out = g_byte_array_new();
     g_autoptr(GBytes) pass = NULL;
-    bool ok = c->key_secret || error_set(error, "Parameter 'key-secret' is required for cipher");
+    bool ok = luks_create_check(c, error);
 
     if (ok) {
         pass = secret_store_get(c->key_secret, error);

@@ -180,7 +180,8 @@ bool qcow2_create(const char *filename, NodeOpts *opts, GError **error)
     bool ok;
 
     if (!take_create_opts(opts, &c, error) || !create_opts_finish("qcow2", opts, error) ||
-        !check_create_opts(&c, error)) {
+        !check_create_opts(&c, error) ||
+        (c.crypt.method == CRYPT_LUKS && !luks_create_check(&c.crypt.luks, error))) {
         return false;
     }
     if (c.data_node) {

@@ -49,6 +49,11 @@ bool co_qcow2_truncate(BlockNode *node, uint64_t length, bool exact, const char 
     for (unsigned i = 0; q->version < 3 && i < q->snapshots->len; i++) {
         return error_set(error, "Can't resize a v2 image which has snapshots");
     }
+    if (!g_str_equal(prealloc, "off") && !g_str_equal(prealloc, "metadata") &&
+        !g_str_equal(prealloc, "falloc") && !g_str_equal(prealloc, "full")) {
+        return error_set(error, "Unsupported preallocation mode '%s': use 'off', 'metadata', 'falloc' or 'full'",
+                         prealloc);
+    }
     if (length < old && !g_str_equal(prealloc, "off")) {
         return error_set(error, "Preallocation can't be used for shrinking an image");
     }
@@ -85,10 +90,6 @@ bool co_qcow2_truncate(BlockNode *node, uint64_t length, bool exact, const char 
         }
     }
     if (length > old && !g_str_equal(prealloc, "off")) {
-        if (!g_str_equal(prealloc, "metadata") && !g_str_equal(prealloc, "falloc") &&
-            !g_str_equal(prealloc, "full")) {
-            return error_set(error, "Unsupported preallocation mode '%s'", prealloc);
-        }
         ret = co_qcow2_preallocate(q, old, length);
         if (ret == 0) {
             ret = co_qcow2_flush(node);

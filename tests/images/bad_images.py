@@ -212,6 +212,25 @@ def case_amend_backing():
         assert digest('over.qcow2') == before, f'{options}: the image was changed'
 
 
+def case_untouched():
+    """Words that are wrong are told of before the first change."""
+    shutil.copy('good.qcow2', 'kept.qcow2')
+    run(IMG, 'snapshot', '-c', 'named', 'kept.qcow2')
+    run(IMG, 'create', '-q', '-f', 'qcow2', '-b', 'good.qcow2', '-F', 'qcow2', 'upper.qcow2')
+    luks = 'encrypt.format=luks'
+    for path, said, words in (
+            ('kept.qcow2', 'key-secret', ['create', '-f', 'qcow2', '-o', luks, 'kept.qcow2', '1M']),
+            ('kept.qcow2', 'none', ['create', '-f', 'qcow2', '-o', luks + ',encrypt.key-secret=none', 'kept.qcow2', '1M']),
+            ('kept.qcow2', 'none', ['create', '-f', 'luks', '-o', 'key-secret=none', 'kept.qcow2', '1M']),
+            ('kept.qcow2', 'only once', ['create', '-f', 'qcow2', '-o', 'size=1M', 'kept.qcow2', '1M']),
+            ('kept.qcow2', 'snapshot not found', ['snapshot', '-d', '1', 'kept.qcow2']),
+            ('upper.qcow2', 'preallocation', ['resize', '--preallocation=some', 'upper.qcow2', '+1M']),
+            ('upper.qcow2', 'backing format', ['rebase', '-b', 'kept.qcow2', 'upper.qcow2'])):
+        before = digest(path)
+        refused([IMG, *words], said)
+        assert digest(path) == before, f'{words}: the image was changed'
+
+
 def case_locked(fmt):
     """A program that writes to the image keeps others from writing, and from reading what may change."""
     path = 'good.' + fmt
@@ -314,6 +333,7 @@ def cases():
             yield f'missing backing file {fmt}', lambda: case_missing_backing(fmt)
     yield 'loop', case_loop
     yield 'amend backing', case_amend_backing
+    yield 'untouched', case_untouched
 
 
 sys.exit(run_cases('bad-images', cases, setup))

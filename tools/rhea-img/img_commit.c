@@ -298,7 +298,7 @@ static int img_rebase(const ImgCommand *command, int argc, char **argv)
         error_report("Invalid format name: '%s'", a.base_format);
         return 1;
     }
-    if (a.unsafe && a.base && *a.base && !a.base_format) {
+    if (a.base && *a.base && !a.base_format) {
         error_report("Could not change the backing file to '%s': backing format must be specified "
                      "(-F)", a.base);
         return 1;

@@ -55,9 +55,10 @@ static const struct { const char *format, *name, *implied; } shown[] = {
     { "qcow2", "encrypt.hash-alg", NULL },       { "qcow2", "encrypt.iter-time", NULL },
     { "qcow2", "cluster_size", "65536" },        { "qcow2", "extended_l2", "off" },
     { "qcow2", "preallocation", NULL },          { "qcow2", "compression_type", "zlib" },
-    { NULL,    "size", NULL },                   { "qcow2", "backing_file", NULL },
-    { "qcow2", "backing_fmt", NULL },            { "qcow2", "data_file", NULL },
-    { "qcow2", "data_file_raw", NULL },          { "qcow2", "lazy_refcounts", "off" },
+    { NULL,    "size", NULL },                   { "qcow2", "compat", NULL },
+    { "qcow2", "backing_file", NULL },           { "qcow2", "backing_fmt", NULL },
+    { "qcow2", "data_file", NULL },              { "qcow2", "data_file_raw", NULL },
+    { "qcow2", "lazy_refcounts", "off" },
     { "qcow2", "refcount_bits", "16" },          { "raw",   "preallocation", NULL },
     { "vdi",   "static", "off" },                { "vhdx",  "log_size", "1048576" },
     { "vhdx",  "block_size", "0" },              { "vhdx",  "subformat", NULL },
@@ -152,8 +153,16 @@ static int create_with(const CreateArgs *a, int argc, char **argv)
     if (argc < 1) {
         return usage_error("Expecting image file name");
     }
+    if (!format_exists(a->format)) {
+        error_report("%s: Unknown file format '%s'", argv[0], a->format);
+        return 1;
+    }
     if (argc == 2) {
         if (!size_arg("size", argv[1], &size)) {
+            return 1;
+        }
+        if (node_opts_get(a->opts, "size")) {
+            error_report("%s: The image size must be specified only once", argv[0]);
             return 1;
         }
         node_opts_set(a->opts, "size", argv[1]);

@@ -23,13 +23,13 @@ static void print_snapshots(BlockNode *node)
         time_t when = (time_t)s->date_sec;
         uint64_t sec = s->vm_clock_ns / 1000000000;
         struct tm tm;
+        g_autofree char *clock = g_strdup_printf("%02d:%02d:%02d.%03d", (int)(sec / 3600), (int)(sec / 60 % 60),
+                                                 (int)(sec % 60), (int)(s->vm_clock_ns / 1000000 % 1000));
         char date[64];
 
         localtime_r(&when, &tm);
         strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
-        printf("%-9s %-16s %8s%20s   %02d:%02d:%02d.%03d%11s\n", s->id, s->name, size, date,
-               (int)(sec / 3600), (int)(sec / 60 % 60), (int)(sec % 60),
-               (int)(s->vm_clock_ns / 1000000 % 1000), icount);
+        printf("%-9s %-16s %8s%20s%13s%11s\n", s->id, s->name, size, date, clock, icount);
     }
 }
 
@@ -251,6 +251,24 @@ static const ImgOption snapshot_options[] = {
     OPTION_END,
 };
 
+/* By name only, as qemu-img: one may be called like another's number. */
+static bool delete_snapshot(BlockNode *node, const char *name, GError **error)
+{
+    g_autoptr(GPtrArray) list = node->type->snapshot_list ? node_snapshot_list(node, error) : NULL;
+
+    if (!list && node->type->snapshot_list) {
+        return false;
+    }
+    for (unsigned i = 0; list && i < list->len; i++) {
+        const SnapshotInfo *s = list->pdata[i];
+
+        if (g_str_equal(s->name, name)) {
+            return node_snapshot_delete(node, s->id, error);
+        }
+    }
+    return list ? error_set(error, "snapshot not found") : node_snapshot_delete(node, name, error);
+}
+
 static int img_snapshot(const ImgCommand *command, int argc, char **argv)
 {
     SnapshotArgs a = { .image = { .no_backing = true } };
@@ -279,7 +297,7 @@ static int img_snapshot(const ImgCommand *command, int argc, char **argv)
         ok = node_snapshot_apply(image.node, a.name, &error);
         break;
     case 'd':
-        ok = node_snapshot_delete(image.node, a.name, &error);
+        ok = delete_snapshot(image.node, a.name, &error);
         break;
     default:
         print_snapshots(image.node);
