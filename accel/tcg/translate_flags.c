@@ -76,6 +76,13 @@ static int64_t offset_in_page(const Translation *t, uint64_t pc)
     return (int64_t)(tcg_linear(t, pc) - t->va) + (t->gpa & 4095);
 }
 
+/* To another function, or back.  JMP through one pointer is the linker's, to a shared library, or a tail call; a switch has a table. */
+static bool crosses_functions(const Insn *insn)
+{
+    return (insn->def->attrs & (A_RET | A_CALL)) ||
+           (insn->sem == sem_jmp_ind && insn_has_mem(insn) && is_constant_offset(insn));
+}
+
 /*
  * What code at PC does with flags: as its block says, or looked up in the instructions there as far
  * as they lie in the same page.  Functions neither take nor return flags unless `exact_flags`.
@@ -113,7 +120,7 @@ static FlagsAhead flags_at(const Translation *t, uint64_t pc)
                 }
                 continue;
             }
-            if ((insn.def->attrs & (A_RET | A_CALL)) && !t->exact) {
+            if (crosses_functions(&insn) && !t->exact) {
                 return read;
             }
             live &= ~flags_killed(&insn);
@@ -161,10 +168,11 @@ static FlagsAhead flags_after_end(const Translation *t, TcgKind kind, unsigned n
     case KIND_JMP: return flags_at(t, tcg_branch_target(t, n));
     case KIND_JCC: case KIND_LOOP:
         return either(flags_at(t, tcg_branch_target(t, n)), flags_at(t, tcg_next_pc(t, n)));
-    case KIND_RET:
+    case KIND_RET: case KIND_JMP_IND:
+        if (!exact && !crosses_functions(&t->insns[n])) {
+            return unknown;     /* a switch: gcc reads flags from before it in the cases */
+        }
         return exact || hands_out_flags(t, n) ? all : none;
-    case KIND_JMP_IND:          /* a switch: gcc reads flags from before it in the cases */
-        return exact ? all : unknown;
     case KIND_CALL:
         return exact ? flags_at(t, tcg_branch_target(t, n)) : none;
     case KIND_CALL_IND:

@@ -87,6 +87,12 @@ static inline bool is_gpr(const Insn *insn, unsigned n) { return insn->op[n].kin
 static inline bool is_imm(const Insn *insn, unsigned n) { return insn->op[n].kind == OPK_IMM; }
 static inline bool is_mem(const Insn *insn, unsigned n) { return insn->op[n].kind == OPK_MEM; }
 
+/* An offset that no register takes part in. */
+static inline bool is_constant_offset(const Insn *insn)
+{
+    return insn->base == R_RIP || (insn->base == R_ZERO && insn->index == R_ZERO);
+}
+
 static inline unsigned prefix_66(unsigned width) { return width == 2 ? 0x66 : 0; }
 
 /* WIDTH bytes into R13, zero-extended. */

@@ -35,12 +35,6 @@ unsigned tcg_source(Translation *t, unsigned reg, unsigned scratch)
     return scratch;
 }
 
-/* An offset that no register takes part in. */
-static bool is_constant(const Insn *insn)
-{
-    return insn->base == R_RIP || (insn->base == R_ZERO && insn->index == R_ZERO);
-}
-
 static uint64_t constant_offset(const Translation *t, const Insn *insn, int64_t disp)
 {
     uint64_t at = disp + (insn->base == R_RIP ? tcg_next_pc(t, t->n) : 0);
@@ -54,7 +48,7 @@ static void emit_offset(Translation *t, const Insn *insn, int64_t disp, unsigned
     bool wide = insn->addr_size == 8;
     HostMem mem = { H_NONE, H_NONE, 0, false, disp };
 
-    if (is_constant(insn)) {
+    if (is_constant_offset(insn)) {
         emit_mov_imm(&t->hot, dst, constant_offset(t, insn, disp));
         return;
     }
@@ -394,7 +388,7 @@ HostMem tcg_memory_operand(Translation *t, const Insn *insn, unsigned size, bool
     if (shares_check(t, ACCESS_DATA, insn->base, insn->index, &mem)) {
         return mem;
     }
-    if (is_constant(insn) && !has_segment_base(t, insn)) {
+    if (is_constant_offset(insn) && !has_segment_base(t, insn)) {
         return check_constant(t, ACCESS_DATA, constant_offset(t, insn, insn->disp - lead_of(t, ACCESS_DATA)),
                               size, write);
     }

@@ -65,6 +65,27 @@ static void test_flags_across_functions(void)
     program_clear(&p);
 }
 
+/* Through a pointer, as the linker's stubs jump: to a function that takes flags. */
+static void test_flags_through_pointer(void)
+{
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    PUT(&p, 0xb9, 30, 0, 0, 0);                                 /* mov ecx, 30 */
+    PUT(&p, 0xe8, 5, 0, 0, 0);                                  /* again: call f */
+    PUT(&p, 0xff, 0xc9, 0x75, 0xf7, 0xf4);                      /* dec ecx; jnz again; hlt */
+    PUT(&p, 0x0f, 0xba, 0xe1, 0, 0xff, 0x24, 0x25);             /* f: bt ecx, 0; jmp [BENCH_DATA] */
+    program_put32(&p, BENCH_DATA);
+    g_assert_cmpuint(p.len, ==, 26);
+    PUT(&p, 0x11, 0xf0, 0xc3);                                  /* g: adc eax, esi; ret */
+    *(uint64_t *)(uintptr_t)BENCH_DATA = BENCH_CODE + 26;
+    program_check(&p, "flags through a pointer", 1000);
+    g_assert_cmpuint(p.e.cpu->gpr[R_RAX], ==, 15);
+    program_clear(&p);
+}
+
 /* The same into another page and back, where a check of that page comes between, and flags are kept. */
 static void test_flags_across_pages(void)
 {
@@ -214,6 +235,7 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/call/deep-recursion", test_deep_recursion);
     g_test_add_func("/tcg/call/odd-returns", test_odd_returns);
     g_test_add_func("/tcg/call/flags-across-functions", test_flags_across_functions);
+    g_test_add_func("/tcg/call/flags-through-pointer", test_flags_through_pointer);
     g_test_add_func("/tcg/call/flags-across-pages", test_flags_across_pages);
     g_test_add_func("/tcg/call/not-canonical", test_not_canonical);
     g_test_add_func("/tcg/call/calls-around-stac", test_calls_around_stac);
