@@ -196,11 +196,6 @@ void bh_cancel(Bh *bh)
     __atomic_fetch_and(&bh->state, ~BH_SCHEDULED, __ATOMIC_SEQ_CST);
 }
 
-bool bh_pending(const Bh *bh)
-{
-    return __atomic_load_n(&bh->state, __ATOMIC_RELAXED) & BH_SCHEDULED;
-}
-
 void bh_free(Bh *bh)
 {
     unsigned before;

@@ -96,7 +96,6 @@ void event_loop_post(EventLoop *loop, LoopFn *fn, void *opaque);
 Bh *bh_new(EventLoop *loop, LoopFn *fn, void *opaque);
 void bh_schedule(Bh *bh);                       /* [any, also in signal handlers] */
 void bh_cancel(Bh *bh);                         /* [any] a run already begun goes on */
-bool bh_pending(const Bh *bh);                  /* [any] */
 void bh_free(Bh *bh);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Bh, bh_free)
 

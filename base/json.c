@@ -75,21 +75,6 @@ void json_unref(Json *json)
     json_object_put(json);
 }
 
-Json *json_copy(const Json *json)
-{
-    Json *copy = NULL;
-
-    if (json) {
-        json_object_deep_copy((Json *)json, &copy, NULL);
-    }
-    return copy;
-}
-
-bool json_equal(const Json *a, const Json *b)
-{
-    return json_object_equal((Json *)a, (Json *)b);
-}
-
 JsonType json_kind(const Json *json)
 {
     switch (json_object_get_type(json)) {
@@ -109,17 +94,6 @@ JsonType json_kind(const Json *json)
         break;
     }
     return JSON_NULL;
-}
-
-const char *json_kind_name(JsonType type)
-{
-    static const char *const names[] = {
-        [JSON_NULL] = "null",   [JSON_BOOL] = "boolean",  [JSON_INT] = "integer",
-        [JSON_DOUBLE] = "number", [JSON_STRING] = "string", [JSON_LIST] = "array",
-        [JSON_DICT] = "object",
-    };
-
-    return names[type];
 }
 
 bool json_is(const Json *json, JsonType type)
@@ -235,15 +209,6 @@ const char *json_lookup_string(const Json *dict, const char *key)
 void json_set(Json *dict, const char *key, Json *take)
 {
     json_object_object_add(dict, key, take);
-}
-
-bool json_remove(Json *dict, const char *key)
-{
-    if (!json_has(dict, key)) {
-        return false;
-    }
-    json_object_object_del(dict, key);
-    return true;
 }
 
 /* ---- writer ---- */

@@ -62,11 +62,8 @@ Json *json_new_raw(const char *static_text);
 Json *json_ref(Json *json);
 void json_unref(Json *json);                           /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Json, json_unref)
-Json *json_copy(const Json *json);                     /* deep */
-bool json_equal(const Json *a, const Json *b);
 
 JsonType json_kind(const Json *json);
-const char *json_kind_name(JsonType type);             /* "string", "integer", ... */
 bool json_is(const Json *json, JsonType type);
 
 /* Each is true, and *VALUE set, only when JSON is of that type and the value fits. */
@@ -89,7 +86,6 @@ bool json_has(const Json *dict, const char *key);
 Json *json_lookup(const Json *dict, const char *key);  /* borrowed; NULL when absent or null */
 const char *json_lookup_string(const Json *dict, const char *key);
 void json_set(Json *dict, const char *key, Json *take);/* replaces */
-bool json_remove(Json *dict, const char *key);
 
 /* One whole value and nothing after it. */
 Json *json_parse(const char *text, GError **error);

@@ -171,17 +171,6 @@ void keyval_set(KeyVal *kv, const char *key, const char *value)
     }
 }
 
-void keyval_remove(KeyVal *kv, const char *key)
-{
-    for (unsigned i = kv->pairs->len; i > 0; i--) {
-        Pair *p = g_ptr_array_index(kv->pairs, i - 1);
-
-        if (strcmp(p->key, key) == 0) {
-            g_ptr_array_remove_index(kv->pairs, i - 1);
-        }
-    }
-}
-
 bool keyval_has(const KeyVal *kv, const char *key)
 {
     return find_last(kv, key) != NULL;
@@ -286,13 +275,6 @@ bool keyval_get_enum(KeyVal *kv, const char *key, const char *const *names, int 
                      suggest_text(&s), all);
 }
 
-void keyval_mark_all_used(KeyVal *kv)
-{
-    for (unsigned i = 0; i < kv->pairs->len; i++) {
-        ((Pair *)g_ptr_array_index(kv->pairs, i))->used = true;
-    }
-}
-
 bool keyval_check_used(const KeyVal *kv, const char *what, GError **error)
 {
     for (unsigned i = 0; i < kv->pairs->len; i++) {
@@ -338,7 +320,6 @@ static bool is_index(const char *key)
 {
     return *key && strspn(key, "0123456789") == strlen(key) && (key[0] != '0' || !key[1]);
 }
-
 
 static Json *listify(Json *take);
 

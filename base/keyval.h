@@ -42,7 +42,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(KeyVal, keyval_free)
 bool keyval_wants_help(const KeyVal *kv);
 void keyval_set(KeyVal *kv, const char *key, const char *value); /* replaces */
 void keyval_append(KeyVal *kv, const char *key, const char *value);
-void keyval_remove(KeyVal *kv, const char *key);
 
 bool keyval_has(const KeyVal *kv, const char *key); /* does not mark as used */
 /* The last value of KEY, or NULL; marks it as used. */
@@ -63,8 +62,6 @@ bool keyval_get_enum(KeyVal *kv, const char *key, const char *const *names, int 
 
 /* Fails if a key was never read: "WHAT has no option 'foo'; did you mean ..?  It knows: a, b". */
 bool keyval_check_used(const KeyVal *kv, const char *what, GError **error);
-/* Marks everything as used (for parts handed on elsewhere). */
-void keyval_mark_all_used(KeyVal *kv);
 
 /* Back to text, with commas doubled. */
 char *keyval_to_string(const KeyVal *kv);

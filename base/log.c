@@ -341,9 +341,3 @@ void error_report_free(GError *error)
     error_report("%s", error->message);
     g_error_free(error);
 }
-
-void warn_report_free(GError *error)
-{
-    warn_report("%s", error->message);
-    g_error_free(error);
-}

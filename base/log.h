@@ -122,7 +122,6 @@ void info_report(const char *format, ...) G_GNUC_PRINTF(1, 2);
     } while (0)
 /* Reports the error's message and frees it. */
 void error_report_free(GError *error);
-void warn_report_free(GError *error);
 
 /*
  * Until the matching pop, this thread's reports go to WRITE (a whole line with its newline)

@@ -56,12 +56,6 @@ void rcu_free_later(void *ptr)
     rcu_call(&d->head, deferred_free_run);
 }
 
-void rcu_synchronize(void)
-{
-    urcu_bp_synchronize_rcu();
-    RCU_TSAN_ACQUIRE();
-}
-
 void rcu_barrier_wait(void)
 {
     urcu_bp_barrier();

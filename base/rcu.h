@@ -54,8 +54,6 @@ static inline void rcu_read_leave(void)
 void rcu_call(RcuHead *head, void (*fn)(RcuHead *head));
 /* g_free()s PTR then. */
 void rcu_free_later(void *ptr);
-/* Waits until all readers of now have left; never inside a read section. */
-void rcu_synchronize(void);
 /* Waits until all functions handed to rcu_call() so far have run. */
 void rcu_barrier_wait(void);
 

@@ -58,17 +58,6 @@ SocketAddress *socket_address_fd(int fd)
     return a;
 }
 
-SocketAddress *socket_address_copy(const SocketAddress *a)
-{
-    SocketAddress *copy = g_memdup2(a, sizeof(*a));
-
-    copy->host = g_strdup(a->host);
-    copy->port = g_strdup(a->port);
-    copy->path = g_strdup(a->path);
-    copy->fd_text = g_strdup(a->fd_text);
-    return copy;
-}
-
 void socket_address_free(SocketAddress *a)
 {
     if (a) {

@@ -32,7 +32,6 @@ typedef struct SocketAddress {
 SocketAddress *socket_address_inet(const char *host, const char *port);
 SocketAddress *socket_address_unix(const char *path);
 SocketAddress *socket_address_fd(int fd);
-SocketAddress *socket_address_copy(const SocketAddress *a);
 void socket_address_free(SocketAddress *a);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SocketAddress, socket_address_free)
 /* "localhost:10809", "unix:/run/x", for messages. */

@@ -239,16 +239,6 @@ void *thread_join(Thread *thread)
     return result;
 }
 
-bool thread_is_self(const Thread *thread)
-{
-    return pthread_equal(thread->handle, pthread_self());
-}
-
-pthread_t thread_handle(const Thread *thread)
-{
-    return thread->handle;
-}
-
 int thread_self_tid(void)
 {
     static __thread int tid;

@@ -87,8 +87,6 @@ Thread *thread_new(const char *name, void *(*fn)(void *opaque), void *opaque);
 void thread_start_detached(const char *name, void *(*fn)(void *opaque), void *opaque);
 /* Waits for the end, returns what fn returned, frees the Thread. */
 void *thread_join(Thread *thread);
-bool thread_is_self(const Thread *thread);
-pthread_t thread_handle(const Thread *thread);
 int thread_self_tid(void);
 
 /* The thread that first called this (main() does) is the main one. */

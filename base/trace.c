@@ -59,20 +59,6 @@ void trace_foreach(void (*visit)(TraceEvent *event, void *opaque), void *opaque)
     }
 }
 
-TraceEvent *trace_find(const char *name)
-{
-    GPtrArray *events = sorted_table();
-
-    for (unsigned i = 0; i < events->len; i++) {
-        TraceEvent *event = g_ptr_array_index(events, i);
-
-        if (strcmp(event->name, name) == 0) {
-            return event;
-        }
-    }
-    return NULL;
-}
-
 static void trace_set(TraceEvent *event, bool on)
 {
     if (event->enabled == on) {

@@ -63,6 +63,5 @@ bool trace_load_events(const char *path, GError **error);
 
 /* Visits all events in the order of their names. */
 void trace_foreach(void (*visit)(TraceEvent *event, void *opaque), void *opaque);
-TraceEvent *trace_find(const char *name);
 
 #endif
