@@ -143,11 +143,6 @@ void bench_write8(DeviceBench *b, uint64_t offset, uint8_t value)
     bench_write(b, offset, value, 1);
 }
 
-void bench_write16(DeviceBench *b, uint64_t offset, uint16_t value)
-{
-    bench_write(b, offset, value, 2);
-}
-
 void bench_write32(DeviceBench *b, uint64_t offset, uint32_t value)
 {
     bench_write(b, offset, value, 4);

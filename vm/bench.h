@@ -41,7 +41,6 @@ uint8_t bench_read8(DeviceBench *b, uint64_t offset);
 uint16_t bench_read16(DeviceBench *b, uint64_t offset);
 uint32_t bench_read32(DeviceBench *b, uint64_t offset);
 void bench_write8(DeviceBench *b, uint64_t offset, uint8_t value);
-void bench_write16(DeviceBench *b, uint64_t offset, uint16_t value);
 void bench_write32(DeviceBench *b, uint64_t offset, uint32_t value);
 /* Through the VM's port and memory spaces. */
 uint32_t bench_in(DeviceBench *b, uint16_t port, unsigned size);

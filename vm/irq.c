@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Interrupt lines, splits and wired-ORs.
+ * Interrupt lines and wired-ORs.
  * Locking: machine lock.
  */
 #include "vm/irq.h"
 
-static IrqHandler irq_split_handler, irq_or_handler;
+static IrqHandler irq_or_handler;
 static unsigned mute_depth;   /* machine lock */
 
 void irq_mute(void)
@@ -21,7 +21,7 @@ void irq_unmute(void)
 
 static bool irq_ends_in_gate(const IrqLine *line)
 {
-    return line->to.handler == irq_split_handler || line->to.handler == irq_or_handler;
+    return line->to.handler == irq_or_handler;
 }
 
 static void irq_send(const IrqLine *line)
@@ -55,31 +55,6 @@ void irq_pulse(IrqLine *line)
     irq_set(line, false);
     irq_set(line, true);
     irq_set(line, false);
-}
-
-void irq_restore(IrqLine *line, bool level)
-{
-    line->level = level;
-}
-
-static void irq_split_handler(void *opaque, unsigned n, bool level)
-{
-    IrqSplit *split = opaque;
-
-    for (unsigned i = 0; i < split->count; i++) {
-        irq_set(&split->out[i], level);
-    }
-}
-
-void irq_split_add(IrqSplit *split, IrqPin to)
-{
-    g_assert(split->count < ARRAY_LEN(split->out));
-    irq_connect(&split->out[split->count++], to);
-}
-
-IrqPin irq_split_pin(IrqSplit *split)
-{
-    return (IrqPin){ irq_split_handler, split, 0 };
 }
 
 static void irq_or_handler(void *opaque, unsigned n, bool level)

@@ -197,14 +197,12 @@ bool object_set_json(Object *obj, const char *name, struct json_object *v, GErro
 struct json_object *object_get_json(Object *obj, const char *name, GError **error);
 /* For the program's own use on properties it knows to exist: failures are our bug. */
 void object_set_bool(Object *obj, const char *name, bool v);
-void object_set_uint(Object *obj, const char *name, uint64_t v);
 void object_set_str(Object *obj, const char *name, const char *v);
 bool object_get_bool(Object *obj, const char *name);
 uint64_t object_get_uint(Object *obj, const char *name);
 
-/* Run-time properties: aliases of a child's property, links made by the board, computed values. */
+/* Run-time properties: aliases of a child's property, computed values. */
 void object_add_alias(Object *obj, const char *name, Object *target, const char *target_name);
-void object_add_link(Object *obj, const char *name, const char *type, Object **field);
 void object_add_computed(Object *obj, const char *name, const char *type,
                          struct json_object *(*get)(Object *obj, void *opaque),
                          bool (*set)(Object *obj, struct json_object *v, void *opaque,

@@ -28,10 +28,6 @@ Object *object_root(Object *obj);
 /* Where the link property NAME points; NULL if there is none or it is unset. */
 Object *object_link_target(Object *obj, const char *name);
 
-/* A value for a property of the named type out of command-line text. */
-struct json_object *json_from_text(const char *type, const char *name, const char *text,
-                                   GError **error);
-
 /* Whether the value lives in the instance struct (and not behind get/set hooks). */
 static inline bool prop_has_field(const PropDef *prop)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Properties by name: static rows, run-time ones (aliases, links, computed), and the listing.
+ * Properties by name: static rows, run-time ones (aliases, computed), and the listing.
  * Locking: main loop with the machine lock.
  */
 #include "vm/object.h"
@@ -10,7 +10,7 @@
 #include "vm/device.h"
 #include "vm/object_int.h"
 
-typedef enum DynamicKind { DYNAMIC_ALIAS, DYNAMIC_LINK, DYNAMIC_COMPUTED } DynamicKind;
+typedef enum DynamicKind { DYNAMIC_ALIAS, DYNAMIC_COMPUTED } DynamicKind;
 
 typedef struct DynamicProp {
     DynamicKind kind;
@@ -18,8 +18,6 @@ typedef struct DynamicProp {
     const char *type;         /* interned */
     Object *target;           /* alias: not referenced, it is a child of the same object */
     char *target_name;
-    const char *link_type;    /* interned */
-    Object **field;
     Json *(*get)(Object *obj, void *opaque);
     bool (*set)(Object *obj, Json *v, void *opaque, GError **error);
     void *opaque;
@@ -82,15 +80,6 @@ void object_add_alias(Object *obj, const char *name, Object *target, const char 
     prop->target_name = g_strdup(target_name);
 }
 
-void object_add_link(Object *obj, const char *name, const char *type, Object **field)
-{
-    g_autofree char *text = g_strdup_printf("link<%s>", type);
-    DynamicProp *prop = dynamic_add(obj, name, DYNAMIC_LINK, text);
-
-    prop->link_type = g_intern_string(type);
-    prop->field = field;
-}
-
 void object_add_computed(Object *obj, const char *name, const char *type,
                          Json *(*get)(Object *obj, void *opaque),
                          bool (*set)(Object *obj, Json *v, void *opaque, GError **error),
@@ -105,13 +94,8 @@ void object_add_computed(Object *obj, const char *name, const char *type,
 
 Object *object_link_target(Object *obj, const char *name)
 {
-    DynamicProp *dyn = dynamic_find(obj, name);
-    const PropDef *row;
+    const PropDef *row = dynamic_find(obj, name) ? NULL : type_find_prop(obj->type, name);
 
-    if (dyn) {
-        return dyn->kind == DYNAMIC_LINK ? *dyn->field : NULL;
-    }
-    row = type_find_prop(obj->type, name);
     return row && row->type == &prop_link && prop_has_field(row)
                ? *(Object **)prop_field(obj, row) : NULL;
 }
@@ -177,7 +161,8 @@ static bool row_may_set(Object *obj, const PropDef *prop, GError **error)
 
 /* ---- setting ---- */
 
-Json *json_from_text(const char *type, const char *name, const char *text, GError **error)
+/* A value for a property of the named type out of command-line text. */
+static Json *json_from_text(const char *type, const char *name, const char *text, GError **error)
 {
     if (!strcmp(type, "bool")) {
         bool on;
@@ -202,32 +187,6 @@ Json *json_from_text(const char *type, const char *name, const char *text, GErro
     return json_new_string(text);
 }
 
-static bool link_set(Object *obj, DynamicProp *dyn, Json *v, GError **error)
-{
-    const char *path = json_get_string(v);
-    Object *target = NULL;
-
-    if (!path) {
-        return error_set(error, "Property '%s.%s' expects the path of an object",
-                         obj->type->name, dyn->name);
-    }
-    if (path[0]) {
-        target = object_resolve(object_root(obj), path, error);
-        if (!target) {
-            return false;
-        }
-        if (!object_is_a(target, dyn->link_type)) {
-            return error_set(error, "Property '%s.%s' expects an object of type '%s'; "
-                             "'%s' is a '%s'", obj->type->name, dyn->name, dyn->link_type,
-                             path, target->type->name);
-        }
-        object_ref(target);
-    }
-    object_unref(*dyn->field);
-    *dyn->field = target;
-    return true;
-}
-
 bool object_set_json(Object *obj, const char *name, Json *v, GError **error)
 {
     DynamicProp *dyn = dynamic_find(obj, name);
@@ -237,8 +196,6 @@ bool object_set_json(Object *obj, const char *name, Json *v, GError **error)
         switch (dyn->kind) {
         case DYNAMIC_ALIAS:
             return object_set_json(dyn->target, dyn->target_name, v, error);
-        case DYNAMIC_LINK:
-            return link_set(obj, dyn, v, error);
         case DYNAMIC_COMPUTED:
             return dyn->set ? dyn->set(obj, v, dyn->opaque, error) : read_only(obj, name, error);
         }
@@ -293,8 +250,6 @@ Json *object_get_json(Object *obj, const char *name, GError **error)
         switch (dyn->kind) {
         case DYNAMIC_ALIAS:
             return object_get_json(dyn->target, dyn->target_name, error);
-        case DYNAMIC_LINK:
-            return path_to_json(*dyn->field);
         case DYNAMIC_COMPUTED:
             if (dyn->get) {
                 return dyn->get(obj, dyn->opaque);
@@ -337,11 +292,6 @@ static void set_known(Object *obj, const char *name, Json *take)
 void object_set_bool(Object *obj, const char *name, bool v)
 {
     set_known(obj, name, json_new_bool(v));
-}
-
-void object_set_uint(Object *obj, const char *name, uint64_t v)
-{
-    set_known(obj, name, json_new_uint(v));
 }
 
 void object_set_str(Object *obj, const char *name, const char *v)

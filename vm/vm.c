@@ -200,18 +200,6 @@ void vm_add_reset_hook(Vm *vm, void (*fn)(void *opaque), void *opaque)
     add_hook(vm->reset_hooks, fn, opaque);
 }
 
-void vm_del_reset_hook(Vm *vm, void (*fn)(void *opaque), void *opaque)
-{
-    for (unsigned i = 0; i < vm->reset_hooks->len; i++) {
-        Hook *h = g_ptr_array_index(vm->reset_hooks, i);
-
-        if (h->fn == fn && h->opaque == opaque) {
-            g_ptr_array_remove_index(vm->reset_hooks, i);
-            return;
-        }
-    }
-}
-
 void vm_run_reset_hooks(Vm *vm)
 {
     for (unsigned i = 0; i < vm->reset_hooks->len; i++) {

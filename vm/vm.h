@@ -106,7 +106,6 @@ const char *run_state_name(RunState state);
 void vm_reset(Vm *vm);
 /* For things that are not devices (loaders restoring ROM images); run in the hold phase. */
 void vm_add_reset_hook(Vm *vm, void (*fn)(void *opaque), void *opaque);
-void vm_del_reset_hook(Vm *vm, void (*fn)(void *opaque), void *opaque);
 
 void machine_lock(void);
 /* For a thread that has something better to do than to wait. */
