@@ -194,20 +194,3 @@ void code_map_written(X86CodeMap *map, uint64_t gpa, uint64_t len)
         len -= part;
     }
 }
-
-void code_map_drop_all(X86CodeMap *map)
-{
-    GHashTableIter iter;
-    CodePage *entry;
-
-    g_mutex_lock(&map->lock);
-    g_hash_table_iter_init(&iter, map->pages);
-    while (g_hash_table_iter_next(&iter, NULL, (gpointer *)&entry)) {
-        uint64_t page = entry->page;
-
-        retire_locked(map, page << 12, 4096);
-        atomic_fetch_sub(&map->filter[filter_slot(page)], 1);
-        g_hash_table_iter_remove(&iter);
-    }
-    g_mutex_unlock(&map->lock);
-}

@@ -36,7 +36,5 @@ void code_map_add(X86CodeMap *map, uint64_t gpa, unsigned len);
 bool code_map_has(const X86CodeMap *map, uint64_t gpa);
 /* Before or after [gpa, gpa + len) is overwritten; any length. */
 void code_map_written(X86CodeMap *map, uint64_t gpa, uint64_t len);
-/* Everything is gone (memory map changed, reset). */
-void code_map_drop_all(X86CodeMap *map);
 
 #endif

@@ -26,7 +26,7 @@ static uint64_t match(const X86Cpu *cpu, unsigned kinds, uint64_t addr, unsigned
     return hits;
 }
 
-uint64_t x86_debug_match_exec(const X86Cpu *cpu, uint64_t va)
+static uint64_t x86_debug_match_exec(const X86Cpu *cpu, uint64_t va)
 {
     return match(cpu, BIT(KIND_EXEC), va, 1);
 }

@@ -10,7 +10,6 @@
 #include "target-x86/mmu.h"
 
 /* DR6 bits of the enabled breakpoints of that kind that [addr, addr + size) hits; 0: none. */
-uint64_t x86_debug_match_exec(const X86Cpu *cpu, uint64_t va);
 uint64_t x86_debug_match_data(const X86Cpu *cpu, uint64_t va, unsigned size, X86Access access);
 uint64_t x86_debug_match_port(const X86Cpu *cpu, uint16_t port, unsigned size);
 

@@ -46,8 +46,3 @@ void cpu_raise_soft(X86Cpu *cpu, unsigned vector)
 
     unwind(cpu, &event);
 }
-
-void cpu_leave(X86Cpu *cpu)
-{
-    siglongjmp(*cpu->unwind, UNWIND_LEAVE);
-}

@@ -24,11 +24,9 @@ G_NORETURN void cpu_raise_page_fault(X86Cpu *cpu, uint64_t va, uint32_t code);
 G_NORETURN void cpu_raise_debug(X86Cpu *cpu, uint64_t dr6);
 /* INT n, INT3, INTO: a trap, pushes cpu->next_rip. */
 G_NORETURN void cpu_raise_soft(X86Cpu *cpu, unsigned vector);
-/* Leave the engine at once; state must be consistent and cpu->rip the one to resume at. */
-G_NORETURN void cpu_leave(X86Cpu *cpu);
 
 /* What siglongjmp delivers to *cpu->unwind. */
-enum { UNWIND_EVENT = 1, UNWIND_LEAVE = 2 };
+enum { UNWIND_EVENT = 1 };
 
 /*
  * interrupt.c.  Deliver cpu->event through IVT or IDT, contributory double faults included.
@@ -47,8 +45,6 @@ void x86_service_startup(X86Cpu *cpu);
 /* The chain of exceptions behind the latest delivery, one readable block, with the descriptor or
  * page walk that failed in words: for the log when a triple fault stops or resets the guest. */
 void x86_describe_faults(X86Cpu *cpu, GString *out);
-/* "#GP", "#PF", or "vector 0x20". Returns `buf`. */
-const char *x86_vector_name(unsigned vector, char buf[16]);
 /* INT n of virtual-8086 mode under CR4.VME that the TSS leaves to the 8086 program: done, true. */
 bool x86_redirect_int(X86Cpu *cpu, unsigned vector);
 /* Whether x86_service_requests() would do something now. */

@@ -562,13 +562,8 @@ X86Exit interp_run(X86Cpu *cpu)
     const bool logging = log_enabled(LOG_EXEC | LOG_CPU);    /* a change counts after a kick */
 
     cpu->unwind = &here;
-    switch (sigsetjmp(here, 0)) {
-    case UNWIND_EVENT:
+    if (sigsetjmp(here, 0)) {
         interp_unwound(cpu);
-        break;
-    case UNWIND_LEAVE:
-        cpu->unwind = outer;
-        return X86_EXIT_KICK;
     }
     if (cpu->event.pending && !interp_deliver(cpu)) {
         cpu->unwind = outer;
@@ -604,20 +599,12 @@ X86Exit interp_step(X86Cpu *cpu)
 
     cpu->unwind = &here;
     cpu->stop = 0;
-    switch (sigsetjmp(here, 0)) {
-    case 0:
-        if (!cpu->event.pending) {
-            interp_run_careful(cpu);
-        }
-        break;
-    case UNWIND_EVENT:
+    if (sigsetjmp(here, 0)) {
         interp_unwound(cpu);
-        break;
-    case UNWIND_LEAVE:
-        cpu->unwind = outer;
-        return X86_EXIT_KICK;
+    } else if (!cpu->event.pending) {
+        interp_run_careful(cpu);
     }
-    /* A fault during delivery comes back through the case above. */
+    /* A fault during delivery comes back through sigsetjmp(). */
     if (cpu->event.pending && !interp_deliver(cpu)) {
         exit = X86_EXIT_TRIPLE_FAULT;
     } else if (cpu->halted) {

@@ -477,7 +477,8 @@ bool x86_service_requests(X86Cpu *cpu)
 
 /* ---- the report ------------------------------------------------------------------------------------------ */
 
-const char *x86_vector_name(unsigned vector, char buf[16])
+/* "#GP", "#PF", or "vector 0x20". Returns `buf`. */
+static const char *x86_vector_name(unsigned vector, char buf[16])
 {
     static const char *const names[] = {
         "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", NULL, "#TS", "#NP", "#SS",

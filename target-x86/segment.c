@@ -110,7 +110,8 @@ void x86_check_rip(X86Cpu *cpu, const X86Seg *cs, uint64_t rip, unsigned ext)
 
 /* ---- descriptors ------------------------------------------------------------------------------- */
 
-bool x86_desc_read(X86Cpu *cpu, uint16_t sel, X86Desc *d)
+/* False when the selector is null, beyond its table, or its LDT is not usable. */
+static bool x86_desc_read(X86Cpu *cpu, uint16_t sel, X86Desc *d)
 {
     uint64_t base, raw;
     uint32_t limit;

@@ -42,8 +42,6 @@ static inline bool desc_is_conforming(uint32_t hi) { return hi & DESC_C; }
 static inline bool sel_is_null(uint16_t sel) { return !(sel & ~3); }
 static inline uint32_t sel_code(uint16_t sel, unsigned ext) { return (sel & 0xfffc) | ext; }
 
-/* False when the selector is null, beyond its table, or its LDT is not usable. */
-bool x86_desc_read(X86Cpu *cpu, uint16_t sel, X86Desc *d);
 /* As above, raising `vector` with the selector (null: with 0). */
 void x86_desc_fetch(X86Cpu *cpu, uint16_t sel, X86Desc *d, unsigned vector, unsigned ext);
 /* Bits 63..32 of the base of a 16-byte system descriptor; raises #GP(sel) when malformed. */

@@ -35,7 +35,4 @@ static inline unsigned x86_rep_most(const X86Cpu *cpu, unsigned most)
     return cpu->mode & MODE_TF ? 1 : most;
 }
 
-/* sem_branch.c: check a near branch target (#GP(0)) and cut it to the operand size. */
-uint64_t x86_branch_target(X86Cpu *cpu, uint64_t target, unsigned op_size);
-
 #endif

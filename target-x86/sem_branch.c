@@ -5,7 +5,8 @@
  */
 #include "target-x86/sem.h"
 
-uint64_t x86_branch_target(X86Cpu *cpu, uint64_t target, unsigned op_size)
+/* Checks a near target (#GP(0)) and cuts it to the operand size. */
+static uint64_t near_target(X86Cpu *cpu, uint64_t target, unsigned op_size)
 {
     if (cpu->mode & MODE_CS64) {
         if (!x86_is_canonical(cpu, target)) {
@@ -22,7 +23,7 @@ uint64_t x86_branch_target(X86Cpu *cpu, uint64_t target, unsigned op_size)
 
 static uint64_t relative(X86Cpu *cpu, const Insn *insn)
 {
-    return x86_branch_target(cpu, cpu->next_rip + insn->imm, insn->op_size);
+    return near_target(cpu, cpu->next_rip + insn->imm, insn->op_size);
 }
 
 void sem_jcc(X86Cpu *cpu, const Insn *insn)
@@ -47,12 +48,12 @@ void sem_call(X86Cpu *cpu, const Insn *insn)
 
 void sem_jmp_ind(X86Cpu *cpu, const Insn *insn)
 {
-    cpu->next_rip = x86_branch_target(cpu, insn_read(cpu, insn, 1), insn->op_size);
+    cpu->next_rip = near_target(cpu, insn_read(cpu, insn, 1), insn->op_size);
 }
 
 void sem_call_ind(X86Cpu *cpu, const Insn *insn)
 {
-    uint64_t target = x86_branch_target(cpu, insn_read(cpu, insn, 1), insn->op_size);
+    uint64_t target = near_target(cpu, insn_read(cpu, insn, 1), insn->op_size);
 
     x86_push(cpu, cpu->next_rip, insn->op_size);
     cpu->next_rip = target;
@@ -62,7 +63,7 @@ void sem_ret(X86Cpu *cpu, const Insn *insn)
 {
     uint64_t sp = cpu->gpr[R_RSP], target = x86_pop_at(cpu, &sp, insn->op_size);
 
-    cpu->next_rip = x86_branch_target(cpu, target, insn->op_size);
+    cpu->next_rip = near_target(cpu, target, insn->op_size);
     if (insn->op[1].kind == OPK_IMM) {
         sp = (sp & ~x86_sp_mask(cpu)) | ((sp + insn->imm) & x86_sp_mask(cpu));
     }

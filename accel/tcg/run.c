@@ -295,22 +295,15 @@ X86Exit tcg_run(X86Cpu *cpu)
     find_tsc_base(cpu);
     atomic_store(&tc->running, true);
     cpu->unwind = &here;
-    switch (sigsetjmp(here, 0)) {
-    case UNWIND_EVENT:
+    if (sigsetjmp(here, 0)) {
         left(cpu);
         interp_unwound(cpu);
-        break;
-    case UNWIND_LEAVE:
-        left(cpu);
-        exit = X86_EXIT_KICK;
-        goto out;
     }
     if (cpu->event.pending && !interp_deliver(cpu)) {
         exit = X86_EXIT_TRIPLE_FAULT;
     } else {
         exit = run_loop(cpu);
     }
-out:
     tcg_x87_save(cpu);
     tcg_forget_upper(cpu);
     cpu->unwind = outer;

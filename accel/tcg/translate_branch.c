@@ -20,7 +20,7 @@ TcgLink *tcg_add_link(Translation *t, TcgLink link, const uint8_t *unlinked)
     return added;
 }
 
-TcgLink *tcg_new_link(Translation *t, uint64_t target)
+static TcgLink *new_link(Translation *t, uint64_t target)
 {
     uint64_t attrs = t->n < t->block->count ? t->insns[t->n].def->attrs : 0;
 
@@ -51,7 +51,7 @@ const uint8_t *tcg_cold_group(Translation *t, unsigned g)
 
 void tcg_emit_exit(Translation *t, uint64_t target)
 {
-    TcgLink *link = tcg_new_link(t, target);
+    TcgLink *link = new_link(t, target);
 
     link->field = emit_jmp_aligned(&t->hot, link->unlinked);
 }
@@ -121,7 +121,7 @@ static void emit_return_site(Translation *t, uint64_t pc)
         tcg_emit_exit(t, pc);
         return;
     }
-    link = tcg_new_link(t, pc);
+    link = new_link(t, pc);
     link->back = true;
     link->flags = tcg_flags_wanted(t, pc) ? FX_ARITH : 0;
     if (link->flags) {
@@ -154,7 +154,7 @@ void tcg_emit_call_exit(Translation *t, uint64_t target)
         tcg_emit_exit(t, target);
         return;
     }
-    link = tcg_new_link(t, target);
+    link = new_link(t, target);
     link->field = emit_call_aligned(&t->hot, link->unlinked);
     emit_return_site(t, tcg_next_pc(t, t->n));
 }
@@ -334,7 +334,7 @@ static const uint8_t *emit_jcc_insn(Translation *t, const Insn *insn)
     if (t->loop && tcg_branch_target(t, t->n) == t->pc) {
         return tcg_emit_loop_end(t, insn);
     }
-    link = tcg_new_link(t, tcg_branch_target(t, t->n));
+    link = new_link(t, tcg_branch_target(t, t->n));
     op = emit_here(&t->hot);
     link->flags = t->live[t->n];
     link->field = emit_jcc_aligned(&t->hot, insn_cond(insn), link->unlinked);

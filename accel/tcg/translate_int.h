@@ -140,7 +140,6 @@ void tcg_emit_call_exit(Translation *t, uint64_t target);
 /* ---- translate_branch.c ---- */
 
 /* An exit to TARGET, to be jumped to; or one with properties of its own, to stub UNLINKED. */
-TcgLink *tcg_new_link(Translation *t, uint64_t target);
 TcgLink *tcg_add_link(Translation *t, TcgLink link, const uint8_t *unlinked);
 /* Out of line: the check of group number G has failed. */
 const uint8_t *tcg_cold_group(Translation *t, unsigned g);

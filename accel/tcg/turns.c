@@ -400,11 +400,6 @@ void turns_set_lockstep(Turns *t, Lockstep *lockstep)
     t->lockstep = lockstep;
 }
 
-bool turns_count(const Turns *t)
-{
-    return t->count;
-}
-
 void turns_add(Turns *t, Cpu *cpu)
 {
     X86CpuDevice *s = x86_cpu_device(cpu);

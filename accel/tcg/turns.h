@@ -34,7 +34,6 @@ typedef struct Turns Turns;
 /* shift: ICOUNT_AUTO, 0 to ICOUNT_SHIFT_MAX; or ICOUNT_OFF.  With sleep, halted vCPUs wait for the host's clock. */
 #define ICOUNT_OFF (-2)
 Turns *turns_new(Vm *vm, int shift, bool sleep);
-bool turns_count(const Turns *t);
 /* With -icount, before the first turn; stays the caller's. */
 void turns_set_lockstep(Turns *t, Lockstep *lockstep);
 
