@@ -160,13 +160,6 @@ static void gpe_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
     device_sync(pm->dev);
 }
 
-void acpi_pm_gpe_event(AcpiPm *pm, unsigned n)
-{
-    g_assert(n / 8 < pm->gpe_len / 2);
-    pm->gpe_sts[n / 8] |= BIT(n % 8);
-    device_sync(pm->dev);
-}
-
 /* ---- life cycle ---- */
 
 /* clang-format off */

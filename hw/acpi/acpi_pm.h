@@ -45,7 +45,5 @@ void acpi_pm_sync(AcpiPm *pm);
 /* The ACPI enable and disable commands of the SMI port. */
 void acpi_pm_set_enabled(AcpiPm *pm, bool on);
 void acpi_pm_power_button(AcpiPm *pm);
-/* Sets GPE status bit N. */
-void acpi_pm_gpe_event(AcpiPm *pm, unsigned n);
 
 #endif

@@ -5,7 +5,7 @@ enum { BLOCKS_MAX = 16 };
 enum { OP_ZERO = 0x00, OP_ONE = 0x01, OP_NAME = 0x08, OP_BYTE = 0x0a, OP_WORD = 0x0b,
        OP_DWORD = 0x0c, OP_STRING = 0x0d, OP_QWORD = 0x0e, OP_SCOPE = 0x10, OP_BUFFER = 0x11,
        OP_PACKAGE = 0x12, OP_METHOD = 0x14, OP_EXT = 0x5b, OP_EXT_REGION = 0x80,
-       OP_EXT_FIELD = 0x81, OP_EXT_DEVICE = 0x82, OP_IF = 0xa0, OP_ELSE = 0xa1,
+       OP_EXT_FIELD = 0x81, OP_EXT_DEVICE = 0x82, OP_IF = 0xa0,
        OP_CREATE_DWORD = 0x8a, OP_LOCAL0 = 0x60, OP_ARG0 = 0x68 };
 
 struct Aml {
@@ -169,12 +169,6 @@ void aml_begin_name_package(Aml *a, const char *name, unsigned count)
 void aml_begin_if(Aml *a)
 {
     put8(a, OP_IF);
-    begin(a);
-}
-
-void aml_begin_else(Aml *a)
-{
-    put8(a, OP_ELSE);
     begin(a);
 }
 

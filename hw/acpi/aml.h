@@ -61,7 +61,6 @@ enum { AML_STORE = 0x70, AML_AND = 0x7b, AML_OR = 0x7d, AML_RETURN = 0xa4, AML_N
 /* CreateDWordField (BUFFER, INDEX, NAME) */
 void aml_create_dword_field(Aml *a, const char *buffer, uint64_t index, const char *name);
 void aml_begin_if(Aml *a);    /* the predicate follows, then the body */
-void aml_begin_else(Aml *a);
 
 /* ---- resource templates: NAME = ResourceTemplate () {...}  [ACPI6.3 6.4] ---- */
 void aml_begin_resources(Aml *a, const char *name);

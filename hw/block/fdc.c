@@ -535,17 +535,6 @@ uint8_t fdc_cmos_type(FloppyType type)
     return nibbles[type];
 }
 
-void fdc_geometry(Device *fdc, unsigned unit, unsigned *max_track, unsigned *heads,
-                  unsigned *sectors)
-{
-    const FloppyDrive *d = &DEVICE_CAST(Fdc, fdc)->fdbus.drives[unit % FLOPPY_UNITS];
-    bool known = d->last_sect != 0;
-
-    *max_track = (known ? d->max_track : 80) - 1;
-    *heads = known ? d->heads : 2;
-    *sectors = known ? d->last_sect : d->type == FLOPPY_288 ? 36 : d->type == FLOPPY_120 ? 15 : 18;
-}
-
 /* ---- life cycle ---- */
 
 static void medium_changed(void *opaque, unsigned unit)

@@ -15,8 +15,5 @@ Bus *fdc_bus(Device *fdc);
 FloppyType fdc_drive_type(Device *fdc, unsigned unit);
 /* The nibble of CMOS byte 10h for a type. */
 uint8_t fdc_cmos_type(FloppyType type);
-/* Geometry of the present medium for ACPI's _FDI. */
-void fdc_geometry(Device *fdc, unsigned unit, unsigned *max_track, unsigned *heads,
-                  unsigned *sectors);
 
 #endif

@@ -73,7 +73,8 @@ static const struct FloppyFormat *default_format(FloppyType type)
     return &formats[0];
 }
 
-void floppy_revalidate(FloppyDrive *d)
+/* Looks at the medium again: geometry, rate. */
+static void floppy_revalidate(FloppyDrive *d)
 {
     const struct FloppyFormat *f;
 

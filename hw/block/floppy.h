@@ -44,8 +44,6 @@ typedef struct FloppyBus {
 extern const BusType bus_floppy;
 
 void floppy_bus_init(FloppyBus *bus, Device *owner);
-/* Looks at the medium again: geometry, rate. */
-void floppy_revalidate(FloppyDrive *drive);
 /* Byte offset of a sector (SECT from 1); false when the medium does not have it. */
 bool floppy_offset(const FloppyDrive *drive, unsigned track, unsigned head, unsigned sect,
                    uint64_t *offset);

@@ -115,11 +115,6 @@ void i8237_set_dreq(IsaDma *dma, int channel, bool on)
     schedule(s);
 }
 
-bool i8237_is_autoinit(IsaDma *dma, int channel)
-{
-    return i8237(dma)->regs[channel].mode & MODE_AUTOINIT;
-}
-
 /* The 64 (128) KiB page does not take part in counting: addresses wrap inside it. */
 static gpa_t block_addr(const I8237 *s, const Channel *ch, int pos)
 {

@@ -16,6 +16,5 @@ void i8237_set_dreq(IsaDma *dma, int channel, bool on);
 /* Bytes of memory at POS of the channel's block; returns how many were moved. */
 int i8237_read_memory(IsaDma *dma, int channel, void *buf, int pos, int len);
 int i8237_write_memory(IsaDma *dma, int channel, const void *buf, int pos, int len);
-bool i8237_is_autoinit(IsaDma *dma, int channel);
 
 #endif

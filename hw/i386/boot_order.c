@@ -26,8 +26,8 @@ static void free_entry(gpointer p)
     g_free(((Entry *)p)->who);
 }
 
-/* From the device outwards: each bus names its devices. */
-char *boot_order_path(Device *dev)
+/* "/pci@i0cf8/ide@1,1/drive@0/disk@0": from the device outwards, each bus names its devices. */
+static char *boot_order_path(Device *dev)
 {
     g_autoptr(GString) path = g_string_new(NULL);
     const BusType *inner = dev->bus ? dev->bus->type : NULL;

@@ -8,8 +8,6 @@
 /* Lines in order of bootindex, with STRICT a final "HALT"; NULL when no device has an index.  An
  * error when two have the same.  The caller frees; *LEN counts the final NUL. */
 char *boot_order_list(Vm *vm, bool strict, size_t *len, GError **error);
-/* "/pci@i0cf8/ide@1,1/drive@0/disk@0"; the caller frees. */
-char *boot_order_path(Device *dev);
 /* Entries that are not devices (option ROMs of kernel loaders): kept until the list is made. */
 void boot_order_add_path(Vm *vm, int bootindex, const char *path);
 

@@ -294,27 +294,6 @@ static void write_dsdt_body(Aml *a, const PcAcpiConfig *c)
     sleep_state(a, "\\_S5", 0);
 }
 
-uint8_t *pc_acpi_dsdt(const PcAcpiConfig *c, size_t *len)
-{
-    g_autoptr(AcpiTables) t = acpi_tables_new(c->oem_id, c->oem_table_id);
-    g_autoptr(Aml) a = aml_new();
-    const uint8_t *bytes, *table;
-    uint8_t *out, sum = 0;
-
-    write_dsdt_body(a, c);
-    bytes = aml_bytes(a, len);
-    acpi_table_begin(t, "DSDT", 1, false);
-    acpi_put_bytes(t, bytes, *len);
-    acpi_table_end(t);
-    table = acpi_tables_blob(t, len);
-    out = g_memdup2(table, *len);
-    for (size_t i = 0; i < *len; i++) {
-        sum += out[i];
-    }
-    out[9] = -sum;
-    return out;
-}
-
 /* ---- the fixed tables ---- */
 
 static uint32_t put_facs(AcpiTables *t)

@@ -19,8 +19,6 @@ typedef struct PcAcpiConfig {
 } PcAcpiConfig;
 
 bool pc_acpi_publish(const PcAcpiConfig *config, FwCfg *cfg, GError **error);
-/* DSDT alone, for the test that hands it to iasl. The caller frees. */
-uint8_t *pc_acpi_dsdt(const PcAcpiConfig *config, size_t *len);
 
 /* What the machines' tables share: a serial port's device; the head of a MADT, with processors and I/O APIC; NMI
  * at the local APICs. */

@@ -258,7 +258,8 @@ static unsigned bits_for(unsigned count)
     return count <= 1 ? 0 : g_bit_nth_msf(count - 1, -1) + 1;
 }
 
-uint32_t x86_apic_id(const CpuTopology *t, unsigned index)
+/* APIC id of CPU INDEX: package, die, core and thread in bit fields.  [SDM3A 9.9.1] */
+static uint32_t x86_apic_id(const CpuTopology *t, unsigned index)
 {
     unsigned threads = MAX(t->threads, 1), cores = MAX(t->cores, 1), dies = MAX(t->dies, 1);
     unsigned thread_bits = bits_for(threads), core_bits = bits_for(cores), die_bits = bits_for(dies);

@@ -25,8 +25,6 @@ typedef struct X86Cpus {
 
 /* Makes machine->smp.cpus CPUs of machine->cpu_type. */
 bool x86_cpus_create(X86Cpus *cpus, Machine *machine, IrqPin ferr, GError **error);
-/* APIC id of CPU INDEX: package, die, core and thread in bit fields.  [SDM3A 9.9.1] */
-uint32_t x86_apic_id(const CpuTopology *topology, unsigned index);
 
 /* Ends for lines of the board. */
 IrqPin x86_cpus_a20_pin(X86Cpus *cpus);       /* high: A20 passes */

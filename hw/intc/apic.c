@@ -236,15 +236,6 @@ int apic_get_interrupt(Apic *apic)
     return vector;
 }
 
-bool apic_has_interrupt(Apic *apic)
-{
-    bool locked = apic_enter(apic);
-    bool yes = has_interrupt(apic);
-
-    apic_leave(apic, locked, false);
-    return yes;
-}
-
 bool apic_accept_pic_intr(Apic *apic)
 {
     return accepts_pic(apic);
@@ -253,11 +244,6 @@ bool apic_accept_pic_intr(Apic *apic)
 uint64_t apic_base(Apic *apic)
 {
     return apic->apicbase;
-}
-
-bool apic_is_enabled(Apic *apic)
-{
-    return apic->apicbase & APIC_BASE_ENABLE;
 }
 
 uint32_t apic_id(Apic *apic)
@@ -320,7 +306,8 @@ void apic_set_cr8(Apic *apic, uint8_t value)
 
 /* ---- life cycle ---- */
 
-void apic_init_reset(Apic *apic)
+/* The INIT signal: registers to their reset values, APIC id and base stay. */
+static void apic_init_reset(Apic *apic)
 {
     bool locked = apic_lock();
 

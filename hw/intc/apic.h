@@ -100,8 +100,6 @@ Device *apic_device(Apic *apic);
 /* Accepts the highest pending interrupt and returns its vector (an ExtINT one runs the 8259's INTA
  * cycles); -1: nothing any more. */
 int apic_get_interrupt(Apic *apic);
-/* Whether apic_get_interrupt() would find something now. */
-bool apic_has_interrupt(Apic *apic);
 /* Whether the 8259's INT reaches this CPU (LINT0 unmasked as ExtINT, or the APIC disabled). */
 bool apic_accept_pic_intr(Apic *apic);
 
@@ -109,8 +107,6 @@ bool apic_accept_pic_intr(Apic *apic);
  * is stored; the registers stay at APIC_DEFAULT_ADDRESS. */
 uint64_t apic_base(Apic *apic);
 bool apic_set_base(Apic *apic, uint64_t value);
-/* Whether CPUID.1:EDX.APIC shows. */
-bool apic_is_enabled(Apic *apic);
 /* The id as CPUID leaf 0xb and x2APIC give it. */
 uint32_t apic_id(Apic *apic);
 /* CR8: the priority class of TPR, 0..15. */
@@ -124,7 +120,5 @@ uint64_t apic_tsc_deadline(Apic *apic);
 void apic_set_tsc_deadline(Apic *apic, uint64_t tsc);
 /* State load: the APIC's own section brings the timer. */
 void apic_load_tsc_deadline(Apic *apic, uint64_t tsc);
-/* The INIT signal: registers to their reset values, APIC id and base stay. */
-void apic_init_reset(Apic *apic);
 
 #endif

@@ -111,8 +111,8 @@ static void deliver_by_kernel(ApicBus *bus, Apic *const *targets, unsigned count
     }
 }
 
-void apic_deliver(ApicBus *bus, Apic *const *targets, unsigned count, unsigned mode,
-                  uint8_t vector, bool level_triggered)
+static void apic_deliver(ApicBus *bus, Apic *const *targets, unsigned count, unsigned mode,
+                         uint8_t vector, bool level_triggered)
 {
     if (bus->kernel) {
         deliver_by_kernel(bus, targets, mode == DM_LOWEST ? MIN(count, 1) : count,

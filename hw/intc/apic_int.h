@@ -79,8 +79,6 @@ bool apic_timer_post_load(Apic *apic);
 /* apic_bus.c */
 void apic_send_icr(Apic *from);
 void apic_pic_request(ApicBus *bus);
-void apic_deliver(ApicBus *bus, Apic *const *targets, unsigned count, unsigned mode,
-                  uint8_t vector, bool level_triggered);
 
 /* apic_regs.c: REG is the offset / 16.  false: reserved (x2APIC: #GP). */
 bool apic_reg_read(Apic *apic, unsigned reg, uint32_t *value);

@@ -55,8 +55,6 @@ void isa_dma_release_dreq(IsaBus *bus, int channel);
 /* Memory of the channel's present block, from byte POS on. */
 int isa_dma_read(IsaBus *bus, int channel, void *buf, int pos, int len);
 int isa_dma_write(IsaBus *bus, int channel, const void *buf, int pos, int len);
-/* True when the channel's mode auto-initializes. */
-bool isa_dma_is_autoinit(IsaBus *bus, int channel);
 
 /* What hw/misc/i8237.c implements; the board puts it into IsaBus.dma. */
 struct IsaDma {

@@ -130,10 +130,3 @@ int isa_dma_write(IsaBus *bus, int channel, const void *buf, int pos, int len)
 
     return dma ? i8237_write_memory(dma, channel & 3, buf, pos, len) : 0;
 }
-
-bool isa_dma_is_autoinit(IsaBus *bus, int channel)
-{
-    IsaDma *dma = controller(bus, channel);
-
-    return dma && i8237_is_autoinit(dma, channel & 3);
-}

@@ -138,7 +138,7 @@ uint64_t pci_bar_addr(const PciDevice *dev, unsigned n)
 
 /* ---- INTx ---- */
 
-bool pci_irq_disabled(const PciDevice *dev)
+static bool pci_irq_disabled(const PciDevice *dev)
 {
     return le16_load(dev->config + PCI_COMMAND) & PCI_COMMAND_INTX_DISABLE;
 }
@@ -190,16 +190,6 @@ void pci_set_irq(PciDevice *dev, bool level)
     trace_pci_irq(dev->dev.obj.type->name, 'A' + (char)pin, level);
     dev->irq_state ^= BIT(pin);
     update_irq(dev, dev->dev.sync_muted);
-}
-
-static void pci_irq_pin_set(void *opaque, unsigned n, bool level)
-{
-    pci_set_irq(opaque, level);
-}
-
-IrqPin pci_irq_pin(PciDevice *dev)
-{
-    return (IrqPin){ .handler = pci_irq_pin_set, .opaque = dev };
 }
 
 void pci_release_irq(PciDevice *dev)

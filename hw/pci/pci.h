@@ -96,8 +96,6 @@ uint8_t pci_add_capability(PciDevice *dev, uint8_t id, uint8_t offset, uint8_t s
                            GError **error);
 /* INTx: the device's pin from its header. */
 void pci_set_irq(PciDevice *dev, bool level);
-IrqPin pci_irq_pin(PciDevice *dev);     /* as an end for an IrqLine of an embedded core */
-bool pci_irq_disabled(const PciDevice *dev);
 uint32_t pci_default_config_read(PciDevice *dev, uint32_t offset, unsigned len);
 void pci_default_config_write(PciDevice *dev, uint32_t offset, uint32_t value, unsigned len);
 PciBus *pci_bus_of(const PciDevice *dev);
@@ -149,7 +147,6 @@ extern const BusType bus_pci;
 void pci_root_bus_init(PciBus *bus, Device *owner, Vm *vm, const char *name, MemoryRegion *memory,
                        MemoryRegion *io, const PciBusOps *ops, void *opaque, unsigned irqs);
 uint8_t pci_bus_number(const PciBus *bus);
-PciDevice *pci_find_device(PciBus *root, uint8_t bus_nr, uint8_t devfn);
 /* Configuration cycles by a host bridge; unclaimed ones read all ones. */
 uint32_t pci_config_cycle_read(PciBus *root, uint8_t bus_nr, uint8_t devfn, uint32_t offset,
                                unsigned len);

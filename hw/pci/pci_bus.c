@@ -370,7 +370,7 @@ static PciBus *find_bus(PciBus *bus, uint8_t nr)
     return NULL;
 }
 
-PciDevice *pci_find_device(PciBus *root, uint8_t bus_nr, uint8_t devfn)
+static PciDevice *pci_find_device(PciBus *root, uint8_t bus_nr, uint8_t devfn)
 {
     PciBus *bus = find_bus(root, bus_nr);
 

@@ -31,7 +31,6 @@ static I8254 *fresh(Device *dev)
     return s;
 }
 
-
 static int64_t ticks_to_ns(int64_t ticks)
 {
     return muldiv64(ticks, NANOSECONDS_PER_SECOND, PIT_HZ);
@@ -272,11 +271,6 @@ bool i8254_out(Device *dev, unsigned channel)
 unsigned i8254_count(Device *dev, unsigned channel)
 {
     return fresh(dev)->channels[channel].count;
-}
-
-unsigned i8254_mode(Device *dev, unsigned channel)
-{
-    return fresh(dev)->channels[channel].mode;
 }
 
 /* ---- registers ---- */

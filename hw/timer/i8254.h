@@ -21,8 +21,7 @@ void i8254_set_gate(Device *dev, unsigned channel, bool level);
 bool i8254_gate(Device *dev, unsigned channel);
 /* Level of the output now. */
 bool i8254_out(Device *dev, unsigned channel);
-/* For a sound back end: reload value (1..0x10000) and mode. */
+/* For a sound back end: reload value (1..0x10000). */
 unsigned i8254_count(Device *dev, unsigned channel);
-unsigned i8254_mode(Device *dev, unsigned channel);
 
 #endif

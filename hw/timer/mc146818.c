@@ -480,16 +480,6 @@ void mc146818_set_cmos(Device *dev, unsigned addr, uint8_t value)
     }
 }
 
-uint8_t mc146818_get_cmos(Device *dev, unsigned addr)
-{
-    return addr < 128 ? DEVICE_CAST(Rtc, dev)->cmos_data[addr] : 0;
-}
-
-void mc146818_get_time(Device *dev, struct tm *tm)
-{
-    time_to_tm(guest_second(DEVICE_CAST(Rtc, dev)), tm);
-}
-
 bool rtc_parse_base(const char *text, RtcOptions *options, GError **error)
 {
     struct tm tm = { 0 };

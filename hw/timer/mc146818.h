@@ -33,8 +33,5 @@ bool rtc_parse_base(const char *text, RtcOptions *options, GError **error);
 Device *mc146818_new(IsaBus *bus, const RtcOptions *options, IrqPin irq, GError **error);
 /* Bytes of the CMOS RAM; for boards (memory size, boot order, floppy types). */
 void mc146818_set_cmos(Device *dev, unsigned addr, uint8_t value);
-uint8_t mc146818_get_cmos(Device *dev, unsigned addr);
-/* Guest's present time, broken down. */
-void mc146818_get_time(Device *dev, struct tm *tm);
 
 #endif

@@ -199,8 +199,6 @@ unsigned virtqueue_index(const VirtQueue *vq);
 VirtioDevice *virtqueue_device(const VirtQueue *vq);
 /* Requests popped and neither pushed nor dropped. */
 unsigned virtqueue_in_flight(const VirtQueue *vq);
-/* First element in flight; follow elem->next.  In the order of popping. */
-VirtioElem *virtqueue_first_in_flight(const VirtQueue *vq);
 
 /* Reads (writes) up to LEN bytes of the readable (writable) buffers from OFFSET; returns how many. */
 size_t virtio_elem_read(const VirtioElem *elem, size_t offset, void *buf, size_t len);

@@ -357,11 +357,6 @@ unsigned virtqueue_in_flight(const VirtQueue *vq)
     return vq->in_flight;
 }
 
-VirtioElem *virtqueue_first_in_flight(const VirtQueue *vq)
-{
-    return vq->first;
-}
-
 /* ---- life ---- */
 
 void virtqueue_dispatch(VirtQueue *vq)
