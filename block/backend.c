@@ -307,11 +307,6 @@ uint32_t blk_request_align(BlockBackend *blk)
     return blk->root ? blk->root->node->limits.align : 1;
 }
 
-uint32_t blk_max_transfer(BlockBackend *blk)
-{
-    return 1u << 30;
-}
-
 bool blk_write_cache(const BlockBackend *blk)
 {
     return blk->write_cache;
@@ -608,11 +603,6 @@ const char *blk_iostatus(const BlockBackend *blk)
     return names[blk->iostatus];
 }
 
-void blk_iostatus_reset(BlockBackend *blk)
-{
-    blk->iostatus = 0;
-}
-
 /* ---- limits ---- */
 
 bool blk_set_limits(BlockBackend *blk, const char *name, const Throttle *limits, GError **error)
@@ -703,10 +693,4 @@ void blk_drain_all(void)
         blk_drain(all_backends->pdata[i]);
     }
     node_drain_all();
-}
-
-bool blk_flush_all(GError **error)
-{
-    GRAPH_HOLD();
-    return node_flush_all(error);
 }

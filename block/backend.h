@@ -151,9 +151,8 @@ bool blk_is_available(const BlockBackend *blk);       /* a medium, and the tray 
 bool blk_is_removable(const BlockBackend *blk);
 bool blk_is_sg(const BlockBackend *blk);              /* a host SCSI generic device */
 bool blk_takes_scsi(const BlockBackend *blk);         /* that, or a SCSI disk of the host */
-/* Alignment that requests need to avoid a bounce copy, and the largest single request. */
+/* Alignment that requests need to avoid a bounce copy. */
 uint32_t blk_request_align(BlockBackend *blk);
-uint32_t blk_max_transfer(BlockBackend *blk);
 /* Seen by the guest as "the write cache is on": false makes every write FUA. */
 bool blk_write_cache(const BlockBackend *blk);
 void blk_set_write_cache(BlockBackend *blk, bool on);
@@ -230,8 +229,6 @@ void blk_drain(BlockBackend *blk);
 void blk_drained_begin(BlockBackend *blk);
 void blk_drained_end(BlockBackend *blk);
 void blk_drain_all(void);                             /* [main] */
-bool blk_flush_all(GError **error);                   /* [main] */
-unsigned blk_in_flight(const BlockBackend *blk);
 
 EventLoop *blk_loop(const BlockBackend *blk);
 /* Moves the backend, its nodes and whoever else uses them (jobs, idle exports); drained.  Fails when
@@ -260,7 +257,6 @@ bool blk_error_policy_parse(const char *text, bool is_read, BlkErrorPolicy *poli
 /* ERROR is a positive errno.  Decides, records iostatus, and stops the VM through the hooks. */
 BlkErrorAction blk_handle_error(BlockBackend *blk, bool is_read, int error);
 const char *blk_iostatus(const BlockBackend *blk);    /* "ok", "failed", "nospace" */
-void blk_iostatus_reset(BlockBackend *blk);
 
 /* How the emulator above hears of things: set once at start-up by system/, all optional, called
  * on the main loop. */

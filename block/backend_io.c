@@ -147,11 +147,6 @@ void blk_drain(BlockBackend *blk)
     GRAPH_WAIT_WHILE(blk->in_flight > 0);
 }
 
-unsigned blk_in_flight(const BlockBackend *blk)
-{
-    return blk->in_flight;
-}
-
 /* ---- callbacks ---- */
 
 static void request_unref(BlkRequest *r)

@@ -276,28 +276,22 @@ void nbd_request_put(uint8_t *p, const NbdRequest *r)
 
 /* clang-format off */
 static const struct {
-    const char *name;
     uint16_t flags;            /* that are allowed */
     uint16_t needs;            /* of the export's flags */
     bool writes, ranged, capped;
 } commands[] = {
-    [NBD_CMD_READ]         = { "read", 0, 0, false, true, true },
-    [NBD_CMD_WRITE]        = { "write", NBD_CMD_FLAG_FUA, 0, true, true, true },
-    [NBD_CMD_DISC]         = { "disconnect", 0, 0, false, false, false },
-    [NBD_CMD_FLUSH]        = { "flush", 0, NBD_FLAG_SEND_FLUSH, false, false, false },
-    [NBD_CMD_TRIM]         = { "trim", NBD_CMD_FLAG_FUA, NBD_FLAG_SEND_TRIM, true, true, false },
-    [NBD_CMD_CACHE]        = { "cache", 0, NBD_FLAG_SEND_CACHE, false, true, false },
-    [NBD_CMD_WRITE_ZEROES] = { "write zeroes", NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_NO_HOLE |
+    [NBD_CMD_READ]         = { 0, 0, false, true, true },
+    [NBD_CMD_WRITE]        = { NBD_CMD_FLAG_FUA, 0, true, true, true },
+    [NBD_CMD_DISC]         = { 0, 0, false, false, false },
+    [NBD_CMD_FLUSH]        = { 0, NBD_FLAG_SEND_FLUSH, false, false, false },
+    [NBD_CMD_TRIM]         = { NBD_CMD_FLAG_FUA, NBD_FLAG_SEND_TRIM, true, true, false },
+    [NBD_CMD_CACHE]        = { 0, NBD_FLAG_SEND_CACHE, false, true, false },
+    [NBD_CMD_WRITE_ZEROES] = { NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_NO_HOLE |
                                NBD_CMD_FLAG_FAST_ZERO, NBD_FLAG_SEND_WRITE_ZEROES,
                                true, true, false },
-    [NBD_CMD_BLOCK_STATUS] = { "block status", NBD_CMD_FLAG_REQ_ONE, 0, false, true, false },
+    [NBD_CMD_BLOCK_STATUS] = { NBD_CMD_FLAG_REQ_ONE, 0, false, true, false },
 };
 /* clang-format on */
-
-const char *nbd_command_name(uint16_t type)
-{
-    return type < ARRAY_LEN(commands) ? commands[type].name : "unknown";
-}
 
 uint32_t nbd_request_check(const NbdRequest *r, const NbdInfo *info, bool structured,
                            bool has_meta)

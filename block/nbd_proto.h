@@ -149,7 +149,6 @@ void nbd_request_put(uint8_t *p, const NbdRequest *r);
  * client negotiated. */
 uint32_t nbd_request_check(const NbdRequest *r, const NbdInfo *info, bool structured,
                            bool has_meta);
-const char *nbd_command_name(uint16_t type);
 
 /* Of a reply, simple or the head of a chunk. */
 typedef struct NbdReply {
