@@ -205,6 +205,21 @@ static Chardev *chardev_build(const ChardevKind *kind, const char *id, KeyVal *o
     return chr;
 }
 
+/* A multiplexer over BASE, named ID. */
+static Chardev *chardev_new_mux(const char *id, Chardev *base, GError **error)
+{
+    Chardev *mux = chardev_alloc(&chardev_mux, id);
+    g_autoptr(KeyVal) opts = keyval_new();
+
+    keyval_set(opts, "chardev", base->id);
+    if (!chardev_mux.open(mux, opts, error)) {
+        chardev_free(mux);
+        return NULL;
+    }
+    table_add(mux);
+    return mux;
+}
+
 Chardev *chardev_new(const char *kind_name, const char *id, KeyVal *opts, GError **error)
 {
     const ChardevKind *kind = kind_find(kind_name, error);
@@ -232,20 +247,6 @@ Chardev *chardev_new(const char *kind_name, const char *id, KeyVal *opts, GError
     if (!mux) {
         chardev_remove(base_id, NULL);
     }
-    return mux;
-}
-
-Chardev *chardev_new_mux(const char *id, Chardev *base, GError **error)
-{
-    Chardev *mux = chardev_alloc(&chardev_mux, id);
-    g_autoptr(KeyVal) opts = keyval_new();
-
-    keyval_set(opts, "chardev", base->id);
-    if (!chardev_mux.open(mux, opts, error)) {
-        chardev_free(mux);
-        return NULL;
-    }
-    table_add(mux);
     return mux;
 }
 
@@ -644,17 +645,6 @@ unsigned char_write(CharFrontend *fe, const void *data, unsigned len)
 void char_write_all(CharFrontend *fe, const void *data, size_t len)
 {
     write_limited(fe, data, len, SIZE_MAX);
-}
-
-size_t char_unsent(CharFrontend *fe)
-{
-    size_t len = 0;
-
-    if (fe->chr) {
-        MUTEX_SCOPE(&fe->chr->lock);
-        len = fe->chr->out->len;
-    }
-    return len;
 }
 
 void char_accept_input(CharFrontend *fe)

@@ -100,11 +100,6 @@ size_t fake_char_output_len(FakeChar *c)
     return c->output->len;
 }
 
-void fake_char_clear(FakeChar *c)
-{
-    g_string_truncate(c->output, 0);
-}
-
 void fake_char_limit(FakeChar *c, size_t room)
 {
     CharFrontend *fe = c->chr.fe;

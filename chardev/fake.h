@@ -21,10 +21,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(FakeChar, fake_char_free)
 /* Hands over as much as the user has room for; how many bytes of TEXT that was. */
 size_t fake_char_send(FakeChar *c, const char *text);
 void fake_char_break(FakeChar *c);
-/* Everything written so far; ends with a NUL; cleared by fake_char_clear(). */
+/* Everything written so far; ends with a NUL. */
 const char *fake_char_output(FakeChar *c);
 size_t fake_char_output_len(FakeChar *c);
-void fake_char_clear(FakeChar *c);
 /* From now on at most ROOM bytes are taken (the user sees short writes). */
 void fake_char_limit(FakeChar *c, size_t room);
 

@@ -86,8 +86,6 @@ static inline bool char_write_byte(CharFrontend *fe, uint8_t byte)
 }
 /* Takes all of it: what does not fit is queued without limit.  For trusted users (monitors). */
 void char_write_all(CharFrontend *fe, const void *data, size_t len);
-/* Bytes that are taken but not yet with the peer. */
-size_t char_unsent(CharFrontend *fe);
 
 /* There is room for input again. */
 void char_accept_input(CharFrontend *fe);

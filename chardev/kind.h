@@ -80,7 +80,4 @@ void chardev_receive(Chardev *chr, const uint8_t *data, unsigned len);
 extern const ChardevKind chardev_null, chardev_stdio, chardev_file, chardev_pipe, chardev_pty,
     chardev_serial, chardev_socket, chardev_udp, chardev_ringbuf, chardev_mux;
 
-/* A multiplexer over BASE, named ID. */
-Chardev *chardev_new_mux(const char *id, Chardev *base, GError **error);
-
 #endif

@@ -196,7 +196,7 @@ static bool expr_sum(Expr *e, int64_t *value)
     }
 }
 
-bool hmp_expression(Monitor *mon, const char **text, int64_t *value, GError **error)
+static bool hmp_expression(Monitor *mon, const char **text, int64_t *value, GError **error)
 {
     Expr e = { mon, *text, 0, error };
 

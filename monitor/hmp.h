@@ -34,7 +34,6 @@ Json *hmp_pick(const Json *args, const char *names);
 int64_t hmp_int(const Json *args, const char *name, int64_t absent);
 bool hmp_flag(const Json *args, const char *name);
 /* Evaluates TEXT ("1+2*0x10", "$pc"); advances it past the expression. */
-bool hmp_expression(Monitor *mon, const char **text, int64_t *value, GError **error);
 void hmp_help(Monitor *mon, const HmpCommand *table, const char *prefix, const char *name);
 
 /* hmp_memory.c */

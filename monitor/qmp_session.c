@@ -345,11 +345,6 @@ void qmp_session_send_event(QmpSession *session, const Json *event)
     }
 }
 
-bool qmp_session_oob_enabled(const QmpSession *session)
-{
-    return session->oob;
-}
-
 bool qmp_session_negotiate(QmpSession *session, bool oob, GError **error)
 {
     if (session->negotiated) {

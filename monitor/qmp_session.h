@@ -46,7 +46,6 @@ bool qmp_session_is_full(const QmpSession *session);
 bool qmp_session_run_one(QmpSession *session);
 /* EVENT is a complete event message, borrowed. */
 void qmp_session_send_event(QmpSession *session, const Json *event);
-bool qmp_session_oob_enabled(const QmpSession *session);
 
 /* qmp_capabilities, called through the session that the QmpCall's monitor belongs to. */
 bool qmp_session_negotiate(QmpSession *session, bool oob, GError **error);

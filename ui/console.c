@@ -147,19 +147,6 @@ Console *console_find(const char *device_id, unsigned head)
     return NULL;
 }
 
-unsigned console_index(const Console *con)
-{
-    guint index = 0;
-
-    g_ptr_array_find(consoles, con, &index);
-    return index;
-}
-
-const char *console_device_id(const Console *con)
-{
-    return con->device_id;
-}
-
 #define FOR_EACH_LISTENER(con, l)                                                          \
     for (unsigned i_ = 0; i_ < (con)->listeners->len; i_++)                                \
         for (ConsoleListener *l = g_ptr_array_index((con)->listeners, i_); l; l = NULL)

@@ -80,8 +80,6 @@ void console_free(Console *con);
 Console *console_find(const char *device_id, unsigned head);
 Console *console_at(unsigned index);          /* NULL past the last one; terminals come last */
 bool console_is_text(const Console *con);     /* a terminal, not a display device's */
-unsigned console_index(const Console *con);
-const char *console_device_id(const Console *con);
 
 /* Takes the reference; a listener sees the whole surface as changed. */
 void console_set_surface(Console *con, Surface *surface);

@@ -153,7 +153,7 @@ void input_handler_remove(InputHandler *handler)
 }
 
 /* Moves HANDLER to POSITION without freeing it. */
-static void handler_move(InputHandler *handler, int position)
+void input_handler_activate(InputHandler *handler)
 {
     GPtrArray *list = handler->router->handlers;
     guint at;
@@ -161,18 +161,8 @@ static void handler_move(InputHandler *handler, int position)
 
     g_assert(found);
     g_ptr_array_steal_index(list, at);
-    g_ptr_array_insert(list, position, handler);
+    g_ptr_array_insert(list, 0, handler);
     check_mode(handler->router);
-}
-
-void input_handler_activate(InputHandler *handler)
-{
-    handler_move(handler, 0);
-}
-
-void input_handler_deactivate(InputHandler *handler)
-{
-    handler_move(handler, -1);
 }
 
 void input_set_leds(Vm *vm, unsigned leds)
@@ -203,28 +193,6 @@ void input_foreach_handler(Vm *vm, void (*fn)(const InputHandlerInfo *info, void
 
         fn(&info, opaque);
     }
-}
-
-bool input_select_handler(Vm *vm, unsigned index, GError **error)
-{
-    InputRouter *r = router_of(vm);
-
-    for (unsigned i = 0; i < r->handlers->len; i++) {
-        InputHandler *handler = g_ptr_array_index(r->handlers, i);
-
-        if (handler->index != index) {
-            continue;
-        }
-        if (!(handler->ops->mask & (BIT(INPUT_REL) | BIT(INPUT_ABS)))) {
-            g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
-                        "Input device '%s' is not a mouse", handler->ops->name);
-            return false;
-        }
-        input_handler_activate(handler);
-        return true;
-    }
-    g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND, "Mouse at index '%u' not found", index);
-    return false;
 }
 
 /* ---- sending ---- */
@@ -412,11 +380,6 @@ InputKey input_key_from_name(const char *name)
         }
     }
     return INPUT_KEYS;
-}
-
-const char *input_key_name(InputKey key)
-{
-    return key < INPUT_KEYS ? key_rows[key].name : "unmapped";
 }
 
 InputKey input_key_from_number(unsigned number)

@@ -70,9 +70,8 @@ typedef struct InputHandlerOps {
 /* Goes to the end of the list.  OPS stays the caller's and is constant. */
 InputHandler *input_handler_add(Vm *vm, const InputHandlerOps *ops, void *opaque);
 void input_handler_remove(InputHandler *handler);
-/* To the front / to the end of the list; tells the mode hooks when relative/absolute changes. */
+/* To the front of the list; tells the mode hooks when relative/absolute changes. */
 void input_handler_activate(InputHandler *handler);
-void input_handler_deactivate(InputHandler *handler);
 
 /* Keyboard lights, as the guest set them. */
 enum { INPUT_LED_SCROLL = BIT(0), INPUT_LED_NUM = BIT(1), INPUT_LED_CAPS = BIT(2) };
@@ -116,14 +115,11 @@ typedef struct InputHandlerInfo {
 } InputHandlerInfo;
 void input_foreach_handler(Vm *vm, void (*fn)(const InputHandlerInfo *info, void *opaque),
                            void *opaque);
-/* mouse_set: false with an error when INDEX is no pointer. */
-bool input_select_handler(Vm *vm, unsigned index, GError **error);
 
 /* ---- keys ---- */
 
 /* "ret" -> INPUT_KEY_RET; INPUT_KEYS when there is no such key. */
 InputKey input_key_from_name(const char *name);
-const char *input_key_name(InputKey key);
 /* QMP's KeyValue number: a set 1 code, with bit 7 set for E0 ones.  INPUT_KEY_UNMAPPED if none. */
 InputKey input_key_from_number(unsigned number);
 /* Make codes: xx, 0xe0xx, 0xe1xx (Pause); 0: the key does not exist in that set. */

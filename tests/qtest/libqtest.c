@@ -319,11 +319,6 @@ int64_t qtest_clock_step(Qtest *q, int64_t ns)
     return (int64_t)value_of(qtest_command(q, "clock_step %" PRId64, ns));
 }
 
-int64_t qtest_clock_step_next(Qtest *q)
-{
-    return (int64_t)value_of(qtest_command(q, "clock_step"));
-}
-
 void qtest_irq_intercept_in(Qtest *q, const char *path)
 {
     g_free(qtest_command(q, "irq_intercept_in %s", path));

@@ -53,7 +53,6 @@ void qtest_memset(Qtest *q, uint64_t addr, uint8_t byte, size_t len);
 
 /* Returns the new time. */
 int64_t qtest_clock_step(Qtest *q, int64_t ns);
-int64_t qtest_clock_step_next(Qtest *q);
 /* From now on qtest_irq() tells the levels of the device's inputs or outputs, and qtest_edges() how
  * often one rose. */
 void qtest_irq_intercept_in(Qtest *q, const char *path);
