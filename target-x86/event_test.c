@@ -185,6 +185,63 @@ static void test_task_call_and_return(void)
     g_assert_cmphex(b->cpu->cr0 & CR0_TS, ==, CR0_TS);
 }
 
+/* #GP by a task gate to a TSS of 16 bits: its error code is a word on the new stack. */
+static void test_task_gate_to_16_bits(void)
+{
+    g_autoptr(X86Bench) b = protected_bench(0);
+    enum { TSS2 = 0x6000, SEL_TSS2 = 0x48, SEL_STACK = 0x50, CODE2 = 0x8000, SP = 0x5000 };
+    static const uint16_t segs[] = { SEL_DATA, SEL_CODE, SEL_STACK, SEL_DATA };
+
+    put_desc(b, GDT + SEL_TSS2, TSS2, 43, DESC_P | 1 << 8);
+    put_desc(b, GDT + SEL_TSS, TSS, 0x2000, DESC_P | 11 << 8);
+    put_desc(b, GDT + SEL_STACK, 0, 0xffff, DESC_P | DESC_S | DESC_W | DESC_A);
+    put_gate(b, VEC_GP, SEL_TSS2, 0, 5, 0, false);
+    put16(b, TSS2 + 14, CODE2);
+    put16(b, TSS2 + 16, FLAG_ONE);
+    put16(b, TSS2 + 18 + 2 * R_RSP, SP);
+    put16(b, TSS2 + 18 + 2 * R_RBX, 0x77);
+    for (unsigned i = 0; i < ARRAY_LEN(segs); i++) {
+        put16(b, TSS2 + 34 + 2 * i, segs[i]);
+    }
+    b->cpu->gpr[R_RAX] = 0x108;
+    CODE_AT(b, CODE, "\x8e\xd8\xf4");                   /* mov ds, eax: beyond the GDT */
+    CODE_AT(b, CODE2, "\x66\x59\xf4");                  /* pop cx; hlt */
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+    g_assert_cmphex(b->cpu->rip, ==, CODE2 + 3);
+    g_assert_cmphex(b->cpu->gpr[R_RCX], ==, 0xffff0108);
+    g_assert_cmphex(b->cpu->gpr[R_RBX], ==, 0xffff0077);
+    g_assert_cmphex((uint16_t)b->cpu->gpr[R_RSP], ==, SP);
+    g_assert_cmphex(b->cpu->tr.sel, ==, SEL_TSS2);
+    g_assert_cmphex(get32(b, TSS2) & 0xffff, ==, SEL_TSS);
+    g_assert_cmphex(get32(b, TSS + 32), ==, CODE);              /* the fault's EIP, in the old TSS */
+    g_assert_cmphex(b->cpu->eflags & FLAG_NT, ==, FLAG_NT);
+}
+
+/* [SDM3A 7.2.1]: the T bit traps before the first instruction of the new task. */
+static void test_task_trap_bit(void)
+{
+    g_autoptr(X86Bench) b = protected_bench(0);
+    enum { TSS2 = 0x6000, SEL_TSS2 = 0x48, CODE2 = 0x14000, ESP = 0x25000 };
+
+    put_desc(b, GDT + SEL_TSS2, TSS2, 0x67, DESC_P | 9 << 8);
+    put_desc(b, GDT + SEL_TSS, TSS, 0x2000, DESC_P | 11 << 8);
+    put32(b, TSS2 + 32, CODE2);
+    put32(b, TSS2 + 36, FLAG_ONE);
+    put32(b, TSS2 + 40 + 4 * R_RSP, ESP);
+    put32(b, TSS2 + 100, 1);
+    for (unsigned i = 0; i < 6; i++) {
+        put32(b, TSS2 + 72 + 4 * i, i == SEG_CS ? SEL_CODE : SEL_DATA);
+    }
+    CODE_AT(b, CODE, "\xea\x00\x00\x00\x00\x48\x00");    /* jmp 48h:0 */
+    CODE_AT(b, CODE2, "\xbb\x01\x00\x00\x00\xf4");        /* mov ebx, 1; hlt */
+    g_assert_cmpint(x86_bench_run(b), ==, X86_EXIT_HALT);
+    g_assert_cmpint(b->cpu->previous.vector, ==, VEC_DB);
+    g_assert_cmphex(b->cpu->dr[6] & BIT(15), ==, BIT(15));
+    g_assert_cmphex(b->cpu->gpr[R_RBX], ==, 0);
+    g_assert_cmphex(get32(b, ESP - 12), ==, CODE2);
+    g_assert_cmphex(get32(b, GDT + SEL_TSS + 4) & 0x200, ==, 0);
+}
+
 /* ---- long mode ---- */
 
 static void test_syscall_and_sysret(void)
@@ -396,6 +453,8 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/system/prot/triple-fault", test_triple_fault_is_explained);
     g_test_add_func("/x86/system/prot/vm86", test_vm86_round_trip);
     g_test_add_func("/x86/system/task/call", test_task_call_and_return);
+    g_test_add_func("/x86/system/task/gate-16", test_task_gate_to_16_bits);
+    g_test_add_func("/x86/system/task/trap", test_task_trap_bit);
     g_test_add_func("/x86/system/long/syscall", test_syscall_and_sysret);
     g_test_add_func("/x86/system/long/iret-segments", test_iret_drops_inner_segments);
     g_test_add_func("/x86/system/long/ist", test_ist_and_aligned_frame);

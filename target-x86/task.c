@@ -129,16 +129,68 @@ static void load_segments(X86Cpu *cpu, const uint16_t sel[SEG_COUNT], uint16_t l
     cpu->segs[SEG_CS] = check_task_code(cpu, sel[SEG_CS], ext);
 }
 
+/* What a TSS holds of a task that does not run. */
+typedef struct Task {
+    uint32_t ip, flags, regs[8];
+    uint16_t segs[SEG_COUNT], ldt;
+    uint64_t cr3;
+    bool trap;                  /* the T bit */
+} Task;
+
+static Task load_task(X86Cpu *cpu, const TssLayout *t, uint64_t base)
+{
+    Task task = { 0 };
+
+    task.ip = tss_load(cpu, base, t->ip, t->width);
+    task.flags = tss_load(cpu, base, t->flags, t->width);
+    for (unsigned i = 0; i < 8; i++) {
+        task.regs[i] = tss_load(cpu, base, t->regs + i * t->width, t->width);
+        if (t->width == 2) {
+            task.regs[i] |= 0xffff0000;
+        }
+    }
+    for (unsigned i = 0; i < t->seg_count; i++) {
+        task.segs[i] = (uint16_t)tss_load(cpu, base, t->segs + i * t->seg_step, 2);
+    }
+    task.ldt = (uint16_t)tss_load(cpu, base, t->ldt, 2);
+    task.cr3 = t->cr3 ? tss_load(cpu, base, t->cr3, 4) : cpu->cr3;
+    task.trap = t->trap && (tss_load(cpu, base, t->trap, 2) & 1);
+    return task;
+}
+
+/* Everything from here on happens in the new task, faults too. */
+static void enter_task(X86Cpu *cpu, const Task *task, const TssLayout *t, unsigned ext)
+{
+    cpu->cr0 |= CR0_TS;
+    if (t->cr3 && (cpu->cr0 & CR0_PG)) {
+        cpu->cr3 = task->cr3;
+        x86_tlb_flush(cpu, false);
+    }
+    x86_set_rflags(cpu, task->flags);
+    for (unsigned i = 0; i < 8; i++) {
+        cpu->gpr[i] = task->regs[i];
+    }
+    cpu->rip = cpu->next_rip = task->ip;
+    cpu->dr[7] &= ~0x155ull;            /* local breakpoints */
+    x86_tlb_update_watch(cpu);
+    if ((cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && t->cr3 && !x86_load_pdptes(cpu, task->cr3)) {
+        cpu_raise(cpu, VEC_TS, sel_code(cpu->tr.sel, ext));
+    }
+    load_segments(cpu, task->segs, task->ldt, ext);
+    x86_update_mode(cpu);
+    x86_check_rip(cpu, &cpu->segs[SEG_CS], task->ip, ext);
+}
+
 void x86_task_switch(X86Cpu *cpu, uint16_t sel, X86Desc *d, X86TaskSource source, uint64_t rip,
                      bool has_code, uint32_t code, unsigned ext)
 {
     const TssLayout *old = desc_type(cpu->tr.flags) & 8 ? &layout32 : &layout16;
     const TssLayout *new = desc_type(d->hi) & 8 ? &layout32 : &layout16;
-    uint64_t old_base = cpu->tr.base, base = desc_base(d), old_desc, cr3;
-    uint32_t flags = (uint32_t)x86_rflags(cpu), new_flags, regs[8], new_ip;
-    uint16_t segs[SEG_COUNT] = { 0 }, ldt, old_sel = cpu->tr.sel;
-    bool nested = source == TASK_CALL || source == TASK_EVENT, trap;
-    X86Seg tr;
+    uint64_t old_base = cpu->tr.base, base = desc_base(d), old_desc;
+    bool nested = source == TASK_CALL || source == TASK_EVENT;
+    uint32_t flags = (uint32_t)x86_rflags(cpu);
+    uint16_t old_sel = cpu->tr.sel;
+    Task task;
 
     /* Busy and limit, [SDM3A 7.3] steps 3 to 6. */
     if (source != TASK_IRET && (desc_type(d->hi) & 2)) {
@@ -156,21 +208,7 @@ void x86_task_switch(X86Cpu *cpu, uint16_t sel, X86Desc *d, X86TaskSource source
     probe(cpu, old_desc, 8, X86_WRITE);
     probe(cpu, d->at, 8, X86_WRITE);
 
-    new_ip = tss_load(cpu, base, new->ip, new->width);
-    new_flags = tss_load(cpu, base, new->flags, new->width);
-    for (unsigned i = 0; i < 8; i++) {
-        regs[i] = tss_load(cpu, base, new->regs + i * new->width, new->width);
-        if (new->width == 2) {
-            regs[i] |= 0xffff0000;
-        }
-    }
-    for (unsigned i = 0; i < new->seg_count; i++) {
-        segs[i] = (uint16_t)tss_load(cpu, base, new->segs + i * new->seg_step, 2);
-    }
-    ldt = (uint16_t)tss_load(cpu, base, new->ldt, 2);
-    cr3 = new->cr3 ? tss_load(cpu, base, new->cr3, 4) : cpu->cr3;
-    trap = new->trap && (tss_load(cpu, base, new->trap, 2) & 1);
-
+    task = load_task(cpu, new, base);
     if (source == TASK_JMP || source == TASK_IRET) {
         set_busy(cpu, old_desc, false);
     }
@@ -180,43 +218,23 @@ void x86_task_switch(X86Cpu *cpu, uint16_t sel, X86Desc *d, X86TaskSource source
     save_old(cpu, old, old_base, rip, flags);
     if (nested) {
         tss_store(cpu, base, 0, 2, old_sel);
-        new_flags |= FLAG_NT;
+        task.flags |= FLAG_NT;
     }
     if (source != TASK_IRET) {
         set_busy(cpu, d->at, true);
         d->hi |= 0x200;
     }
-
-    /* From here on everything happens in the new task. */
-    tr = desc_segment(sel, d);
-    tr.flags |= 0x200;
-    cpu->tr = tr;
-    cpu->cr0 |= CR0_TS;
-    if (new->cr3 && (cpu->cr0 & CR0_PG)) {
-        cpu->cr3 = cr3;
-        x86_tlb_flush(cpu, false);
-    }
-    x86_set_rflags(cpu, new->width == 2 ? new_flags & 0xffff : new_flags & ~0u);
-    for (unsigned i = 0; i < 8; i++) {
-        cpu->gpr[i] = regs[i];
-    }
-    cpu->rip = cpu->next_rip = new_ip;
-    cpu->dr[7] &= ~0x155ull;            /* local breakpoints */
-    x86_tlb_update_watch(cpu);
-    if ((cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && new->cr3 && !x86_load_pdptes(cpu, cr3)) {
-        cpu_raise(cpu, VEC_TS, sel_code(sel, ext));
-    }
-    load_segments(cpu, segs, ldt, ext);
-    x86_update_mode(cpu);
-    x86_check_rip(cpu, &cpu->segs[SEG_CS], new_ip, ext);
+    cpu->tr = desc_segment(sel, d);
+    cpu->tr.flags |= 0x200;
+    enter_task(cpu, &task, new, ext);
     if (has_code) {
         X86Stack s = x86_stack_current(cpu);
 
         x86_stack_push(cpu, &s, code, new->width);
         cpu->gpr[R_RSP] = x86_stack_rsp(&s, cpu->gpr[R_RSP]);
     }
-    if (trap) {
-        /* The T bit: a trap before the first instruction of the new task. */
+    if (task.trap) {
+        /* Before the first instruction of the new task. */
         cpu->delivering = false;
         cpu_raise_debug(cpu, BIT(15));
     }
