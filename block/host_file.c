@@ -12,13 +12,34 @@
 #include <fcntl.h>
 #include <linux/cdrom.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <scsi/sg.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/fdset.h"
 #include "block/io_uring.h"
+
+/* Does the kernel itself keep this file, so that a write to the page cache asks nobody?  Other file systems
+ * hang when a server or a program of a user does. */
+static bool is_kept_here(int fd)
+{
+    static const unsigned kinds[] = { BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, F2FS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC,
+                                      RAMFS_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC };
+    struct statfs fs;
+
+    if (fstatfs(fd, &fs) < 0) {
+        return false;
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(kinds); i++) {
+        if (kinds[i] == (unsigned)fs.f_type) {
+            return true;
+        }
+    }
+    return false;
+}
 
 static bool path_is_cdrom(const char *path)
 {
@@ -213,7 +234,7 @@ static bool file_open(BlockNode *node, NodeOpts *opts, GError **error)
         return false;
     }
     f->inline_io = (node->flags & NODE_OPEN_INLINE_IO) && !f->use_uring;
-    f->short_inline = node->flags & NODE_OPEN_SHORT_INLINE;
+    f->short_inline = (node->flags & NODE_OPEN_SHORT_INLINE) && is_kept_here(f->fd);
     f->locking = !locking || !g_str_equal(locking, "off");
     if (node->direct) {
         node->limits.align = node->limits.mem_align = probe_direct_align(f->fd);

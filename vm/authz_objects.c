@@ -6,7 +6,7 @@
  *     authz-list,id=a,policy=deny,rules.0.match=CN=*,rules.0.policy=allow,rules.0.format=glob
  *
  * The first rule that matches decides, else the policy.
- * Missing: authz-list-file and authz-pam, which QEMU 7.2 has.
+ * Missing: authz-list-file and authz-pam, which Debian's QEMU 7.2 lists but cannot make either.
  * Locking: main loop.
  */
 #include <string.h>

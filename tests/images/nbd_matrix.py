@@ -7,6 +7,7 @@ usage: nbd_matrix.py RHEA_NBD RHEA_IMG RHEA_IO
 Every case is one line of TAP; a case whose program is not installed is skipped.  Servers are
 started with --fork, so they listen when the command returns.  ONLY=text picks cases by name.
 """
+import contextlib
 import json
 import os
 import random
@@ -322,6 +323,77 @@ def case_options():
             run(RHEA_IO, '-r', '-f', 'raw', '-c', 'read -P 1 0 64k', s.uri())
 
 
+class Paused:
+    """A file on a file system that a program serves, and that can stop."""
+
+    def __init__(self, stack):
+        need('nbdkit', 'nbdfuse')
+        if not os.access('/dev/fuse', os.W_OK):
+            raise Skip('/dev/fuse cannot be used')
+        self.control = os.path.abspath('pause.sock')
+        below = stack.enter_context(Server('nbdkit', '-f', '--filter=pause', 'memory', '1M',
+                                           f'pause-control={self.control}', socket_name='below.sock'))
+        os.mkdir('mounted')
+        self.path = os.path.abspath('mounted/disk')
+        fuse = subprocess.Popen(['nbdfuse', '-P', 'fuse.pid', self.path, below.uri()], stdin=subprocess.DEVNULL)
+        stack.callback(os.rmdir, 'mounted')
+        stack.callback(fuse.wait)
+        stack.callback(fuse.terminate)
+        wait_for(lambda: os.path.exists('fuse.pid') or fuse.poll() is not None, 'the mount')
+        if fuse.poll() is not None:
+            raise Skip('nbdfuse cannot mount')
+        stack.callback(self.tell, b'r')
+
+    def tell(self, what):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(self.control)
+            s.sendall(what)
+            assert s.recv(1) == what.upper()
+
+
+def wait_for(condition, what):
+    for _ in range(60000):
+        if condition():
+            return
+        select.select([], [], [], 0.01)
+    raise AssertionError(f'{what} does not come')
+
+
+def is_writing(pid):
+    """Whether a thread of the process is in pwrite64() or pwritev() [proc(5), /proc/pid/syscall]."""
+    def call(task):
+        try:
+            with open(f'/proc/{pid}/task/{task}/syscall', encoding='ascii') as f:
+                return f.read().split()[0]
+        except PermissionError as e:
+            raise Skip('the system calls of others cannot be seen') from e
+        except OSError:
+            return ''
+    return any(call(task) in ('18', '296') for task in os.listdir(f'/proc/{pid}/task'))
+
+
+def case_hung_file():
+    """A write that hangs in the file system keeps the server from nothing else."""
+    need('nbdinfo')
+    if not os.path.exists('/proc/self/syscall'):
+        raise Skip('/proc does not tell of system calls')
+    with contextlib.ExitStack() as stack:
+        paused = Paused(stack)
+        s = stack.enter_context(server('rhea', paused.path, 'raw'))
+        run(RHEA_IO, '-f', 'raw', '-c', 'write -P 1 0 4k', s.uri())
+        paused.tell(b'p')
+        try:
+            writer = subprocess.Popen([RHEA_IO, '-f', 'raw', '-c', 'write -P 2 0 4k', s.uri()],
+                                      stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            wait_for(lambda: is_writing(s.pid), 'the write')
+            assert run('nbdinfo', '--size', s.uri()).strip() == '1048576'
+            assert is_writing(s.pid)
+        finally:
+            paused.tell(b'r')
+        assert writer.wait(60) == 0
+        run(RHEA_IO, '-f', 'raw', '-c', 'read -P 2 0 4k', s.uri())
+
+
 def case_bad_input():
     for args, want in ((['-f', 'raw', '/nonexistent'], 'No such file'),
                        (['--cache=none', '-n', 'x'], 'only be specified once'),
@@ -629,6 +701,7 @@ def cases():
     yield 'errors of the server', case_errors
     yield 'offset, overlay, snapshot, read-only', case_options
     yield 'bad input', case_bad_input
+    yield 'hung file', case_hung_file
     for srv in ('rhea', 'qemu'):
         yield f'reconnect to {srv}', lambda: case_reconnect(srv)
     yield 'no reconnect', case_no_reconnect
