@@ -140,6 +140,60 @@ __attribute__((target("avx2"))) static uint64_t avx2_job(uint64_t seed)
     return sum;
 }
 
+static bool has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
+}
+
+/* Masks, compares, ternary logic, compress and gather; each lane is computed again without vectors. */
+__attribute__((target("avx512f,avx512bw"))) static uint64_t avx512_job(uint64_t seed)
+{
+    enum { LANES = 16, STEPS = 300 };
+    static uint32_t a[LANES], b[LANES], table[64], out[LANES];
+    unsigned packed = 0;
+    uint64_t sum = 0;
+
+    for (int i = 0; i < LANES; i++) {
+        a[i] = (uint32_t)next_random(&seed);
+        b[i] = (uint32_t)next_random(&seed);
+    }
+    for (int i = 0; i < 64; i++) {
+        table[i] = (uint32_t)next_random(&seed);
+    }
+    __m512i x = _mm512_loadu_si512(a), y = _mm512_loadu_si512(b), index;
+
+    for (int s = 0; s < STEPS; s++) {
+        __mmask16 less = _mm512_cmplt_epu32_mask(x, y);
+
+        x = _mm512_mask_add_epi32(x, less, x, y);
+        y = _mm512_ternarylogic_epi32(y, x, _mm512_rol_epi32(x, 7), 0x96);
+        index = _mm512_and_epi32(x, _mm512_set1_epi32(63));
+        y = _mm512_mask_add_epi32(y, _mm512_knot(less), y, _mm512_i32gather_epi32(index, table, 4));
+    }
+    memset(out, 0, sizeof(out));
+    _mm512_mask_compressstoreu_epi32(out, _mm512_test_epi32_mask(y, _mm512_set1_epi32(1)), x);
+    for (int i = 0; i < LANES; i++) {
+        uint32_t p = a[i], q = b[i];
+
+        for (int s = 0; s < STEPS; s++) {
+            bool less = p < q;
+
+            p += less ? q : 0;
+            q ^= p ^ (p << 7 | p >> 25);
+            q += less ? 0 : table[p & 63];
+            __asm__("" : "+r"(p), "+r"(q));
+        }
+        if (q & 1) {
+            if (out[packed] != p) {
+                load_fail("element %u is %08x, not %08x", packed, out[packed], p);
+            }
+            packed++;
+        }
+        sum = mix(sum, p ^ q);
+    }
+    return mix(sum, packed);
+}
+
 /* -------- registers across signals -------- */
 
 static volatile sig_atomic_t alarms;
@@ -184,6 +238,7 @@ const Job float_jobs[] = {
     { "matrix", matrix_job },
     { "x87",    x87_job },
     { "avx2",   avx2_job, has_avx2 },
+    { "avx512", avx512_job, has_avx512 },
     { "alarm",  alarm_job },
     { 0 }
 };

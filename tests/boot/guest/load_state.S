@@ -12,6 +12,9 @@
     .equ FLAGS, 704
     .equ MXCSR, 712
     .equ FCW, 716
+    .equ HIGH, 720
+    .equ ZMM, 1232
+    .equ K, 2256
 
     .macro load_flags                   /* behind the indirect jump, which is not promised to keep them */
     pushq %r15
@@ -46,6 +49,18 @@ state_run:
     .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
     vmovdqu YMM + 32 * \n(%rax), %ymm\n
     .endr
+    cmpb $0, state_wide(%rip)
+    je 3f
+    .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14
+    vinserti64x4 $1, HIGH + 32 * \n(%rax), %zmm\n, %zmm\n
+    .endr
+    .irp n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    vmovdqu64 ZMM + 64 * (\n - 16)(%rax), %zmm\n
+    .endr
+    .irp n, 0, 1, 2, 3, 4, 5, 6, 7
+    kmovq K + 8 * \n(%rax), %k\n
+    .endr
+3:
     movq GPR(%rax), %rbx
     movq GPR + 8(%rax), %rbp
     movq GPR + 16(%rax), %r8
@@ -155,6 +170,18 @@ done:
     .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
     vmovdqu %ymm\n, YMM + 32 * \n(%rax)
     .endr
+    cmpb $0, state_wide(%rip)
+    je 3f
+    .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    vextracti64x4 $1, %zmm\n, HIGH + 32 * \n(%rax)
+    .endr
+    .irp n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    vmovdqu64 %zmm\n, ZMM + 64 * (\n - 16)(%rax)
+    .endr
+    .irp n, 0, 1, 2, 3, 4, 5, 6, 7
+    kmovq %k\n, K + 8 * \n(%rax)
+    .endr
+3:
     movq %rbx, GPR(%rax)
     movq %rbp, GPR + 8(%rax)
     movq %r8, GPR + 16(%rax)

@@ -19,11 +19,19 @@ typedef struct State {
     uint64_t gpr[8];                  /* rbx rbp r8 r9 r10 r12 r13 r14 */
     uint64_t flags;
     uint32_t mxcsr, fcw;
+    /* With AVX-512: the upper halves of ZMM0 to ZMM15 (0 in the last), ZMM16 to ZMM31, k0 to k7. */
+    struct {
+        uint8_t high[16][32];
+        uint8_t zmm[16][64];
+        uint64_t k[8];
+    } wide;
 } State;
 
 enum { KINDS = 12, MEMORY = 32 * 4096, FLAGS_ARITH = 0x8d5 };
 
 void state_run(const State *in, State *out, uint64_t kind, uint8_t *memory);
+
+uint8_t state_wide;                   /* for load_state.S: this processor has AVX-512 */
 
 static volatile sig_atomic_t traps;
 
@@ -31,6 +39,9 @@ static void on_trap(int number)
 {
     __asm__ volatile("vpcmpeqd %%xmm0, %%xmm0, %%xmm0\n\tvmovdqa %%xmm0, %%xmm9\n\tfninit\n\tfldpi"
                      ::: "xmm0", "xmm9");
+    if (state_wide) {
+        __asm__ volatile("vpternlogd $0xff, %zmm0, %zmm0, %zmm17\n\tvmovdqa64 %zmm17, %zmm3\n\tkxnorq %k2, %k2, %k2");
+    }
     traps++;
 }
 
@@ -56,6 +67,12 @@ static void fill(State *s, uint64_t *seed)
         s->gpr[i] = next_random(seed);
     }
     s->flags = 0x202 | (next_random(seed) & FLAGS_ARITH);
+    if (state_wide) {
+        for (size_t i = 0; i < sizeof(s->wide); i++) {
+            ((uint8_t *)&s->wide)[i] = (uint8_t)(next_random(seed) >> 17);
+        }
+        memset(s->wide.high[15], 0, sizeof(s->wide.high[15]));
+    }
     /* Rounding, flush to zero, denormals are zero, sticky flags; all exceptions masked. */
     s->mxcsr = 0x1f80 | (uint32_t)(next_random(seed) >> 9 & 0xe07f);
     s->fcw = 0x037f | (uint32_t)(next_random(seed) >> 9 & 3) << 10;
@@ -82,6 +99,7 @@ static uint64_t state_job(uint64_t seed)
     uint8_t *memory = load_map(MEMORY);
     uint64_t sum = 0;
 
+    state_wide = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
     if (mprotect(memory, MEMORY, PROT_READ | PROT_WRITE | PROT_EXEC)) {
         load_fail("mprotect: %s", strerror(errno));
     }
@@ -93,6 +111,9 @@ static uint64_t state_job(uint64_t seed)
         fill(&in, &seed);
         memset(&out, 0xee, sizeof(out));
         memcpy(out.st, in.st, sizeof(in.st));         /* for the bytes between */
+        if (!state_wide) {
+            memset(&out.wide, 0, sizeof(out.wide));
+        }
         out.fcw = 0;                                  /* two bytes of it are stored */
         state_run(&in, &out, (uint64_t)kind, memory);
         check(&in, &out, kind);
