@@ -116,15 +116,13 @@ static void land_here(Emitter *e, uint8_t *at)
 }
 
 /*
- * Callable: load what tx says; keep the general registers.  Bits 511:256 are loaded even for code that does not know
- * of them if they are not zero: VEX zeroes them.  Those of ZMM16-31 and the masks only for EVEX.
+ * Vector registers, bits 511:256 too if they are not zero: VEX zeroes them, though the code may not know of them.  That
+ * needs all that EVEX has: where a jump to it is to lead, or NULL.
  */
-static void emit_needs(TcgStubs *s, Emitter *e)
+static uint8_t *emit_load_simd(Emitter *e, bool evex)
 {
-    bool evex = simd_host_has(X86_FEAT_AVX512F);
-    uint8_t *wide, *all = NULL, *done, *rest, *there;
+    uint8_t *wide, *all = NULL, *done;
 
-    s->need_simd = emit_here(e);
     byte_imm(e, 0x80, 7, TX(upper_zero), 0);
     wide = jump_ahead(e, CC_Z_);
     emit_vzeroupper(e);
@@ -142,6 +140,20 @@ static void emit_needs(TcgStubs *s, Emitter *e)
     }
     land_here(e, done);
     emit_rm(e, 0, false, 0x0fae, 2, CPU(x87.mxcsr));            /* ldmxcsr */
+    return all;
+}
+
+/*
+ * Callable: load what tx says; keep the general registers.  ZMM16-31 and the masks only for EVEX.  They call nothing: what
+ * they return by may be the last place of the host's return stack.
+ */
+static void emit_needs(TcgStubs *s, Emitter *e)
+{
+    bool evex = simd_host_has(X86_FEAT_AVX512F);
+    uint8_t *all, *all_too, *rest, *done;
+
+    s->need_simd = emit_here(e);
+    all = emit_load_simd(e, evex);
     byte_imm(e, 0x80, 1, TX(live), LIVE_SIMD);
     emit8(e, 0xc3);
     if (!evex) {
@@ -151,17 +163,16 @@ static void emit_needs(TcgStubs *s, Emitter *e)
     s->need_evex = emit_here(e);
     test_byte(e, TX(live), LIVE_SIMD);
     rest = jump_ahead(e, CC_NZ_);
-    emit_call(e, s->need_simd);
-    test_byte(e, TX(live), LIVE_EVEX);
-    there = jump_ahead(e, CC_Z_);
-    emit8(e, 0xc3);
+    all_too = emit_load_simd(e, evex);
+    done = jump_ahead(e, NO_COND);
     land_here(e, all);
+    land_here(e, all_too);
     for (unsigned n = 0; n < 16; n++) {
         emit_vmovdqu64(e, 0x6f, n, vector_slot(n, 0));
     }
     emit_rm(e, 0, false, 0x0fae, 2, CPU(x87.mxcsr));
     land_here(e, rest);
-    land_here(e, there);
+    land_here(e, done);
     for (unsigned n = 16; n < 32; n++) {
         emit_vmovdqu64(e, 0x6f, n, vector_slot(n, 0));
     }

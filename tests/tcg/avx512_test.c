@@ -517,6 +517,39 @@ static void test_fault_in_gather(void)
     program_clear(&p);
 }
 
+/* Where what loads the registers for EVEX is called, the host's return stack is full, or nearly: each CALL takes a place of it. */
+static void test_full_return_stack(void)
+{
+    enum { PLACES = 32760 };
+    Program p;
+
+    if (!avx512_init(&p)) {
+        return;
+    }
+    for (int calls = PLACES - 4; calls <= PLACES + 3; calls++) {
+        g_autofree char *what = g_strdup_printf("%d calls", calls);
+
+        p.len = 0;
+        PUT(&p, 0xb9);                                          /* mov ecx, calls */
+        program_put32(&p, calls);
+        PUT(&p, 0xe8, 0, 0, 0, 0);                              /* again: call next */
+        PUT(&p, 0x48, 0x83, 0xc4, 8);                           /* next: add rsp, 8 */
+        PUT(&p, 0xff, 0xc9, 0x75, 0xf3);                        /* dec ecx; jnz again */
+        PUT(&p, 0x31, 0xc0, 0x0f, 0xa2);                        /* xor eax, eax; cpuid */
+        PUT(&p, 0x49, 0xc7, 0xc5);                              /* mov r13, where no code is */
+        program_put32(&p, 0x1234);
+        PUT(&p, 0xeb, 0x00);                                    /* jmp to the next */
+        PUT(&p, 0x62, 0xa1, 0x7d, 0x40, 0xfe, 0xc9);            /* vpaddd zmm17, zmm16, zmm17 */
+        PUT(&p, 0xf4);
+        p.e.cpu->zmm[16].u64[5] = 3;
+        p.e.cpu->zmm[17].u64[5] = 4;
+        program_check(&p, what, 4 * PLACES + 100);
+        g_assert_cmphex(p.e.cpu->zmm[17].u64[5], ==, 7);
+        engines_load(&p.e, p.e.start, true);
+    }
+    program_clear(&p);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -527,5 +560,6 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/avx512/switched-off", test_switched_off);
     g_test_add_func("/tcg/avx512/without-osxsave", test_without_osxsave);
     g_test_add_func("/tcg/avx512/fault-in-gather", test_fault_in_gather);
+    g_test_add_func("/tcg/avx512/full-return-stack", test_full_return_stack);
     return g_test_run();
 }
