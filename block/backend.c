@@ -642,7 +642,8 @@ static bool guess_from_mbr(BlockBackend *blk, BlkGeometry *g)
     uint8_t mbr[512];
     uint64_t total = blk_length(blk) / 512;
 
-    if (blk_pread(blk, 0, mbr, sizeof(mbr)) < 0 || mbr[510] != 0x55 || mbr[511] != 0xaa) {
+    /* Not by the backend, which counts and limits what the guest does. */
+    if (!blk_node(blk) || node_pread(blk_node(blk), 0, mbr, sizeof(mbr)) < 0 || mbr[510] != 0x55 || mbr[511] != 0xaa) {
         return false;
     }
     for (unsigned i = 0; i < 4; i++) {

@@ -257,7 +257,7 @@ Json *node_query(BlockNode *node, bool flat)
     if (node->backing_file && node->backing) {
         json_set(ins, "backing_file", json_new_string(node_filename(node->backing->node)));
     }
-    for (BlockNode *n = node_chain_next(node); n; n = node_chain_next(n)) {
+    for (BlockNode *n = flat ? NULL : node_chain_next(node); n; n = node_chain_next(n)) {
         depth++;
     }
     json_set(ins, "backing_file_depth", json_new_int(depth));

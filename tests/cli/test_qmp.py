@@ -122,6 +122,26 @@ def descriptors():
         assert guest.qmp('query-fdsets') == []
 
 
+def disk_counts():
+    """What the emulator reads for itself is no request of the guest; a flat list of nodes looks at none below."""
+    def file_node(name):
+        with open(f'{folder}/{name}', 'wb') as f:
+            f.truncate(1 << 20)
+        return ['-blockdev', f'file,node-name={name},filename={folder}/{name}']
+
+    with tempfile.TemporaryDirectory() as folder, Guest(
+            '-M', 'pc', '-nodefaults', *file_node('disk'), *file_node('lower'), *file_node('image'),
+            '-device', 'ide-hd,drive=disk', serial=False, paused=True) as guest:
+        (disk,) = [d for d in guest.qmp('query-blockstats') if d.get('node-name') == 'disk']
+        assert disk['stats']['rd_operations'] == disk['stats']['rd_bytes'] == 0, disk
+        guest.qmp('blockdev-create', **{'job-id': 'j', 'options': {'driver': 'qcow2', 'file': 'image', 'size': 1 << 20}})
+        guest.wait_until(lambda: guest.qmp('query-jobs')[0]['status'] == 'concluded', 'image')
+        guest.qmp('blockdev-add', **{'driver': 'qcow2', 'node-name': 'upper', 'file': 'image', 'backing': 'lower'})
+        for flat, wanted in ((True, 0), (False, 1)):
+            depths = {n['node-name']: n['backing_file_depth'] for n in guest.qmp('query-named-block-nodes', flat=flat)}
+            assert depths['upper'] == wanted and depths['lower'] == 0, depths
+
+
 def early_commands():
     """Commands that are there before the machine is find it complete: who waits for a disk on a thread meanwhile
     lets the main loop turn."""
@@ -151,4 +171,4 @@ def early_commands():
 
 
 if __name__ == '__main__':
-    run_tests(early_commands, chardevs, objects, input_and_memory, descriptors)
+    run_tests(early_commands, chardevs, objects, input_and_memory, descriptors, disk_counts)
