@@ -72,7 +72,7 @@ static void render(GArray *view, MemoryRegion *mr, Wide base, Wide start, Wide e
     for (MemoryRegion *child = mr->children; child; child = child->next) {
         render(view, child, base + child->addr, start, end, readonly);
     }
-    if (mr->kind != REGION_CONTAINER && mr->kind != REGION_IOMMU) {
+    if (mr->kind != REGION_CONTAINER) {
         fill_gaps(view, mr, base, start, end, readonly);
     }
 }

@@ -36,7 +36,6 @@ typedef enum RegionKind {
     REGION_ROM_DEVICE,        /* reads are RAM, writes go to MmioOps (flash); switchable */
     REGION_MMIO,
     REGION_ALIAS,
-    REGION_IOMMU,
 } RegionKind;
 
 typedef struct MmioOps {
@@ -51,8 +50,6 @@ typedef struct MmioOps {
     bool big_endian;
     bool lockless;                 /* called without the machine lock */
 } MmioOps;
-
-typedef struct Iommu Iommu;   /* vm/iommu.h */
 
 struct MemoryRegion {
     RegionKind kind;
@@ -75,7 +72,6 @@ struct MemoryRegion {
     RamBlock *ram;
     MemoryRegion *alias;
     uint64_t alias_offset;
-    Iommu *iommu;
     GArray *eventfds;         /* MemoryEventfd; NULL: none; RCU, each change makes a new one */
 };
 
