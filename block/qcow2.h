@@ -301,7 +301,7 @@ bool qcow2_create(const char *filename, NodeOpts *opts, GError **error);
 bool qcow2_measure(NodeOpts *opts, BlockNode *source, uint64_t *required, uint64_t *full,
                    uint64_t *bitmaps, GError **error);
 
-/* ---- qcow2_header.c ---- */
+/* ---- qcow2.c ---- */
 
 int co_header_write(Qcow2 *q);
 /* What follows from cluster_bits, refcount_order and the features. */
