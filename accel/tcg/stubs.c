@@ -80,13 +80,13 @@ static void emit_vmovdqu64(Emitter *e, unsigned opcode, unsigned n, HostMem mem)
     emit_modrm_mem(e, n, mem);
 }
 
-/* KMOVQ k, [mem] (0x90) or back (0x91); KMOVW where the host has no more. */
+/* KMOVQ k, [mem] (0x90) or back (0x91): a host without AVX512BW counts as one without AVX-512. */
 static void emit_kmov(Emitter *e, unsigned opcode, unsigned n)
 {
     emit8(e, 0x65);
     emit8(e, 0xc4);
     emit8(e, 0xe1);
-    emit8(e, simd_host_has(X86_FEAT_AVX512BW) ? 0xf8 : 0x78);
+    emit8(e, 0xf8);             /* W1, vvvv = 1111, L0 */
     emit8(e, opcode);
     emit_modrm_mem(e, n, HOST_GS(offsetof(X86Cpu, k) + 8 * n));
 }
