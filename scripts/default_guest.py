@@ -12,6 +12,8 @@ is left alone); busybox-static; grub-mkrescue.  The result is kept below DIR/gue
 of its sources changes.
 """
 import argparse
+import contextlib
+import fcntl
 import glob
 import hashlib
 import io
@@ -154,8 +156,23 @@ def fingerprint(*paths):
     return h.hexdigest()
 
 
+@contextlib.contextmanager
+def alone(build):
+    """Nobody else makes files in BUILD/guest meanwhile: tests run beside each other.  Not to be nested."""
+    folder = os.path.join(build, 'guest')
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, 'lock'), 'w', encoding='ascii') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def prepare(build):
-    """Make kernel and initrd in BUILD/guest; (folder, whether they are new)."""
+    """Make kernel and initrd in BUILD/guest, which is the result."""
+    with alone(build):
+        return prepare_alone(build)
+
+
+def prepare_alone(build):
     folder = os.path.join(build, 'guest')
     tree = os.path.join(folder, 'iso', 'boot')
     os.makedirs(os.path.join(tree, 'grub'), exist_ok=True)
@@ -178,7 +195,11 @@ def prepare(build):
 
 
 def make_iso(build):
-    folder = prepare(build)
+    with alone(build):
+        return make_iso_alone(prepare_alone(build))
+
+
+def make_iso_alone(folder):
     iso = os.path.join(folder, 'default.iso')
     if os.path.exists(iso):
         return iso

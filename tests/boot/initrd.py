@@ -60,9 +60,13 @@ def write(path, script, files):
 
 def make(build, name, script, files):
     """BUILD/guest/NAME.cpio, made when it is not there or old."""
+    with default_guest.alone(build):
+        return make_alone(build, name, script, files)
+
+
+def make_alone(build, name, script, files):
     files = [('bin/busybox', default_guest.find_busybox()), *files]
     path = os.path.join(build, 'guest', f'{name}.cpio')
-    os.makedirs(os.path.dirname(path), exist_ok=True)
     mark = default_guest.fingerprint(__file__, *(source for _, source in files)) + script
     stamp = path + '.stamp'
     if os.path.exists(stamp) and os.path.exists(path):
