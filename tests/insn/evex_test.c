@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * AVX-512 by the interpreter, what comparing single rows with the host (host_diff_test.c) does not show: state after
- * a fault in the middle, when instructions exist at all, XCR0 and XSAVE with the components 5 to 7, and
- * more thunks than there is place for.
+ * a fault in the middle, when instructions exist at all, XCR0 and XSAVE with the components 5 to 7, more
+ * thunks than there is place for, and all combinations of EVEX's bits.
  */
 #include "target-x86/fpu.h"
 #include "target-x86/hostop.h"
@@ -321,6 +321,62 @@ static void test_more_thunks_than_places(void)
     }
 }
 
+/* ---- all forms ------------------------------------------------------------------------------------------ */
+
+/* Where addresses lead to memory, and gathers' indices to its start. */
+static void settle_registers(void)
+{
+    for (unsigned i = 0; i < 16; i++) {
+        cpu->gpr[i] = i == R_RDX ? 0 : BENCH_DATA + 0x1000;
+    }
+    cpu->zmm[2] = (X86Vec){ .u64 = { 0 } };
+    cpu->k[1] = 5;
+}
+
+/* OP with this P1 and P2, and each ModRM.reg: with [rax+rdx], or register 1.  How many there are. */
+static unsigned try_forms(unsigned map, unsigned op, unsigned p1, unsigned p2)
+{
+    unsigned count = 0;
+
+    for (unsigned modrm = 0; modrm < 16; modrm++) {
+        uint8_t bytes[INSN_MAX_LEN] = { 0x62, 0xf0 | map, p1, p2, op, (modrm & 7) << 3 | (modrm & 8 ? 0xc1 : 4),
+                                        modrm & 8 ? 0 : 0x10 };
+        Insn insn;
+        int vector;
+
+        if (insn_decode(&insn, bytes, sizeof(bytes), cpu->mode, cpu) != DECODE_OK) {
+            continue;
+        }
+        settle_registers();
+        vector = run(bytes, insn.len);
+        if (vector != (simd_host_has(insn.def->feature) ? -1 : VEC_UD)) {
+            g_error("%s 62 %02x %02x %02x %02x %02x raises %d", insn.def->name, bytes[1], p1, p2, op, bytes[5], vector);
+        }
+        count++;
+    }
+    return count;
+}
+
+/* What is decoded this host executes, with all of mask, zeroing, broadcast and length: else it would be the end of the process. */
+static void test_every_form(void)
+{
+    unsigned count = 0;
+
+    begin(3);
+    for (unsigned n = 0; n < 3 * 256 * 8; n++) {
+        unsigned map = 1 + n / 8 / 256, op = n / 8 % 256, p1 = (n & 4) << 5 | 4 | (n & 3);
+
+        for (unsigned p2 = 0; p2 < 256; p2++) {
+            if ((p2 & 7) <= 1 && (p2 & 8)) {
+                count += try_forms(map, op, p1 | 0x78, p2) + try_forms(map, op, p1 | 0x60, p2);
+            }
+        }
+    }
+    g_test_message("%u forms", count);
+    g_assert_cmpuint(count, >, 100000);
+    end();
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -337,5 +393,6 @@ int main(int argc, char **argv)
     g_test_add_func("/insn/evex/xsave", test_xsave_round_trip);
     g_test_add_func("/insn/evex/xsaveopt", test_xsaveopt_leaves_out_what_is_not_in_use);
     g_test_add_func("/insn/evex/thunks", test_more_thunks_than_places);
+    g_test_add_func("/insn/evex/every-form", test_every_form);
     return g_test_run();
 }
