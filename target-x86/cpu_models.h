@@ -50,6 +50,8 @@ void x86_cpuid_set_topology(X86Cpu *cpu, const X86Topology *topology);
 
 /* The state components this CPU's features allow in XCR0. */
 uint64_t x86_xcr0_supported(const X86Cpu *cpu);
+/* Of those, a combination that XSETBV takes? */
+bool x86_xcr0_is_valid(const X86Cpu *cpu, uint64_t value);
 
 /*
  * Once everything is set, before the CPU runs: takes away what the accelerator (ACCEL, "TCG") cannot

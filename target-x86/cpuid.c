@@ -137,6 +137,15 @@ uint64_t x86_xcr0_supported(const X86Cpu *cpu)
     return mask;
 }
 
+/* [SDM1 13.3] */
+bool x86_xcr0_is_valid(const X86Cpu *cpu, uint64_t value)
+{
+    uint64_t avx512 = XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM, wanted = value & avx512;
+
+    return (value & XCR0_X87) && !(value & ~x86_xcr0_supported(cpu)) && (!(value & XCR0_AVX) || (value & XCR0_SSE)) &&
+           (!wanted || (wanted == avx512 && (value & XCR0_AVX)));
+}
+
 static void leaf_d(const X86Cpu *cpu, uint32_t subleaf, uint32_t out[4])
 {
     uint64_t supported = x86_xcr0_supported(cpu);

@@ -524,11 +524,9 @@ void sem_xgetbv(X86Cpu *cpu, const Insn *insn)
 /* [SDM1 13.3] */
 void sem_xsetbv(X86Cpu *cpu, const Insn *insn)
 {
-    uint64_t value = edx_eax(cpu), avx512 = XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM;
+    uint64_t value = edx_eax(cpu);
 
-    if ((uint32_t)cpu->gpr[R_RCX] || (value & ~x86_xcr0_supported(cpu)) || !(value & XCR0_X87) ||
-        (value & (XCR0_SSE | XCR0_AVX)) == XCR0_AVX ||
-        ((value & avx512) && ((value & avx512) != avx512 || !(value & XCR0_AVX)))) {
+    if ((uint32_t)cpu->gpr[R_RCX] || !x86_xcr0_is_valid(cpu, value)) {
         cpu_raise(cpu, VEC_GP, 0);
     }
     cpu->xcr0 = value;

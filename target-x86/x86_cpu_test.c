@@ -491,6 +491,33 @@ static void test_host_needs_an_accelerator(void)
     rig_clear(&rig);
 }
 
+/* A combination in XCR0 that no guest could have set, though each component is there. */
+static void test_xcr0_is_a_combination(void)
+{
+    static const struct { uint16_t xcr0; bool good; } values[] = {
+        { 0xe7, true }, { 0x2e7, true }, { 0x207, true }, { 3, true }, { 1, true },
+        { 0x27, false }, { 0x67, false }, { 0xc7, false }, { 0xe3, false }, { 0xe5, false }, { 0xe6, false }, { 5, false },
+    };
+    static const uint16_t features[] = { X86_FEAT_XSAVE, X86_FEAT_AVX, X86_FEAT_AVX512F, X86_FEAT_PKU };
+    Rig rig;
+
+    rig_init(&rig, "qemu64");
+    for (unsigned i = 0; i < ARRAY_LEN(features); i++) {
+        rig.x->features[features[i] / 32] |= BIT(features[i] % 32);
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(values); i++) {
+        g_autoptr(GError) error = NULL;
+        VmWriter *w;
+
+        rig.x->xcr0 = values[i].xcr0;
+        w = save(&rig);
+        g_assert_cmpuint(load_writer(&rig, w, &error), ==, values[i].good);
+        g_assert_true(values[i].good || strstr(error->message, "XCR0"));
+        vm_writer_free(w);
+    }
+    rig_clear(&rig);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -498,6 +525,7 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/vmstate/waiting-and-halted", test_waiting_and_halted);
     g_test_add_func("/x86/vmstate/qemu", test_qemu_section_comes_out_as_it_went_in);
     g_test_add_func("/x86/vmstate/impossible", test_impossible_states_are_refused);
+    g_test_add_func("/x86/vmstate/xcr0", test_xcr0_is_a_combination);
     g_test_add_func("/x86/vmstate/random", test_random_bytes);
     g_test_add_func("/x86/properties/features", test_features_are_properties);
     g_test_add_func("/x86/properties/invtsc", test_invariant_tsc_may_move_only_where_its_pace_is_kept);

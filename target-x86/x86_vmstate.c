@@ -307,7 +307,6 @@ static bool check_tsc_pace(const WireCpu *w, GError **error)
 static bool check(const WireCpu *w, GError **error)
 {
     const X86Cpu *x = w->dev->x86;
-    uint64_t supported = x86_xcr0_supported(x);
     bool pg = w->cr0 & CR0_PG, lma = w->efer & EFER_LMA;
 
     if ((w->cr0 >> 32) || (pg && !(w->cr0 & CR0_PE)) ||
@@ -322,8 +321,7 @@ static bool check(const WireCpu *w, GError **error)
         (lma && (w->eflags & FLAG_VM)) || (w->efer && !x86_has(x, X86_FEAT_LM) && lma)) {
         return bad(w, error, "this mode and EFER", w->efer);
     }
-    if (!(w->xcr0 & XCR0_X87) || (w->xcr0 & ~supported) ||
-        ((w->xcr0 & XCR0_AVX) && !(w->xcr0 & XCR0_SSE))) {
+    if (!x86_xcr0_is_valid(x, w->xcr0)) {
         return bad(w, error, "XCR0", w->xcr0);
     }
     if (w->xss) {
