@@ -176,10 +176,11 @@ static const struct { uint8_t word; uint32_t mask, need_host; } tcg_words[] = {
     { FEAT_1_EDX, 0x1fcbfbff, 0 },
     { FEAT_1_ECX, 0xf7fa320b, BIT(0) | BIT(1) | BIT(9) | BIT(12) | BIT(19) | BIT(20) | BIT(25) |
                               BIT(28) | BIT(29) },
-    { FEAT_7_0_EBX, 0x219c07ab, BIT(5) | BIT(29) },
-    { FEAT_7_0_ECX, BIT(2) | BIT(3) | BIT(8) | BIT(9) | BIT(10) | BIT(16) | BIT(22) | BIT(27) | BIT(28),
-      BIT(8) | BIT(9) | BIT(10) },
+    { FEAT_7_0_EBX, 0xf1bf07ab, BIT(5) | BIT(29) | X86_AVX512_EBX },
+    { FEAT_7_0_ECX, BIT(2) | BIT(3) | BIT(8) | BIT(9) | BIT(10) | BIT(16) | BIT(22) | BIT(27) | BIT(28) |
+                    X86_AVX512_ECX, BIT(8) | BIT(9) | BIT(10) | X86_AVX512_ECX },
     { FEAT_7_0_EDX, BIT(4) | BIT(10) | BIT(14) | BIT(26) | BIT(29), 0 },
+    { FEAT_7_1_EAX, X86_AVX512_7_1_EAX, X86_AVX512_7_1_EAX },
     { FEAT_8000_0001_EDX, BIT(11) | BIT(20) | BIT(22) | BIT(26) | BIT(27) | BIT(29), 0 },
     { FEAT_8000_0001_ECX, BIT(0) | BIT(1) | BIT(4) | BIT(5) | BIT(8) | BIT(22), 0 },
     { FEAT_8000_0007_EDX, BIT(8), BIT(8) },

@@ -174,7 +174,8 @@ def cpu_max_has_the_vectors():
     """-cpu max offers what the host's processor has and the translator knows."""
     kernel, initrd = default_kernel()
     wanted = {'avx', 'avx2', 'fma', 'f16c', 'bmi1', 'bmi2', 'aes', 'pclmulqdq', 'sha_ni', 'sse4_2', 'popcnt', 'movbe', 'adx', 'vaes',
-              'vpclmulqdq', 'gfni', 'xsavec', 'fsgsbase', 'rdtscp', 'erms', 'pcid', 'smep', 'smap', 'umip', 'arch_capabilities'}
+              'vpclmulqdq', 'gfni', 'avx512f', 'avx512dq', 'avx512cd', 'avx512bw', 'avx512vl', 'avx512ifma', 'avx512vbmi',
+              'avx512_vbmi2', 'avx512_vnni', 'avx512_bitalg', 'avx512_vpopcntdq', 'avx512_bf16', 'xsavec', 'fsgsbase', 'rdtscp', 'erms', 'pcid', 'smep', 'smap', 'umip', 'arch_capabilities'}
     with open('/proc/cpuinfo', encoding='utf-8') as f:
         host = set(re.search(r'^flags\s*: (.*)$', f.read(), re.MULTILINE).group(1).split())
     with Guest(*ACCEL, '-cpu', 'max', '-m', '256', '-kernel', kernel, '-initrd', initrd,
