@@ -100,15 +100,6 @@ def iso_once(emulator, iso, limit):
         return time.monotonic() - begin
 
 
-# This machine as the emulators' CPUs have it: glibc chooses other copies then.
-NARROW = guests.Native(report.NARROW, GLIBC_TUNABLES='glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX512BW')
-
-
-def has_avx512():
-    with open('/proc/cpuinfo', encoding='utf-8') as f:
-        return 'avx512vl' in f.read()
-
-
 class Bench:
     """The measurements of one call."""
 
@@ -188,8 +179,6 @@ class Bench:
                 if word not in known:
                     sys.exit(f'bench.py: no kernel or class is called {word!r} ({image.bench} -l lists them)')
             runs.append(('kernels', self.targets, image, variables))
-            if not self.args.k and has_avx512():
-                runs.append(('kernels', [NARROW], image, {**variables, 'ONLY': 'copy'}))
         elif 'boot' in self.parts:
             image = guests.Image(self.args.build, 'boot', 'true\n')
             runs.append(('boot', self.emulators, image, {}))

@@ -94,16 +94,14 @@ class Image:
 
 class Native:
     """This machine, without any emulator."""
+    name = 'native'
     program = None
-
-    def __init__(self, name='native', **environment):
-        self.name, self.environment = name, environment
 
     def run(self, image, variables, limit):
         result = Result()
         with tempfile.TemporaryDirectory() as folder:
             environment = {'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'LC_ALL': 'C', 'HOME': folder,
-                           'BENCH': image.bench, 'DATA': image.data, **variables, **self.environment,
+                           'BENCH': image.bench, 'DATA': image.data, **variables,
                            **({'BENCH_CPU': '1'} if image.cpu_time else {})}
             done = subprocess.run(['sh', '-c', image.commands], cwd=folder, env=environment,
                                   timeout=limit, capture_output=True, text=True)

@@ -32,8 +32,6 @@ CLASSES = {
     'iso':         ('boot of the GRUB ISO to its prompt', None, None),
 }
 WHOLE = (2.5, 5)
-# The name of the machine itself when its programs are told that it has no AVX-512.
-NARROW = 'native without AVX-512'
 # Of storage; each case of each class is to be ahead of QEMU's.
 STORAGE = {
     'convert':     'img convert',
@@ -269,14 +267,6 @@ def ceiling_lines(table):
             yield [title, str(aim), ratio_text(qemu), ratio_text(faster)]
 
 
-def narrow_lines(table):
-    yield ['kernel', 'native', NARROW, 'QEMU', 'Rhea', f'Rhea/{NARROW}']
-    for row in table.rows.values():
-        if row.best(NARROW):
-            yield [row.name, *(time_text(row.best(t)) for t in ('native', NARROW, 'QEMU', 'Rhea')),
-                   ratio_text(row.ratio('Rhea', NARROW))]
-
-
 def about(machine, command):
     """What was measured on, and how to do it again."""
     return ['| | |', '| --- | --- |', *(f'| {name} | {value} |' for name, value in machine.items()), '',
@@ -295,9 +285,6 @@ def processor_chapter(table, facts):
             '### What the machine itself allows', '',
             'Where no emulator can reach the aim, since this machine without any does not:', '',
             *markdown(ceiling_lines(table)), '',
-            'The C library copies and fills with AVX-512 where there is a processor that has it. Neither emulator\'s '
-            'has, so the machine was measured without, too (`GLIBC_TUNABLES`):', '',
-            *markdown(narrow_lines(table)), '',
             '### By kernel', '',
             'Per unit of work (`bench -l` names it). Programs as a whole, in processor time of this machine; '
             '`openssl` counts by itself. The boot: the guest\'s clock, ours, processor time. The kernels are in '
