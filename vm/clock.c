@@ -23,6 +23,7 @@ struct Clock {
     const ClockSourceOps *source;
     void *source_opaque;
     Timer *timers;            /* earliest first */
+    int64_t firing_ns;        /* deadline of the one whose callback is under way; -1: none */
     void (*notify)(void *opaque);
     void *notify_opaque;
     ClockSource *attached;
@@ -160,6 +161,7 @@ Clock *clock_new(ClockKind kind)
 
     mutex_init(&clock->lock, "clock", LOCK_RANK_TIMER);
     clock->kind = kind;
+    clock->firing_ns = -1;
     clock->running = kind == CLOCK_KIND_REALTIME;
     return clock;
 }
@@ -293,7 +295,7 @@ int64_t clock_next_deadline(Clock *clock)
     int64_t deadline;
 
     mutex_lock(&clock->lock);
-    deadline = clock->timers ? clock->timers->deadline_ns : -1;
+    deadline = clock->firing_ns >= 0 ? clock->firing_ns : clock->timers ? clock->timers->deadline_ns : -1;
     mutex_unlock(&clock->lock);
     return deadline;
 }
@@ -311,12 +313,21 @@ static Timer *pop_due(Clock *clock, int64_t limit)
         if (clock->fake && clock->offset < t->deadline_ns) {
             clock->offset = t->deadline_ns;
         }
+        clock->firing_ns = t->deadline_ns;
         __atomic_store_n(&t->deadline_ns, -1, __ATOMIC_RELAXED);
     } else {
         t = NULL;
     }
     mutex_unlock(&clock->lock);
     return t;
+}
+
+static void fire(Clock *clock, Timer *t)
+{
+    t->fn(t->opaque);           /* which may free it */
+    mutex_lock(&clock->lock);
+    clock->firing_ns = -1;
+    mutex_unlock(&clock->lock);
 }
 
 /* A callback that sets its timer into the past again waits for the next turn: what became due
@@ -331,13 +342,11 @@ unsigned clock_run(Clock *clock)
     }
     for (unsigned budget = 10000; budget > 0; budget--) {
         Timer *t = pop_due(clock, limit);
-        TimerFn *fn;
 
         if (!t) {
             break;
         }
-        fn = t->fn;
-        fn(t->opaque);
+        fire(clock, t);
         fired++;
     }
     return fired;
@@ -349,7 +358,7 @@ void clock_fake_set(Clock *clock, int64_t now_ns)
 
     g_assert(clock->fake);
     while ((t = pop_due(clock, now_ns)) != NULL) {
-        t->fn(t->opaque);
+        fire(clock, t);
     }
     mutex_lock(&clock->lock);
     clock->offset = MAX(clock->offset, now_ns);

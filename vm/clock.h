@@ -69,7 +69,7 @@ bool clock_has_source(const Clock *clock);
 /* What `wait` says may have changed. */
 void clock_source_changed(Clock *clock);
 
-/* Earliest deadline, or -1. */
+/* Earliest deadline, or -1.  A timer counts until its callback has returned. */
 int64_t clock_next_deadline(Clock *clock);
 /* Fires all timers that are due; returns how many.  Called by the main loop. */
 unsigned clock_run(Clock *clock);

@@ -29,6 +29,8 @@ static void fire_again(void *opaque)
     Log *l = opaque;
 
     log_fire(l, 'r');
+    /* Who waits for timers that are due does not go on while this one is at work. */
+    g_assert_cmpint(clock_next_deadline(l->clock), ==, clock_now(l->clock));
     timer_set(&l->timers[2], clock_now(l->clock) + 10);
 }
 
