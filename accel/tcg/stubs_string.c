@@ -15,7 +15,7 @@
 #define TX(field) HOST_GS(offsetof(X86Cpu, tx.field))
 
 enum { COND_B = 2, COND_Z = 4, COND_NZ = 5 };
-enum { HEAD, SECOND, TAIL, LAST, VECTORS };
+enum { HEAD, TAIL, SECOND, LAST };
 
 /* What is moved by one instruction, and how; the wider half of a pair is where the narrower one ends. */
 typedef enum VectorSize { BYTES_4, BYTES_8, BYTES_16, BYTES_32, BYTES_64 } VectorSize;
@@ -97,23 +97,25 @@ static void land(const StringStubs *s, uint8_t *jump)
     emit_patch(jump, s->e->rx, emit_here(s->e));
 }
 
-/* The vectors to or from tx.string_save, if they are the guest's. */
-static void emit_guests(const StringStubs *s, bool keep)
+/* The first COUNT vectors to or from tx.string_save, if they are the guest's. */
+static void emit_guests(const StringStubs *s, bool keep, unsigned count)
 {
     uint8_t *none;
 
     emit_rm(s->e, 0, false, 0xf6, 0, TX(live));                 /* test */
     emit8(s->e, s->evex ? LIVE_EVEX : LIVE_SIMD);
     none = ahead(s, COND_Z);
-    for (unsigned i = 0; i < VECTORS; i++) {
+    for (unsigned i = 0; i < count; i++) {
         emit_move(s, keep, s->evex ? BYTES_64 : BYTES_32, i, TX(string_save[i]));
     }
     land(s, none);
 }
 
-static void emit_done(const StringStubs *s)
+static void emit_done(const StringStubs *s, unsigned count)
 {
-    emit_guests(s, false);
+    if (count) {
+        emit_guests(s, false, count);
+    }
     emit8(s->e, 0xc3);
 }
 
@@ -128,12 +130,13 @@ static uint8_t *unless(const StringStubs *s, unsigned limit)
 static void emit_pair(const StringStubs *s, VectorSize size, bool copy)
 {
     if (copy) {
+        emit_guests(s, true, 2);
         load(s, size, HEAD, at(H_R13, 0));
         load(s, size, TAIL, from_end(H_R13, -1));
     }
     store(s, size, HEAD, at(H_R15, 0));
     store(s, size, copy ? TAIL : HEAD, from_end(H_R15, -1));
-    emit_done(s);
+    emit_done(s, copy ? 2 : 1);
 }
 
 /* 64 bytes and more: the last 64 are loaded first, and stored last. */
@@ -142,6 +145,7 @@ static void emit_many(const StringStubs *s, bool copy)
     const uint8_t *again;
 
     if (copy) {
+        emit_guests(s, true, 4);
         load(s, BYTES_32, TAIL, from_end(H_R13, -2));
         load(s, BYTES_32, LAST, from_end(H_R13, -1));
     }
@@ -159,7 +163,7 @@ static void emit_many(const StringStubs *s, bool copy)
     emit_jcc(s->e, COND_B, again);
     store(s, BYTES_32, copy ? TAIL : HEAD, at(H_R14, 0));
     store(s, BYTES_32, copy ? LAST : HEAD, at(H_R14, 1));
-    emit_done(s);
+    emit_done(s, copy ? 4 : 1);
 }
 
 /* Up to three bytes. */
@@ -189,7 +193,7 @@ static void emit_few(const StringStubs *s, bool copy)
     if (copy) {
         emit_load(s->e, H_RAX, TX(scratch));
     }
-    emit_done(s);
+    emit_done(s, copy ? 0 : 1);
 }
 
 /* By length; a fill has its bytes in HEAD. */
@@ -232,13 +236,12 @@ void tcg_emit_string_stubs(TcgStubs *stubs, Emitter *e)
     const uint8_t *fill;
 
     stubs->copy = emit_here(e);
-    emit_guests(&s, true);
     emit_by_length(&s, true);
     fill = emit_here(e);
     emit_by_length(&s, false);
     for (unsigned shift = 0; shift < ARRAY_LEN(stubs->fill); shift++) {
         stubs->fill[shift] = emit_here(e);
-        emit_guests(&s, true);
+        emit_guests(&s, true, 1);
         emit_repeat_rax(&s, shift);
         emit_jmp(e, fill);
     }

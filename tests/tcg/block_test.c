@@ -356,11 +356,20 @@ static void test_strings(void)
     program_clear(&p);
 }
 
+static void put_vectors(Program *p, bool wide)
+{
+    PUT(p, 0xc4, 0xc1, 0x15, 0xfc, 0xd6);                       /* vpaddb ymm2, ymm13, ymm14 */
+    if (wide && p->e.avx512) {
+        PUT(p, 0x62, 0x01, 0x0d, 0x40, 0xfc, 0xf7);             /* vpaddb zmm30, zmm30, zmm31 */
+        PUT(p, 0x62, 0x01, 0x1d, 0x40, 0xfc, 0xe5);             /* vpaddb zmm28, zmm28, zmm29 */
+    }
+}
+
 /* Between two uses of vectors, with flags that are read behind it. */
 static void put_string(Program *p, bool wide, unsigned opcode, unsigned shift)
 {
     p->len = 0;
-    PUT(p, 0xc4, 0xc1, 0x15, 0xfc, 0xd6);                       /* vpaddb ymm2, ymm13, ymm14 */
+    put_vectors(p, wide);
     PUT(p, wide ? 0x48 : 0x90, 0x39, 0xc1);                     /* cmp rcx, rax */
     switch (shift) {
     case 0: PUT(p, 0xf3, opcode); break;
@@ -369,6 +378,7 @@ static void put_string(Program *p, bool wide, unsigned opcode, unsigned shift)
     default: PUT(p, 0xf3, 0x48, opcode | 1); break;
     }
     PUT(p, 0x0f, 0x97, 0xc3);                                   /* seta bl */
+    put_vectors(p, wide);
     PUT(p, 0xc4, 0xc1, 0x1d, 0xfc, 0xdf, 0xf4);                 /* vpaddb ymm3, ymm12, ymm15; hlt */
 }
 
@@ -390,6 +400,7 @@ static void test_strings_anywhere(gconstpointer bits)
         data_random(rand);
         for (unsigned n = 0; n < 64; n++) {
             p.e.cpu->zmm[n / 4].u64[n % 4] = interesting(rand);
+            p.e.cpu->zmm[28 + n / 16].u64[n % 8] = interesting(rand);
         }
         p.e.cpu->gpr[R_RSI] = BENCH_DATA + from;
         p.e.cpu->gpr[R_RDI] = BENCH_DATA + (to & 0x3fff);
