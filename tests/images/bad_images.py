@@ -280,6 +280,16 @@ def case_limit_behind(fmt):
     assert p.returncode == 1 and 'write failed: File too large' in p.stdout, p.stdout + p.stderr
 
 
+def case_limit_bitmap():
+    """A bitmap that finds no room is no success."""
+    must(IMG, 'create', '-q', '-f', 'qcow2', 'bitmap.qcow2', '16M')
+    must(IO, '-f', 'qcow2', '-c', 'write 0 1664k', 'bitmap.qcow2')
+    p = run(IMG, 'bitmap', '--add', 'bitmap.qcow2', 'b', preexec_fn=limited)
+    assert p.returncode == 1 and len(p.stderr.splitlines()) == 1, f'{p.returncode}: {p.stderr}'
+    assert 'Could not store the bitmaps' in p.stderr, p.stderr
+    assert 'bitmaps' not in run(IMG, 'info', '--output=json', 'bitmap.qcow2').stdout
+
+
 def case_full_disk(fmt):
     """A small tmpfs: what was there stays, and what fits afterwards fits."""
     os.mkdir('full')
@@ -331,6 +341,7 @@ def cases():
         yield f'full disk {fmt}', lambda: case_full_disk(fmt)
         if fmt in BACKED:
             yield f'missing backing file {fmt}', lambda: case_missing_backing(fmt)
+    yield 'limit bitmap', case_limit_bitmap
     yield 'loop', case_loop
     yield 'amend backing', case_amend_backing
     yield 'untouched', case_untouched

@@ -144,6 +144,13 @@ static int run_steps(const BitmapArgs *a, BlockNode *node, BlockNode *source, co
     return 0;
 }
 
+/* They are stored when the last writer goes; why that failed is told when the image is closed. */
+static int store(Image *image)
+{
+    return node_root_set_perm(image->root, BLK_PERM_CONSISTENT_READ, BLK_PERM_ALL, NULL) &&
+                   node_set_read_only(image->node, true, NULL) ? 0 : 1;
+}
+
 static int img_bitmap(const ImgCommand *command, int argc, char **argv)
 {
     BitmapArgs a = { .image = { .writable = true, .resize = true, .no_backing = true },
@@ -178,6 +185,9 @@ static int img_bitmap(const ImgCommand *command, int argc, char **argv)
         return 1;
     }
     status = run_steps(&a, image.node, source.node, argv[1]);
+    if (status == 0) {
+        status = store(&image);
+    }
     image_close(&source);
     g_array_unref(a.steps);
     return image_finish(&image, status);
