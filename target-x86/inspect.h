@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What debuggers and monitors want of a CPU beside its registers: its page tables, instructions.
+ * What debuggers and monitors want of a CPU: its registers (dump.c), page tables, instructions.
  * Nothing here changes the guest or reads devices: tables outside RAM count as empty.
  * Locking: the CPU is at a safe point.
  */
@@ -8,6 +8,9 @@
 #define TARGET_X86_INSPECT_H
 
 #include "target-x86/cpu.h"
+
+/* `info registers`: vectors as wide as XCR0 has them on. */
+void x86_dump(const X86Cpu *cpu, GString *out);
 
 /* `info tlb`: a line a page, "va: pa XGPDACTUW"; RANGES, `info mem`: a line a stretch of equal
  * rights, "first-end length urw".  A guest can make tables without end: the list is cut off. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Page tables as lists, instructions as text. */
+/* Registers as text, page tables as lists, instructions as text. */
 #include "target-x86/inspect.h"
 #include "target-x86/testbench.h"
 
@@ -92,6 +92,139 @@ static void test_disassemble(void)
     g_assert_cmpstr(out->str, ==, ".byte 0x0f");
 }
 
+/* ---- registers ---- */
+
+/* The lines of the registers that begin with one of those of START, "FCW,FPR6". */
+static char *lines_of(const X86Cpu *cpu, const char *start)
+{
+    g_autoptr(GString) all = g_string_new(NULL), out = g_string_new(NULL);
+    g_auto(GStrv) lines = NULL, starts = g_strsplit(start, ",", -1);
+
+    x86_dump(cpu, all);
+    lines = g_strsplit(all->str, "\n", -1);
+    for (unsigned i = 0; lines[i]; i++) {
+        for (unsigned n = 0; starts[n]; n++) {
+            if (g_str_has_prefix(lines[i], starts[n])) {
+                g_string_append_printf(out, "%s\n", lines[i]);
+            }
+        }
+    }
+    return g_string_free(g_steal_pointer(&out), false);
+}
+
+static void expect_lines(const X86Cpu *cpu, const char *start, const char *text)
+{
+    g_autofree char *lines = lines_of(cpu, start);
+
+    g_assert_cmpstr(lines, ==, text);
+}
+
+static unsigned count_lines(const X86Cpu *cpu, const char *start)
+{
+    g_autofree char *lines = lines_of(cpu, start);
+    unsigned n = 0;
+
+    for (const char *p = lines; (p = strchr(p, '\n')); p++) {
+        n++;
+    }
+    return n;
+}
+
+static void set_vectors(X86Cpu *cpu)
+{
+    for (unsigned i = 0; i < 32; i++) {
+        for (unsigned n = 0; n < 8; n++) {
+            cpu->zmm[i].u64[n] = i << 4 | n;
+        }
+    }
+    for (unsigned i = 0; i < 8; i++) {
+        cpu->k[i] = 0xa0 + i;
+    }
+}
+
+static void long_mode(X86Cpu *cpu)
+{
+    cpu->cr0 |= CR0_PE;
+    cpu->efer = EFER_LMA;
+    cpu->segs[SEG_CS] = (X86Seg){ 8, DESC_P | DESC_S | DESC_CODE | DESC_R | DESC_A | DESC_L | DESC_G, 0xffffffff, 0 };
+    cpu->tr.flags = DESC_P | 11 << DESC_TYPE_SHIFT;
+    x86_update_mode(cpu);
+}
+
+/* Width and number of the vectors, and whether there are masks, as XCR0 and the mode say. */
+static void test_vectors_follow_xcr0(void)
+{
+    static const struct { uint64_t xcr0; bool wide; unsigned x, y, z, masks; } rows[] = {
+        { 0x1, false, 4, 0, 0, 0 }, { 0x3, false, 4, 0, 0, 0 }, { 0x7, false, 0, 8, 0, 0 },
+        { 0xe7, false, 0, 0, 8, 2 }, { 0x207, false, 0, 8, 0, 0 },
+        { 0x3, true, 8, 0, 0, 0 }, { 0x7, true, 0, 16, 0, 0 }, { 0xe7, true, 0, 0, 32, 2 },
+        { 0x2e7, true, 0, 0, 32, 2 },
+    };
+
+    for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+        g_autoptr(X86Bench) b = x86_bench_new();
+
+        if (rows[i].wide) {
+            long_mode(b->cpu);
+        }
+        b->cpu->xcr0 = rows[i].xcr0;
+        g_assert_cmpuint(count_lines(b->cpu, "XMM"), ==, rows[i].x);
+        g_assert_cmpuint(count_lines(b->cpu, "YMM"), ==, rows[i].y);
+        g_assert_cmpuint(count_lines(b->cpu, "ZMM"), ==, rows[i].z);
+        g_assert_cmpuint(count_lines(b->cpu, "Opmask"), ==, rows[i].masks);
+    }
+}
+
+static void test_vectors_in_full(void)
+{
+    g_autoptr(X86Bench) b = x86_bench_new();
+
+    set_vectors(b->cpu);
+    expect_lines(b->cpu, "XMM06", "XMM06=0000000000000061 0000000000000060 XMM07=0000000000000071 0000000000000070\n");
+    b->cpu->xcr0 = 7;
+    expect_lines(b->cpu, "YMM07", "YMM07=0000000000000073 0000000000000072 0000000000000071 0000000000000070\n");
+    long_mode(b->cpu);
+    b->cpu->xcr0 = 0xe7;
+    expect_lines(b->cpu, "ZMM31,Opmask",
+                 "Opmask00=00000000000000a0 Opmask01=00000000000000a1 Opmask02=00000000000000a2 Opmask03=00000000000000a3\n"
+                 "Opmask04=00000000000000a4 Opmask05=00000000000000a5 Opmask06=00000000000000a6 Opmask07=00000000000000a7\n"
+                 "ZMM31=00000000000001f7 00000000000001f6 00000000000001f5 00000000000001f4 00000000000001f3 "
+                 "00000000000001f2 00000000000001f1 00000000000001f0\n");
+}
+
+static void test_x87_registers_are_the_physical_ones(void)
+{
+    g_autoptr(X86Bench) b = x86_bench_new();
+
+    b->cpu->x87.fsw = 6 << 11;
+    b->cpu->x87.st[0].mantissa = 0xc90fdaa22168c235;
+    b->cpu->x87.st[0].exponent = 0x4000;
+    b->cpu->x87.st[1].mantissa = 0x8000000000000000;
+    b->cpu->x87.st[1].exponent = 0x3fff;
+    expect_lines(b->cpu, "FPR6", "FPR6=c90fdaa22168c235 4000 FPR7=8000000000000000 3fff\n");
+}
+
+static void test_segments(void)
+{
+    g_autoptr(X86Bench) b = x86_bench_new();
+
+    expect_lines(b->cpu, "ES =,TR", "ES =0000 00000000 0000ffff 00009300\nTR =0000 00000000 0000ffff 00008b00\n");
+    b->cpu->cr0 |= CR0_PE;
+    b->cpu->segs[SEG_CS] = (X86Seg){ 8, 0x00c09f00, 0xffffffff, 0 };
+    b->cpu->segs[SEG_DS] = (X86Seg){ 0x13, 0x00c0f700, 0xffffffff, 0 };
+    b->cpu->segs[SEG_FS] = (X86Seg){ 0, 0, 0, 0 };
+    expect_lines(b->cpu, "ES =,CS,DS,FS,LDT,TR", "ES =0000 00000000 0000ffff 00009300 DPL=0 DS16 [-WA]\n"
+                                               "CS =0008 00000000 ffffffff 00cf9f00 DPL=0 CS32 [CRA]\n"
+                                               "DS =0013 00000000 ffffffff 00cff700 DPL=3 DS   [EWA]\n"
+                                               "FS =0000 00000000 00000000 00000000\n"
+                                               "LDT=0000 00000000 0000ffff 00008200 DPL=0 LDT\n"
+                                               "TR =0000 00000000 0000ffff 00008b00 DPL=0 TSS32-busy\n");
+    long_mode(b->cpu);
+    expect_lines(b->cpu, "CS,TR,GDT", "CS =0008 0000000000000000 ffffffff 00af9b00 DPL=0 CS64 [-RA]\n"
+                                      "TR =0000 0000000000000000 0000ffff 00008b00 DPL=0 TSS64-busy\n"
+                                      "GDT=     0000000000000000 0000ffff\n");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -100,5 +233,9 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/inspect/pae", test_pae);
     g_test_add_func("/x86/inspect/endless", test_endless_tables);
     g_test_add_func("/x86/inspect/disassemble", test_disassemble);
+    g_test_add_func("/x86/inspect/registers/xcr0", test_vectors_follow_xcr0);
+    g_test_add_func("/x86/inspect/registers/vectors", test_vectors_in_full);
+    g_test_add_func("/x86/inspect/registers/x87", test_x87_registers_are_the_physical_ones);
+    g_test_add_func("/x86/inspect/registers/segments", test_segments);
     return g_test_run();
 }

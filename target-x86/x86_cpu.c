@@ -17,7 +17,10 @@
 
 /* ---- what vm/cpu.h asks ---- */
 
-static void x86_class_dump(Cpu *cpu, GString *out);
+static void x86_class_dump(Cpu *cpu, GString *out)
+{
+    x86_dump(x86_cpu_device(cpu)->x86, out);
+}
 
 static void x86_class_reset(Cpu *cpu)
 {
@@ -63,76 +66,6 @@ static unsigned x86_class_disassemble(Cpu *cpu, uint64_t va, const uint8_t *byte
                                       GString *out)
 {
     return x86_disassemble(x86_cpu_device(cpu)->x86, va, bytes, len, out);
-}
-
-/* ---- `info registers` ---- */
-
-static void dump_seg(GString *out, const char *name, const X86Seg *seg, bool wide)
-{
-    g_string_append_printf(out, wide ? "%-3s=%04x %016" PRIx64 " %08x %08x DPL=%u\n"
-                                     : "%-3s=%04x %08" PRIx64 " %08x %08x DPL=%u\n",
-                           name, seg->sel, seg->base, seg->limit, seg->flags & 0xffff00,
-                           seg->flags >> 13 & 3);
-}
-
-static void dump_gprs(const X86Cpu *c, GString *out, bool wide)
-{
-    static const char *const wide_names[] = { "RAX", "RCX", "RDX", "RBX", "RSP", "RBP",
-                                              "RSI", "RDI", "R8 ", "R9 ", "R10", "R11",
-                                              "R12", "R13", "R14", "R15" };
-    static const unsigned order[] = { 0, 3, 1, 2, 6, 7, 5, 4, 8, 9, 10, 11, 12, 13, 14, 15 };
-
-    for (unsigned i = 0; i < (wide ? 16 : 8); i++) {
-        unsigned r = order[i];
-
-        if (wide) {
-            g_string_append_printf(out, "%s=%016" PRIx64 "%c", wide_names[r], c->gpr[r],
-                                   i % 4 == 3 ? '\n' : ' ');
-        } else {
-            g_string_append_printf(out, "E%.2s=%08x%c", wide_names[r] + 1, (uint32_t)c->gpr[r],
-                                   i % 4 == 3 ? '\n' : ' ');
-        }
-    }
-}
-
-static void x86_class_dump(Cpu *cpu, GString *out)
-{
-    static const char *const seg_names[] = { "ES", "CS", "SS", "DS", "FS", "GS" };
-    const X86Cpu *c = x86_cpu_device(cpu)->x86;
-    bool wide = c->mode & MODE_CS64;
-    uint64_t fl = x86_rflags(c);
-    int w = wide ? 16 : 8;
-
-    dump_gprs(c, out, wide);
-    g_string_append_printf(out,
-                           "%s=%0*" PRIx64 " %s=%08x [%c%c%c%c%c%c%c] CPL=%u II=%d A20=%d SMM=%d "
-                           "HLT=%d\n",
-                           wide ? "RIP" : "EIP", w, c->rip, wide ? "RFL" : "EFL", (uint32_t)fl,
-                           fl & FLAG_DF ? 'D' : '-', fl & FLAG_OF ? 'O' : '-',
-                           fl & FLAG_SF ? 'S' : '-', fl & FLAG_ZF ? 'Z' : '-',
-                           fl & FLAG_AF ? 'A' : '-', fl & FLAG_PF ? 'P' : '-',
-                           fl & FLAG_CF ? 'C' : '-', c->cpl, c->interrupt_shadow,
-                           c->a20_mask == UINT64_MAX, c->smm, c->halted);
-    for (unsigned i = 0; i < ARRAY_LEN(seg_names); i++) {
-        dump_seg(out, seg_names[i], &c->segs[i], wide);
-    }
-    dump_seg(out, "LDT", &c->ldt, wide);
-    dump_seg(out, "TR", &c->tr, wide);
-    g_string_append_printf(out, "GDT=     %0*" PRIx64 " %08x\n", w, c->gdt.base, c->gdt.limit);
-    g_string_append_printf(out, "IDT=     %0*" PRIx64 " %08x\n", w, c->idt.base, c->idt.limit);
-    g_string_append_printf(out, "CR0=%08x CR2=%0*" PRIx64 " CR3=%0*" PRIx64 " CR4=%08x\n",
-                           (uint32_t)c->cr0, w, c->cr2, w, c->cr3, (uint32_t)c->cr4);
-    for (unsigned i = 0; i < 4; i++) {
-        g_string_append_printf(out, "DR%u=%016" PRIx64 "%c", i, c->dr[i], i == 3 ? '\n' : ' ');
-    }
-    g_string_append_printf(out, "DR6=%016" PRIx64 " DR7=%016" PRIx64 "\n", c->dr[6], c->dr[7]);
-    g_string_append_printf(out, "EFER=%016" PRIx64 "\n", c->efer);
-    g_string_append_printf(out, "FCW=%04x FSW=%04x [ST=%u] FTW=%02x MXCSR=%08x\n", c->x87.fcw,
-                           c->x87.fsw, c->x87.fsw >> 11 & 7, c->x87.ftw, c->x87.mxcsr);
-    for (unsigned i = 0; i < 16; i++) {
-        g_string_append_printf(out, "XMM%02u=%016" PRIx64 " %016" PRIx64 "%c", i,
-                               c->zmm[i].u64[1], c->zmm[i].u64[0], i & 1 ? '\n' : ' ');
-    }
 }
 
 /* ---- life cycle ---- */
