@@ -85,12 +85,13 @@ G_STATIC_ASSERT(sizeof(X87State) == 160);
  * may go straight to `host`, or X86_TLB_POISON_TAG(set) when it must take the slow path (not present, no
  * permission, MMIO, page holds translated code, dirty logging, watchpoint, A or D bit clear).
  * The test `(va ^ tag) <= 4096 - size` covers a wrong page and a page crossing at once.
- * Stored with the host address of the page's first byte, so that host + (va ^ tag) is the datum.
+ * Stored with the host address of the page's first byte, so that host + (va ^ tag) is the datum, and with how far that is
+ * from the page's linear address, so that va + delta is.
  * The fields are written by the owner thread; other threads only poison tags.
  */
 typedef struct X86TlbEntry {
     uint64_t tag_r, tag_w;
-    uint64_t reserved;          /* the size is a power of two */
+    uint64_t delta;
     uint8_t *host;
 } X86TlbEntry;
 G_STATIC_ASSERT(sizeof(X86TlbEntry) == 32);
@@ -178,6 +179,7 @@ typedef struct X86Translated {
     uint64_t scratch;           /* of one guest instruction */
     uint64_t miss_off, miss_set;        /* an access that missed the TLB: address ^ tag, set * 32 */
     uint64_t group[X86_GROUPS]; /* host addresses that have been checked, within one block */
+    uint64_t r15;               /* the one that R15 has where a block goes on in its middle */
     X86Range ranges[X86_MMU_COUNT][X86_RANGES];
     uint64_t ranges_used[X86_MMU_COUNT];        /* which of them are there */
     uint64_t string_save[4][8]; /* vectors of the guest's that REP MOVS and REP STOS borrow */

@@ -49,6 +49,7 @@ static void fill_set(X86Cpu *cpu, X86MmuIdx idx, unsigned set, const X86TlbPhys 
     __atomic_store_n(&p->attr, page->attr & ~(uint32_t)X86_PAGE_CODE, __ATOMIC_RELAXED);
     p->va = page->va;
     e->host = page->host;
+    e->delta = (uintptr_t)page->host - page->va;
     note_used(cpu, idx, set, page->attr & X86_PAGE_GLOBAL);
     if (page->attr & X86_PAGE_LARGE) {
         cpu->tlb_large[page->va >> 63] = true;

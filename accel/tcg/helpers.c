@@ -104,6 +104,18 @@ void tcg_give_back(X86Cpu *cpu)
     tc->unexecuted = 0;
 }
 
+/* Where instruction N begins, for the state that is there, with what the block has found so far. */
+static const void *resume(X86Cpu *cpu, const TcgBlock *block, unsigned n)
+{
+    unsigned group = block->insns[n].flags >> TI_GROUP_SHIFT;
+
+    if (group) {
+        cpu->tx.r15 = cpu->tx.group[group - 1];
+    }
+    tcg_prepare_state(cpu, block->needs);
+    return block->code + block->insns[n].host;
+}
+
 /* Instruction N by its semantic function, and on with the next. */
 static const void *run_insn(X86Cpu *cpu, const TcgBlock *block, unsigned n)
 {
@@ -159,8 +171,7 @@ static const void *run_insn(X86Cpu *cpu, const TcgBlock *block, unsigned n)
             return go_on_checked(cpu);
         }
     }
-    tcg_prepare_state(cpu, block->needs);
-    return block->code + block->insns[n + 1].host;
+    return resume(cpu, block, n + 1);
 }
 
 const void *tcg_helper_insn(X86Cpu *cpu, uint32_t site)
@@ -245,8 +256,7 @@ static const void *again(X86Cpu *cpu, const TcgBlock *block, unsigned n)
     cpu->rip = (block->pc + block->insns[n].guest) & cpu->lin_mask;    /* for a kick on the way back */
     tc->refills++;
     tc->unexecuted = block->count - n;
-    tcg_prepare_state(cpu, block->needs);
-    return block->code + block->insns[n].host;
+    return resume(cpu, block, n);
 }
 
 static const void *miss(X86Cpu *cpu, uint32_t site, bool write)

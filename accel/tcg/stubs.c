@@ -365,6 +365,7 @@ static const uint8_t *emit_go(Emitter *e, const TcgStubs *s)
         emit_load(e, tcg_host_reg[saved[i]], tcg_gpr_slot(saved[i]));
     }
     emit_load(e, H_RAX, tcg_gpr_slot(R_RAX));
+    emit_load(e, H_R15, TX(r15));
     emit_rm(e, 0, false, 0xff, 4, TX(resume));
     return start;
 }

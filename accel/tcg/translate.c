@@ -501,10 +501,31 @@ static void emit_entry(Translation *t)
     block->code_live = block->gpa2 || t->tr->opt.icount ? block->code_direct : emit_here(e);
 }
 
+static uint8_t record_flags(const Translation *t, unsigned n)
+{
+    return (t->live[n] ? TI_FLAGS_IN : 0) | (t->in_r15 ? (t->in_r15 - t->groups + 1) << TI_GROUP_SHIFT : 0);
+}
+
+/* What does not say so itself: its translation may use R15, or another register's value is loaded into it (a third one of BMI). */
+static bool loses_r15(const Translation *t, unsigned n)
+{
+    const Insn *insn = &t->insns[n];
+
+    switch (t->kind[n]) {
+    case KIND_HELPER: case KIND_SYSTEM: case KIND_STRING:
+        return true;
+    case KIND_COPY:
+        return insn->vex && is_gpr(insn, 0);
+    default:
+        return false;
+    }
+}
+
 static void emit_block(Translation *t, unsigned count)
 {
     TcgBlock *block = t->block;
 
+    t->in_r15 = NULL;
     emit_entry(t);
     if (t->loop) {
         tcg_emit_loop_entry(t);
@@ -518,7 +539,7 @@ static void emit_block(Translation *t, unsigned count)
         t->n = n;
         record->host = start - block->code;
         record->guest = t->offset[n];
-        record->flags = t->live[n] ? TI_FLAGS_IN : 0;
+        record->flags = record_flags(t, n);
         after_sti = n && t->insns[n - 1].sem == sem_sti && n - 1 != t->plain_sti;
         if (after_sti) {
             record->flags |= TI_SHADOW;
@@ -531,11 +552,14 @@ static void emit_block(Translation *t, unsigned count)
         if (after_sti && insn->sem != sem_jmp) {
             tcg_emit_shadow_end(t, tcg_next_pc(t, n), t->live[n + 1]);
         }
+        if (after_sti || loses_r15(t, n)) {
+            t->in_r15 = NULL;
+        }
     }
     t->n = count;
     block->insns[count] = (TcgInsn){ .host = emit_here(&t->hot) - block->code,
                                      .guest = t->offset[count],
-                                     .flags = t->live[count] ? TI_FLAGS_IN : 0 };
+                                     .flags = record_flags(t, count) };
     if (!tcg_ends_block(t, &t->insns[count - 1])) {
         tcg_emit_exit(t, tcg_next_pc(t, count - 1));
     }

@@ -62,6 +62,7 @@ typedef struct Translation {
     unsigned setter;            /* the instruction that makes those again; block->count: they are in R13 */
     unsigned missing;           /* the latest with an access that starts it again after a TLB miss */
     unsigned group_count;
+    const TcgGroup *in_r15;     /* whose slot's value R15 holds, from one instruction to the next; or NULL */
     const uint8_t *loop_entry;
     bool loop;                  /* the block jumps to itself, with hoisted checks (translate_loop.c) */
     uint8_t counter;            /* a register that changes by `step` in each iteration; R_ZERO: none */
@@ -198,6 +199,9 @@ bool tcg_writes_memory(const Insn *insn);
 /* Does the instruction check an address, and change RFLAGS by that?  Then these are around it; R13 is taken between them. */
 void tcg_begin_checks(Translation *t);
 void tcg_end_checks(Translation *t);
+
+/* R15 = the slot of a group, unless it is that already. */
+void tcg_load_slot(Translation *t, const TcgGroup *group);
 
 /* A guest register as a source: its host register, or loaded into SCRATCH. */
 unsigned tcg_source(Translation *t, unsigned reg, unsigned scratch);

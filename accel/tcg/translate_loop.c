@@ -136,6 +136,6 @@ HostMem tcg_hoisted_operand(Translation *t, const TcgGroup *group, unsigned base
         mem.index = tcg_source(t, index, H_R14);
         mem.scale = group->scale;
     }
-    emit_load(e, H_R15, slot_of(t, group));
+    tcg_load_slot(t, group);
     return mem;
 }

@@ -32,6 +32,9 @@ unsigned tcg_source(Translation *t, unsigned reg, unsigned scratch)
         return tcg_host_reg[reg];
     }
     emit_load(&t->hot, scratch, tcg_gpr_slot(reg));
+    if (scratch == H_R15) {
+        t->in_r15 = NULL;
+    }
     return scratch;
 }
 
@@ -83,6 +86,19 @@ void tcg_emit_linear(Translation *t, const Insn *insn, int64_t disp)
                 HOST_GS(offsetof(X86Cpu, segs) + insn->seg * sizeof(X86Seg) +
                         offsetof(X86Seg, base)));
     }
+}
+
+/* tcg_emit_linear(); the register that has the address, which is R14 or one that R14 is a copy of. */
+static unsigned emit_address(Translation *t, const Insn *insn, int64_t disp)
+{
+    unsigned base = insn->base < R_ZERO ? tcg_host_reg[insn->base] : H_NONE;
+
+    if (insn->addr_size != 8 || insn->index != R_ZERO || disp || has_segment_base(t, insn) || base == H_NONE) {
+        tcg_emit_linear(t, insn, disp);
+        return H_R14;
+    }
+    emit_mov(&t->hot, H_R14, base);
+    return base;
 }
 
 /* ---- checks -------------------------------------------------------------------------------------- */
@@ -137,6 +153,14 @@ static HostMem slot_of(const Translation *t, const TcgGroup *group)
     return TX(group[group - t->groups]);
 }
 
+void tcg_load_slot(Translation *t, const TcgGroup *group)
+{
+    if (t->in_r15 != group) {
+        emit_load(&t->hot, H_R15, slot_of(t, group));
+        t->in_r15 = group;
+    }
+}
+
 /* Out of line: the page of this access is to be found; R14 = address ^ tag, R15 = the entry of its second place. */
 static const uint8_t *cold_miss(Translation *t, bool write)
 {
@@ -179,11 +203,20 @@ static const uint8_t *cold_second(Translation *t, unsigned size, bool write, con
     return at;
 }
 
-static void emit_first(Translation *t, Emitter *e, unsigned size, bool write, const uint8_t *second, uint8_t *found)
+/*
+ * AT: R14, or the guest's register of which it is a copy.  That one need not wait for the copy, nor for its comparison:
+ * R15 becomes what is to be added to AT, which is no longer the linear address if it is R14.
+ */
+static void emit_first(Translation *t, Emitter *e, unsigned at, unsigned size, bool write, const uint8_t *second,
+                       uint8_t *found)
 {
     size_t tlb = tlb_offset(t);
 
-    emit_bytes(e, "\xc4\x43\xfb\xf0\xfe", 5);           /* rorx r15, r14, 7 */
+    emit8(e, 0xc4);                                     /* rorx r15, at, 7 */
+    emit8(e, at & 8 ? 0x43 : 0x63);
+    emit8(e, 0xfb);
+    emit8(e, 0xf0);
+    emit8(e, 0xf8 | (at & 7));
     emit8(e, 12 - 5);
     emit_alu_imm(e, false, 4, H_R15, (X86_TLB_SIZE - 1) << 5);
     emit_rm(e, 0, true, 0x33, H_R14, HOST_GS_INDEX(H_R15, tlb + tag_offset(write)));
@@ -192,15 +225,22 @@ static void emit_first(Translation *t, Emitter *e, unsigned size, bool write, co
     if (!t->cold.full) {
         emit_patch(found, t->cold.rx, emit_here(e));
     }
-    emit_load(e, H_R15, HOST_GS_INDEX(H_R15, tlb + offsetof(X86TlbEntry, host)));
+    emit_load(e, H_R15, HOST_GS_INDEX(H_R15, tlb + (at == H_R14 ? offsetof(X86TlbEntry, host)
+                                                                : offsetof(X86TlbEntry, delta))));
 }
 
-void tcg_emit_tlb(Translation *t, unsigned size, bool write, const uint8_t *failed)
+static void emit_tlb(Translation *t, unsigned at, unsigned size, bool write, const uint8_t *failed)
 {
     uint8_t *found;
     const uint8_t *second = cold_second(t, size, write, failed, &found);
 
-    emit_first(t, &t->hot, size, write, second, found);
+    emit_first(t, &t->hot, at, size, write, second, found);
+    t->in_r15 = NULL;
+}
+
+void tcg_emit_tlb(Translation *t, unsigned size, bool write, const uint8_t *failed)
+{
+    emit_tlb(t, H_R14, size, write, failed);
 }
 
 /* ---- ranges: target-x86/ranges.h ------------------------------------------------------------------- */
@@ -222,7 +262,7 @@ static const uint8_t *cold_range(Translation *t, unsigned slot)
 }
 
 /* As tcg_emit_tlb() for reads that may lie in a range: the address is not delayed by what is compared with it. */
-static void emit_range(Translation *t, unsigned size, const uint8_t *failed)
+static void emit_range(Translation *t, unsigned at, unsigned size, const uint8_t *failed)
 {
     unsigned slot = t->range[t->n] - 1;
     Emitter *e = &t->hot, *cold = &t->cold;
@@ -235,10 +275,10 @@ static void emit_range(Translation *t, unsigned size, const uint8_t *failed)
     emit_rm(cold, 0, false, 0x83, 5, RANGE(t, slot, patience));
     emit8(cold, 1);
     emit_jcc(cold, COND_S, look);
-    emit_first(t, cold, size, false, second, found);
+    emit_first(t, cold, at, size, false, second, found);
     back = emit_jmp(cold, failed);
 
-    emit_mov(e, H_R15, H_R14);
+    emit_mov(e, H_R15, at);
     emit_rm(e, 0, true, 0x2b, H_R15, RANGE(t, slot, start));    /* sub */
     emit_rm(e, 0, true, 0x3b, H_R15, RANGE(t, slot, len));      /* cmp */
     emit_jcc(e, COND_AE, elsewhere);
@@ -246,14 +286,16 @@ static void emit_range(Translation *t, unsigned size, const uint8_t *failed)
     if (!cold->full) {
         emit_patch(back, cold->rx, emit_here(e));
     }
+    t->in_r15 = NULL;
 }
 
-static void emit_check(Translation *t, TcgAccess access, unsigned size, bool write, const uint8_t *failed)
+static void emit_check(Translation *t, TcgAccess access, unsigned at, unsigned size, bool write,
+                       const uint8_t *failed)
 {
     if (!write && access == ACCESS_DATA && t->range[t->n]) {
-        emit_range(t, size, failed);
+        emit_range(t, at, size, failed);
     } else {
-        tcg_emit_tlb(t, size, write, failed);
+        emit_tlb(t, at, size, write, failed);
     }
 }
 
@@ -267,19 +309,26 @@ static const uint8_t *cold_check(Translation *t, const TcgGroup *group, bool wri
     return group ? tcg_cold_group(t, group - t->groups) : cold_miss(t, write);
 }
 
-/* R14 = linear address, less what the group's first access says. */
-static HostMem check(Translation *t, TcgAccess access, unsigned size, bool write)
+/* R15 = where the group's range lies; the operand of its first access. */
+static HostMem fill_slot(Translation *t, const TcgGroup *group)
+{
+    emit_store(&t->hot, slot_of(t, group), H_R15);
+    t->in_r15 = group;
+    return HOST_DISP(H_R15, group->lead);
+}
+
+/* R14, and AT, which may be another register: linear address, less what the group's first access says. */
+static HostMem check(Translation *t, TcgAccess access, unsigned at, unsigned size, bool write)
 {
     const TcgGroup *group = group_of(t, access);
 
     if (!group) {
-        emit_check(t, access, size, write, cold_check(t, group, write));
-        return HOST_AT(H_R14, H_R15);
+        emit_check(t, access, at, size, write, cold_check(t, group, write));
+        return HOST_AT(at, H_R15);
     }
-    emit_check(t, access, group->span, group->write, cold_check(t, group, write));
-    emit_rm(&t->hot, 0, true, 0x8d, H_R15, HOST_AT(H_R14, H_R15));
-    emit_store(&t->hot, slot_of(t, group), H_R15);
-    return HOST_DISP(H_R15, group->lead);
+    emit_check(t, access, at, group->span, group->write, cold_check(t, group, write));
+    emit_rm(&t->hot, 0, true, 0x8d, H_R15, HOST_AT(at, H_R15));
+    return fill_slot(t, group);
 }
 
 /* The same for an address that is known: so are the TLB's set and the offset in the page. */
@@ -296,7 +345,7 @@ static HostMem check_constant(Translation *t, TcgAccess access, uint64_t at, uns
     write = group ? group->write : write;
     if (offset + size > 4096) {
         emit_mov_imm(&t->hot, H_R14, at);
-        return check(t, access, size, write);
+        return check(t, access, H_R14, size, write);
     }
     tag = HOST_GS(tlb_offset(t) + set + tag_offset(write));
     host = HOST_GS(tlb_offset(t) + set + offsetof(X86TlbEntry, host));
@@ -322,12 +371,12 @@ static HostMem check_constant(Translation *t, TcgAccess access, uint64_t at, uns
     if (!t->cold.full) {
         emit_patch(found, t->cold.rx, emit_here(&t->hot));
     }
+    t->in_r15 = NULL;
     if (!group) {
         return HOST_DISP(H_R15, offset);
     }
     emit_rm(&t->hot, 0, true, 0x8d, H_R15, HOST_DISP(H_R15, offset));
-    emit_store(&t->hot, slot_of(t, group), H_R15);
-    return HOST_DISP(H_R15, group->lead);
+    return fill_slot(t, group);
 }
 
 /* Has another access been checked for this one, too?  BASE, INDEX: its registers. */
@@ -342,7 +391,7 @@ static bool shares_check(Translation *t, TcgAccess access, unsigned base, unsign
     if (!group || is_first(t, group, access)) {
         return false;
     }
-    emit_load(&t->hot, H_R15, slot_of(t, group));
+    tcg_load_slot(t, group);
     *mem = HOST_DISP(H_R15, t->member[t->n][access].offset);
     return true;
 }
@@ -362,8 +411,9 @@ static HostMem stack_at(Translation *t, unsigned reg, int disp, unsigned size, b
         return tcg_segmented_stack(t, reg, disp, size, write);
     }
     if (!shares_check(t, ACCESS_STACK, reg, R_ZERO, &mem)) {
-        emit_rm(&t->hot, 0, t->wide, 0x8d, H_R14, HOST_DISP(tcg_host_reg[reg], disp - lead_of(t, ACCESS_STACK)));
-        mem = check(t, ACCESS_STACK, size, write);
+        const Insn place = { .base = reg, .index = R_ZERO, .addr_size = t->wide ? 8 : 4, .seg = SEG_FLAT };
+
+        mem = check(t, ACCESS_STACK, emit_address(t, &place, disp - lead_of(t, ACCESS_STACK)), size, write);
     }
     return mem;
 }
@@ -392,8 +442,7 @@ HostMem tcg_memory_operand(Translation *t, const Insn *insn, unsigned size, bool
         return check_constant(t, ACCESS_DATA, constant_offset(t, insn, insn->disp - lead_of(t, ACCESS_DATA)),
                               size, write);
     }
-    tcg_emit_linear(t, insn, insn->disp - lead_of(t, ACCESS_DATA));
-    return check(t, ACCESS_DATA, size, write);
+    return check(t, ACCESS_DATA, emit_address(t, insn, insn->disp - lead_of(t, ACCESS_DATA)), size, write);
 }
 
 void tcg_set_stack(Translation *t, unsigned from, int bytes)

@@ -50,12 +50,13 @@ typedef struct TcgInsn {
     uint32_t host;              /* first host byte, from TcgBlock.code */
     uint16_t guest;             /* bytes from the block's start */
     uint8_t op;                 /* up to this many bytes on nothing the guest sees has changed */
-    uint8_t flags;              /* TI_* */
+    uint8_t flags;              /* TI_*; above them the group + 1 whose slot's value R15 has; 0: none */
 } TcgInsn;
 enum {
     TI_FLAGS_IN = BIT(0),       /* the arithmetic flags matter on entry */
     TI_SAVES_FLAGS = BIT(1),    /* they move to cpu->cc and back within */
     TI_SHADOW = BIT(2),         /* STI came before: not a boundary to stop at */
+    TI_GROUP_SHIFT = 4,
 };
 
 typedef struct TcgBlock TcgBlock;
