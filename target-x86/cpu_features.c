@@ -144,6 +144,25 @@ int x86_feature_find(const char *name)
     return -1;
 }
 
+void x86_features_apply(const char *list, uint32_t words[FEAT_WORDS])
+{
+    g_auto(GStrv) parts = g_strsplit(list, " ", -1);
+
+    for (unsigned i = 0; parts[i]; i++) {
+        bool off = *parts[i] == '-';
+        int f = *parts[i] ? x86_feature_find(parts[i] + off) : -1;
+
+        if (f < 0 || f >= FEAT_WORDS * 32) {
+            continue;
+        }
+        if (off) {
+            words[f / 32] &= ~BIT(f % 32);
+        } else {
+            words[f / 32] |= BIT(f % 32);
+        }
+    }
+}
+
 const char *x86_feature_name(unsigned feature)
 {
     for (unsigned i = 0; i < x86_feature_name_count; i++) {

@@ -121,25 +121,6 @@ bool x86_cpu_model_exists(const char *model, GError **error)
 
 /* ---- feature lists ----------------------------------------------------------------------------------- */
 
-static void apply_list(const char *list, uint32_t words[FEAT_WORDS])
-{
-    g_auto(GStrv) parts = g_strsplit(list, " ", -1);
-
-    for (unsigned i = 0; parts[i]; i++) {
-        bool off = *parts[i] == '-';
-        int f = *parts[i] ? x86_feature_find(parts[i] + off) : -1;
-
-        if (f < 0 || f >= FEAT_WORDS * 32) {
-            continue;
-        }
-        if (off) {
-            words[f / 32] &= ~BIT(f % 32);
-        } else {
-            words[f / 32] |= BIT(f % 32);
-        }
-    }
-}
-
 static const X86Model *row_by_name(const char *name)
 {
     for (unsigned i = 0; i < ARRAY_LEN(models); i++) {
@@ -155,7 +136,7 @@ static void row_features(const X86Model *m, uint32_t words[FEAT_WORDS])
     if (m->parent) {
         row_features(row_by_name(m->parent), words);
     }
-    apply_list(m->features, words);
+    x86_features_apply(m->features, words);
 }
 
 static bool set_vendor(X86Cpu *cpu, const char *vendor)
@@ -199,6 +180,7 @@ bool x86_cpu_model_apply(X86Cpu *cpu, const char *model, GError **error)
     n = find_name(model);
     memset(t->requested, 0, sizeof(t->requested));
     memset(t->removed, 0, sizeof(t->removed));
+    memset(t->named, 0, sizeof(t->named));
     cpu->cpuid_version = 0;
     if (n->row) {
         set_vendor(cpu, n->row->vendor);
@@ -273,6 +255,11 @@ bool *x86_cpu_switch(X86Cpu *cpu, const char *name)
     return NULL;
 }
 
+static void set_bit(uint32_t words[FEAT_WORDS], unsigned f, bool on)
+{
+    words[f / 32] = (words[f / 32] & ~BIT(f % 32)) | (on ? BIT(f % 32) : 0);
+}
+
 bool x86_cpu_set_feature(X86Cpu *cpu, const char *name, bool on, GError **error)
 {
     X86CpuidTable *t = x86_cpuid_table(cpu);
@@ -302,13 +289,9 @@ bool x86_cpu_set_feature(X86Cpu *cpu, const char *name, bool on, GError **error)
         }
         return true;
     }
-    if (on) {
-        t->requested[f / 32] |= BIT(f % 32);
-        t->removed[f / 32] &= ~BIT(f % 32);
-    } else {
-        t->requested[f / 32] &= ~BIT(f % 32);
-        t->removed[f / 32] |= BIT(f % 32);
-    }
+    set_bit(t->requested, f, on);
+    set_bit(t->named, f, on);
+    set_bit(t->removed, f, !on);
     return true;
 }
 
@@ -459,15 +442,21 @@ static bool report_missing(X86Cpu *cpu, const char *accel, const uint32_t missin
     bool any = t->foreign != NULL;
 
     for (unsigned f = 0; f < FEAT_WORDS * 32; f++) {
-        const char *name = x86_feature_name(f);
+        const char *name = x86_feature_name(f), *word = x86_feature_word_name(f / 32);
 
-        if (!(missing[f / 32] >> (f % 32) & 1)) {
+        if (!(t->filtered[f / 32] >> (f % 32) & 1)) {
             continue;
         }
         any = true;
-        if (cpu->index == 0 && (t->check || t->enforce)) {
-            warn_report("%s doesn't support requested feature: %s%s%s [bit %u]", accel,
-                 x86_feature_word_name(f / 32), name ? "." : "", name ? name : "", f % 32);
+        if (cpu->index != 0 || !(t->check || t->enforce)) {
+            continue;
+        }
+        if (missing[f / 32] >> (f % 32) & 1) {
+            warn_report("%s doesn't support requested feature: %s%s%s [bit %u]", accel, word, name ? "." : "",
+                        name ? name : "", f % 32);
+        } else {
+            warn_report("requested feature %s.%s [bit %u] needs %s, which this CPU does not have", word, name, f % 32,
+                        x86_feature_ground(f, cpu->features));
         }
     }
     if (t->foreign && cpu->index == 0 && (t->check || t->enforce)) {
@@ -498,6 +487,7 @@ void x86_cpu_model_wanted(X86Cpu *cpu, const uint32_t can[FEAT_WORDS], bool keep
         }
         words[w] = t->requested[w] | (t->maximal ? most & ~t->removed[w] : 0);
     }
+    x86_features_drop_baseless(words);
 }
 
 bool x86_cpu_model_finish(X86Cpu *cpu, const char *accel, const uint32_t *supported,
@@ -517,21 +507,9 @@ bool x86_cpu_model_finish(X86Cpu *cpu, const char *accel, const uint32_t *suppor
         missing[w] = t->filtered[w] = wanted[w] & ~can[w];
         cpu->features[w] = t->force ? wanted[w] : wanted[w] & can[w];
     }
-    /* Bits that follow others: no XSAVE without its parts, no capabilities MSR without its bit. */
-    if (!x86_has(cpu, X86_FEAT_XSAVE)) {
-        cpu->features[FEAT_D_1_EAX] = 0;
-        cpu->features[FEAT_1_ECX] &= ~(BIT(28) | BIT(29) | BIT(12));
-        cpu->features[FEAT_7_0_EBX] &= ~BIT(5);
-        cpu->features[FEAT_7_0_ECX] &= ~BIT(3);
-    }
-    if (!x86_has(cpu, X86_FEAT_AVX) || !x86_has(cpu, X86_FEAT_AVX512F)) {
-        cpu->features[FEAT_7_0_EBX] &= ~X86_AVX512_EBX;
-        cpu->features[FEAT_7_0_ECX] &= ~X86_AVX512_ECX;
-        cpu->features[FEAT_7_0_EDX] &= ~X86_AVX512_EDX;
-        cpu->features[FEAT_7_1_EAX] &= ~X86_AVX512_7_1_EAX;
-    }
-    if (!x86_has(cpu, X86_FEAT(7_0_EDX, 29))) {
-        cpu->features[FEAT_ARCH_CAPABILITIES] = 0;
+    x86_features_drop_baseless(cpu->features);      /* the accelerator may have taken what others need */
+    for (unsigned w = 0; w < FEAT_WORDS; w++) {
+        t->filtered[w] |= t->named[w] & ~cpu->features[w];
     }
     cpu->virt_bits = x86_has(cpu, X86_FEAT(7_0_ECX, 16)) ? 57 : 48;
     if (t->host_phys_bits) {

@@ -123,6 +123,124 @@ static void test_max_needs_no_mitigations(void)
     x86_cpu_free(plain);
 }
 
+/* What goes when a feature of a CPU that has everything is off: DEPENDENTS are gone, and nothing else. */
+static void test_features_need_others(void)
+{
+    static const struct { const char *off, *dependents; } rows[] = {
+        { "avx", "avx2 fma f16c fma4 xop vaes vpclmulqdq avx-vnni avx512f avx512dq avx512cd avx512bw avx512vl avx512ifma "
+                 "avx512pf avx512er avx512vnni avx512-vpopcntdq avx512-4vnniw avx512-4fmaps avx512-vp2intersect avx512-bf16 "
+                 "avx512vbmi avx512vbmi2 avx512bitalg avx512-fp16" },
+        { "avx512f", "avx512dq avx512cd avx512bw avx512vl avx512ifma avx512pf avx512er avx512vnni avx512-vpopcntdq "
+                     "avx512-4vnniw avx512-4fmaps avx512-vp2intersect avx512-bf16 avx512vbmi avx512vbmi2 avx512bitalg "
+                     "avx512-fp16" },
+        { "avx512bw", "avx512vbmi avx512vbmi2 avx512bitalg avx512-fp16" },
+        { "sse4.1", "sse4.2" },
+        { "sse4.2", "" },
+        { "f16c", "" },
+        { "pae", "lm nx la57 pcid pdpe1gb fsgsbase cx16 pks" },
+        { "apic", "x2apic tsc-deadline" },
+    };
+
+    for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+        uint32_t all[FEAT_WORDS], expected[FEAT_WORDS], words[FEAT_WORDS];
+        int off = x86_feature_find(rows[i].off);
+        g_auto(GStrv) gone = g_strsplit(rows[i].dependents, " ", -1);
+
+        memset(all, 0xff, sizeof(all));
+        x86_features_drop_baseless(all);
+        g_assert_cmphex(all[FEAT_1_EDX], ==, UINT32_MAX);
+        all[off / 32] &= ~BIT(off % 32);
+        memcpy(expected, all, sizeof(all));
+        for (unsigned n = 0; gone[n] && *gone[n]; n++) {
+            int f = x86_feature_find(gone[n]);
+
+            expected[f / 32] &= ~BIT(f % 32);
+        }
+        memcpy(words, all, sizeof(all));
+        x86_features_drop_baseless(words);
+        g_test_message("without %s", rows[i].off);
+        for (unsigned w = 0; w < FEAT_WORDS; w++) {
+            g_assert_cmphex(words[w], ==, expected[w]);
+        }
+    }
+}
+
+/* A second pass finds nothing: the rules are in order.  What went has a reason, what stayed has none. */
+static void test_dependencies_are_in_order(void)
+{
+    g_autoptr(GRand) random = g_rand_new_with_seed(512);
+
+    for (unsigned round = 0; round < 2000; round++) {
+        uint32_t before[FEAT_WORDS], words[FEAT_WORDS], again[FEAT_WORDS];
+
+        for (unsigned w = 0; w < FEAT_WORDS; w++) {
+            before[w] = words[w] = g_rand_int(random) | g_rand_int(random) | g_rand_int(random) | g_rand_int(random);
+        }
+        x86_features_drop_baseless(words);
+        memcpy(again, words, sizeof(words));
+        x86_features_drop_baseless(again);
+        g_assert_cmpmem(again, sizeof(again), words, sizeof(words));
+        for (unsigned f = 0; f < FEAT_WORDS * 32; f++) {
+            bool had = before[f / 32] >> (f % 32) & 1, has = words[f / 32] >> (f % 32) & 1;
+
+            if (x86_feature_name(f) && had) {
+                g_assert_cmpint(has, ==, x86_feature_ground(f, words) == NULL);
+            }
+        }
+    }
+}
+
+/* The models are real CPUs: none of them has a feature without its ground. */
+static void test_models_are_consistent(void)
+{
+    uint32_t can[FEAT_WORDS], wanted[FEAT_WORDS];
+
+    memset(can, 0xff, sizeof(can));
+    for (unsigned n = 0; x86_cpu_model_name(n); n++) {
+        X86Cpu *cpu = x86_cpu_new();
+
+        g_assert_true(x86_cpu_model_apply(cpu, x86_cpu_model_name(n), NULL));
+        x86_cpu_model_wanted(cpu, can, false, wanted);
+        g_test_message("%s", x86_cpu_model_name(n));
+        for (unsigned f = 0; f < FEAT_WORDS * 32; f++) {
+            if (x86_cpuid_table(cpu)->requested[f / 32] & ~wanted[f / 32] & BIT(f % 32)) {
+                g_error("%s: %s needs %s", x86_cpu_model_name(n), x86_feature_name(f), x86_feature_ground(f, wanted));
+            }
+        }
+        x86_cpu_free(cpu);
+    }
+}
+
+/* `max` and a model lose dependents silently; one that was asked for by name is reported, and fatal with `enforce`. */
+static void test_off_takes_dependents_away(void)
+{
+    static const struct { const char *model; bool named; } rows[] = { { "max", false }, { "Haswell", false }, { "Haswell", true } };
+
+    for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+        X86Cpu *cpu = x86_cpu_new();
+        g_autoptr(GError) error = NULL;
+
+        g_assert_true(x86_cpu_model_apply(cpu, rows[i].model, NULL));
+        if (rows[i].named) {
+            g_assert_true(x86_cpu_set_feature(cpu, "avx2", true, NULL));
+        }
+        g_assert_true(x86_cpu_set_feature(cpu, "avx", false, NULL));
+        x86_cpuid_table(cpu)->check = false;
+        g_assert_true(x86_cpu_model_finish(cpu, "TCG", NULL, &error));
+        g_assert_false(x86_cpu_has_feature_name(cpu, "avx2"));
+        g_assert_false(x86_cpu_has_feature_name(cpu, "fma"));
+        g_assert_true(x86_cpu_has_feature_name(cpu, "sse4.2"));
+        g_assert_cmphex(x86_xcr0_supported(cpu) & (XCR0_AVX | XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM), ==, 0);
+        g_assert_cmphex(x86_cpuid_table(cpu)->filtered[FEAT_7_0_EBX] & BIT(5), ==, rows[i].named ? BIT(5) : 0);
+        if (rows[i].named) {
+            cpu->index = 1;         /* no warning lines here */
+            g_assert_true(x86_cpu_set_feature(cpu, "enforce", true, NULL));
+            g_assert_false(x86_cpu_model_finish(cpu, "TCG", NULL, &error));
+        }
+        x86_cpu_free(cpu);
+    }
+}
+
 static void test_missing_features(void)
 {
     X86Cpu *cpu = x86_cpu_new();
@@ -187,6 +305,10 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/cpuid/epyc", test_epyc_caches);
     g_test_add_func("/x86/cpuid/topoext", test_topoext_has_its_leaves);
     g_test_add_func("/x86/cpuid/max-mitigations", test_max_needs_no_mitigations);
+    g_test_add_func("/x86/cpuid/dependencies/rules", test_features_need_others);
+    g_test_add_func("/x86/cpuid/dependencies/order", test_dependencies_are_in_order);
+    g_test_add_func("/x86/cpuid/dependencies/models", test_models_are_consistent);
+    g_test_add_func("/x86/cpuid/dependencies/off", test_off_takes_dependents_away);
     g_test_add_func("/x86/cpuid/missing", test_missing_features);
     g_test_add_func("/x86/cpuid/bad-input", test_bad_input);
     g_test_add_func("/x86/cpuid/every-name", test_every_model_and_name);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Inside CPUID: feature names (cpu_features.c), model rows (cpu_models.c) and what the leaves are
- * computed from (cpuid.c).  See cpu_models.h for the outside.  Constant data and pure functions.
+ * Inside CPUID: feature names (cpu_features.c), what they need (cpu_dependencies.c), model rows (cpu_models.c) and what
+ * the leaves are computed from (cpuid.c).  See cpu_models.h for the outside.  Constant data and pure functions.
  */
 #ifndef TARGET_X86_CPUID_INT_H
 #define TARGET_X86_CPUID_INT_H
@@ -25,6 +25,14 @@ int x86_feature_find(const char *name);
 const char *x86_feature_name(unsigned feature);      /* NULL for a bit without a name */
 /* "CPUID.01H:EDX" or "MSR(10AH)". */
 const char *x86_feature_word_name(unsigned word);
+
+/* "fpu vme -de": sets and clears bits of WORDS. */
+void x86_features_apply(const char *list, uint32_t words[FEAT_WORDS]);
+
+/* Takes from WORDS the features whose ground is not there: without avx no avx2 (cpu_dependencies.c). */
+void x86_features_drop_baseless(uint32_t words[FEAT_WORDS]);
+/* The name of what FEATURE needs and WORDS, after that, has not; NULL: none. */
+const char *x86_feature_ground(unsigned feature, const uint32_t words[FEAT_WORDS]);
 
 typedef enum X86CacheKind {
     X86_CACHE_LEGACY, X86_CACHE_EPYC, X86_CACHE_ROME, X86_CACHE_MILAN,
@@ -59,6 +67,7 @@ typedef struct X86CpuidTable {
     bool kvm;                   /* KVM's leaves show, under KVM */
     bool auto_level;            /* full-cpuid-auto-level */
     uint32_t requested[FEAT_WORDS], removed[FEAT_WORDS];
+    uint32_t named[FEAT_WORDS];         /* of those requested: by name, not by the model */
     uint32_t filtered[FEAT_WORDS];      /* asked for, but not to be had */
     GString *foreign;           /* names asked for that have no place, space-separated; or NULL */
 } X86CpuidTable;

@@ -433,7 +433,7 @@ static void test_features_are_properties(void)
 /* KVM sets the pace of the TSC, on each host another; the software engines keep it with the state. */
 static void test_invariant_tsc_may_move_only_where_its_pace_is_kept(void)
 {
-    uint32_t can[FEAT_WORDS] = { [FEAT_8000_0007_EDX] = BIT(8) }, words[FEAT_WORDS];
+    uint32_t can[FEAT_WORDS] = { [FEAT_1_EDX] = BIT(4), [FEAT_8000_0007_EDX] = BIT(8) }, words[FEAT_WORDS];
     Rig rig;
 
     rig_init(&rig, "max,-check");
