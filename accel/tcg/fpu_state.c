@@ -78,7 +78,7 @@ void tcg_forget_upper(X86Cpu *cpu)
 
 void tcg_prepare_state(X86Cpu *cpu, unsigned needs)
 {
-    cpu->tx.want = needs & (LIVE_SIMD | LIVE_EVEX);
+    cpu->tx.want = needs & LIVE_VECTORS;
     if (needs & LIVE_X87) {
         x87_load(cpu);
     }

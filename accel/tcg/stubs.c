@@ -143,43 +143,64 @@ static uint8_t *emit_load_simd(Emitter *e, bool evex)
     return all;
 }
 
+static void emit_zmm(Emitter *e, unsigned opcode, unsigned from, unsigned to)
+{
+    for (unsigned n = from; n < to; n++) {
+        emit_vmovdqu64(e, opcode, n, vector_slot(n, 0));
+    }
+}
+
+/* All but the top; ALL: a jump to where bits 511:256 are loaded, too, or NULL. */
+static void emit_load_evex(Emitter *e, uint8_t *all)
+{
+    uint8_t *all_too, *rest, *done;
+
+    test_byte(e, TX(live), LIVE_SIMD);
+    rest = jump_ahead(e, CC_NZ_);
+    all_too = emit_load_simd(e, true);
+    done = jump_ahead(e, NO_COND);
+    if (all) {
+        land_here(e, all);
+    }
+    land_here(e, all_too);
+    emit_zmm(e, 0x6f, 0, 16);
+    emit_rm(e, 0, false, 0x0fae, 2, CPU(x87.mxcsr));
+    land_here(e, rest);
+    land_here(e, done);
+    emit_zmm(e, 0x6f, 16, ZMM_TOP);
+    for (unsigned n = 0; n < 8; n++) {
+        emit_kmov(e, 0x90, n);
+    }
+    byte_imm(e, 0x80, 1, TX(live), LIVE_SIMD | LIVE_EVEX);
+}
+
 /*
- * Callable: load what tx says; keep the general registers.  ZMM16-31 and the masks only for EVEX.  They call nothing: what
- * they return by may be the last place of the host's return stack.
+ * Callable: load what tx says; keep the general registers.  They call nothing: what they return by may be the last place of
+ * the host's return stack.
  */
 static void emit_needs(TcgStubs *s, Emitter *e)
 {
     bool evex = simd_host_has(X86_FEAT_AVX512F);
-    uint8_t *all, *all_too, *rest, *done;
+    uint8_t *all, *there;
 
     s->need_simd = emit_here(e);
     all = emit_load_simd(e, evex);
     byte_imm(e, 0x80, 1, TX(live), LIVE_SIMD);
     emit8(e, 0xc3);
     if (!evex) {
-        s->need_evex = s->need_simd;    /* no such guest */
+        s->need_evex = s->need_top = s->need_simd;      /* no such guest */
         return;
     }
     s->need_evex = emit_here(e);
-    test_byte(e, TX(live), LIVE_SIMD);
-    rest = jump_ahead(e, CC_NZ_);
-    all_too = emit_load_simd(e, evex);
-    done = jump_ahead(e, NO_COND);
-    land_here(e, all);
-    land_here(e, all_too);
-    for (unsigned n = 0; n < 16; n++) {
-        emit_vmovdqu64(e, 0x6f, n, vector_slot(n, 0));
-    }
-    emit_rm(e, 0, false, 0x0fae, 2, CPU(x87.mxcsr));
-    land_here(e, rest);
-    land_here(e, done);
-    for (unsigned n = 16; n < 32; n++) {
-        emit_vmovdqu64(e, 0x6f, n, vector_slot(n, 0));
-    }
-    for (unsigned n = 0; n < 8; n++) {
-        emit_kmov(e, 0x90, n);
-    }
-    byte_imm(e, 0x80, 1, TX(live), LIVE_SIMD | LIVE_EVEX);
+    emit_load_evex(e, all);
+    emit8(e, 0xc3);
+    s->need_top = emit_here(e);
+    test_byte(e, TX(live), LIVE_EVEX);
+    there = jump_ahead(e, CC_NZ_);
+    emit_load_evex(e, NULL);
+    land_here(e, there);
+    emit_zmm(e, 0x6f, ZMM_TOP, 32);
+    byte_imm(e, 0x80, 1, TX(live), LIVE_TOP);
     emit8(e, 0xc3);
 }
 
@@ -196,13 +217,17 @@ static void emit_xinuse(Emitter *e)
 static void emit_spill_evex(Emitter *e, uint8_t *more, const uint8_t *only_x87, const uint8_t *narrow,
                             const uint8_t *done)
 {
+    uint8_t *not_top;
+
     land_here(e, more);
     test_byte(e, TX(live), LIVE_EVEX);
     emit_jcc(e, CC_Z_, only_x87);
-    byte_imm(e, 0x80, 4, TX(live), (uint8_t)~LIVE_EVEX);
-    for (unsigned n = 16; n < 32; n++) {
-        emit_vmovdqu64(e, 0x7f, n, vector_slot(n, 0));
-    }
+    emit_zmm(e, 0x7f, 16, ZMM_TOP);
+    test_byte(e, TX(live), LIVE_TOP);
+    not_top = jump_ahead(e, CC_Z_);
+    emit_zmm(e, 0x7f, ZMM_TOP, 32);
+    land_here(e, not_top);
+    byte_imm(e, 0x80, 4, TX(live), (uint8_t)~LIVE_VECTORS);
     for (unsigned n = 0; n < 8; n++) {
         emit_kmov(e, 0x91, n);
     }
@@ -219,9 +244,7 @@ static void emit_spill_evex(Emitter *e, uint8_t *more, const uint8_t *only_x87, 
     } else {
         byte_imm(e, 0xc6, 0, TX(zmm_upper), 1);
     }
-    for (unsigned n = 0; n < 16; n++) {
-        emit_vmovdqu64(e, 0x7f, n, vector_slot(n, 0));
-    }
+    emit_zmm(e, 0x7f, 0, 16);
     emit_vzeroupper(e);
     byte_imm(e, 0xc6, 0, TX(upper_zero), 0);
     byte_imm(e, 0xc6, 0, TX(upper_unknown), 1);
@@ -341,7 +364,7 @@ static void come_back(Emitter *e, const uint8_t *go)
 static const uint8_t *emit_go(Emitter *e, const TcgStubs *s)
 {
     const uint8_t *start = emit_here(e);
-    uint8_t *stay, *unwanted, *narrow, *loaded;
+    uint8_t *stay, *unwanted, *narrow, *no_top;
 
     test_byte(e, TX(kicked), 1);
     stay = jcc_short(e, CC_Z_);
@@ -349,15 +372,16 @@ static const uint8_t *emit_go(Emitter *e, const TcgStubs *s)
     land(e, stay);
     test_byte(e, TX(want), LIVE_SIMD);
     unwanted = jcc_short(e, CC_Z_);
+    emit_call(e, s->need_simd);
     test_byte(e, TX(want), LIVE_EVEX);
     narrow = jcc_short(e, CC_Z_);
     emit_call(e, s->need_evex);
-    emit_bytes(e, "\xeb\x00", 2);               /* jmp */
-    loaded = e->p - 1;
-    land(e, narrow);
-    emit_call(e, s->need_simd);
+    test_byte(e, TX(want), LIVE_TOP);
+    no_top = jcc_short(e, CC_Z_);
+    emit_call(e, s->need_top);
     land(e, unwanted);
-    land(e, loaded);
+    land(e, narrow);
+    land(e, no_top);
     emit_load(e, H_RSP, TX(return_stack));
     emit_rm(e, 0, false, 0x0fb7, H_RAX, CPU(cc));
     emit_bytes(e, "\x04\x7f\x9e", 3);           /* add al, 127; sahf */

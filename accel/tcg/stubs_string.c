@@ -103,7 +103,7 @@ static void emit_guests(const StringStubs *s, bool keep, unsigned count)
     uint8_t *none;
 
     emit_rm(s->e, 0, false, 0xf6, 0, TX(live));                 /* test */
-    emit8(s->e, s->evex ? LIVE_EVEX : LIVE_SIMD);
+    emit8(s->e, s->evex ? LIVE_TOP : LIVE_SIMD);
     none = ahead(s, COND_Z);
     for (unsigned i = 0; i < count; i++) {
         emit_move(s, keep, s->evex ? BYTES_64 : BYTES_32, i, TX(string_save[i]));

@@ -162,7 +162,7 @@ static TcgKind kind_of(const Translation *t, const Insn *insn, unsigned n)
 static unsigned needs_of(const Insn *insn)
 {
     uint64_t a = insn->def ? insn->def->attrs : 0;
-    bool is_avx512 = insn->vex == 4;
+    bool is_avx512 = insn->vex == 4, top = false;
     unsigned needs = 0;
 
     if (insn->fault != FAULT_NONE) {
@@ -171,8 +171,9 @@ static unsigned needs_of(const Insn *insn)
     for (unsigned n = 0; n < 4; n++) {
         needs |= insn->op[n].kind == OPK_VEC ? LIVE_SIMD : insn->op[n].kind == OPK_MMX ? LIVE_X87 : 0;
         is_avx512 |= insn->op[n].kind == OPK_K;
+        top |= insn->op[n].kind == OPK_VEC && insn->op[n].reg >= ZMM_TOP;
     }
-    return needs | (a & (A_SSE | A_AVX) ? LIVE_SIMD : 0) | (is_avx512 ? LIVE_SIMD | LIVE_EVEX : 0) |
+    return needs | (a & (A_SSE | A_AVX) ? LIVE_SIMD : 0) | (is_avx512 ? LIVE_SIMD | LIVE_EVEX : 0) | (top ? LIVE_TOP : 0) |
            (a & (A_X87 | A_MMX | A_WAIT) ? LIVE_X87 : 0);
 }
 
@@ -476,12 +477,13 @@ static void emit_entry(Translation *t)
             emit_jmp(&t->cold, t->tr->stubs.again);
         }
         if (block->needs & LIVE_SIMD) {
-            bool evex = block->needs & LIVE_EVEX;
+            unsigned most = block->needs & LIVE_TOP ? LIVE_TOP : block->needs & LIVE_EVEX ? LIVE_EVEX : LIVE_SIMD;
 
             emit_rm(e, 0, false, 0xf6, 0, TX(live));
-            emit8(e, evex ? LIVE_EVEX : LIVE_SIMD);
+            emit8(e, most);
             emit_jcc(e, COND_E, emit_here(&t->cold));
-            emit_call(&t->cold, evex ? t->tr->stubs.need_evex : t->tr->stubs.need_simd);
+            emit_call(&t->cold, most == LIVE_TOP ? t->tr->stubs.need_top
+                                : most == LIVE_EVEX ? t->tr->stubs.need_evex : t->tr->stubs.need_simd);
             back = emit_jmp(&t->cold, t->tr->rx);
             if (!t->cold.full) {
                 emit_patch(back, e->rx, emit_here(e));

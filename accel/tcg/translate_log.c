@@ -192,6 +192,7 @@ static const Place stub_names[] = {
     { offsetof(TcgStubs, indirect), "indirect" },
     { offsetof(TcgStubs, need_simd), "need_simd" },
     { offsetof(TcgStubs, need_evex), "need_evex" },
+    { offsetof(TcgStubs, need_top), "need_top" },
     { offsetof(TcgStubs, need_x87), "need_x87" },
 };
 

@@ -41,9 +41,11 @@
 
 /*
  * What guest state a block wants in host registers (cpu->tx.live, want).  LIVE_SIMD: XMM0-15 and YMM0-15, and MXCSR; bits
- * 511:256 are zero there.  LIVE_EVEX, never without it: all of ZMM0-31 and K0-7.
+ * 511:256 are zero there.  LIVE_EVEX, never without it: all of ZMM0-27 and K0-7.  LIVE_TOP, never without that: ZMM28-31, which
+ * hardly any program uses, so that REP MOVS and STOS may.
  */
-enum { LIVE_SIMD = BIT(0), LIVE_X87 = BIT(1), LIVE_EVEX = BIT(2) };
+enum { LIVE_SIMD = BIT(0), LIVE_X87 = BIT(1), LIVE_EVEX = BIT(2), LIVE_TOP = BIT(3), LIVE_VECTORS = LIVE_SIMD | LIVE_EVEX | LIVE_TOP };
+enum { ZMM_TOP = 28 };
 
 /* Per guest instruction; TcgBlock.insns[count] marks the end. */
 typedef struct TcgInsn {
@@ -125,7 +127,8 @@ typedef struct TcgStubs {
     const uint8_t *indirect_flags;      /* the same with flags in cpu->cc */
     const uint8_t *underflow;   /* what an empty return stack returns to */
     const uint8_t *need_simd;   /* called: load the vector registers, keep the rest */
-    const uint8_t *need_evex;   /* the same with all that AVX-512 has */
+    const uint8_t *need_evex;   /* the same with what AVX-512 has, */
+    const uint8_t *need_top;    /* all of it */
     const uint8_t *need_x87;    /* r14d = site: C loads what the block needs, starts it again */
     const uint8_t *copy, *fill[4], *string_end; /* stubs_string.c; they lie one behind the other */
     const uint8_t *end;
