@@ -92,6 +92,7 @@ bool tcg_can_reemit(const Insn *insn)
 /* Where the fields of the encoding point, renamed. */
 typedef struct Fields {
     unsigned reg, rm, vvvv, low;        /* low: the opcode's low bits */
+    uint8_t opcode;
     bool byte_rex;                      /* SPL, BPL, SIL, DIL: a REX prefix selects them */
 } Fields;
 
@@ -160,6 +161,21 @@ static unsigned operand_in_slot(const Insn *insn)
     return 0;
 }
 
+/*
+ * ADD to CMP, MOV and TEST of a register with a source in X86Cpu.gpr: that is its memory operand in the same instruction
+ * of the other direction.  The source's number + 1, or 0.
+ */
+static unsigned source_in_slot(const Insn *insn)
+{
+    unsigned opcode = insn->opcode, n = opcode == 0x89 ? 1 : 2;
+
+    if (insn->map != MAP_1BYTE || !((opcode < 0x40 && (opcode & 7) == 1) || opcode == 0x85 || opcode == 0x89)) {
+        return 0;
+    }
+    return insn->op[n].kind == OPK_GPR && tcg_host_reg[insn->op[n].reg] == H_NONE &&
+           insn->op[n - 1].kind == OPK_GPR && tcg_host_reg[insn->op[n - 1].reg] != H_NONE ? n + 1 : 0;
+}
+
 /* EVEX counts vector registers to 31; opmask registers have no bits to be extended by. */
 static void name_vector(Renaming *r, const InsnOpnd *op, unsigned type)
 {
@@ -181,7 +197,7 @@ static void name_vector(Renaming *r, const InsnOpnd *op, unsigned type)
 /* SLOT: operand_in_slot(). */
 static void rename_operands(const Insn *insn, bool mem, unsigned slot, Renaming *r)
 {
-    r->f = (Fields){ insn_reg(insn), insn_rm(insn), insn->vvvv, insn->opcode & 7, false };
+    r->f = (Fields){ insn_reg(insn), insn_rm(insn), insn->vvvv, insn->opcode & 7, insn->opcode, false };
     for (unsigned n = 0; n < 4; n++) {
         const InsnOpnd *op = &insn->op[n];
         unsigned type = insn->def->opnd[n] >> 8;
@@ -196,8 +212,8 @@ static void rename_operands(const Insn *insn, bool mem, unsigned slot, Renaming 
         if (op->kind == OPK_VEC || op->kind == OPK_K) {
             name_vector(r, op, type);
         }
-        if (op->kind != OPK_GPR || n + 1 == slot) {
-            continue;
+        if (op->kind != OPK_GPR || (slot && type == OT_E)) {
+            continue;           /* in the slot, as a destination and as a source */
         }
         switch (type) {
         case OT_G:
@@ -318,7 +334,7 @@ static void emit_legacy(Emitter *e, const Insn *insn, const Fields *f, const Hos
 {
     static const uint16_t escapes[] = { [MAP_0F38] = 0x38, [MAP_0F3A] = 0x3a };
     bool modrm = insn->prefixes & INSN_HAS_MODRM;
-    unsigned opcode = insn->opcode, rex = insn->rex & REX_W;
+    unsigned opcode = f->opcode, rex = insn->rex & REX_W;
 
     if (emit_replaced(e, insn, f, mem)) {
         return;
@@ -376,7 +392,12 @@ const uint8_t *tcg_reemit(Emitter *e, const Insn *insn, const HostMem *mem)
     const uint8_t *op;
     HostMem slot;
 
-    rename_operands(insn, mem, in_slot, &r);
+    if (!mem && !in_slot && (in_slot = source_in_slot(insn))) {
+        r.f = (Fields){ .reg = tcg_host_reg[insn->op[in_slot - 2].reg],
+                        .opcode = insn->opcode == 0x85 ? 0x85 : insn->opcode | 2 };
+    } else {
+        rename_operands(insn, mem, in_slot, &r);
+    }
     if (in_slot) {
         slot = tcg_gpr_slot(insn->op[in_slot - 1].reg);
         mem = &slot;
