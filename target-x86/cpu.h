@@ -183,6 +183,13 @@ typedef struct X86Translated {
     X86Range ranges[X86_MMU_COUNT][X86_RANGES];
     uint64_t ranges_used[X86_MMU_COUNT];        /* which of them are there */
     uint64_t string_save[4][8]; /* vectors of the guest's that REP MOVS and REP STOS borrow */
+    struct X86Crossing {        /* an access to two pages: accel/tcg/stubs_crossing.c */
+        uint8_t bytes[128] __attribute__((aligned(64)));        /* the ends of both, which meet in the middle */
+        uint64_t saved[3];      /* RAX, RCX, RDX */
+        uint64_t to[2];         /* where a store's pieces go */
+        uint64_t first;         /* bytes in the first page */
+        uint64_t back;          /* behind the store */
+    } crossing;
     uint64_t loop_limit;        /* the loop's counter, where its checks are to be made again */
     struct X86Cpu *self;
     uint8_t live;               /* LIVE_*: guest state that is in host registers now */

@@ -141,7 +141,8 @@ Translator *translator_new(size_t code_bytes, X86CodeMap *map, GError **error)
     tr->code_map = map;
     tr->opt = (TcgOptions){ .link = true, .jump_table = true, .return_stack = true, .contexts = true,
                             .dead_flags = true, .system = true, .trace = true, .group = true, .loop = true,
-                            .range = true, .string = true, .syscall = true, .events = true, .refill = true, .spin_yield = true, .halt_poll = true };
+                            .range = true, .string = true, .syscall = true, .events = true, .refill = true, .crossing = true,
+                            .spin_yield = true, .halt_poll = true };
     if (!tr->rw || !tr->rx || !tr->meta || !tr->order || !tr->hash) {
         error_set_errno(error, errno, "Cannot map a code cache of %zu bytes", tr->size);
         translator_free(tr);

@@ -498,5 +498,6 @@ void tcg_emit_stubs(Translator *tr, Emitter *e)
     s->need_x87 = emit_helper(e, false, tcg_helper_need, spill, go);
     emit_lookups(s, e, spill, go);
     tcg_emit_string_stubs(s, e);
+    tcg_emit_crossing_stubs(s, e);
     s->end = emit_here(e);
 }

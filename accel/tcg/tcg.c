@@ -236,6 +236,8 @@ static const PropDef tcg_props[] = {
               .help = "events and IRET of 64-bit kernels in one go"),
     PROP_BOOL("x-opt-refill", TcgAccel, opt.refill, true,
               .help = "after a TLB miss an instruction starts again, not in C"),
+    PROP_BOOL("x-opt-crossing", TcgAccel, opt.crossing, true,
+              .help = "accesses to two pages that are in the TLB need no C"),
     PROP_BOOL("x-opt-contexts", TcgAccel, opt.contexts, true,
               .help = "an address space with a PCID finds its translations again"),
     PROP_BOOL("x-opt-spin-yield", TcgAccel, opt.spin_yield, true,

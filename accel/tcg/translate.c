@@ -196,12 +196,15 @@ const uint8_t *tcg_cold_helper(Translation *t)
 
 static const uint8_t *emit_memory(Translation *t, const Insn *insn)
 {
+    const uint8_t *op;
     HostMem mem;
 
     tcg_begin_checks(t);
     mem = tcg_memory_operand(t, insn, tcg_memory_size(insn), tcg_writes_memory(insn));
     tcg_end_checks(t);
-    return tcg_reemit(&t->hot, insn, &mem);
+    op = tcg_reemit(&t->hot, insn, &mem);
+    tcg_end_crossing(t);
+    return op;
 }
 
 static const uint8_t *emit_lea(Translation *t, const Insn *insn)

@@ -61,6 +61,7 @@ typedef struct Translation {
     unsigned held;              /* FX_*: by tcg_hold_flags() */
     unsigned setter;            /* the instruction that makes those again; block->count: they are in R13 */
     unsigned missing;           /* the latest with an access that starts it again after a TLB miss */
+    uint8_t *crossed;           /* the jump back from out of line of an access to two pages, to be patched; or NULL */
     unsigned group_count;
     const TcgGroup *in_r15;     /* whose slot's value R15 holds, from one instruction to the next; or NULL */
     const uint8_t *loop_entry;
@@ -222,6 +223,16 @@ void tcg_check_here(Translation *t, unsigned size, bool write);
 /* RSP += BYTES; RSP = host register FROM + BYTES.  R14 is lost, where SP is 16 bits wide. */
 void tcg_move_stack(Translation *t, int bytes);
 void tcg_set_stack(Translation *t, unsigned from, int bytes);
+
+/* ---- translate_crossing.c ---- */
+
+/*
+ * Out of line, where the TLB check of the current instruction's operand has failed (R14 = address ^ tag, R15 = the entry
+ * of its second place, both kept if this does not help): perhaps it lies in two pages.
+ */
+void tcg_emit_crossing(Translation *t, unsigned size, bool write);
+/* Behind the check of a read, the re-emitted instruction of a write: where that goes on. */
+void tcg_end_crossing(Translation *t);
 
 /* ---- translate_segments.c: segments with a base and a limit ---- */
 

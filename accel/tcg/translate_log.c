@@ -194,6 +194,11 @@ static const Place stub_names[] = {
     { offsetof(TcgStubs, need_evex), "need_evex" },
     { offsetof(TcgStubs, need_top), "need_top" },
     { offsetof(TcgStubs, need_x87), "need_x87" },
+    { offsetof(TcgStubs, crossing_read[0]), "crossing_read_8" },
+    { offsetof(TcgStubs, crossing_read[1]), "crossing_read_16" },
+    { offsetof(TcgStubs, crossing_read[2]), "crossing_read_32" },
+    { offsetof(TcgStubs, crossing_read[3]), "crossing_read_64" },
+    { offsetof(TcgStubs, crossing_write), "crossing_write" },
 };
 
 typedef struct Field {

@@ -309,6 +309,16 @@ static const uint8_t *cold_check(Translation *t, const TcgGroup *group, bool wri
     return group ? tcg_cold_group(t, group - t->groups) : cold_miss(t, write);
 }
 
+/* The same for the operand of an instruction that is re-emitted: it may lie in two pages. */
+static const uint8_t *cold_operand(Translation *t, unsigned size, bool write)
+{
+    const uint8_t *at = emit_here(&t->cold);
+
+    tcg_emit_crossing(t, size, write);
+    cold_miss(t, write);
+    return at;
+}
+
 /* R15 = where the group's range lies; the operand of its first access. */
 static HostMem fill_slot(Translation *t, const TcgGroup *group)
 {
@@ -322,8 +332,15 @@ static HostMem check(Translation *t, TcgAccess access, unsigned at, unsigned siz
 {
     const TcgGroup *group = group_of(t, access);
 
+    if (!group && access == ACCESS_DATA && t->kind[t->n] == KIND_MEMORY) {
+        emit_check(t, access, at, size, write, cold_operand(t, size, write));
+        if (!write) {
+            tcg_end_crossing(t);
+        }
+        return HOST_AT(at, H_R15);
+    }
     if (!group) {
-        emit_check(t, access, at, size, write, cold_check(t, group, write));
+        emit_check(t, access, at, size, write, cold_miss(t, write));
         return HOST_AT(at, H_R15);
     }
     emit_check(t, access, at, group->span, group->write, cold_check(t, group, write));

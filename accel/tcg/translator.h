@@ -131,6 +131,7 @@ typedef struct TcgStubs {
     const uint8_t *need_top;    /* all of it */
     const uint8_t *need_x87;    /* r14d = site: C loads what the block needs, starts it again */
     const uint8_t *copy, *fill[4], *string_end; /* stubs_string.c; they lie one behind the other */
+    const uint8_t *crossing_read[4], *crossing_write, *crossed[7];      /* stubs_crossing.c */
     const uint8_t *end;
 } TcgStubs;
 
@@ -145,6 +146,7 @@ typedef struct TcgOptions {
     bool syscall;               /* SYSCALL and SYSRET without C */
     bool events;                /* interrupts, exceptions and IRET of 64-bit kernels in one go (target-x86/event_fast.c) */
     bool refill;                /* an instruction that misses the TLB starts again, not in C */
+    bool crossing;              /* an access to two pages that are in the TLB needs no C (translate_crossing.c) */
     bool contexts;              /* PCIDs keep their translations (target-x86/tlb_contexts.h) */
     bool spin_yield;            /* a CPU that spins on PAUSE lets others have the host's */
     bool halt_poll;             /* a CPU that halts looks a moment for what wakes it */
@@ -366,6 +368,8 @@ static inline unsigned tcg_range_slot(const X86Cpu *cpu, uint64_t gpa, uint64_t 
 void tcg_emit_stubs(Translator *tr, Emitter *e);
 /* stubs_string.c: what REP MOVS and REP STOS call. */
 void tcg_emit_string_stubs(TcgStubs *stubs, Emitter *e);
+/* stubs_crossing.c: what accesses to two pages call. */
+void tcg_emit_crossing_stubs(TcgStubs *stubs, Emitter *e);
 /* Jump (or call) to guest address R13 through the CPU's table; MISS: where to go when it is not there. */
 #define TCG_JUMP_HASH 0x9e3779b1u
 void tcg_emit_jump_table(Emitter *e, const uint8_t *miss, bool call);

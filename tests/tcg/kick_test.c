@@ -109,6 +109,22 @@ static const uint8_t avx512[] = {
     0xff, 0xcb, 0x75, 0xbb, 0xf4,               /*    dec ebx; jnz 5 */
 };
 
+/* A load and a store over the end of a page, each checked by itself, with flags that live across them. */
+static const uint8_t crossings[] = {
+    0x48, 0x8d, 0xbe, 0x00, 0x0f, 0, 0,         /*    lea rdi, [rsi + 0xf00]: the next page */
+    0x39, 0xd8, 0x4c, 0x8b, 0x57, 0xfd,         /*    cmp eax, ebx; mov r10, [rdi - 3] */
+    0x48, 0x0f, 0xcf, 0x48, 0x0f, 0xcf,         /*    bswap rdi; bswap rdi */
+    0x0f, 0x11, 0x47, 0xfb,                     /*    movups [rdi - 5], xmm0 */
+    0x83, 0xd2, 0x00, 0xf4,                     /*    adc edx, 0 */
+};
+
+static const uint8_t crossings_avx512[] = {
+    0x62, 0xe1, 0xfe, 0x48, 0x6f, 0x86, 0xdf, 0x0e, 0, 0,       /* vmovdqu64 zmm16, [rsi + 0xedf] */
+    0x48, 0x0f, 0xce, 0x48, 0x0f, 0xce,                         /* bswap rsi; bswap rsi */
+    0x62, 0xe1, 0xfe, 0x48, 0x7f, 0x86, 0xe9, 0x0e, 0, 0,       /* vmovdqu64 [rsi + 0xee9], zmm16 */
+    0xf4,
+};
+
 /* SYSCALL and SYSRET, and what a kernel does between them. */
 static const uint8_t system_calls[] = {
     0xbb, 4, 0, 0, 0,                           /*    mov ebx, 4 */
@@ -142,6 +158,8 @@ static const struct {
     { "loops", loops, sizeof(loops), 0, 100 },
     { "strings", strings, sizeof(strings), 0, 100 },
     { "avx512", avx512, sizeof(avx512), 0, 30 },
+    { "crossings", crossings, sizeof(crossings), 0, 150 },
+    { "crossings-avx512", crossings_avx512, sizeof(crossings_avx512), 0, 150 },
     { "system-calls", system_calls, sizeof(system_calls), 3, 100 },
     { "irets", irets, sizeof(irets), 0, 100 },
 };
@@ -258,7 +276,7 @@ static void test_every_host_pc(gconstpointer which)
     if (!engines_init(&k.e)) {
         return;
     }
-    if (programs[n].code == avx512 && !k.e.avx512) {
+    if ((programs[n].code == avx512 || programs[n].code == crossings_avx512) && !k.e.avx512) {
         g_test_skip("The host has no AVX-512");
         engines_clear(&k.e);
         return;
