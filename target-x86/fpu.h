@@ -60,6 +60,13 @@ static inline void fpu_store(X86Cpu *cpu, uint64_t va, const void *src, unsigned
 /* An MMX instruction was executed: TOP = 0, all tags valid; MMn stays MMn. */
 void x87_enter_mmx(X87State *s);
 
+/* Bytes of a vector that there are for VEX, which zeroes those behind its result; what XCR0 has off stays [SDM2A 3.1.1.9,
+ * MAXVL]. */
+static inline unsigned fpu_maxvl(const X86Cpu *cpu)
+{
+    return cpu->mode & MODE_AVX512 ? 64 : 32;
+}
+
 /* sem_host.c: the row's instruction, executed by the host. */
 void sem_host(X86Cpu *cpu, const Insn *insn);
 /* The same for EVEX rows (sem_evex.c). */

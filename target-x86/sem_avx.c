@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Vector instructions with several or conditional memory accesses: gathers, masked moves; and
- * VZEROALL, VZEROUPPER.  Spec: SDM2 (VPGATHERxx, VMASKMOV, VPMASKMOV, MASKMOVDQU).
+ * VZEROALL, VZEROUPPER.  Spec: SDM2 (VPGATHERxx, VMASKMOV, VPMASKMOV, MASKMOVDQU).  VEX reaches as far as XCR0 has vectors on.
  * Locking: none.
  */
 #include "target-x86/fpu.h"
@@ -12,13 +12,17 @@ void sem_vzeroupper(X86Cpu *cpu, const Insn *insn)
     unsigned count = cpu->mode & MODE_CS64 ? 16 : 8;
 
     for (unsigned i = 0; i < count; i++) {
-        memset(&cpu->zmm[i].u64[2], 0, 48);
+        memset(&cpu->zmm[i].u64[2], 0, fpu_maxvl(cpu) - 16);
     }
 }
 
 void sem_vzeroall(X86Cpu *cpu, const Insn *insn)
 {
-    memset(cpu->zmm, 0, (cpu->mode & MODE_CS64 ? 16 : 8) * sizeof(cpu->zmm[0]));
+    unsigned count = cpu->mode & MODE_CS64 ? 16 : 8;
+
+    for (unsigned i = 0; i < count; i++) {
+        memset(&cpu->zmm[i], 0, fpu_maxvl(cpu));
+    }
 }
 
 /* Bit i: the sign bit of element i of SIZE bytes is set. */
@@ -63,7 +67,7 @@ static void masked_load(X86Cpu *cpu, const Insn *insn, unsigned size)
             }
         }
     }
-    cpu->zmm[insn->op[0].reg] = value;
+    memcpy(&cpu->zmm[insn->op[0].reg], &value, fpu_maxvl(cpu));
 }
 
 /* Every page is checked before the first byte is written: a fault leaves memory unchanged. */
@@ -172,6 +176,6 @@ void sem_vgather(X86Cpu *cpu, const Insn *insn)
             memset(&mask->u8[i * size], 0, size);
         }
     }
-    memset(&dst->u8[bytes], 0, sizeof(*dst) - bytes);
-    memset(mask, 0, sizeof(*mask));
+    memset(&dst->u8[bytes], 0, fpu_maxvl(cpu) - bytes);
+    memset(mask, 0, fpu_maxvl(cpu));
 }

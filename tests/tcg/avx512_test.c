@@ -448,6 +448,46 @@ static void test_switched_off(void)
     program_clear(&p);
 }
 
+/* What is no one-to-one copy of the host's instruction: everything of VEX that is C somewhere. */
+static void test_vex_in_c(void)
+{
+    static const struct { const char *name; uint8_t bytes[8]; unsigned len; } ops[] = {
+        { "vzeroupper", { 0xc5, 0xf8, 0x77 }, 3 },
+        { "vzeroall", { 0xc5, 0xfc, 0x77 }, 3 },
+        { "vmaskmovps ymm1, ymm0, [rsi]", { 0xc4, 0xe2, 0x7d, 0x2c, 0x0e }, 5 },
+        { "vpmaskmovq xmm1, xmm0, [rsi]", { 0xc4, 0xe2, 0xf9, 0x8c, 0x0e }, 5 },
+        { "vpgatherdd ymm1, [rsi + ymm2], ymm3", { 0xc4, 0xe2, 0x65, 0x90, 0x0c, 0x16 }, 6 },
+        { "vgatherdpd xmm1, [rsi + xmm2], xmm3", { 0xc4, 0xe2, 0xe1, 0x92, 0x0c, 0x16 }, 6 },
+    };
+    Program p;
+
+    if (!avx512_init(&p)) {
+        return;
+    }
+    for (unsigned i = 0; i < 2 * ARRAY_LEN(ops); i++) {
+        const uint8_t *bytes = ops[i / 2].bytes;
+        bool off = i & 1;
+
+        engines_mode(&p.e, 64, 0);
+        for (unsigned n = 0; n < 32; n++) {
+            memset(&p.e.cpu->zmm[n], n == 2 ? 0 : 0x81 + n, sizeof(p.e.cpu->zmm[n]));
+        }
+        p.e.cpu->gpr[R_RSI] = BENCH_DATA;
+        p.len = 0;
+        PUT(&p, 0x31, 0xc9, 0x31, 0xd2, 0xb8, off ? 7 : 0xe7, 0, 0, 0, 0x0f, 0x01, 0xd1);       /* xsetbv */
+        program_put(&p, bytes, ops[i / 2].len);
+        PUT(&p, 0xb8, 0xe7, 0, 0, 0, 0x0f, 0x01, 0xd1, 0xf4);                                   /* xsetbv; hlt */
+        program_check(&p, ops[i / 2].name, 100);
+        g_test_message("%s, %s", ops[i / 2].name, off ? "off" : "on");
+        g_assert_true(came_to_end(&p));
+        for (unsigned n = 4; n < 8; n++) {
+            g_assert_cmphex(p.e.cpu->zmm[1].u64[n], ==, off ? 0x8282828282828282 : 0);
+        }
+        engines_load(&p.e, p.e.start, true);
+    }
+    program_clear(&p);
+}
+
 /* The same with CR4.OSXSAVE; SSE is left. */
 static void test_without_osxsave(void)
 {
@@ -559,6 +599,7 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/avx512/same-code", test_same_code);
     g_test_add_func("/tcg/avx512/switched-off", test_switched_off);
     g_test_add_func("/tcg/avx512/without-osxsave", test_without_osxsave);
+    g_test_add_func("/tcg/avx512/vex-in-c", test_vex_in_c);
     g_test_add_func("/tcg/avx512/fault-in-gather", test_fault_in_gather);
     g_test_add_func("/tcg/avx512/full-return-stack", test_full_return_stack);
     return g_test_run();
