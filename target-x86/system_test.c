@@ -86,6 +86,41 @@ static void test_init_and_sipi(void)
     g_assert_cmphex(b->cpu->rip, ==, 1);
 }
 
+/* INIT leaves the x87, vectors of all widths, masks and what XCR0 has on as they are [SDM3A table 10-1]. */
+static void test_init_keeps_vectors(void)
+{
+    g_autoptr(X86Bench) b = protected_bench(0);
+    X86Cpu *cpu = b->cpu;
+    uint8_t zmm[sizeof(cpu->zmm)];
+
+    for (unsigned i = 0; i < sizeof(zmm); i++) {
+        zmm[i] = i + i / 256;
+    }
+    memcpy(cpu->zmm, zmm, sizeof(zmm));
+    for (unsigned i = 0; i < 8; i++) {
+        cpu->k[i] = 0x1234567800000000 + i;
+    }
+    cpu->x87.st[3].mantissa = 0x8000000000000003;
+    cpu->x87.fcw = 0x27f;
+    cpu->x87.mxcsr = 0x9fc0;
+    cpu->xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM;
+    cpu->msrs.apicbase &= ~BIT64(8);
+    x86_cpu_request(cpu, X86_REQ_INIT);
+    g_assert_cmpint(interp_run(cpu), ==, X86_EXIT_HALT);
+    g_assert_true(cpu->wait_sipi);
+    g_assert_cmpmem(cpu->zmm, sizeof(cpu->zmm), zmm, sizeof(zmm));
+    for (unsigned i = 0; i < 8; i++) {
+        g_assert_cmphex(cpu->k[i], ==, 0x1234567800000000 + i);
+    }
+    g_assert_cmphex(cpu->x87.st[3].mantissa, ==, 0x8000000000000003);
+    g_assert_cmphex(cpu->x87.fcw, ==, 0x27f);
+    g_assert_cmphex(cpu->x87.mxcsr, ==, 0x9fc0);
+    g_assert_cmphex(cpu->xcr0, ==, 0xe7);
+    x86_cpu_reset(cpu, false);
+    g_assert_cmphex(cpu->zmm[31].u64[7] | cpu->k[7] | cpu->zmm[1].u64[0], ==, 0);
+    g_assert_cmphex(cpu->xcr0, ==, XCR0_X87);
+}
+
 /* Random tables, code and state: every step must end, and nothing of ours may break. */
 static void test_random_state(void)
 {
@@ -215,6 +250,7 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/system/smm/32", test_smm_32);
     g_test_add_func("/x86/system/smm/rsm-ud", test_rsm_outside_smm_is_ud);
     g_test_add_func("/x86/system/init-sipi", test_init_and_sipi);
+    g_test_add_func("/x86/system/init-sipi-keeps", test_init_keeps_vectors);
     g_test_add_func("/x86/system/random", test_random_state);
     g_test_add_func("/x86/mwait/waits", test_mwait_waits_for_its_line);
     g_test_add_func("/x86/mwait/needs-monitor", test_mwait_needs_monitor);

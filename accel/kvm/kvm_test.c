@@ -319,12 +319,50 @@ static void there_and_back(Cpu *cpu, void *opaque)
     g_assert_true(ok);
     memset(x->gpr, 0, sizeof(x->gpr));
     memset(x->zmm, 0, sizeof(x->zmm));
+    memset(x->k, 0, sizeof(x->k));
     memset(&x->x87, 0, sizeof(x->x87));
     memset(x->segs, 0, sizeof(x->segs[0]) * SEG_COUNT);
     x->msrs.star = x->msrs.lstar = x->msrs.pat = x->msrs.kernel_gs_base = 0;
     x->dr[0] = x->cr2 = x->rip = x->cc = x->eflags = 0;
     x->interrupt_shadow = false;
     kvm_state_fetch(v);
+}
+
+/* Each component of XSAVE that this KVM has, shown to the guest or not: upper halves, the other sixteen, masks. */
+static void test_vectors_survive_kvm(void)
+{
+    X86Vec zmm[32] = { 0 };
+    uint64_t k[8] = { 0 };
+    uint32_t size;
+    bool avx512;
+    Rig rig;
+
+    if (!rig_init(&rig, "off")) {
+        return;
+    }
+    if (!kvm_xsave_offset(rig.kvm, 2, &size)) {
+        rig_clear(&rig);
+        g_test_skip("KVM has no AVX here");
+        return;
+    }
+    avx512 = kvm_xsave_offset(rig.kvm, 5, &size) && kvm_xsave_offset(rig.kvm, 6, &size) &&
+             kvm_xsave_offset(rig.kvm, 7, &size);
+    enter_long_mode(&rig);
+    rig.x86->cr4 |= CR4_OSXSAVE;
+    rig.x86->xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
+    for (unsigned i = 0; i < (avx512 ? 32 : 16); i++) {
+        for (unsigned n = 0; n < (avx512 ? 8 : 4); n++) {
+            zmm[i].u64[n] = 0x1000 * (n + 1) + i;
+        }
+        k[i & 7] = avx512 ? 0x5000 + (i & 7) : 0;
+    }
+    memcpy(rig.x86->zmm, zmm, sizeof(zmm));
+    memcpy(rig.x86->k, k, sizeof(k));
+    cpu_run_on(&rig.dev->cpu, there_and_back, NULL);
+    g_assert_cmpmem(rig.x86->zmm, sizeof(zmm), zmm, sizeof(zmm));
+    g_assert_cmpmem(rig.x86->k, sizeof(k), k, sizeof(k));
+    g_test_message("AVX-512 %s", avx512 ? "too" : "not: KVM has none here");
+    rig_clear(&rig);
 }
 
 static void test_registers_survive_kvm(void)
@@ -499,6 +537,7 @@ int main(int argc, char **argv)
     g_test_add_func("/kvm/a-spinning-guest-stops", test_a_spinning_guest_stops);
     g_test_add_func("/kvm/dirty-log-names-the-page", test_dirty_log_names_the_page);
     g_test_add_func("/kvm/registers-survive-kvm", test_registers_survive_kvm);
+    g_test_add_func("/kvm/vectors-survive-kvm", test_vectors_survive_kvm);
     g_test_add_func("/kvm/arch-capabilities", test_arch_capabilities_are_the_models);
     g_test_add_func("/kvm/slots-change", test_slots_change_under_a_running_guest);
     g_test_add_func("/kvm/tsc-stands-with-the-vm", test_tsc_stands_with_the_vm);
