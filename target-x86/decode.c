@@ -6,12 +6,19 @@
  */
 #include "target-x86/insn.h"
 
-/* For each map and opcode: its rows in row order, as a slice of row_list. */
+/* Rows of one opcode, or of one value of ModRM.reg, in row order. */
+typedef struct RowSlice {
+    uint16_t first;             /* in row_list; of an opcode that is `by_reg`: in reg_slices */
+    uint8_t count;
+    bool plain;                 /* one row, with nothing more to match */
+} RowSlice;
+
 static struct {
-    uint16_t first, count;
-    bool modrm;
+    RowSlice rows;
+    bool modrm, by_reg;
 } opcode_index[MAP_COUNT][256];
 static uint16_t *row_list;
+static RowSlice *reg_slices;
 
 typedef struct Decoder {
     Insn *insn;
@@ -33,32 +40,80 @@ static bool opnd_needs_modrm(unsigned opnd)
     }
 }
 
+static bool has_modrm(const InsnDef *def)
+{
+    bool modrm = def->match & (M_MEM | M_RR | M_HAS_REG | M_HAS_RM | M_MODRM);
+
+    for (unsigned k = 0; k < 4; k++) {
+        modrm |= opnd_needs_modrm(def->opnd[k]);
+    }
+    return modrm;
+}
+
+static bool is_plain(const InsnDef *def)
+{
+    const uint32_t not_matched = M_MODRM | M_HAS_REG | M_REG(7);
+
+    return !(def->match & ~not_matched) && def->modes == MODES_ANY && !(def->attrs & A_OPTIONAL);
+}
+
+/* The rows of SLICE that ModRM.reg = REG, or with 8 any, goes with, in row_list from N on. */
+static RowSlice pick_rows(RowSlice slice, unsigned reg, unsigned n)
+{
+    RowSlice picked = { n, 0, false };
+
+    for (unsigned i = slice.first; i < slice.first + slice.count; i++) {
+        const InsnDef *def = &insn_rows[row_list[i]];
+
+        if (reg == 8 || !(def->match & M_HAS_REG) || (def->match >> 24 & 7) == reg) {
+            row_list[n + picked.count++] = row_list[i];
+        }
+    }
+    picked.plain = picked.count == 1 && is_plain(&insn_rows[row_list[n]]);
+    return picked;
+}
+
 static void build_index(void)
 {
-    unsigned n = 0;
+    unsigned n = 0, opcodes_by_reg = 0, slices = 0;
 
-    row_list = g_new(uint16_t, insn_row_count);
-    for (unsigned map = 0; map < MAP_COUNT; map++) {
-        for (unsigned op = 0; op < 256; op++) {
-            opcode_index[map][op].first = n;
-            for (unsigned i = 0; i < insn_row_count; i++) {
-                const InsnDef *def = &insn_rows[i];
+    row_list = g_new(uint16_t, insn_row_count * 9);
+    for (unsigned i = 0; i < insn_row_count; i++) {
+        const InsnDef *def = &insn_rows[i];
 
-                if (def->map != map || def->op != op) {
-                    continue;
-                }
-                row_list[n++] = i;
-                if (def->match & (M_MEM | M_RR | M_HAS_REG | M_HAS_RM | M_MODRM)) {
-                    opcode_index[map][op].modrm = true;
-                }
-                for (unsigned k = 0; k < 4; k++) {
-                    if (opnd_needs_modrm(def->opnd[k])) {
-                        opcode_index[map][op].modrm = true;
-                    }
-                }
-            }
-            opcode_index[map][op].count = n - opcode_index[map][op].first;
+        opcode_index[def->map][def->op].rows.count++;
+        opcode_index[def->map][def->op].modrm |= has_modrm(def);
+        if (def->match & M_HAS_REG) {
+            opcodes_by_reg += !opcode_index[def->map][def->op].by_reg;
+            opcode_index[def->map][def->op].by_reg = true;
         }
+    }
+    for (unsigned op = 0; op < MAP_COUNT * 256; op++) {
+        RowSlice *rows = &opcode_index[op / 256][op % 256].rows;
+
+        rows->first = n;
+        n += rows->count;
+        rows->count = 0;
+    }
+    for (unsigned i = 0; i < insn_row_count; i++) {
+        RowSlice *rows = &opcode_index[insn_rows[i].map][insn_rows[i].op].rows;
+
+        row_list[rows->first + rows->count++] = i;
+    }
+    reg_slices = g_new(RowSlice, opcodes_by_reg * 8);
+    for (unsigned op = 0; op < MAP_COUNT * 256; op++) {
+        RowSlice *rows = &opcode_index[op / 256][op % 256].rows;
+
+        if (!opcode_index[op / 256][op % 256].by_reg) {
+            *rows = pick_rows(*rows, 8, rows->first);
+            continue;
+        }
+        for (unsigned reg = 0; reg < 8; reg++) {
+            reg_slices[slices + reg] = pick_rows(*rows, reg, n);
+            n += reg_slices[slices + reg].count;
+        }
+        rows->first = slices;
+        slices += 8;
     }
 }
 
@@ -316,6 +371,7 @@ static bool feature_present(const Insn *insn, const InsnDef *def, const X86Cpu *
     return vex_feature(cpu, def->feature, insn->vl);
 }
 
+/* All but ModRM.reg. */
 static bool row_matches(const Insn *insn, const InsnDef *def, uint32_t mode)
 {
     static const uint32_t lengths[4] = { M_L0, M_L1, M_L2, 0 };
@@ -330,9 +386,6 @@ static bool row_matches(const Insn *insn, const InsnDef *def, uint32_t mode)
         return false;
     }
     if ((m & (M_MEM | M_RR)) && !(m & (mem ? M_MEM : M_RR))) {
-        return false;
-    }
-    if ((m & M_HAS_REG) && (insn->modrm >> 3 & 7) != (m >> 24 & 7)) {
         return false;
     }
     if ((m & M_HAS_RM) && (insn->modrm & 7) != (m >> 27 & 7)) {
@@ -360,10 +413,15 @@ static bool row_matches(const Insn *insn, const InsnDef *def, uint32_t mode)
 
 static const InsnDef *find_row(const Insn *insn, uint32_t mode, const X86Cpu *cpu)
 {
-    unsigned first = opcode_index[insn->map][insn->opcode].first;
-    unsigned count = opcode_index[insn->map][insn->opcode].count;
+    RowSlice rows = opcode_index[insn->map][insn->opcode].rows;
 
-    for (unsigned i = first; i < first + count; i++) {
+    if (opcode_index[insn->map][insn->opcode].by_reg) {
+        rows = reg_slices[rows.first + (insn->modrm >> 3 & 7)];
+    }
+    if (rows.plain) {
+        return &insn_rows[row_list[rows.first]];
+    }
+    for (unsigned i = rows.first; i < rows.first + rows.count; i++) {
         const InsnDef *def = &insn_rows[row_list[i]];
 
         if (row_matches(insn, def, mode) &&
@@ -446,6 +504,13 @@ static void take_imm(Decoder *d, unsigned size, bool is_signed)
     insn->imm_size = size;
 }
 
+/* EVEX counts to 31. */
+static unsigned vector_reg(const Insn *insn) { return insn_reg(insn) | (insn->rex & REX_R2 ? 16 : 0); }
+static unsigned vector_rm(const Insn *insn)
+{
+    return insn_rm(insn) | (insn->vex == 4 && (insn->rex & REX_X) ? 16 : 0);
+}
+
 /* Resolve one operand letter; false: the encoding is invalid. */
 static bool resolve_operand(Decoder *d, unsigned n, unsigned opnd)
 {
@@ -453,8 +518,7 @@ static bool resolve_operand(Decoder *d, unsigned n, unsigned opnd)
     InsnOpnd *op = &insn->op[n];
     unsigned type = opnd >> 8, reg = insn_reg(insn), rm = insn_rm(insn);
     unsigned size = type == OT_SEG ? 2 : size_bytes(insn, opnd & 0xff, d->mode);
-    bool mem = insn->modrm < 0xc0, vex4 = insn->vex == 4;
-    unsigned vreg = reg | (insn->rex & REX_R2 ? 16 : 0), vrm = rm | (vex4 && (insn->rex & REX_X) ? 16 : 0);
+    bool mem = insn->modrm < 0xc0;
     static const uint8_t mem_kind = OPK_MEM;
 
     *op = (InsnOpnd){ mem_kind, 0, size };
@@ -471,7 +535,8 @@ static bool resolve_operand(Decoder *d, unsigned n, unsigned opnd)
     case OT_R: *op = (InsnOpnd){ OPK_GPR, rm, size }; return !mem;
     case OT_M: case OT_VSIB:
         if (type == OT_VSIB) {
-            op->reg = (insn->sib >> 3 & 7) | (insn->rex & REX_X ? 8 : 0) | (vex4 && (insn->rex & REX_V2) ? 16 : 0);
+            op->reg = (insn->sib >> 3 & 7) | (insn->rex & REX_X ? 8 : 0) |
+                      (insn->vex == 4 && (insn->rex & REX_V2) ? 16 : 0);
             insn->index = R_ZERO;
             return mem && (insn->prefixes & INSN_HAS_SIB);
         }
@@ -511,14 +576,14 @@ static bool resolve_operand(Decoder *d, unsigned n, unsigned opnd)
     case OT_P: *op = (InsnOpnd){ OPK_MMX, reg & 7, size }; break;
     case OT_Q: if (!mem) { *op = (InsnOpnd){ OPK_MMX, rm & 7, size }; } break;
     case OT_N: *op = (InsnOpnd){ OPK_MMX, rm & 7, size }; return !mem;
-    case OT_V: *op = (InsnOpnd){ OPK_VEC, vreg, size }; break;
-    case OT_W: if (!mem) { *op = (InsnOpnd){ OPK_VEC, vrm, size }; } break;
-    case OT_U: *op = (InsnOpnd){ OPK_VEC, vrm, size }; return !mem;
+    case OT_V: *op = (InsnOpnd){ OPK_VEC, vector_reg(insn), size }; break;
+    case OT_W: if (!mem) { *op = (InsnOpnd){ OPK_VEC, vector_rm(insn), size }; } break;
+    case OT_U: *op = (InsnOpnd){ OPK_VEC, vector_rm(insn), size }; return !mem;
     case OT_H: case OT_B:
         *op = (InsnOpnd){ type == OT_H ? OPK_VEC : OPK_GPR,
                           d->mode & MODE_CS64 ? insn->vvvv : insn->vvvv & 7, size };
         break;
-    case OT_KG: *op = (InsnOpnd){ OPK_K, vreg & 7, size }; return vreg < 8;
+    case OT_KG: *op = (InsnOpnd){ OPK_K, reg & 7, size }; return vector_reg(insn) < 8;
     case OT_KE: if (!mem) { *op = (InsnOpnd){ OPK_K, rm & 7, size }; } break;
     case OT_KU: *op = (InsnOpnd){ OPK_K, rm & 7, size }; return !mem;
     case OT_KH: *op = (InsnOpnd){ OPK_K, insn->vvvv & 7, size }; return insn->vvvv < 8;
@@ -616,6 +681,10 @@ static void settle_segment(Insn *insn, uint32_t mode)
     }
 }
 
+/* All that settle_fault() looks at. */
+#define SETTLED_BY_MODE (A_UD | A_PROT | A_VEX_BMI | A_AVX | A_EVEX | A_FS | A_OSXSAVE | A_SSE | A_MMX | A_X87 | \
+                         A_WAIT | A_CPL0 | A_UMIP)
+
 /* What mode, privilege and CPUID make of a valid encoding, in the priority of SDM3A 6.9. */
 static uint8_t settle_fault(const Insn *insn, const InsnDef *def, uint32_t mode,
                             const X86Cpu *cpu)
@@ -624,6 +693,9 @@ static uint8_t settle_fault(const Insn *insn, const InsnDef *def, uint32_t mode,
 
     if (insn_is_locked(insn) && !((a & A_LOCK) && insn->op[0].kind == OPK_MEM)) {
         return VEC_UD;
+    }
+    if (!(a & SETTLED_BY_MODE) && def->feature == X86_FEAT_BASE && insn->vex != 4 && def->sem) {
+        return FAULT_NONE;
     }
     if (!feature_present(insn, def, cpu) || !def->sem || (a & A_UD)) {
         return VEC_UD;
