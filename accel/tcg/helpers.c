@@ -79,7 +79,7 @@ static bool fill_group(X86Cpu *cpu, TcgLink *link, uint64_t start)
                         ? x86_tlb_write(cpu, start, link->group.span, cpu->mmu_idx)
                         : x86_tlb_read(cpu, start, link->group.span, cpu->mmu_idx);
 
-    cpu->tx.group[link->group.slot] = (uintptr_t)host;
+    cpu->tx.group[link->group.slot] = (uintptr_t)host - link->group.offset;
     link->group.misses += !host && link->group.misses < UINT8_MAX;
     return host;
 }

@@ -37,7 +37,7 @@ const uint8_t *tcg_cold_group(Translation *t, unsigned g)
     TcgLink *link = tcg_add_link(t, (TcgLink){
         .target = tcg_pc_at(t, t->offset[t->n]), .flags = t->live[t->n],
         .group = { t->n, group->access, g, 0, group->write, t->tr->opt.refill && t->missing != t->n,
-                   group->span, group->lead },
+                   group->span, group->lead, group->offset },
     }, t->tr->stubs.group);
 
     t->missing = t->n;

@@ -36,6 +36,7 @@ typedef struct TcgGroup {
     bool write;                 /* one of them is a store */
     uint16_t span;
     uint16_t lead;              /* the first one's bytes from the start */
+    uint16_t offset;            /* of the start from what the slot has: in the page, where the address is a constant, else 0 */
     /* Checked before the loop instead, at base + (index << scale) + low: */
     bool hoisted;
     uint8_t base, index, scale, seg;    /* R_ZERO: none */

@@ -319,12 +319,12 @@ static const uint8_t *cold_operand(Translation *t, unsigned size, bool write)
     return at;
 }
 
-/* R15 = where the group's range lies; the operand of its first access. */
+/* R15 = what the slot is to have; the operand of the group's first access. */
 static HostMem fill_slot(Translation *t, const TcgGroup *group)
 {
     emit_store(&t->hot, slot_of(t, group), H_R15);
     t->in_r15 = group;
-    return HOST_DISP(H_R15, group->lead);
+    return HOST_DISP(H_R15, group->offset + group->lead);
 }
 
 /* R14, and AT, which may be another register: linear address, less what the group's first access says. */
@@ -367,6 +367,9 @@ static HostMem check_constant(Translation *t, TcgAccess access, uint64_t at, uns
     tag = HOST_GS(tlb_offset(t) + set + tag_offset(write));
     host = HOST_GS(tlb_offset(t) + set + offsetof(X86TlbEntry, host));
     second = set ^ X86_TLB_SIZE / 2 * sizeof(X86TlbEntry);
+    if (group) {
+        t->groups[group - t->groups].offset = offset;
+    }
     missed = cold_check(t, group, write);
     failed = emit_here(&t->cold);               /* what C finds there: see tcg_emit_tlb() */
     emit_mov_imm(&t->cold, H_R15, second);
@@ -389,11 +392,7 @@ static HostMem check_constant(Translation *t, TcgAccess access, uint64_t at, uns
         emit_patch(found, t->cold.rx, emit_here(&t->hot));
     }
     t->in_r15 = NULL;
-    if (!group) {
-        return HOST_DISP(H_R15, offset);
-    }
-    emit_rm(&t->hot, 0, true, 0x8d, H_R15, HOST_DISP(H_R15, offset));
-    return fill_slot(t, group);
+    return group ? fill_slot(t, group) : HOST_DISP(H_R15, offset);
 }
 
 /* Has another access been checked for this one, too?  BASE, INDEX: its registers. */
@@ -409,7 +408,7 @@ static bool shares_check(Translation *t, TcgAccess access, unsigned base, unsign
         return false;
     }
     tcg_load_slot(t, group);
-    *mem = HOST_DISP(H_R15, t->member[t->n][access].offset);
+    *mem = HOST_DISP(H_R15, group->offset + t->member[t->n][access].offset);
     return true;
 }
 

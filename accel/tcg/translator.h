@@ -81,7 +81,7 @@ typedef struct TcgLink {
     struct {                    /* of a group: TcgGroup and the slot it fills */
         uint8_t insn, access, slot, misses;
         bool write, refill;     /* refill: the instruction starts again after a TLB miss */
-        uint16_t span, lead;    /* span 0: no group */
+        uint16_t span, lead, offset;    /* span 0: no group */
     } group;
 } TcgLink;
 

@@ -194,6 +194,41 @@ static void test_group(const void *refill)
     program_clear(&p);
 }
 
+/* The same with addresses that are constants: in a page, over its end, read-only, not there. */
+static void test_constant_group(const void *refill)
+{
+    static const uint32_t at[] = { BENCH_DATA + 0x1010, BENCH_DATA + 0x1ff0, BENCH_DATA + 0x1ff4, ENGINES_READONLY + 8, ENGINES_NONE };
+    g_autoptr(GRand) rand = seeded_rand();
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    data_random(rand);
+    p.e.tr->opt.refill = refill;
+    for (unsigned i = 0; i < 2 * ARRAY_LEN(at); i++) {
+        uint32_t place = at[i / 2];
+        g_autofree char *what = g_strdup_printf("%" PRIx32 ", %s", place, i & 1 ? "stores" : "loads");
+
+        p.len = 0;
+        p.e.cpu->gpr[R_RDI] = BENCH_DATA + 0x100;
+        PUT(&p, 0x48, 0x8b, 0x04, 0x25);                        /* mov rax, [place] */
+        program_put32(&p, place);
+        PUT(&p, 0x48, 0x03, 0x04, 0x25);                        /* add rax, [place + 8] */
+        program_put32(&p, place + 8);
+        PUT(&p, 0x48, 0x89, 0x07);                              /* mov [rdi], rax */
+        if (i & 1) {
+            PUT(&p, 0x48, 0x89, 0x04, 0x25);                    /* mov [place + 4], rax */
+            program_put32(&p, place + 4);
+        }
+        PUT(&p, 0x8b, 0x1c, 0x25);                              /* mov ebx, [place - 4] */
+        program_put32(&p, place - 4);
+        PUT(&p, 0xf4);
+        program_check(&p, what, 100);
+    }
+    program_clear(&p);
+}
+
 /* A frame that lies across two pages for good: the other flavour takes over, and gives the same. */
 static void test_group_across_pages(void)
 {
@@ -535,6 +570,8 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/block/random", test_random);
     g_test_add_data_func("/tcg/block/group", "refill", test_group);
     g_test_add_data_func("/tcg/block/group-in-c", NULL, test_group);
+    g_test_add_data_func("/tcg/block/constant-group", "refill", test_constant_group);
+    g_test_add_data_func("/tcg/block/constant-group-in-c", NULL, test_constant_group);
     g_test_add_func("/tcg/block/group-across-pages", test_group_across_pages);
     g_test_add_func("/tcg/block/flags-over-checks", test_flags_over_checks);
     g_test_add_func("/tcg/block/loop", test_loop);
