@@ -188,6 +188,7 @@ typedef struct X86Translated {
         uint64_t saved[3];      /* RAX, RCX, RDX */
         uint64_t to[2];         /* where a store's pieces go */
         uint64_t first;         /* bytes in the first page */
+        uint64_t mask;          /* the writemask of the access */
         uint64_t back;          /* behind the store */
     } crossing;
     uint64_t loop_limit;        /* the loop's counter, where its checks are to be made again */

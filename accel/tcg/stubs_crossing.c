@@ -6,6 +6,9 @@
  *   crossing_read[n]   R14 = address ^ tag, R15 = the entry of its second place, as for a TLB miss.  Called; with ZF R14 is
  *                      the address, and the operand, of up to 8 << n bytes, at [r14 + r15]; else they are as they were
  *   crossing_write     the same; nothing has been copied
+ *   crossing_masked    read, write, by log2 of the element, with the writemask in tx.crossing.mask.  Where all enabled elements lie
+ *                      in one of the pages, the operand is at [r14 + r15] in place, and the other is not looked at; of a
+ *                      read that takes from both it is as above
  *   crossed[n]         the 1 << n bytes there go to the two pages, and code goes on at R13.  RFLAGS are kept, R13, R14
  *                      and R15 are lost
  *
@@ -19,7 +22,7 @@
 #define CROSSING(field) HOST_GS(offsetof(X86Cpu, tx.crossing.field))
 #define MIDDLE 64
 
-enum { COND_B = 2, COND_E = 4, COND_NE = 5, COND_BE = 6, COND_A = 7 };
+enum { COND_B = 2, COND_AE = 3, COND_NE = 5, COND_BE = 6, COND_A = 7 };
 enum { PLACES = X86_TLB_SIZE * sizeof(X86TlbEntry), HALF = PLACES / 2 };
 G_STATIC_ASSERT(sizeof(((X86Cpu *)0)->tlb[0]) == PLACES);
 G_STATIC_ASSERT(sizeof(((X86Cpu *)0)->mmu_idx) == 1);
@@ -38,12 +41,80 @@ static void emit_restore(Emitter *e)
     }
 }
 
+/* Jumps to where the stub gives up. */
+typedef struct Failures {
+    uint8_t *jump[8];
+    unsigned count;
+} Failures;
+
+static void emit_fail(Emitter *e, unsigned cond, Failures *f)
+{
+    f->jump[f->count++] = emit_jcc(e, cond, emit_here(e));
+}
+
 /* RCX = the first place of the page of R14, without what RAX has for the context. */
 static void emit_place(Emitter *e)
 {
     emit_bytes(e, "\xc4\xc3\xfb\xf0\xce", 5);                   /* rorx rcx, r14, 7 */
     emit8(e, 12 - 5);
     emit_alu_imm(e, false, 4, H_RCX, PLACES - sizeof(X86TlbEntry));
+}
+
+/* R14 = the address, RAX = what it takes from one place to that of the context. */
+static void emit_begin(Emitter *e, size_t tag, Failures *f)
+{
+    for (unsigned i = 0; i < sizeof(saved); i++) {
+        emit_store(e, CROSSING(saved[i]), saved[i]);
+    }
+    emit_store(e, HOST_GS(offsetof(X86Cpu, tx.miss_off)), H_R14);
+    emit_store(e, HOST_GS(offsetof(X86Cpu, tx.miss_set)), H_R15);
+    emit_rm(e, 0, false, 0x0fb6, H_RAX, HOST_GS(offsetof(X86Cpu, mmu_idx)));
+    emit_rr(e, 0, false, 0x69, H_RAX, H_RAX);                   /* imul */
+    emit32(e, PLACES);
+    emit_rm(e, 0, true, 0x8d, H_RCX, HOST_AT(H_RAX, H_R15));
+    emit_rm(e, 0, true, 0x33, H_R14, entry(H_RCX, tag));        /* xor: the address, unless the tag has been poisoned since */
+    emit_place(e);
+    emit_alu_imm(e, false, 6, H_R15, HALF);
+    emit_rr(e, 0, false, 0x3b, H_R15, H_RCX);
+    emit_fail(e, COND_NE, f);
+}
+
+/* RCX = the entry of the page of R14, R15 = the offset in it; RAX is kept. */
+static void emit_find(Emitter *e, size_t tag, Failures *f)
+{
+    uint8_t *found;
+
+    emit_place(e);
+    emit_rr(e, 0, true, 0x03, H_RCX, H_RAX);
+    emit_mov(e, H_R15, H_R14);
+    emit_rm(e, 0, true, 0x33, H_R15, entry(H_RCX, tag));
+    emit_alu_imm(e, true, 7, H_R15, 4095);
+    found = emit_short(e, 0x70 | COND_BE);
+    emit_alu_imm(e, true, 6, H_RCX, HALF);
+    emit_mov(e, H_R15, H_R14);
+    emit_rm(e, 0, true, 0x33, H_R15, entry(H_RCX, tag));
+    emit_alu_imm(e, true, 7, H_R15, 4095);
+    emit_fail(e, COND_A, f);
+    emit_land(e, found);
+}
+
+static void emit_found(Emitter *e)
+{
+    emit_restore(e);
+    emit_rr(e, 0, false, 0x3b, H_R14, H_R14);                   /* cmp */
+    emit8(e, 0xc3);
+}
+
+static void emit_failed(Emitter *e, const Failures *f)
+{
+    for (unsigned i = 0; i < f->count; i++) {
+        emit_patch(f->jump[i], e->rx, emit_here(e));
+    }
+    emit_restore(e);
+    emit_load(e, H_R14, HOST_GS(offsetof(X86Cpu, tx.miss_off)));
+    emit_load(e, H_R15, HOST_GS(offsetof(X86Cpu, tx.miss_set)));
+    emit_rr(e, 0, true, 0x85, H_RSP, H_RSP);                    /* test */
+    emit8(e, 0xc3);
 }
 
 /* REG = the middle of bytes[]. */
@@ -71,56 +142,18 @@ static void emit_note_targets(Emitter *e)
     emit_store(e, CROSSING(to[1]), H_RCX);
 }
 
-/* SIZE 0: a write. */
-static const uint8_t *emit_look(Emitter *e, unsigned size)
+/* R14 = the address: both pages.  SIZE 0: a write. */
+static void emit_both(Emitter *e, unsigned size, size_t tag, Failures *f)
 {
-    size_t tag = size ? offsetof(X86TlbEntry, tag_r) : offsetof(X86TlbEntry, tag_w);
-    const uint8_t *start = emit_here(e);
-    uint8_t *changed, *found, *not_found[2];
-
-    for (unsigned i = 0; i < sizeof(saved); i++) {
-        emit_store(e, CROSSING(saved[i]), saved[i]);
-    }
-    emit_store(e, HOST_GS(offsetof(X86Cpu, tx.miss_off)), H_R14);
-    emit_store(e, HOST_GS(offsetof(X86Cpu, tx.miss_set)), H_R15);
-    emit_rm(e, 0, false, 0x0fb6, H_RAX, HOST_GS(offsetof(X86Cpu, mmu_idx)));
-    emit_rr(e, 0, false, 0x69, H_RAX, H_RAX);                   /* imul */
-    emit32(e, PLACES);
-    emit_rm(e, 0, true, 0x8d, H_RCX, HOST_AT(H_RAX, H_R15));
-    emit_rm(e, 0, true, 0x33, H_R14, entry(H_RCX, tag));        /* xor: the address, unless the tag has been poisoned since */
-    emit_place(e);
-    emit_alu_imm(e, false, 6, H_R15, HALF);
-    emit_rr(e, 0, false, 0x3b, H_R15, H_RCX);
-    changed = emit_jcc(e, COND_NE, start);
-
-    emit_rr(e, 0, true, 0x03, H_RCX, H_RAX);
-    emit_mov(e, H_R15, H_R14);
-    emit_rm(e, 0, true, 0x33, H_R15, entry(H_RCX, tag));
-    emit_alu_imm(e, true, 7, H_R15, 4095);
-    found = emit_short(e, 0x70 | COND_BE);
-    emit_alu_imm(e, true, 6, H_RCX, HALF);
-    emit_mov(e, H_R15, H_R14);
-    emit_rm(e, 0, true, 0x33, H_R15, entry(H_RCX, tag));
-    emit_alu_imm(e, true, 7, H_R15, 4095);
-    not_found[0] = emit_jcc(e, COND_A, start);
-    emit_land(e, found);                                        /* then it is not all that has been looked for */
+    emit_find(e, tag, f);                                       /* then it is not all that has been looked for */
     emit_load(e, H_RDX, entry(H_RCX, offsetof(X86TlbEntry, host)));
-
     emit_rr(e, 0, true, 0x2b, H_R14, H_R15);
     emit_alu_imm(e, true, 5, H_R15, 4096);
     emit_bytes(e, "\x49\xf7\xdf", 3);                           /* neg r15 */
     emit_store(e, CROSSING(first), H_R15);
     emit_alu_imm(e, true, 0, H_R14, 4096);
-    emit_place(e);
-    emit_rr(e, 0, true, 0x03, H_RCX, H_RAX);
-    emit_rm(e, 0, true, 0x3b, H_R14, entry(H_RCX, tag));
-    found = emit_short(e, 0x70 | COND_E);
-    emit_alu_imm(e, true, 6, H_RCX, HALF);
-    emit_rm(e, 0, true, 0x3b, H_R14, entry(H_RCX, tag));
-    not_found[1] = emit_jcc(e, COND_NE, start);
-    emit_land(e, found);
+    emit_find(e, tag, f);
     emit_load(e, H_RCX, entry(H_RCX, offsetof(X86TlbEntry, host)));
-
     if (size) {
         emit_read(e, size);
     } else {
@@ -129,18 +162,77 @@ static const uint8_t *emit_look(Emitter *e, unsigned size)
     emit_middle(e, H_R15);
     emit_rr(e, 0, true, 0x2b, H_R15, H_R14);                    /* sub: from an address to its byte */
     emit_rm(e, 0, true, 0x2b, H_R14, CROSSING(first));
-    emit_restore(e);
-    emit_rr(e, 0, false, 0x3b, H_R14, H_R14);
-    emit8(e, 0xc3);
+    emit_found(e);
+}
 
-    emit_patch(changed, e->rx, emit_here(e));
-    emit_patch(not_found[0], e->rx, emit_here(e));
-    emit_patch(not_found[1], e->rx, emit_here(e));
-    emit_restore(e);
-    emit_load(e, H_R14, HOST_GS(offsetof(X86Cpu, tx.miss_off)));
-    emit_load(e, H_R15, HOST_GS(offsetof(X86Cpu, tx.miss_set)));
-    emit_rr(e, 0, true, 0x85, H_RSP, H_RSP);                    /* test */
-    emit8(e, 0xc3);
+static size_t tag_of(bool write)
+{
+    return write ? offsetof(X86TlbEntry, tag_w) : offsetof(X86TlbEntry, tag_r);
+}
+
+static const uint8_t *emit_look(Emitter *e, unsigned size)
+{
+    const uint8_t *start = emit_here(e);
+    Failures f = { .count = 0 };
+
+    emit_begin(e, tag_of(!size), &f);
+    emit_both(e, size, tag_of(!size), &f);
+    emit_failed(e, &f);
+    return start;
+}
+
+/* RCX = how many elements of 1 << SHIFT bytes there are in the R15 bytes of the first page, with a part of one if UP. */
+static void emit_elements(Emitter *e, unsigned shift, bool up)
+{
+    emit_rm(e, 0, false, 0x8d, H_RCX, HOST_DISP(H_R15, up ? (1 << shift) - 1 : 0));
+    if (shift) {
+        emit_rr(e, 0, false, 0xc1, 5, H_RCX);                   /* shr */
+        emit8(e, shift);
+    }
+}
+
+/* The page of R14 is that of all that is accessed, by R15 as by its TLB entry: masked-off elements cannot fault. */
+static void emit_one(Emitter *e, size_t tag, Failures *f)
+{
+    emit_find(e, tag, f);
+    emit_load(e, H_R15, entry(H_RCX, offsetof(X86TlbEntry, delta)));
+}
+
+static const uint8_t *emit_masked(Emitter *e, unsigned shift, bool write)
+{
+    const uint8_t *start = emit_here(e);
+    Failures f = { .count = 0 };
+    uint8_t *behind, *before;
+
+    emit_begin(e, tag_of(write), &f);
+    emit_rr(e, 0, false, 0x8b, H_R15, H_R14);
+    emit_bytes(e, "\x41\xf7\xdf", 3);                           /* neg r15d */
+    emit_alu_imm(e, false, 4, H_R15, 4095);                     /* and */
+    emit_alu_imm(e, false, 7, H_R15, 64);
+    emit_fail(e, COND_AE, &f);                                  /* in one page, which is not there */
+    emit_load(e, H_RDX, CROSSING(mask));
+    emit_elements(e, shift, false);
+    emit_bytes(e, "\x48\xd3\xea", 3);                           /* shr rdx, cl */
+    emit_rr(e, 0, true, 0x85, H_RDX, H_RDX);                    /* a shift by 0 leaves the flags */
+    behind = emit_jcc(e, COND_NE, start);
+    emit_one(e, tag_of(write), &f);
+    emit_found(e);
+    emit_patch(behind, e->rx, emit_here(e));
+    emit_elements(e, shift, true);
+    emit_load(e, H_RDX, CROSSING(mask));
+    emit_bytes(e, "\xc4\xe2\xf0\xf5\xd2", 5);                   /* bzhi rdx, rdx, rcx */
+    emit_rr(e, 0, true, 0x85, H_RDX, H_RDX);
+    before = emit_jcc(e, COND_NE, start);
+    emit_store(e, CROSSING(first), H_R15);
+    emit_rr(e, 0, true, 0x03, H_R14, H_R15);
+    emit_one(e, tag_of(write), &f);
+    emit_rm(e, 0, true, 0x2b, H_R14, CROSSING(first));
+    emit_found(e);
+    emit_patch(before, e->rx, emit_here(e));
+    if (!write) {
+        emit_both(e, 64, tag_of(false), &f);
+    }
+    emit_failed(e, &f);
     return start;
 }
 
@@ -201,6 +293,10 @@ void tcg_emit_crossing_stubs(TcgStubs *stubs, Emitter *e)
         stubs->crossing_read[n] = emit_look(e, 8u << n);
     }
     stubs->crossing_write = emit_look(e, 0);
+    for (unsigned shift = 0; shift < ARRAY_LEN(stubs->crossing_masked[0]); shift++) {
+        stubs->crossing_masked[0][shift] = emit_masked(e, shift, false);
+        stubs->crossing_masked[1][shift] = emit_masked(e, shift, true);
+    }
     copy = emit_copy(e);
     for (unsigned n = 1; n < ARRAY_LEN(stubs->crossed); n++) {
         stubs->crossed[n] = emit_write(e, 1u << n, copy);

@@ -229,10 +229,11 @@ void tcg_set_stack(Translation *t, unsigned from, int bytes);
 
 /*
  * Out of line, where the TLB check of the current instruction's operand has failed (R14 = address ^ tag, R15 = the entry
- * of its second place, both kept if this does not help): perhaps it lies in two pages.
+ * of its second place, both kept if this does not help): perhaps it lies in two pages.  True: it goes on behind the
+ * check if so, else behind the instruction.
  */
-void tcg_emit_crossing(Translation *t, unsigned size, bool write);
-/* Behind the check of a read, the re-emitted instruction of a write: where that goes on. */
+bool tcg_emit_crossing(Translation *t, unsigned size, bool write);
+/* There. */
 void tcg_end_crossing(Translation *t);
 
 /* ---- translate_segments.c: segments with a base and a limit ---- */

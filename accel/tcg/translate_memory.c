@@ -310,11 +310,11 @@ static const uint8_t *cold_check(Translation *t, const TcgGroup *group, bool wri
 }
 
 /* The same for the operand of an instruction that is re-emitted: it may lie in two pages. */
-static const uint8_t *cold_operand(Translation *t, unsigned size, bool write)
+static const uint8_t *cold_operand(Translation *t, unsigned size, bool write, bool *behind_check)
 {
     const uint8_t *at = emit_here(&t->cold);
 
-    tcg_emit_crossing(t, size, write);
+    *behind_check = tcg_emit_crossing(t, size, write);
     cold_miss(t, write);
     return at;
 }
@@ -333,8 +333,10 @@ static HostMem check(Translation *t, TcgAccess access, unsigned at, unsigned siz
     const TcgGroup *group = group_of(t, access);
 
     if (!group && access == ACCESS_DATA && t->kind[t->n] == KIND_MEMORY) {
-        emit_check(t, access, at, size, write, cold_operand(t, size, write));
-        if (!write) {
+        bool behind_check;
+
+        emit_check(t, access, at, size, write, cold_operand(t, size, write, &behind_check));
+        if (behind_check) {
             tcg_end_crossing(t);
         }
         return HOST_AT(at, H_R15);

@@ -131,7 +131,7 @@ typedef struct TcgStubs {
     const uint8_t *need_top;    /* all of it */
     const uint8_t *need_x87;    /* r14d = site: C loads what the block needs, starts it again */
     const uint8_t *copy, *fill[4], *string_end; /* stubs_string.c; they lie one behind the other */
-    const uint8_t *crossing_read[4], *crossing_write, *crossed[7];      /* stubs_crossing.c */
+    const uint8_t *crossing_read[4], *crossing_write, *crossing_masked[2][4], *crossed[7]; /* stubs_crossing.c */
     const uint8_t *end;
 } TcgStubs;
 
