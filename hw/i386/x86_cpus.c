@@ -24,13 +24,15 @@ static void request(Cpu *cpu, uint32_t what)
 
 static void apic_set_intr(Cpu *cpu, bool pending)
 {
+    X86Cpu *x86 = x86_cpu_device(cpu)->x86;
+
     if (pending && cpu != cpu_current()) {
-        x86_cpu_request(x86_cpu_device(cpu)->x86, X86_REQ_INTR);
+        x86_cpu_request(x86, X86_REQ_INTR);
         cpu_wake(cpu);
     } else if (pending) {
         request(cpu, X86_REQ_INTR);
-    } else {
-        x86_cpu_request_clear(x86_cpu_device(cpu)->x86, X86_REQ_INTR);
+    } else if (atomic_load(&x86->requests) & X86_REQ_INTR) {
+        x86_cpu_request_clear(x86, X86_REQ_INTR);
     }
 }
 

@@ -5,11 +5,15 @@
  * Not modelled: the serial APIC bus of the P6, thermal and performance sources (their LVTs are
  * storage), relocation of the registers by IA32_APIC_BASE, the vAPIC option ROM (property vapic=
  * has no effect: there is none to switch on).
- * Locking: machine lock, taken here when the caller does not hold it.
+ * Locking: what a CPU does to its own APIC all the time (EOI, TPR, interrupt commands, taking an interrupt) and what
+ * interrupts another CPU needs no lock: apic_int.h says whose each field is.  The rest has the machine lock, taken here when
+ * the caller does not hold it: timers, LVTs, what comes from the 8259 and what goes to an I/O APIC.
  *
  * Invariants:
  *  1. a vector is in irr (requested), isr (in service), both or none; tmr says level.
- *  2. the CPU has been told intr == has_interrupt(), by apic_update() after each change.
+ *  2. a CPU with a deliverable interrupt has its request (set_intr).  Whoever adds to irr looks at priorities, and whoever
+ *     changes those looks at irr, behind that and in one order for all threads: one of the two sees both.  A request is
+ *     taken back before the last look.  One too many only makes the CPU ask in vain.
  */
 #include "hw/intc/apic_int.h"
 
@@ -35,11 +39,13 @@ void apic_unlock(bool taken)
 
 bool apic_enter(Apic *apic)
 {
-    bool locked = apic_lock();
+    bool locked;
 
-    if (apic->bus->kernel) {
-        apic->bus->kernel->fetch(apic);
+    if (!apic->bus->kernel) {
+        return false;
     }
+    locked = apic_lock();
+    apic->bus->kernel->fetch(apic);
     return locked;
 }
 
@@ -55,24 +61,26 @@ void apic_leave(Apic *apic, bool locked, bool changed)
 
 static void bit_set(uint32_t set[8], unsigned n)
 {
-    set[n >> 5] |= BIT(n & 31);
+    __atomic_fetch_or(&set[n >> 5], BIT(n & 31), __ATOMIC_SEQ_CST);
 }
 
 static void bit_clear(uint32_t set[8], unsigned n)
 {
-    set[n >> 5] &= ~BIT(n & 31);
+    __atomic_fetch_and(&set[n >> 5], ~BIT(n & 31), __ATOMIC_SEQ_CST);
 }
 
 static bool bit_test(const uint32_t set[8], unsigned n)
 {
-    return set[n >> 5] & BIT(n & 31);
+    return APIC_GET(set[n >> 5]) & BIT(n & 31);
 }
 
 static int highest(const uint32_t set[8])
 {
     for (int i = 7; i >= 0; i--) {
-        if (set[i]) {
-            return i * 32 + 31 - __builtin_clz(set[i]);
+        uint32_t bits = APIC_GET(set[i]);
+
+        if (bits) {
+            return i * 32 + 31 - __builtin_clz(bits);
         }
     }
     return -1;
@@ -83,9 +91,9 @@ static int highest(const uint32_t set[8])
 uint8_t apic_ppr(const Apic *apic)
 {
     int isr = highest(apic->isr);
-    uint8_t isr_class = isr < 0 ? 0 : isr & 0xf0;
+    uint8_t isr_class = isr < 0 ? 0 : isr & 0xf0, tpr = APIC_GET(apic->tpr);
 
-    return (apic->tpr & 0xf0) >= isr_class ? apic->tpr : isr_class;
+    return (tpr & 0xf0) >= isr_class ? tpr : isr_class;
 }
 
 static int deliverable(const Apic *apic)
@@ -100,17 +108,18 @@ static int deliverable(const Apic *apic)
 
 static bool accepts_pic(const Apic *apic)
 {
-    uint32_t lint0 = apic->lvt[LVT_LINT0];
+    uint32_t lint0 = APIC_GET(apic->lvt[LVT_LINT0]), base = APIC_GET(apic->apicbase);
 
-    if (!(apic->apicbase & APIC_BASE_ENABLE)) {
-        return apic->apicbase & APIC_BASE_BSP;    /* LINT0 is the INTR pin then */
+    if (!(base & APIC_BASE_ENABLE)) {
+        return base & APIC_BASE_BSP;      /* LINT0 is the INTR pin then */
     }
     return !(lint0 & LVT_MASKED) && ((lint0 >> 8) & 7) == DM_EXTINT;
 }
 
+/* The machine lock is held if accepts_pic(). */
 static bool pic_asks(const Apic *apic)
 {
-    return apic->bus->pic && i8259_output(apic->bus->pic) && accepts_pic(apic);
+    return accepts_pic(apic) && apic->bus->pic && i8259_output(apic->bus->pic);
 }
 
 static bool has_interrupt(const Apic *apic)
@@ -120,16 +129,19 @@ static bool has_interrupt(const Apic *apic)
 
 void apic_update(Apic *apic)
 {
-    bool intr = has_interrupt(apic);
+    bool locked;
 
     if (apic->bus->kernel) {
         return;                   /* it decides itself */
     }
-    /* Told again while it stays pending: the CPU may have dropped its request meanwhile. */
-    if (intr || apic->intr) {
-        apic->intr = intr;
-        apic->ops->set_intr(apic->cpu, intr);
+    locked = accepts_pic(apic) && apic_lock();
+    if (!has_interrupt(apic)) {
+        apic->ops->set_intr(apic->cpu, false);
     }
+    if (has_interrupt(apic)) {    /* perhaps of this moment, and its request has gone */
+        apic->ops->set_intr(apic->cpu, true);
+    }
+    apic_unlock(locked);
 }
 
 void apic_accept(Apic *apic, uint8_t vector, bool level)
@@ -138,24 +150,25 @@ void apic_accept(Apic *apic, uint8_t vector, bool level)
         apic_error(apic, ESR_RECEIVE_ILLEGAL);
         return;
     }
-    if (!(apic->apicbase & APIC_BASE_ENABLE)) {
+    if (!(APIC_GET(apic->apicbase) & APIC_BASE_ENABLE)) {
         return;
     }
-    bit_set(apic->irr, vector);
     if (level) {
         bit_set(apic->tmr, vector);
-    } else {
+    } else if (bit_test(apic->tmr, vector)) {
         bit_clear(apic->tmr, vector);
     }
-    apic_update(apic);
+    bit_set(apic->irr, vector);
+    if (deliverable(apic) >= 0 && !apic->bus->kernel) {
+        apic->ops->set_intr(apic->cpu, true);
+    }
 }
 
 void apic_error(Apic *apic, uint32_t bits)
 {
-    bool first = !(apic->esr_pending & bits);
+    uint32_t before = __atomic_fetch_or(&apic->esr_pending, bits, __ATOMIC_SEQ_CST);
 
-    apic->esr_pending |= bits;
-    if (first) {
+    if (!(before & bits)) {
         apic_local(apic, LVT_ERROR);
     }
 }
@@ -163,11 +176,11 @@ void apic_error(Apic *apic, uint32_t bits)
 /* A local source fires: [SDM3A 11.5.1]. */
 void apic_local(Apic *apic, unsigned lvt)
 {
-    uint32_t entry = apic->lvt[lvt];
+    uint32_t entry = APIC_GET(apic->lvt[lvt]);
     unsigned mode = (entry >> 8) & 7;
 
     trace_apic_local_deliver(apic->initial_id, lvt, entry);
-    if ((entry & LVT_MASKED) || !(apic->apicbase & APIC_BASE_ENABLE)) {
+    if ((entry & LVT_MASKED) || !(APIC_GET(apic->apicbase) & APIC_BASE_ENABLE)) {
         return;
     }
     switch (lvt == LVT_TIMER || lvt == LVT_ERROR ? DM_FIXED : mode) {
@@ -201,35 +214,45 @@ void apic_eoi(Apic *apic)
     bit_clear(apic->isr, vector);
     if (bit_test(apic->tmr, vector) && !(apic->spurious_vec & SVR_NO_EOI_BROADCAST) &&
         apic->bus->eoi) {
+        bool locked = apic_lock();
+
         apic->bus->eoi(apic->bus->eoi_opaque, vector);
+        apic_unlock(locked);
     }
     apic_update(apic);
 }
 
 /* ---- the CPU's side ---- */
 
-int apic_get_interrupt(Apic *apic)
+/* Split: only the 8259 is ours, KVM knows when it may pass. */
+static int get_pic_interrupt(Apic *apic)
 {
     bool locked = apic_lock();
-    int vector = apic->bus->kernel ? -1 : deliverable(apic);
+    int vector = -1;
 
-    if (apic->bus->kernel) {      /* split: only the 8259 is ours, KVM knows when it may pass */
-        if (apic->bus->pic && i8259_output(apic->bus->pic)) {
-            vector = i8259_ack(apic->bus->pic);
-        }
-        apic_pic_request(apic->bus);
-        apic_unlock(locked);
-        return vector;
+    if (apic->bus->pic && i8259_output(apic->bus->pic)) {
+        vector = i8259_ack(apic->bus->pic);
     }
+    apic_pic_request(apic->bus);
+    apic_unlock(locked);
+    return vector;
+}
 
+int apic_get_interrupt(Apic *apic)
+{
+    bool locked;
+    int vector;
+
+    if (apic->bus->kernel) {
+        return get_pic_interrupt(apic);
+    }
+    locked = accepts_pic(apic) && apic_lock();
+    vector = deliverable(apic);
     if (vector >= 0) {
         bit_clear(apic->irr, vector);
         bit_set(apic->isr, vector);
     } else if (pic_asks(apic)) {
         vector = i8259_ack(apic->bus->pic);
-    } else if (highest(apic->irr) >= 0 && apic_soft_enabled(apic) && apic->intr) {
-        /* The priority rose after the CPU was told; nothing is due any more. */
-        vector = -1;
     }
     apic_update(apic);
     apic_unlock(locked);
@@ -243,7 +266,7 @@ bool apic_accept_pic_intr(Apic *apic)
 
 uint64_t apic_base(Apic *apic)
 {
-    return apic->apicbase;
+    return APIC_GET(apic->apicbase);
 }
 
 uint32_t apic_id(Apic *apic)
@@ -259,7 +282,7 @@ Device *apic_device(Apic *apic)
 /* The allowed moves between disabled, xAPIC and x2APIC: [SDM3A 11.12.5]. */
 bool apic_set_base(Apic *apic, uint64_t value)
 {
-    bool locked = apic_enter(apic);
+    bool locked = apic_lock();
     uint32_t modes = APIC_BASE_ENABLE | APIC_BASE_X2APIC;
     uint32_t from = apic->apicbase & modes, to = value & modes;
     bool ok = to != APIC_BASE_X2APIC && !(value & 0xff) && !(value & BIT(9)) && !(value >> 32) &&
@@ -267,19 +290,20 @@ bool apic_set_base(Apic *apic, uint64_t value)
 
     if (apic->bus->kernel) {
         /* The guest has done it already, perhaps in several steps; the registers follow. */
-        apic->apicbase = value;
-        apic_leave(apic, locked, false);
+        apic->bus->kernel->fetch(apic);
+        APIC_SET(apic->apicbase, value);
+        apic_unlock(locked);
         return true;
     }
     if (ok) {
-        apic->apicbase = (value & 0xfffff000) | to | (apic->apicbase & APIC_BASE_BSP);
+        APIC_SET(apic->apicbase, (value & 0xfffff000) | to | (apic->apicbase & APIC_BASE_BSP));
         if (to == 0 && from != 0) {
             apic_timer_reset(apic);
-            apic->spurious_vec &= ~SVR_ENABLE;
+            APIC_SET(apic->spurious_vec, apic->spurious_vec & ~SVR_ENABLE);
         }
         if (to == modes && from != modes) {
-            apic->log_dest = BIT(apic->initial_id & 0xf);
-            apic->id = apic->initial_id;
+            APIC_SET(apic->log_dest, BIT(apic->initial_id & 0xf));
+            APIC_SET(apic->id, apic->initial_id);
         }
         apic_update(apic);
     }
@@ -292,14 +316,14 @@ uint8_t apic_cr8(Apic *apic)
     if (apic->bus->kernel) {
         apic_leave(apic, apic_enter(apic), false);
     }
-    return __atomic_load_n(&apic->tpr, __ATOMIC_RELAXED) >> 4;
+    return apic->tpr >> 4;
 }
 
 void apic_set_cr8(Apic *apic, uint8_t value)
 {
     bool locked = apic_enter(apic);
 
-    apic->tpr = (value & 0xf) << 4;
+    APIC_SET(apic->tpr, (value & 0xf) << 4);
     apic_update(apic);
     apic_leave(apic, locked, true);
 }
@@ -409,7 +433,7 @@ static void apic_info(Device *dev, GString *out)
     apic_leave(apic, apic_enter(apic), false);
     g_string_append_printf(out, "dumping local APIC state for CPU %u\n\n", apic->cpu->index);
     for (unsigned i = 0; i < LVTS; i++) {
-        g_string_append_printf(out, "%s\t 0x%08x\n", names[i], apic->lvt[i]);
+        g_string_append_printf(out, "%s\t 0x%08x\n", names[i], APIC_GET(apic->lvt[i]));
     }
     g_string_append_printf(out, "Timer\t DCR=0x%x initial_count = %u current_count = %u\n",
                            apic->divide_conf, apic->initial_count, apic_timer_current(apic));
@@ -481,6 +505,7 @@ Apic *apic_new(ApicBus *bus, Cpu *cpu, uint8_t id, const ApicCpuOps *ops, GError
         return NULL;
     }
     object_unref(OBJECT(dev));
-    bus->apics[bus->count++] = apic;
+    bus->apics[bus->count] = apic;
+    APIC_SET(bus->count, bus->count + 1);     /* others may be looking for whom they mean */
     return apic;
 }

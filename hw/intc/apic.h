@@ -14,9 +14,10 @@
  * to 0xfee00000.
  *
  * Thread rule: with KVM's APICs, only on the CPU's own thread or while the CPU is at a safe point,
- * except for the functions of the bus.  Else every function may be called from vCPU threads and the main loop; each takes the
- * machine lock itself when the caller does not hold it.  Ops are called with the lock held, often
- * from another thread than the CPU's: they set request bits with atomics and kick.
+ * except for the functions of the bus.  Else the functions of the CPU's side are for its own thread, or for others while it is
+ * stopped; the rest may be called from any thread.  Each takes the machine lock itself where it needs it and the caller does
+ * not hold it.  Ops are called with the lock or without, often from another thread than the CPU's, and from several at a time:
+ * they set request bits with atomics and kick.
  */
 #ifndef HW_INTC_APIC_H
 #define HW_INTC_APIC_H
@@ -34,7 +35,7 @@ enum { APIC_BASE_BSP = BIT(8), APIC_BASE_X2APIC = BIT(10), APIC_BASE_ENABLE = BI
 
 /* What an APIC does to its CPU. */
 typedef struct ApicCpuOps {
-    /* A maskable interrupt (local or ExtINT) is waiting, or not any more. */
+    /* A maskable interrupt (local or ExtINT) is waiting, or not any more.  Told again and again; it may have gone meanwhile. */
     void (*set_intr)(Cpu *cpu, bool pending);
     void (*nmi)(Cpu *cpu);
     void (*smi)(Cpu *cpu);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Delivery between local APICs: destinations, interrupt commands, MSIs.  [SDM3A 11.6, 11.11]
- * Locking: machine lock.
+ * Locking: interrupt commands of CPUs, and what they find out about the others, need none (apic_int.h); INIT, start-up
+ * messages, MSIs and wires have the machine lock.
  */
 #include "base/log.h"
 #include "hw/intc/apic_int.h"
@@ -20,22 +21,24 @@ typedef struct Targets {
 
 static bool logical_match(const Apic *apic, uint32_t dest)
 {
+    uint8_t log_dest = APIC_GET(apic->log_dest);
+
     if (apic_is_x2(apic)) {
         uint32_t cluster = apic->initial_id >> 4;
 
         return dest == 0xffffffff ||
                (dest >> 16 == cluster && (dest & BIT(apic->initial_id & 0xf)));
     }
-    if (apic->dest_mode == 0xf) {
-        return apic->log_dest & dest & 0xff;
+    if (APIC_GET(apic->dest_mode) == 0xf) {
+        return log_dest & dest & 0xff;
     }
-    return (apic->log_dest >> 4) == (dest >> 4 & 0xf) && (apic->log_dest & dest & 0xf);
+    return (log_dest >> 4) == (dest >> 4 & 0xf) && (log_dest & dest & 0xf);
 }
 
 /* WIDE: DEST has 32 bits (x2APIC), else 8; all ones of either is broadcast. */
 static bool is_target(const Apic *apic, uint32_t dest, bool logical, bool wide)
 {
-    if (!(apic->apicbase & APIC_BASE_ENABLE)) {
+    if (!(APIC_GET(apic->apicbase) & APIC_BASE_ENABLE)) {
         return false;
     }
     if (dest == (wide ? 0xffffffffu : 0xffu)) {
@@ -44,13 +47,13 @@ static bool is_target(const Apic *apic, uint32_t dest, bool logical, bool wide)
     if (logical) {
         return logical_match(apic, dest);
     }
-    return dest == (apic_is_x2(apic) ? apic->initial_id : apic->id);
+    return dest == (apic_is_x2(apic) ? apic->initial_id : APIC_GET(apic->id));
 }
 
 static void find_targets(ApicBus *bus, uint32_t dest, bool logical, bool wide, Targets *out)
 {
     out->count = 0;
-    for (unsigned i = 0; i < bus->count; i++) {
+    for (unsigned i = 0, count = APIC_GET(bus->count); i < count; i++) {
         if (is_target(bus->apics[i], dest, logical, wide)) {
             out->list[out->count++] = bus->apics[i];
         }
@@ -62,16 +65,16 @@ static void find_targets(ApicBus *bus, uint32_t dest, bool logical, bool wide, T
 /* Lowest processor priority wins; among equals they take turns. */
 static Apic *arbitrate(ApicBus *bus, Apic *const *targets, unsigned count)
 {
+    unsigned first = __atomic_fetch_add(&bus->lowest_next, 1, __ATOMIC_RELAXED);
     Apic *best = NULL;
 
     for (unsigned i = 0; i < count; i++) {
-        Apic *apic = targets[(i + bus->lowest_next) % count];
+        Apic *apic = targets[(i + first) % count];
 
         if (apic_soft_enabled(apic) && (!best || (apic_ppr(apic) & 0xf0) < (apic_ppr(best) & 0xf0))) {
             best = apic;
         }
     }
-    bus->lowest_next++;
     return best;
 }
 
@@ -139,7 +142,7 @@ static void find_shorthand(Apic *from, unsigned shorthand, Targets *out)
     ApicBus *bus = from->bus;
 
     out->count = 0;
-    for (unsigned i = 0; i < bus->count; i++) {
+    for (unsigned i = 0, count = APIC_GET(bus->count); i < count; i++) {
         bool self = bus->apics[i] == from;
 
         if (shorthand == SHORTHAND_SELF ? self : shorthand == SHORTHAND_ALL || !self) {
@@ -150,16 +153,20 @@ static void find_shorthand(Apic *from, unsigned shorthand, Targets *out)
 
 void apic_send_icr(Apic *from)
 {
-    uint32_t low = from->icr[0];
+    uint32_t low = from->icr[0], high = from->icr[1];
     unsigned mode = (low >> 8) & 7, shorthand = (low >> 18) & 3;
-    bool wide = apic_is_x2(from);
+    bool wide = apic_is_x2(from), locked;
     Targets targets;
 
-    from->icr[0] &= ~ICR_DELIVS;
+    if (low & ICR_DELIVS) {
+        APIC_SET(from->icr[0], low & ~ICR_DELIVS);
+    }
     /* INIT level de-assert only concerned the arbitration ids of the serial bus. */
     if (mode == DM_INIT && (low & ICR_LEVEL) && !(low & ICR_ASSERT)) {
-        for (unsigned i = 0; i < from->bus->count; i++) {
-            from->bus->apics[i]->arb_id = from->bus->apics[i]->id;
+        for (unsigned i = 0, count = APIC_GET(from->bus->count); i < count; i++) {
+            Apic *apic = from->bus->apics[i];
+
+            APIC_SET(apic->arb_id, APIC_GET(apic->id));
         }
         return;
     }
@@ -168,13 +175,14 @@ void apic_send_icr(Apic *from)
         return;
     }
     if (shorthand == SHORTHAND_NONE) {
-        find_targets(from->bus, wide ? from->icr[1] : from->icr[1] >> 24, low & ICR_LOGICAL, wide,
-                     &targets);
+        find_targets(from->bus, wide ? high : high >> 24, low & ICR_LOGICAL, wide, &targets);
     } else {
         find_shorthand(from, shorthand, &targets);
     }
     /* IPIs are edge triggered whatever the trigger mode bit says. */
+    locked = mode != DM_FIXED && mode != DM_LOWEST && apic_lock();
     apic_deliver(from->bus, targets.list, targets.count, mode, low & 0xff, false);
+    apic_unlock(locked);
 }
 
 /* ---- messages from devices ---- */
@@ -270,7 +278,7 @@ void apic_bus_set_eoi_hook(ApicBus *bus, void (*eoi)(void *opaque, uint8_t vecto
 bool apic_bus_waits(ApicBus *bus, uint8_t vector)
 {
     for (unsigned i = 0; i < bus->count; i++) {
-        if (bus->apics[i]->irr[vector / 32] & BIT(vector % 32)) {
+        if (APIC_GET(bus->apics[i]->irr[vector / 32]) & BIT(vector % 32)) {
             return true;
         }
     }
@@ -292,12 +300,16 @@ bool apic_bus_takes_pic(ApicBus *bus)
 /* Outside of vCPUs (the monitor's xp, qtest) the boot processor's is seen. */
 static Apic *apic_of_current(ApicBus *bus)
 {
+    unsigned count = APIC_GET(bus->count);
     Cpu *cpu = cpu_current();
 
     if (!cpu) {
-        return bus->count ? bus->apics[0] : NULL;
+        return count ? bus->apics[0] : NULL;
     }
-    for (unsigned i = 0; i < bus->count; i++) {
+    if (cpu->index < count && bus->apics[cpu->index]->cpu == cpu) {
+        return bus->apics[cpu->index];
+    }
+    for (unsigned i = 0; i < count; i++) {
         if (bus->apics[i]->cpu == cpu) {
             return bus->apics[i];
         }
@@ -310,23 +322,23 @@ static Apic *register_owner(ApicBus *bus, uint64_t offset)
 {
     Apic *apic = offset < 0x1000 && !(offset & 0xf) ? apic_of_current(bus) : NULL;
 
-    if (apic && bus->kernel) {
-        bus->kernel->fetch(apic);
-    }
-    return apic && (apic->apicbase & APIC_BASE_ENABLE) && !apic_is_x2(apic) ? apic : NULL;
+    return apic && (APIC_GET(apic->apicbase) & APIC_BASE_ENABLE) && !apic_is_x2(apic) ? apic : NULL;
 }
 
 static uint64_t window_read(void *opaque, uint64_t offset, unsigned size)
 {
     Apic *apic = register_owner(opaque, offset);
     uint32_t value = 0;
+    bool locked;
 
     if (!apic) {
         return offset < 0x1000 ? 0 : 0xffffffff;
     }
+    locked = apic_enter(apic);
     if (!apic_reg_read(apic, offset >> 4, &value)) {
         apic_error(apic, ESR_ILLEGAL_REGISTER);
     }
+    apic_leave(apic, locked, false);
     return value;
 }
 
@@ -334,6 +346,7 @@ static uint64_t window_read(void *opaque, uint64_t offset, unsigned size)
 static void window_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
     Apic *apic;
+    bool locked;
 
     if (offset >= 0x1000 || offset < 0x10) {
         apic_bus_send_msi(opaque, APIC_DEFAULT_ADDRESS | offset, value);
@@ -343,14 +356,15 @@ static void window_write(void *opaque, uint64_t offset, uint64_t value, unsigned
     if (!apic) {
         return;
     }
+    locked = apic_enter(apic);
     if (!apic_reg_write(apic, offset >> 4, value)) {
         apic_error(apic, ESR_ILLEGAL_REGISTER);
     }
-    apic_leave(apic, false, true);
+    apic_leave(apic, locked, true);
 }
 
 static const MmioOps window_ops = { window_read, window_write, .valid_min = 1, .valid_max = 8,
-                                    .impl_min = 4, .impl_max = 4 };
+                                    .impl_min = 4, .impl_max = 4, .lockless = true };
 
 void apic_bus_init(ApicBus *bus, Vm *vm, const ApicKernelOps *kernel)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Local APIC registers, as xAPIC memory and as x2APIC MSRs.  [SDM3A table 11-1, table 11-6]
- * Locking: machine lock.
+ * Locking: apic_int.h.  Registers that running guests use all the time have none, the others the machine lock.
  */
 #include "hw/intc/apic_int.h"
 
@@ -20,51 +20,11 @@ static const uint32_t lvt_mask[LVTS] = {
     [LVT_LINT0] = 0x0001a7ff, [LVT_LINT1] = 0x0001a7ff, [LVT_ERROR] = 0x000100ff,
 };
 
-bool apic_reg_read(Apic *apic, unsigned reg, uint32_t *value)
+static bool timer_read(Apic *apic, unsigned reg, uint32_t *value)
 {
-    if (reg >= REG_ISR && reg < REG_ESR) {
-        const uint32_t *sets[3] = { apic->isr, apic->tmr, apic->irr };
+    bool locked = apic_lock(), known = true;
 
-        *value = sets[(reg - REG_ISR) / 8][reg & 7];
-        return true;
-    }
-    if (reg >= REG_LVT && reg < REG_LVT + LVTS) {
-        *value = apic->lvt[reg - REG_LVT];
-        return true;
-    }
     switch (reg) {
-    case REG_ID:
-        *value = apic_is_x2(apic) ? apic->initial_id : (uint32_t)apic->id << 24;
-        break;
-    case REG_VERSION:
-        *value = apic->version | (LVTS - 1) << 16 | BIT(24);   /* EOI broadcast suppression */
-        break;
-    case REG_TPR:
-        *value = apic->tpr;
-        break;
-    case REG_APR:
-        *value = apic->arb_id;
-        break;
-    case REG_PPR:
-        *value = apic_ppr(apic);
-        break;
-    case REG_LDR:
-        *value = apic_is_x2(apic) ? (apic->initial_id >> 4) << 16 | BIT(apic->initial_id & 0xf)
-                                  : (uint32_t)apic->log_dest << 24;
-        break;
-    case REG_DFR:
-        *value = (uint32_t)apic->dest_mode << 28 | 0x0fffffff;
-        break;
-    case REG_SVR:
-        *value = apic->spurious_vec;
-        break;
-    case REG_ESR:
-        *value = apic->esr;
-        break;
-    case REG_ICR:
-    case REG_ICR2:
-        *value = apic->icr[reg - REG_ICR];
-        break;
     case REG_INITIAL:
         *value = apic->initial_count;
         break;
@@ -73,6 +33,63 @@ bool apic_reg_read(Apic *apic, unsigned reg, uint32_t *value)
         break;
     case REG_DIVIDE:
         *value = apic->divide_conf;
+        break;
+    default:
+        *value = 0;
+        known = false;
+        break;
+    }
+    apic_unlock(locked);
+    return known;
+}
+
+bool apic_reg_read(Apic *apic, unsigned reg, uint32_t *value)
+{
+    if (reg >= REG_ISR && reg < REG_ESR) {
+        const uint32_t *sets[3] = { apic->isr, apic->tmr, apic->irr };
+
+        *value = APIC_GET(sets[(reg - REG_ISR) / 8][reg & 7]);
+        return true;
+    }
+    if (reg >= REG_LVT && reg < REG_LVT + LVTS) {
+        *value = APIC_GET(apic->lvt[reg - REG_LVT]);
+        return true;
+    }
+    if (reg >= REG_INITIAL && reg <= REG_DIVIDE) {
+        return timer_read(apic, reg, value);
+    }
+    switch (reg) {
+    case REG_ID:
+        *value = apic_is_x2(apic) ? apic->initial_id : (uint32_t)APIC_GET(apic->id) << 24;
+        break;
+    case REG_VERSION:
+        *value = apic->version | (LVTS - 1) << 16 | BIT(24);   /* EOI broadcast suppression */
+        break;
+    case REG_TPR:
+        *value = APIC_GET(apic->tpr);
+        break;
+    case REG_APR:
+        *value = APIC_GET(apic->arb_id);
+        break;
+    case REG_PPR:
+        *value = apic_ppr(apic);
+        break;
+    case REG_LDR:
+        *value = apic_is_x2(apic) ? (apic->initial_id >> 4) << 16 | BIT(apic->initial_id & 0xf)
+                                  : (uint32_t)APIC_GET(apic->log_dest) << 24;
+        break;
+    case REG_DFR:
+        *value = (uint32_t)APIC_GET(apic->dest_mode) << 28 | 0x0fffffff;
+        break;
+    case REG_SVR:
+        *value = APIC_GET(apic->spurious_vec);
+        break;
+    case REG_ESR:
+        *value = APIC_GET(apic->esr);
+        break;
+    case REG_ICR:
+    case REG_ICR2:
+        *value = APIC_GET(apic->icr[reg - REG_ICR]);
         break;
     case REG_EOI:
     case REG_RRD:
@@ -87,10 +104,10 @@ bool apic_reg_read(Apic *apic, unsigned reg, uint32_t *value)
 
 static void svr_write(Apic *apic, uint32_t value)
 {
-    apic->spurious_vec = value & (0xff | SVR_ENABLE | SVR_FOCUS_OFF | SVR_NO_EOI_BROADCAST);
+    APIC_SET(apic->spurious_vec, value & (0xff | SVR_ENABLE | SVR_FOCUS_OFF | SVR_NO_EOI_BROADCAST));
     if (!(value & SVR_ENABLE)) {
         for (unsigned i = 0; i < LVTS; i++) {
-            apic->lvt[i] |= LVT_MASKED;   /* 11.4.7.2 */
+            APIC_SET(apic->lvt[i], apic->lvt[i] | LVT_MASKED);    /* 11.4.7.2 */
         }
     }
     apic_update(apic);
@@ -105,12 +122,13 @@ static void lvt_write(Apic *apic, unsigned n, uint32_t value)
     if (n == LVT_TIMER) {
         apic_timer_set_lvt(apic, value);
     } else {
-        apic->lvt[n] = value;
+        APIC_SET(apic->lvt[n], value);
         apic_update(apic);
     }
 }
 
-bool apic_reg_write(Apic *apic, unsigned reg, uint32_t value)
+/* With the machine lock. */
+static bool slow_write(Apic *apic, unsigned reg, uint32_t value)
 {
     if (reg >= REG_LVT && reg < REG_LVT + LVTS) {
         lvt_write(apic, reg - REG_LVT, value);
@@ -118,34 +136,19 @@ bool apic_reg_write(Apic *apic, unsigned reg, uint32_t value)
     }
     switch (reg) {
     case REG_ID:
-        apic->id = value >> 24;
-        break;
-    case REG_TPR:
-        apic->tpr = value;
-        apic_update(apic);
-        break;
-    case REG_EOI:
-        apic_eoi(apic);
+        APIC_SET(apic->id, value >> 24);
         break;
     case REG_LDR:
-        apic->log_dest = value >> 24;
+        APIC_SET(apic->log_dest, value >> 24);
         break;
     case REG_DFR:
-        apic->dest_mode = value >> 28;
+        APIC_SET(apic->dest_mode, value >> 28);
         break;
     case REG_SVR:
         svr_write(apic, value);
         break;
-    case REG_ESR:
-        apic->esr = apic->esr_pending;    /* 11.5.3: a write shows what was collected */
-        apic->esr_pending = 0;
-        break;
-    case REG_ICR:
-        apic->icr[0] = value;
-        apic_send_icr(apic);
-        break;
-    case REG_ICR2:
-        apic->icr[1] = value;
+    case REG_ESR:                 /* 11.5.3: a write shows what was collected */
+        APIC_SET(apic->esr, __atomic_exchange_n(&apic->esr_pending, 0, __ATOMIC_SEQ_CST));
         break;
     case REG_INITIAL:
         apic_timer_set_initial(apic, value);
@@ -161,6 +164,33 @@ bool apic_reg_write(Apic *apic, unsigned reg, uint32_t value)
     return true;
 }
 
+bool apic_reg_write(Apic *apic, unsigned reg, uint32_t value)
+{
+    bool locked, ok;
+
+    switch (reg) {
+    case REG_TPR:
+        APIC_SET(apic->tpr, value);
+        apic_update(apic);
+        return true;
+    case REG_EOI:
+        apic_eoi(apic);
+        return true;
+    case REG_ICR:
+        APIC_SET(apic->icr[0], value);
+        apic_send_icr(apic);
+        return true;
+    case REG_ICR2:
+        APIC_SET(apic->icr[1], value);
+        return true;
+    default:
+        locked = apic_lock();
+        ok = slow_write(apic, reg, value);
+        apic_unlock(locked);
+        return ok;
+    }
+}
+
 /* ---- x2APIC: [SDM3A 11.12.1] ---- */
 
 static bool msr_read(Apic *apic, unsigned reg, uint64_t *value)
@@ -171,7 +201,7 @@ static bool msr_read(Apic *apic, unsigned reg, uint64_t *value)
     case REG_APR: case REG_EOI: case REG_RRD: case REG_DFR: case REG_ICR2: case REG_SELF_IPI:
         return false;
     case REG_ICR:
-        *value = (uint64_t)apic->icr[1] << 32 | apic->icr[0];
+        *value = (uint64_t)APIC_GET(apic->icr[1]) << 32 | APIC_GET(apic->icr[0]);
         return true;
     default:
         if (!apic_reg_read(apic, reg, &low)) {
@@ -186,8 +216,8 @@ static bool msr_write(Apic *apic, unsigned reg, uint64_t value)
 {
     switch (reg) {
     case REG_ICR:
-        apic->icr[1] = value >> 32;
-        apic->icr[0] = value;
+        APIC_SET(apic->icr[1], value >> 32);
+        APIC_SET(apic->icr[0], value);
         apic_send_icr(apic);
         return true;
     case REG_SELF_IPI:

@@ -24,7 +24,7 @@ static FakeCpu *fake(Cpu *cpu)
 
 static void set_intr(Cpu *cpu, bool pending)
 {
-    fake(cpu)->intr = pending;
+    __atomic_store_n(&fake(cpu)->intr, pending, __ATOMIC_SEQ_CST);
 }
 
 static void nmi(Cpu *cpu)
@@ -374,6 +374,90 @@ static void test_state_survives_save_and_load(Fixture *f, gconstpointer data)
     vm_writer_free(w);
 }
 
+/* ---- CPUs on threads of their own ---- */
+
+enum { BALLS = 6, THROWS = 20000, MESSAGES = 500 };
+
+typedef struct Player {
+    Fixture *f;
+    unsigned cpu;
+    unsigned throws, messages;    /* so far; others look */
+    bool over;
+} Player;
+
+/* Balls are vectors: CPUs 0 and 1 throw them back, and look away (by their TPR) now and then. */
+static void *play(void *opaque)
+{
+    Player *p = opaque;
+    Apic *apic = p->f->apics[p->cpu];
+    FakeCpu *me = cpu(p->f, p->cpu);
+
+    for (unsigned rounds = 0; !__atomic_load_n(&p->over, __ATOMIC_SEQ_CST); rounds++) {
+        int vector;
+
+        if (!__atomic_load_n(&me->intr, __ATOMIC_SEQ_CST)) {
+            g_thread_yield();
+            continue;
+        }
+        if (rounds % 8 == 0) {
+            apic_set_cr8(apic, 15);
+            g_assert_cmpint(apic_get_interrupt(apic), ==, -1);
+            apic_set_cr8(apic, 0);
+        }
+        vector = apic_get_interrupt(apic);
+        if (vector >= 0x80) {
+            __atomic_add_fetch(&p->messages, 1, __ATOMIC_SEQ_CST);
+        } else if (vector >= 0) {
+            wrmsr(p->f, p->cpu, 0x830, (uint64_t)!p->cpu << 32 | vector);
+            __atomic_add_fetch(&p->throws, 1, __ATOMIC_SEQ_CST);
+        }
+        if (vector >= 0) {
+            wrmsr(p->f, p->cpu, 0x80b, 0);
+        }
+    }
+    return NULL;
+}
+
+static void wait_for_count(const unsigned *count, unsigned least)
+{
+    machine_unlock();
+    while (__atomic_load_n(count, __ATOMIC_SEQ_CST) < least) {
+        g_thread_yield();
+    }
+    machine_lock();
+}
+
+/* A lost interrupt would stop its ball, or a message would not come: this would not end. */
+static void test_none_is_lost_between_threads(Fixture *f, gconstpointer data)
+{
+    Player players[2] = { { f, 0 }, { f, 1 } };
+    GThread *threads[2];
+
+    for (unsigned i = 0; i < BALLS; i++) {
+        apic_bus_send_msi(&f->bus, APIC_DEFAULT_ADDRESS | (i & 1) << 12, 0x30 + 8 * i);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        threads[i] = g_thread_new("player", play, &players[i]);
+    }
+    for (unsigned i = 0; i < MESSAGES; i++) {
+        apic_bus_send_msi(&f->bus, APIC_DEFAULT_ADDRESS | (i & 1) << 12, 0x80 + i % 64);
+        wait_for_count(&players[i & 1].messages, i / 2 + 1);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        wait_for_count(&players[i].throws, THROWS);
+    }
+    machine_unlock();
+    for (unsigned i = 0; i < 2; i++) {
+        __atomic_store_n(&players[i].over, true, __ATOMIC_SEQ_CST);
+        g_thread_join(threads[i]);
+    }
+    machine_lock();
+    /* All balls are somewhere. */
+    for (unsigned i = 0; i < BALLS; i++) {
+        g_assert_true(apic_bus_waits(&f->bus, 0x30 + 8 * i));
+    }
+}
+
 static void test_survives_garbage(Fixture *f, gconstpointer data)
 {
     for (unsigned i = 0; i < 20000; i++) {
@@ -411,6 +495,7 @@ int main(int argc, char **argv)
     ADD("ioapic-level", test_ioapic_level_comes_again_after_eoi);
     ADD("ioapic-masked", test_ioapic_masked_level_waits);
     ADD("save-load", test_state_survives_save_and_load);
+    ADD("threads", test_none_is_lost_between_threads);
     ADD("garbage", test_survives_garbage);
     return g_test_run();
 }

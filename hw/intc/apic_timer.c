@@ -3,7 +3,7 @@
  * Local APIC timer: one-shot, periodic and TSC-deadline.  [SDM3A 11.5.4]
  * It counts at 1 GHz before the divider, as QEMU's does, so a count is a nanosecond.
  * Quirk: periods below MIN_PERIOD_NS are stretched, or a guest could keep the main loop busy.
- * Locking: machine lock.
+ * Locking: machine lock; apic_tsc_deadline() and apic_set_tsc_deadline() take it themselves.
  */
 #include "hw/intc/apic_int.h"
 
@@ -168,13 +168,17 @@ void apic_timer_set_lvt(Apic *apic, uint32_t value)
     if (changed && (is_deadline(apic) || deadline)) {
         apic_timer_reset(apic);   /* 11.5.4.1: the change disarms the timer */
     }
-    apic->lvt[LVT_TIMER] = value;
+    APIC_SET(apic->lvt[LVT_TIMER], value);
     schedule(apic);
 }
 
 uint64_t apic_tsc_deadline(Apic *apic)
 {
-    return is_deadline(apic) ? apic->tsc_deadline : 0;
+    bool locked = apic_lock();
+    uint64_t tsc = is_deadline(apic) ? apic->tsc_deadline : 0;
+
+    apic_unlock(locked);
+    return tsc;
 }
 
 void apic_set_tsc_deadline(Apic *apic, uint64_t tsc)
