@@ -142,7 +142,7 @@ Translator *translator_new(size_t code_bytes, X86CodeMap *map, GError **error)
     tr->opt = (TcgOptions){ .link = true, .jump_table = true, .return_stack = true, .contexts = true,
                             .dead_flags = true, .system = true, .trace = true, .group = true, .loop = true,
                             .range = true, .string = true, .syscall = true, .events = true, .refill = true, .crossing = true,
-                            .spin_yield = true, .halt_poll = true };
+                            .spin_yield = true, .halt_poll = true, .wake_wait = true };
     if (!tr->rw || !tr->rx || !tr->meta || !tr->order || !tr->hash) {
         error_set_errno(error, errno, "Cannot map a code cache of %zu bytes", tr->size);
         translator_free(tr);
@@ -224,8 +224,9 @@ void translator_info(const Translator *tr, GString *out)
     g_string_append_printf(out, "TLB misses          %" PRIu64 " (%" PRIu64 " refilled in place)\n",
                            misses, refills);
     g_string_append_printf(out, "halts               %" PRIu64 " (%" PRIu64 " ended while polling)\n"
-                           "spins               %" PRIu64 " yields, %" PRIu64 " naps\n",
-                           c->halts, c->polled, c->yields, c->naps);
+                           "spins               %" PRIu64 " yields, %" PRIu64 " naps\n"
+                           "interruptions       %" PRIu64 " (%" PRIu64 " seen without a signal)\n",
+                           c->halts, c->polled, c->yields, c->naps, c->wakes, c->seen);
     g_string_append_printf(out, "\nStatistics:\nTB flush count      %" PRIu64
                            "\nTB invalidate count %" PRIu64 "\n", c->flushes, c->retired);
 }

@@ -248,6 +248,6 @@ void tcg_kick(X86Cpu *cpu)
     TcgCpu *tc = tcg_cpu(cpu);
 
     if (tc && atomic_load(&tc->in_code)) {
-        pthread_kill(tc->thread, KICK_SIGNAL);
+        syscall(SYS_tgkill, tc->pid, tc->tid, KICK_SIGNAL);     /* pthread_kill() makes four of it */
     }
 }

@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "target-x86/bus.h"
 #include "target-x86/interp.h"
 #include "target-x86/sem.h"
@@ -351,7 +352,8 @@ bool tcg_attach_cpu(Translator *tr, X86Cpu *cpu, GError **error)
     tr->exact_flags |= !tr->opt.dead_flags;
     g_mutex_unlock(&tr->graph);
     g_mutex_unlock(&tr->lock);
-    tc->thread = pthread_self();
+    tc->pid = getpid();
+    tc->tid = thread_self_tid();
     return tcg_thread_bind(cpu, error);
 }
 

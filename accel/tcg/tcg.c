@@ -131,7 +131,7 @@ static bool tcg_cpu_wake(Cpu *cpu)
     if (!s->tr || s->turns) {
         return false;
     }
-    tcg_kick(x86_cpu_device(cpu)->x86);
+    tcg_wake(x86_cpu_device(cpu)->x86);
     return true;
 }
 
@@ -244,6 +244,8 @@ static const PropDef tcg_props[] = {
               .help = "a vCPU that spins lets others have the processor"),
     PROP_BOOL("x-opt-halt-poll", TcgAccel, opt.halt_poll, true,
               .help = "a vCPU that halts looks for work before it sleeps"),
+    PROP_BOOL("x-opt-wake-wait", TcgAccel, opt.wake_wait, true,
+              .help = "a vCPU that interrupts another one waits a moment before it sends a signal"),
     PROP_BOOL("x-opt-group", TcgAccel, opt.group, true,
               .help = "memory accesses through one base share a check"),
     PROP_BOOL("x-opt-range", TcgAccel, opt.range, true,

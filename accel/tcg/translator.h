@@ -150,6 +150,7 @@ typedef struct TcgOptions {
     bool contexts;              /* PCIDs keep their translations (target-x86/tlb_contexts.h) */
     bool spin_yield;            /* a CPU that spins on PAUSE lets others have the host's */
     bool halt_poll;             /* a CPU that halts looks a moment for what wakes it */
+    bool wake_wait;             /* who interrupts another CPU gives it a moment to see it by itself */
     bool group;                 /* accesses through one base share a check (translate_groups.c) */
     bool range;                 /* reads of large pages need no TLB (target-x86/ranges.h) */
     bool loop;                  /* checks are hoisted out of loops of one block (translate_loop.c) */
@@ -161,7 +162,7 @@ typedef struct TcgOptions {
 typedef struct TcgCounters {
     uint64_t blocks, guest_bytes, guest_insns, host_bytes, cold_bytes;
     uint64_t retired, links, flushes, translate_ns;
-    _Atomic uint64_t halts, polled, yields, naps;
+    _Atomic uint64_t halts, polled, yields, naps, wakes, seen;
 } TcgCounters;
 
 #define TCG_SITES 65536
@@ -208,13 +209,14 @@ typedef struct TcgCpu {
     Translator *tr;
     uint8_t *stack;             /* host return stack with a guard page below */
     size_t stack_size;
-    pthread_t thread;
+    pid_t pid, tid;
     _Atomic bool in_code;       /* between entry and exit of stubs.enter(), C helpers included */
     _Atomic bool running;       /* tcg_run(): may hold a host address that a tag has allowed (others.c) */
     _Atomic bool waiting;       /* but not now */
     _Atomic uint32_t passes;    /* how often it came to where it holds none */
     bool stepping;              /* single-stepping the host to an instruction boundary */
     bool interpret_one;         /* the instruction at rip faulted on the host */
+    _Atomic int patience;       /* of those who interrupt it: see tcg_wake() */
     uint64_t spin_checked_ns;   /* when PAUSE was last looked at */
     unsigned spin_rounds;       /* how often in a row it was a spin */
     uint64_t poll_ns;           /* how long to look before the thread sleeps in HLT */
@@ -436,6 +438,8 @@ void tcg_update_fast(X86Cpu *cpu);
 
 /* PAUSE, when translated code has counted down to zero or does not count. */
 void tcg_pause(X86Cpu *cpu);
+/* From any thread, as tcg_kick(), for an interrupt.  A vCPU may wait a few microseconds in here. */
+void tcg_wake(X86Cpu *cpu);
 /* Is there something that wakes a CPU in HLT? */
 bool tcg_halt_is_over(const X86Cpu *cpu);
 /* Looks for what wakes the CPU as long as that has paid lately: no way out and back in for a short sleep. */

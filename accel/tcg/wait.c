@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A virtual CPU that has nothing to do, or only spins: PAUSE and HLT.
+ * A virtual CPU that has nothing to do, or only spins: PAUSE and HLT; and one that wakes another.
  * Locking: the vCPU's thread; the counters are atomic.
  */
 #include "accel/tcg/translator.h"
@@ -19,6 +19,14 @@
 /* HLT looks for work that long before the thread sleeps: at first, and at most. */
 #define POLL_FIRST_NS 10000
 #define POLL_MOST_NS 100000
+/*
+ * So many looks whether an interrupted CPU has seen it: two to five microseconds, less than a signal costs the two of them.
+ * Each time it has makes up for part of a time it has not; when that is used up, so many signals are sent without.
+ */
+#define WAKE_LOOKS 96
+#define PATIENCE_MOST 8
+#define PATIENCE_LOST 4
+#define PATIENCE_REST 16
 
 static uint64_t now_ns(void)
 {
@@ -69,6 +77,47 @@ bool tcg_halt_is_over(const X86Cpu *cpu)
 {
     return (atomic_load(&cpu->requests) & X86_REQ_EXIT) || x86_has_work(cpu) ||
            tcg_cpu((X86Cpu *)cpu)->tr->flush_wanted;
+}
+
+/*
+ * A CPU that is on its way into HLT, or to C, looks for interrupts itself, and is only held up by a signal.  One that computes has to
+ * be stopped.
+ */
+static bool sees_it_itself(TcgCpu *tc)
+{
+    int patience = atomic_load_explicit(&tc->patience, memory_order_relaxed);
+    unsigned looks = 0;
+    bool seen;
+
+    if (!tc->tr->opt.wake_wait || !tcg_own_cpu()) {
+        return false;
+    }
+    if (patience < 0) {
+        atomic_store_explicit(&tc->patience, patience + 1, memory_order_relaxed);
+        return false;
+    }
+    while (!(seen = !atomic_load(&tc->in_code) || !(atomic_load(&tc->cpu->requests) & X86_REQ_INTR)) &&
+           looks++ < WAKE_LOOKS) {
+        __builtin_ia32_pause();
+    }
+    patience = seen ? MIN(patience + 1, PATIENCE_MOST) : patience - PATIENCE_LOST;
+    atomic_store_explicit(&tc->patience, patience < 0 ? -PATIENCE_REST : patience, memory_order_relaxed);
+    return seen;
+}
+
+void tcg_wake(X86Cpu *cpu)
+{
+    TcgCpu *tc = tcg_cpu(cpu);
+
+    if (!tc || !atomic_load(&tc->in_code)) {
+        return;
+    }
+    atomic_fetch_add(&tc->tr->counters.wakes, 1);
+    if (sees_it_itself(tc)) {
+        atomic_fetch_add(&tc->tr->counters.seen, 1);
+    } else {
+        tcg_kick(cpu);
+    }
 }
 
 /* A sleep that was over soon asks for looking longer the next time; a long one for not looking at all. */

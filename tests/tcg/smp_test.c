@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Two CPUs in two threads that share memory and a translator: LOCKed counters count exactly; code
- * that one CPU writes is what the other executes after a handshake (SDM3A 8.1.3, cross-modifying code).
+ * that one CPU writes is what the other executes after a handshake (SDM3A 8.1.3, cross-modifying code); an interrupt
+ * from one gets the other out of translated code.
  */
 #include "tests/insn/maker.h"
 #include "tests/tcg/engines.h"
@@ -204,11 +205,87 @@ static void test_written_while_translated(void)
     engines_clear(&e);
 }
 
+/* -------- interrupts from one to the other -------- */
+
+static _Atomic unsigned interrupts;
+static _Atomic bool over;
+
+/* None is delivered: the CPU leaves tcg_run(). */
+static int count_interrupt(void *opaque, X86Cpu *cpu)
+{
+    x86_cpu_request_clear(cpu, X86_REQ_INTR);
+    x86_cpu_request(cpu, X86_REQ_EXIT);
+    atomic_fetch_add(&interrupts, 1);
+    return -1;
+}
+
+static gpointer be_interrupted(gpointer opaque)
+{
+    Second *s = opaque;
+    GError *error = NULL;
+
+    if (!tcg_attach_cpu(s->e->tr, s->cpu, &error)) {
+        g_error("%s", error->message);
+    }
+    while (!atomic_load(&over)) {
+        s->cpu->halted = false;
+        s->exit = tcg_run(s->cpu);
+    }
+    tcg_detach_cpu(s->cpu);
+    tcg_thread_unbind();
+    return NULL;
+}
+
+/* One that computes has to be stopped, one that comes to C all the time sees it there.  A lost one would not end. */
+static void test_interrupts(void)
+{
+    static const uint8_t code[3][6] = {
+        { 0xff, 0xc0, 0xeb, 0xfc },                     /* 0: inc eax; jmp 0 */
+        { 0xf4, 0xeb, 0xfd },                           /* 0: hlt; jmp 0 */
+        { 0x31, 0xc0, 0x0f, 0xa2, 0xeb, 0xfa },         /* 0: xor eax, eax; cpuid; jmp 0 */
+    };
+    Engines e;
+    X86Bus bus;
+
+    if (!init(&e)) {
+        return;
+    }
+    bus = *e.cpu->bus;
+    bus.intr_ack = count_interrupt;
+    for (unsigned i = 0; i < ARRAY_LEN(code); i++) {
+        Second s = { .e = &e, .cpu = second_cpu(&e) };
+        GThread *thread;
+
+        engines_code(&e, BENCH_CODE, code[i], sizeof(code[i]));
+        s.cpu->bus = &bus;
+        start(s.cpu, BENCH_CODE, BENCH_DATA + 0x3000);
+        s.cpu->eflags |= FLAG_IF;
+        atomic_store(&interrupts, 0);
+        atomic_store(&over, false);
+        thread = g_thread_new("second", be_interrupted, &s);
+        for (unsigned n = 0; n < 500; n++) {
+            x86_cpu_request(s.cpu, X86_REQ_INTR);
+            tcg_wake(s.cpu);
+            while (atomic_load(&interrupts) == n) {
+                g_thread_yield();
+            }
+        }
+        atomic_store(&over, true);
+        x86_cpu_request(s.cpu, X86_REQ_EXIT);
+        tcg_kick(s.cpu);
+        g_thread_join(thread);
+        interp_clear(s.cpu);
+        x86_cpu_free(s.cpu);
+    }
+    engines_clear(&e);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/tcg/smp/counters", test_counters);
     g_test_add_func("/tcg/smp/cross-modified", test_cross_modified);
     g_test_add_func("/tcg/smp/written-while-translated", test_written_while_translated);
+    g_test_add_func("/tcg/smp/interrupts", test_interrupts);
     return g_test_run();
 }
