@@ -576,7 +576,10 @@ void vga_reset(VgaCore *s)
     s->vbe_index = 0;
     s->vbe_start_addr = s->vbe_line_offset = 0;
     s->bank_offset = 0;
-    memset(s->mem, 0, s->vram_size);
+    if (s->vram_used) {           /* else as it has been mapped, and not to be touched for nothing */
+        memset(s->mem, 0, s->vram_size);
+    }
+    s->vram_used = true;
     memory_set_dirty(&s->vram, 0, s->vram_size);
     s->full_update = true;
     update_chain4(s);

@@ -45,6 +45,7 @@ typedef struct VgaCore {
     uint32_t vram_size_mb;        /* vgamem_mb= */
     uint8_t *mem;                 /* of vram */
     uint32_t vram_size;           /* bytes, a power of two */
+    bool vram_used;               /* there has been a reset: it need not be zero */
 
     uint32_t latch;
     uint8_t sr_index, gr_index, ar_index, cr_index;
