@@ -23,6 +23,7 @@ enum { DMA_ERROR = BIT(0), DMA_READ = BIT(1), DMA_SKIP = BIT(2), DMA_SELECT = BI
 enum { NO_ITEM = 0xffff, DMA_CHUNK = 2 * MIB };
 
 typedef struct Item {
+    void *block;                /* what DATA lies in, to be freed */
     uint8_t *data;
     size_t len;
     bool writable;
@@ -58,7 +59,7 @@ static void item_free(void *p)
 {
     Item *item = p;
 
-    g_free(item->data);
+    g_free(item->block);
     g_free(item);
 }
 
@@ -66,7 +67,7 @@ static Item *item_set(FwCfg *cfg, uint16_t key, void *data, size_t len)
 {
     Item *item = g_new0(Item, 1);
 
-    item->data = data;
+    item->block = item->data = data;
     item->len = len;
     g_hash_table_replace(cfg->items, GUINT_TO_POINTER(key), item);
     return item;
@@ -80,6 +81,13 @@ static Item *item_find(FwCfg *cfg, uint16_t key)
 void fw_cfg_set_bytes(FwCfg *cfg, uint16_t key, const void *data, size_t len)
 {
     item_set(cfg, key, g_memdup2(data, len), len);
+}
+
+void fw_cfg_take_bytes(FwCfg *cfg, uint16_t key, void *block, size_t from, size_t len)
+{
+    Item *item = item_set(cfg, key, block, len);
+
+    item->data += from;
 }
 
 void fw_cfg_set_string(FwCfg *cfg, uint16_t key, const char *text)

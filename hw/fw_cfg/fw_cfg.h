@@ -35,6 +35,8 @@ FwCfg *fw_cfg_create(Vm *vm, GError **error);
 
 /* DATA is copied.  A later call replaces the item. */
 void fw_cfg_set_bytes(FwCfg *cfg, uint16_t key, const void *data, size_t len);
+/* The same without a copy: takes BLOCK (g_malloc'ed), in which the data begin at FROM. */
+void fw_cfg_take_bytes(FwCfg *cfg, uint16_t key, void *block, size_t from, size_t len);
 void fw_cfg_set_string(FwCfg *cfg, uint16_t key, const char *text);   /* with the NUL */
 void fw_cfg_set_u16(FwCfg *cfg, uint16_t key, uint16_t value);
 void fw_cfg_set_u32(FwCfg *cfg, uint16_t key, uint32_t value);

@@ -65,11 +65,11 @@ bool kernel_copies_publish(KernelCopies *c, uint32_t entry, const GByteArray *in
 /* Appends TEXT with its NUL to the bytes for KERNEL_INFO_ADDR; gives its guest address. */
 uint32_t kernel_info_text(GByteArray *info, const char *text);
 
-/* The formats: probe looks at the image alone, load reports what is wrong with it. */
+/* The formats: probe looks at the image alone, load reports what is wrong with it, and may take it. */
 bool multiboot_probe(const uint8_t *image, size_t len);
-bool multiboot_load(PcMachine *pc, uint8_t *image, size_t len, GError **error);
+bool multiboot_load(PcMachine *pc, char **file, size_t len, GError **error);
 bool pvh_probe(const uint8_t *image, size_t len);
-bool pvh_load(PcMachine *pc, uint8_t *image, size_t len, GError **error);
+bool pvh_load(PcMachine *pc, char **file, size_t len, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(KernelCopies, kernel_copies_free)
 

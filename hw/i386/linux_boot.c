@@ -77,8 +77,9 @@ static bool apply_video_mode(uint8_t *image, const char *cmdline, GError **error
     return true;
 }
 
-static bool load_bzimage(PcMachine *pc, uint8_t *image, size_t len, GError **error)
+static bool load_bzimage(PcMachine *pc, char **file, size_t len, GError **error)
 {
+    uint8_t *image = (uint8_t *)*file;
     Machine *m = &pc->machine;
     FwCfg *cfg = pc->fw_cfg;
     const char *cmdline = m->append ?: "";
@@ -127,7 +128,7 @@ static bool load_bzimage(PcMachine *pc, uint8_t *image, size_t len, GError **err
         }
         fw_cfg_set_u32(cfg, FW_CFG_INITRD_ADDR, addr);
         fw_cfg_set_u32(cfg, FW_CFG_INITRD_SIZE, initrd_len);
-        fw_cfg_set_bytes(cfg, FW_CFG_INITRD_DATA, initrd, initrd_len);
+        fw_cfg_take_bytes(cfg, FW_CFG_INITRD_DATA, g_steal_pointer(&initrd), 0, initrd_len);
         le32_store(image + HDR_RAMDISK_IMAGE, addr);
         le32_store(image + HDR_RAMDISK_SIZE, initrd_len);
     }
@@ -139,7 +140,7 @@ static bool load_bzimage(PcMachine *pc, uint8_t *image, size_t len, GError **err
     fw_cfg_set_bytes(cfg, FW_CFG_SETUP_DATA, image, setup_len);
     fw_cfg_set_u32(cfg, FW_CFG_KERNEL_ADDR, prot);
     fw_cfg_set_u32(cfg, FW_CFG_KERNEL_SIZE, prot_len);
-    fw_cfg_set_bytes(cfg, FW_CFG_KERNEL_DATA, image + setup_len, prot_len);
+    fw_cfg_take_bytes(cfg, FW_CFG_KERNEL_DATA, g_steal_pointer(file), setup_len, prot_len);
     return true;
 }
 
@@ -159,10 +160,10 @@ static bool add_loader_rom(PcMachine *pc, const char *name, GError **error)
     return fw_cfg_add_file(pc->fw_cfg, file, rom, len, error);
 }
 
-/* Tried in this order. */
+/* Tried in this order.  Each may take the file. */
 static const struct {
     bool (*probe)(const uint8_t *image, size_t len);
-    bool (*load)(PcMachine *pc, uint8_t *image, size_t len, GError **error);
+    bool (*load)(PcMachine *pc, char **file, size_t len, GError **error);
     const char *rom;
 } formats[] = {
     { is_bzimage, load_bzimage, "rhea-linuxboot.bin" },
@@ -188,7 +189,7 @@ bool pc_load_kernel(PcMachine *pc, GError **error)
                 return error_set(error, "x-option-roms=off: firmware loads only a Linux bzImage by itself, "
                                  "and -kernel '%s' is none", m->kernel);
             }
-            return formats[i].load(pc, (uint8_t *)image, len, error) &&
+            return formats[i].load(pc, &image, len, error) &&
                    (pc->no_loader_rom || add_loader_rom(pc, formats[i].rom, error));
         }
     }

@@ -149,8 +149,9 @@ static bool publish(PcMachine *pc, KernelCopies *c, uint32_t entry, GError **err
     return kernel_copies_publish(c, entry, info, error);
 }
 
-bool multiboot_load(PcMachine *pc, uint8_t *image, size_t len, GError **error)
+bool multiboot_load(PcMachine *pc, char **file, size_t len, GError **error)
 {
+    const uint8_t *image = (const uint8_t *)*file;
     const char *path = pc->machine.kernel;
     g_autoptr(KernelCopies) c = kernel_copies_new(pc);
     size_t header = 0;

@@ -35,8 +35,9 @@ bool pvh_probe(const uint8_t *image, size_t len)
            find_entry(&elf, &entry);
 }
 
-bool pvh_load(PcMachine *pc, uint8_t *image, size_t len, GError **error)
+bool pvh_load(PcMachine *pc, char **file, size_t len, GError **error)
 {
+    const uint8_t *image = (const uint8_t *)*file;
     Machine *m = &pc->machine;
     g_autoptr(KernelCopies) c = kernel_copies_new(pc);
     g_autoptr(GByteArray) info = g_byte_array_new();
