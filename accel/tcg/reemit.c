@@ -385,8 +385,19 @@ static void swap_bytes(Emitter *e, unsigned reg)
     emit8(e, 0xc0 | (reg + 4) << 3 | reg);
 }
 
+/* An address that REG is part of stays what it is when swap_bytes() changes that: R14 is it. */
+static bool keep_address(Emitter *e, unsigned reg, HostMem mem)
+{
+    if (mem.base != reg && mem.index != reg) {
+        return false;
+    }
+    emit_rm(e, 0, true, 0x8d, H_R14, mem);
+    return true;
+}
+
 const uint8_t *tcg_reemit(Emitter *e, const Insn *insn, const HostMem *mem)
 {
+    const HostMem kept = HOST_DISP(H_R14, 0);
     unsigned in_slot = mem ? 0 : operand_in_slot(insn);
     Renaming r = { 0 };
     const uint8_t *op;
@@ -406,6 +417,9 @@ const uint8_t *tcg_reemit(Emitter *e, const Insn *insn, const HostMem *mem)
         if (r.spill[i].read) {
             emit_load(e, r.spill[i].host, tcg_gpr_slot(r.spill[i].guest));
         }
+    }
+    if (r.high && keep_address(e, r.high - 1, *mem)) {
+        mem = &kept;
     }
     op = emit_here(e);
     if (r.high) {

@@ -564,6 +564,50 @@ static void test_exact_stops(void)
     program_clear(&p);
 }
 
+/*
+ * A high byte register changes places with its low byte where memory is met: that must not be the address, alone and in
+ * a loop whose check is hoisted.
+ */
+static void test_high_bytes(void)
+{
+    static const uint16_t opcodes[] = { 0x88, 0x8a, 0x00, 0x12, 0x28, 0x38, 0x84, 0x86, 0x0fc0 };
+    Program p;
+
+    if (!program_init(&p)) {
+        return;
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(opcodes) * 4 * 4 * 3; i++) {
+        unsigned opcode = opcodes[i / 48], high = i & 3, base = i >> 2 & 3, kind = i / 16 % 3, again;
+        g_autofree char *what = g_strdup_printf("%02x of high byte %u at register %u, kind %u", opcode, high, base, kind);
+        unsigned counter = base == R_RCX ? R_RDX : R_RCX;
+
+        for (unsigned r = 0; r < 4; r++) {
+            p.e.cpu->gpr[r] = BENCH_DATA + 0x1234;
+        }
+        p.e.cpu->gpr[R_RSI] = 10;
+        for (unsigned at = 0; at < BENCH_DATA_SIZE; at++) {
+            ((uint8_t *)(uintptr_t)BENCH_DATA)[at] = (at * 37 ^ at >> 8) & 3;    /* as high bytes: addresses near by */
+        }
+        p.len = 0;
+        again = p.len;
+        if (opcode > 255) {
+            PUT(&p, 0x0f);
+        }
+        if (kind == 2) {                                        /* [base + counter] */
+            PUT(&p, opcode, 0x04 | (4 + high) << 3, counter << 3 | base);
+        } else {
+            PUT(&p, opcode, (4 + high) << 3 | base);
+        }
+        if (kind) {
+            PUT(&p, 0x48, 0xff, 0xc0 | base);                   /* inc base */
+            PUT(&p, 0xff, 0xce, 0x75, again - (p.len + 4));     /* dec esi; jnz again */
+        }
+        PUT(&p, 0xf4);
+        program_check(&p, what, 100);
+    }
+    program_clear(&p);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -575,6 +619,7 @@ int main(int argc, char **argv)
     g_test_add_func("/tcg/block/group-across-pages", test_group_across_pages);
     g_test_add_func("/tcg/block/flags-over-checks", test_flags_over_checks);
     g_test_add_func("/tcg/block/loop", test_loop);
+    g_test_add_func("/tcg/block/high-bytes", test_high_bytes);
     g_test_add_func("/tcg/block/strings", test_strings);
     g_test_add_data_func("/tcg/block/strings-anywhere-64", GUINT_TO_POINTER(64), test_strings_anywhere);
     g_test_add_data_func("/tcg/block/strings-anywhere-32", GUINT_TO_POINTER(32), test_strings_anywhere);
