@@ -199,6 +199,27 @@ static void interpret(X86Cpu *cpu, void (*run)(X86Cpu *cpu))
     run(cpu);
 }
 
+/*
+ * STI; HLT, a kernel's idle loop, of 64-bit code: done here if that is what comes next.  The interpreter might do anything, and what
+ * SYSCALL, SYSRET and IRET come to is forgotten behind it.
+ */
+static bool halt_behind_sti(X86Cpu *cpu)
+{
+    const X86TlbPhys *page = &cpu->tlb_phys[X86_MMU_KERNEL][x86_tlb_index(cpu->rip)];
+
+    if ((cpu->mode & (MODE_CS64 | MODE_CPL | MODE_TF | MODE_DEBUG)) != MODE_CS64 || tcg_cpu(cpu)->interpret_one ||
+        page->va != (cpu->rip & ~4095ull) || !(page->perm & BIT(X86_EXEC)) || !page->host ||
+        page->host[cpu->rip & 4095] != 0xf4) {
+        return false;
+    }
+    cpu->eflags &= ~FLAG_RF;
+    cpu->interrupt_shadow = false;
+    cpu->rip++;
+    cpu->insn_count++;
+    sem_hlt(cpu, NULL);
+    return true;
+}
+
 static void flush_outside(TcgCpu *tc)
 {
     Translator *tr = tc->tr;
@@ -256,6 +277,9 @@ static X86Exit run_loop(X86Cpu *cpu)
         }
         if (G_UNLIKELY((cpu->mode & (MODE_TF | MODE_DEBUG)) || cpu->interrupt_shadow ||
                        tc->interpret_one)) {
+            if (cpu->interrupt_shadow && halt_behind_sti(cpu)) {
+                continue;
+            }
             tc->interpret_one = false;
             interpret(cpu, interp_run_careful);
             continue;
