@@ -24,35 +24,34 @@ const XsaveComponent xsave_components[XSAVE_COMPONENTS] = {
 };
 /* clang-format on */
 
-/* Offset of component I in an image; compacted: in the format with the components of MASK. */
-static uint32_t component_offset(unsigned i, uint64_t mask, bool compacted)
-{
-    uint32_t offset = XSAVE_HEADER_END;
+/* Where the components of an image are, from 2 on. */
+typedef struct Layout {
+    uint32_t size;
+    uint32_t offset[XSAVE_COMPONENTS];
+} Layout;
 
-    if (!compacted) {
-        return xsave_components[i].offset;
-    }
-    for (uint64_t left = mask & (BIT(i) - 1) & ~3u & (BIT(XSAVE_COMPONENTS) - 1); left; left &= left - 1) {
-        unsigned n = __builtin_ctzll(left);
-
-        if (xsave_components[n].aligned) {
-            offset = align_up(offset, 64);
-        }
-        offset += xsave_components[n].size;
-    }
-    return xsave_components[i].aligned ? align_up(offset, 64) : offset;
-}
-
-uint32_t xsave_size(uint64_t mask, bool compacted)
+/* An image with the components of MASK; only their offsets are set. */
+static void lay_out(Layout *layout, uint64_t mask, bool compacted)
 {
     uint32_t size = XSAVE_HEADER_END;
 
     for (uint64_t left = mask & ~3u & (BIT(XSAVE_COMPONENTS) - 1); left; left &= left - 1) {
         unsigned i = __builtin_ctzll(left);
+        const XsaveComponent *c = &xsave_components[i];
+        uint32_t at = !compacted ? c->offset : c->aligned ? align_up(size, 64) : size;
 
-        size = MAX(size, component_offset(i, mask, compacted) + xsave_components[i].size);
+        layout->offset[i] = at;
+        size = MAX(size, at + c->size);
     }
-    return size;
+    layout->size = size;
+}
+
+uint32_t xsave_size(uint64_t mask, bool compacted)
+{
+    Layout layout;
+
+    lay_out(&layout, mask, compacted);
+    return layout.size;
 }
 
 /* ---- pieces of state ---------------------------------------------------------------------- */
@@ -183,16 +182,20 @@ static bool all_zero(const void *p, size_t len)
     return bits == 0;
 }
 
-static uint64_t vectors_or(const X86Vec *v, unsigned count, unsigned first, unsigned end)
+typedef uint64_t Quarter __attribute__((vector_size(16), aligned(16), may_alias));
+
+/* Is a bit set in quarters FIRST to END - 1 of COUNT vectors? */
+static inline __attribute__((always_inline)) bool vectors_in_use(const X86Vec *v, unsigned count, unsigned first,
+                                                                 unsigned end)
 {
-    uint64_t bits = 0;
+    Quarter bits = { 0 };
 
     for (unsigned n = 0; n < count; n++) {
-        for (unsigned word = first; word < end; word++) {
-            bits |= v[n].u64[word];
+        for (unsigned i = first; i < end; i++) {
+            bits |= *(const Quarter *)&v[n].u8[16 * i];
         }
     }
-    return bits;
+    return bits[0] | bits[1];
 }
 
 static bool component_in_use(const X86Cpu *cpu, unsigned i)
@@ -204,11 +207,11 @@ static bool component_in_use(const X86Cpu *cpu, unsigned i)
     case 0:
         return s->fcw != 0x37f || s->fsw || s->ftw || s->fop || s->fip || s->fdp || cpu->x87_fcs ||
                cpu->x87_fds || !all_zero(s->st, sizeof(s->st));
-    case 1: return vectors_or(cpu->zmm, count, 0, 2);
-    case 2: return vectors_or(cpu->zmm, count, 2, 4);
+    case 1: return vectors_in_use(cpu->zmm, count, 0, 1);
+    case 2: return vectors_in_use(cpu->zmm, count, 1, 2);
     case 5: return !all_zero(cpu->k, sizeof(cpu->k));
-    case 6: return vectors_or(cpu->zmm, count, 4, 8);
-    case 7: return count == 16 && vectors_or(cpu->zmm + 16, 16, 0, 8);
+    case 6: return vectors_in_use(cpu->zmm, count, 2, 4);
+    case 7: return count == 16 && vectors_in_use(cpu->zmm + 16, 16, 0, 4);
     case 9: return cpu->pkru;
     default: return false;
     }
@@ -297,7 +300,7 @@ typedef struct Stretch {
     uint32_t offset, len;
 } Stretch;
 
-static unsigned stretches_of(X86Cpu *cpu, uint64_t save, bool mxcsr, uint64_t layout, bool compacted,
+static unsigned stretches_of(X86Cpu *cpu, uint64_t save, bool mxcsr, const Layout *layout, bool compacted,
                              Stretch *out)
 {
     unsigned count = 0;
@@ -320,7 +323,7 @@ static unsigned stretches_of(X86Cpu *cpu, uint64_t save, bool mxcsr, uint64_t la
                 len /= 2;
             }
             if (xmm_count(cpu) != 8 || i != 7) {
-                out[count++] = (Stretch){ component_offset(i, layout, compacted), len };
+                out[count++] = (Stretch){ layout->offset[i], len };
             }
         }
     }
@@ -328,9 +331,9 @@ static unsigned stretches_of(X86Cpu *cpu, uint64_t save, bool mxcsr, uint64_t la
     return count;
 }
 
-/* What write_image() writes, into P; between the stretches nothing. */
-static void put_image(X86Cpu *cpu, const Insn *insn, uint8_t *p, uint64_t layout, uint64_t save, bool mxcsr,
-                      uint64_t bv, bool compacted)
+/* What write_image() writes, into P; between the stretches nothing.  LAYOUT is that of the components of RFBM. */
+static void put_image(X86Cpu *cpu, const Insn *insn, uint8_t *p, uint64_t rfbm, const Layout *layout, uint64_t save,
+                      bool mxcsr, uint64_t bv, bool compacted)
 {
     for (uint64_t left = save & (BIT(XSAVE_COMPONENTS) - 1); left; left &= left - 1) {
         unsigned i = __builtin_ctzll(left);
@@ -340,7 +343,7 @@ static void put_image(X86Cpu *cpu, const Insn *insn, uint8_t *p, uint64_t layout
         } else if (i == 1) {
             xmm_put(cpu, p);
         } else {
-            component_put(cpu, i, p + component_offset(i, layout, compacted));
+            component_put(cpu, i, p + layout->offset[i]);
         }
     }
     if (mxcsr) {
@@ -348,30 +351,30 @@ static void put_image(X86Cpu *cpu, const Insn *insn, uint8_t *p, uint64_t layout
     }
     le64_store(p + OFF_XSTATE_BV, bv);
     if (compacted) {
-        le64_store(p + OFF_XCOMP_BV, layout | XCOMP_COMPACT);
+        le64_store(p + OFF_XCOMP_BV, rfbm | XCOMP_COMPACT);
         memset(p + OFF_XCOMP_BV + 8, 0, 48);
     }
 }
 
 /*
- * LAYOUT: the components that have a place (RFBM), SAVE: those that are written, BV: what the header
+ * RFBM: the components that have a place, by LAYOUT; SAVE: those that are written, BV: what the header
  * says of them.  Only what the architecture writes is written, and nothing if a page is missing.
  */
-static void write_image(X86Cpu *cpu, const Insn *insn, uint64_t va, uint64_t layout, uint64_t save,
-                        uint64_t bv, bool compacted)
+static void write_image(X86Cpu *cpu, const Insn *insn, uint64_t va, uint64_t rfbm, const Layout *layout,
+                        uint64_t save, uint64_t bv, bool compacted)
 {
     uint8_t image[4096], *ram;
-    uint32_t size = xsave_size(layout, compacted);
+    uint32_t size = layout->size;
     Stretch stretch[XSAVE_COMPONENTS + 4];
-    bool mxcsr = compacted ? (save & XCR0_SSE) : (layout & (XCR0_SSE | XCR0_AVX));
+    bool mxcsr = compacted ? (save & XCR0_SSE) : (rfbm & (XCR0_SSE | XCR0_AVX));
     unsigned count;
 
     ram = x86_tlb_write(cpu, va, size, cpu->mmu_idx);
     if (ram) {
-        put_image(cpu, insn, ram, layout, save, mxcsr, bv, compacted);
+        put_image(cpu, insn, ram, rfbm, layout, save, mxcsr, bv, compacted);
         return;
     }
-    put_image(cpu, insn, image, layout, save, mxcsr, bv, compacted);
+    put_image(cpu, insn, image, rfbm, layout, save, mxcsr, bv, compacted);
     for (uint64_t page = align_down(va, 4096); page < va + size; page += 4096) {
         x86_probe_write(cpu, page, 1);
     }
@@ -383,12 +386,14 @@ static void write_image(X86Cpu *cpu, const Insn *insn, uint64_t va, uint64_t lay
 
 static void save_standard(X86Cpu *cpu, const Insn *insn, bool optimised)
 {
-    uint64_t mask = requested(cpu) & cpu->xcr0;
-    uint64_t va = image_address(cpu, insn, xsave_size(mask, false), 64, X86_WRITE);
-    uint64_t used = components_in_use(cpu, mask);
-    uint64_t old = x86_ld64(cpu, va + OFF_XSTATE_BV);
+    uint64_t mask = requested(cpu) & cpu->xcr0, va, used, old;
+    Layout layout;
 
-    write_image(cpu, insn, va, mask, optimised ? used : mask, (old & ~mask) | used, false);
+    lay_out(&layout, mask, false);
+    va = image_address(cpu, insn, layout.size, 64, X86_WRITE);
+    used = components_in_use(cpu, mask);
+    old = x86_ld64(cpu, va + OFF_XSTATE_BV);
+    write_image(cpu, insn, va, mask, &layout, optimised ? used : mask, (old & ~mask) | used, false);
 }
 
 void sem_xsave(X86Cpu *cpu, const Insn *insn)
@@ -403,14 +408,16 @@ void sem_xsaveopt(X86Cpu *cpu, const Insn *insn)
 
 static void save_compacted(X86Cpu *cpu, const Insn *insn, uint64_t allowed)
 {
-    uint64_t mask = requested(cpu) & allowed;
-    uint64_t va = image_address(cpu, insn, xsave_size(mask, true), 64, X86_WRITE);
-    uint64_t used = components_in_use(cpu, mask);
+    uint64_t mask = requested(cpu) & allowed, va, used;
+    Layout layout;
 
+    lay_out(&layout, mask, true);
+    va = image_address(cpu, insn, layout.size, 64, X86_WRITE);
+    used = components_in_use(cpu, mask);
     if (cpu->x87.mxcsr != MXCSR_DEFAULT) {
         used |= XCR0_SSE;
     }
-    write_image(cpu, insn, va, mask, used & mask, used & mask, true);
+    write_image(cpu, insn, va, mask, &layout, used & mask, used & mask, true);
 }
 
 void sem_xsavec(X86Cpu *cpu, const Insn *insn)
@@ -467,8 +474,9 @@ static void restore(X86Cpu *cpu, const Insn *insn, uint64_t allowed, bool superv
     uint64_t va = image_address(cpu, insn, XSAVE_HEADER_END, 64, X86_READ);
     uint8_t image[4096], header[XSAVE_HEADER_END - OFF_XSTATE_BV];
     const uint8_t *p = x86_tlb_read(cpu, va, XSAVE_HEADER_END, cpu->mmu_idx);
-    uint64_t bv, layout, rest;
+    uint64_t bv, rest;
     uint32_t mxcsr;
+    Layout layout;
     bool compacted, load_mxcsr;
 
     if (!p) {
@@ -478,22 +486,21 @@ static void restore(X86Cpu *cpu, const Insn *insn, uint64_t allowed, bool superv
     memcpy(header, p + OFF_XSTATE_BV, sizeof(header));
     compacted = check_header(cpu, header, allowed, supervisor);
     bv = le64_load(header);
-    layout = le64_load(header + 8) & ~XCOMP_COMPACT;
     mxcsr = le32_load(p + OFF_MXCSR);
     load_mxcsr = compacted ? (mask & bv & XCR0_SSE) : (mask & (XCR0_SSE | XCR0_AVX));
     if (load_mxcsr && (mxcsr & ~MXCSR_MASK)) {
         cpu_raise(cpu, VEC_GP, 0);
     }
     rest = mask & bv & ~3u & (BIT(XSAVE_COMPONENTS) - 1);
-    if (rest && (p == image ||
-                 !x86_tlb_read(cpu, va, xsave_size(compacted ? layout : rest, compacted), cpu->mmu_idx))) {
+    lay_out(&layout, compacted ? le64_load(header + 8) & ~XCOMP_COMPACT : rest, compacted);
+    if (rest && (p == image || !x86_tlb_read(cpu, va, layout.size, cpu->mmu_idx))) {
         if (p != image) {
             memcpy(image, p, XSAVE_HEADER_END);
             p = image;
         }
         for (uint64_t left = rest; left; left &= left - 1) {
             unsigned i = __builtin_ctzll(left);
-            uint32_t offset = component_offset(i, layout, compacted);
+            uint32_t offset = layout.offset[i];
 
             x86_ld_bytes(cpu, va + offset, image + offset, xsave_components[i].size);
         }
@@ -510,7 +517,7 @@ static void restore(X86Cpu *cpu, const Insn *insn, uint64_t allowed, bool superv
                 memcpy(&cpu->zmm[n], p + OFF_XMM + 16 * n, 16);
             }
         } else {
-            component_get(cpu, i, p + component_offset(i, layout, compacted));
+            component_get(cpu, i, p + layout.offset[i]);
         }
     }
     if (load_mxcsr) {
