@@ -134,6 +134,9 @@ struct NodeType {
     const char *const *changeable;
     bool (*change_options)(BlockNode *node, NodeOpts *opts, GError **error);
 
+    /* Takes a name that is free, by an empty file; and removes that again: image_claim(). */
+    bool (*claim)(const char *filename);
+    void (*unclaim)(const char *filename);
     bool (*create)(const char *filename, NodeOpts *opts, GError **error);
     const char *create_help;   /* "  size=<size>            - Virtual disk size\n" ... */
     uint32_t (*cluster_size)(const BlockNode *node);

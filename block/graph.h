@@ -227,8 +227,15 @@ void node_detach_root(BlockChild *child);
 
 /* ---- images ---- */
 
-/* FORMAT NULL is raw.  OPTS hold the -o options, among them "size", "backing_file". */
+/* FORMAT NULL is raw.  OPTS hold the -o options, among them "size", "backing_file".  Where it fails, no file stays that was not
+ * there before. */
 bool image_create(const char *filename, const char *format, NodeOpts *opts, GError **error);
+/*
+ * Takes the name of a file that is not there yet, by an empty one: true where there was none.  Who has a claim and comes to no
+ * image gives it back: image_unclaim() removes the file.  What is no file of the host cannot be claimed.
+ */
+bool image_claim(const char *filename);
+void image_unclaim(const char *filename);
 /* Best match by content and name; "raw" when nothing matches. */
 const char *image_probe(const uint8_t *head, size_t len, const char *filename);
 bool format_exists(const char *format);

@@ -119,6 +119,7 @@ BlockNode *node_open(const char *filename, NodeOpts *opts, int flags, GError **e
 bool image_create(const char *filename, const char *format, NodeOpts *opts, GError **error)
 {
     Call c = { CALL_CREATE, .a = filename, .opts = opts, .error = error };
+    bool claimed;
 
     c.type = node_type_find(format ? format : "raw");
     if (!c.type) {
@@ -127,7 +128,12 @@ bool image_create(const char *filename, const char *format, NodeOpts *opts, GErr
     if (!c.type->create) {
         return error_set(error, "Format driver '%s' does not support image creation", format);
     }
-    return run_call(&c);
+    claimed = image_claim(filename);
+    run_call(&c);
+    if (!c.ok && claimed) {
+        image_unclaim(filename);
+    }
+    return c.ok;
 }
 
 bool node_snapshot_create(BlockNode *node, const char *name, const SnapshotInfo *vm,
@@ -256,6 +262,18 @@ static BlockNode *empty_node(const char *name, uint64_t length, GError **error)
     ok = edge && node_truncate(node, 0, NULL, error) && node_truncate(node, length, NULL, error);
     node_detach_root(edge);
     return ok ? node_ref(node) : NULL;
+}
+
+bool image_claim(const char *filename)
+{
+    const NodeType *type = g_str_has_prefix(filename, "node:") ? NULL : node_type_for_filename(filename, NULL);
+
+    return type && type->claim && type->claim(filename);
+}
+
+void image_unclaim(const char *filename)
+{
+    node_type_for_filename(filename, NULL)->unclaim(filename);
 }
 
 BlockNode *image_create_file(const char *filename, uint64_t length, GError **error)

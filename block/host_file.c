@@ -343,6 +343,26 @@ static bool file_co_truncate(BlockNode *node, uint64_t length, bool exact, const
     return true;
 }
 
+static const char *path_of(const char *filename)
+{
+    return g_str_has_prefix(filename, "file:") ? filename + 5 : filename;
+}
+
+static bool file_claim(const char *filename)
+{
+    int fd = open(path_of(filename), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    return fd >= 0;
+}
+
+static void file_unclaim(const char *filename)
+{
+    unlink(path_of(filename));
+}
+
 static bool file_create(const char *filename, NodeOpts *opts, GError **error)
 {
     g_autofree char *prealloc = node_opts_take(opts, "preallocation");
@@ -353,9 +373,7 @@ static bool file_create(const char *filename, NodeOpts *opts, GError **error)
     bool nocow = false, ok;
     int fd;
 
-    if (g_str_has_prefix(filename, "file:")) {
-        filename += 5;
-    }
+    filename = path_of(filename);
     if (!create_take_size(opts, INT64_MAX, &size, error) ||
         !node_opts_take_bool(opts, "nocow", &nocow, error) ||
         !create_opts_finish("file", opts, error)) {
@@ -421,7 +439,7 @@ static uint64_t file_allocated_size(BlockNode *node)
 const NodeType node_type_file = {
     .name = "file", .prefixes = "file", HOST_IO,
     .zero_init = true,
-    .create = file_create,
+    .claim = file_claim, .unclaim = file_unclaim, .create = file_create,
     .create_help = "  nocow=<bool (on/off)>  - Turn off copy-on-write (valid only on btrfs)\n"
                    "  preallocation=<str>    - Preallocation mode (allowed values: off, falloc, "
                    "full)\n"

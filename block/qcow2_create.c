@@ -169,50 +169,67 @@ static bool write_skeleton(const CreateOpts *c, BlockNode *file, GError **error)
     return ret == 0 || error_set_errno(error, -ret, "Could not write qcow2 header");
 }
 
-bool qcow2_create(const char *filename, NodeOpts *opts, GError **error)
+/* The image in FILENAME; c->data_file is there. */
+static bool create_image(CreateOpts *c, const char *filename, GError **error)
 {
-    g_auto(CreateOpts) c = { 0 };
-    g_autoptr(BlockNode) file = NULL;
+    g_autoptr(BlockNode) file = image_create_file(filename, 0, error);
     g_autoptr(BlockNode) node = NULL;
     g_autoptr(NodeOpts) open_opts = node_opts_new();
-    g_autofree char *data_path = NULL;
     BlockChild *edge;
     bool ok;
 
-    if (!take_create_opts(opts, &c, error) || !create_opts_finish("qcow2", opts, error) ||
-        !check_create_opts(&c, error) ||
-        (c.crypt.method == CRYPT_LUKS && !luks_create_check(&c.crypt.luks, error))) {
-        return false;
-    }
-    if (c.data_node) {
-        node_opts_set(open_opts, "data-file", c.data_node);
-    } else if (c.data_file) {
-        g_autoptr(BlockNode) data = NULL;
-
-        data_path = path_combine(filename, c.data_file);
-        data = image_create_file(data_path, c.data_file_raw ? c.size : 0, error);
-        if (!data) {
-            return false;
-        }
-    }
-    file = image_create_file(filename, 0, error);
     if (!file) {
         return false;
     }
     edge = node_attach_root(file, "create", BLK_PERM_WRITE | BLK_PERM_RESIZE, BLK_PERM_ALL, NULL,
                             NULL, error);
-    ok = edge && write_skeleton(&c, file, error);
+    ok = edge && write_skeleton(c, file, error);
     node_detach_root(edge);
     if (!ok) {
         return false;
+    }
+    if (c->data_node) {
+        node_opts_set(open_opts, "data-file", c->data_node);
     }
     node_opts_set(open_opts, "driver", "qcow2");
     node_opts_set(open_opts, "file", file->name);
     node_opts_set(open_opts, "cache.no-flush", "on");
     node = node_open(NULL, open_opts, NODE_OPEN_RDWR | NODE_OPEN_NO_BACKING | NODE_OPEN_INLINE_IO,
                      error);
-    return node && co_qcow2_crypt_create(node->state, &c.crypt, error) &&
-           co_node_truncate(node, c.size, true, c.prealloc, error);
+    return node && co_qcow2_crypt_create(node->state, &c->crypt, error) &&
+           co_node_truncate(node, c->size, true, c->prealloc, error);
+}
+
+static bool create_data_file(const CreateOpts *c, const char *path, GError **error)
+{
+    g_autoptr(BlockNode) data = image_create_file(path, c->data_file_raw ? c->size : 0, error);
+
+    return data != NULL;
+}
+
+bool qcow2_create(const char *filename, NodeOpts *opts, GError **error)
+{
+    g_auto(CreateOpts) c = { 0 };
+    g_autofree char *data_path = NULL;
+    bool claimed;
+
+    if (!take_create_opts(opts, &c, error) || !create_opts_finish("qcow2", opts, error) ||
+        !check_create_opts(&c, error) ||
+        (c.crypt.method == CRYPT_LUKS && !luks_create_check(&c.crypt.luks, error))) {
+        return false;
+    }
+    if (c.data_node || !c.data_file) {
+        return create_image(&c, filename, error);
+    }
+    data_path = path_combine(filename, c.data_file);
+    claimed = image_claim(data_path);
+    if (create_data_file(&c, data_path, error) && create_image(&c, filename, error)) {
+        return true;
+    }
+    if (claimed) {
+        image_unclaim(data_path);
+    }
+    return false;
 }
 
 /* ---- measure ---- */

@@ -127,8 +127,13 @@ static bool flat_create(BlockNode *file, const void *args, GError **error)
     return co_node_truncate(file, *(const uint64_t *)args, true, "off", error);
 }
 
-/* The extent files beside FILENAME, and their lines of the descriptor. */
-static bool create_extents(const VmdkCreate *c, const char *filename, GString *lines,
+static void unclaim(gpointer path, gpointer opaque)
+{
+    image_unclaim(path);
+}
+
+/* The extent files beside FILENAME, and their lines of the descriptor; those that were not there before into CLAIMED. */
+static bool create_extents(const VmdkCreate *c, const char *filename, GString *lines, GPtrArray *claimed,
                            GError **error)
 {
     const char *slash = strrchr(filename, '/'), *base = slash ? slash + 1 : filename;
@@ -146,6 +151,9 @@ static bool create_extents(const VmdkCreate *c, const char *filename, GString *l
         g_autofree char *path = path_combine(filename, name);
         VmdkSparseNew sparse = { .size = size, .zeroed_grain = c->zeroed_grain };
 
+        if (image_claim(path)) {
+            g_ptr_array_add(claimed, g_strdup(path));
+        }
         if (!image_write_new(path, is_flat(c) ? flat_create : vmdk_sparse_create,
                              is_flat(c) ? (const void *)&size : &sparse, error)) {
             return false;
@@ -171,6 +179,7 @@ bool vmdk_create(const char *filename, NodeOpts *opts, GError **error)
     const BlockNode *node = g_str_has_prefix(filename, "node:") ? node_by_name(filename + 5) : NULL;
     const char *path = node ? node_filename(node) : filename, *slash = strrchr(path, '/');
     g_autofree char *text = NULL;
+    g_autoptr(GPtrArray) claimed = g_ptr_array_new_with_free_func(g_free);
 
     if (!take_opts(opts, &c, error) || (c.backing && !read_parent_cid(&c, filename, error))) {
         return false;
@@ -191,11 +200,14 @@ bool vmdk_create(const char *filename, NodeOpts *opts, GError **error)
         return error_set(error, "The subformat '%s' is made of several files: create it with "
                          "rhea-img", subformats[c.subformat]);
     }
-    if (!create_extents(&c, filename, lines, error)) {
-        return false;
+    if (create_extents(&c, filename, lines, claimed, error)) {
+        text = descriptor_text(&c, lines->str);
+        if (image_write_new(filename, text_create, text, error)) {
+            return true;
+        }
     }
-    text = descriptor_text(&c, lines->str);
-    return image_write_new(filename, text_create, text, error);
+    g_ptr_array_foreach(claimed, unclaim, NULL);
+    return false;
 }
 
 const char vmdk_create_help[] =

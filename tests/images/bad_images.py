@@ -259,10 +259,10 @@ def case_locked(fmt):
 
 # ---- full disks ----
 
-def limited():
+def limited(end=2 * MIB):
     """Files end at 2 MiB: the write behind that fails, as on a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * MIB, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (end, resource.RLIM_INFINITY))
 
 
 def case_limit(fmt):
@@ -271,6 +271,33 @@ def case_limit(fmt):
     lines = p.stderr.splitlines()
     assert p.returncode == 1 and len(lines) == 1, f'{p.returncode}: {p.stderr}'
     assert 'error while writing' in lines[0] or 'out.' + fmt in lines[0], lines[0]
+    assert not os.path.exists('out.' + fmt)
+
+
+def case_limit_keeps(fmt):
+    """What was there before the command failed is not removed."""
+    for command in (['convert', '-f', 'raw', '-O', fmt, *CREATE[fmt], 'src.raw'], ['create', '-q', '-f', fmt, *CREATE[fmt]]):
+        must(IMG, 'create', '-q', '-f', 'raw', 'kept', '64k')
+        p = run(IMG, *command, 'kept', *(['16M'] if command[0] == 'create' else []), preexec_fn=lambda: limited(4096))
+        assert p.returncode == 1 or command[0] == 'create', p.stderr       # some formats begin with little
+        assert os.path.exists('kept')
+        os.unlink('kept')
+
+
+def case_limit_create():
+    """No command leaves a file that it made and could not fill, nor parts of an image."""
+    for words in (['create', '-f', 'raw', '-o', 'preallocation=full', 'left', '16M'],
+                  ['create', '-f', 'qcow2', '-o', 'preallocation=full', 'left', '16M'],
+                  ['create', '-f', 'qcow2', '-o', 'preallocation=full,data_file=left.data,data_file_raw=on', 'left', '16M'],
+                  ['create', '-f', 'vmdk', '-o', 'subformat=monolithicFlat', 'left', '16M'],
+                  ['create', '-f', 'vhdx', '-o', 'subformat=fixed', 'left', '16M'],
+                  ['create', '-f', 'luks', '--object', 'secret,id=s,data=abc', '-o', 'key-secret=s,iter-time=10', 'left', '16M'],
+                  ['dd', '-O', 'qcow2', 'if=src.raw', 'of=left'],
+                  ['dd', 'if=src.raw', 'of=left']):
+        p = run(IMG, *words, preexec_fn=limited)
+        assert p.returncode == 1 and p.stderr.startswith('rhea-img: '), f'{words}: {p.returncode}: {p.stderr}'
+        left = [name for name in os.listdir('.') if name.startswith('left')]
+        assert not left, f'{words}: {left}'
 
 
 def case_limit_behind(fmt):
@@ -310,8 +337,7 @@ def full_disk(fmt):
     lines = p.stderr.splitlines()
     assert p.returncode == 1 and len(lines) == 1, f'{p.returncode}: {p.stderr}'
     assert 'No space left on device' in lines[0], lines[0]
-    if os.path.exists(path):
-        os.unlink(path)
+    assert not os.path.exists(path)
     must(IMG, 'create', '-q', '-f', fmt, *CREATE[fmt], path, '16M')
     node = f'driver={fmt},file.filename={path}' + (',key-secret=s' if fmt == 'luks' else '')
     io = [IO, *(SECRET if fmt == 'luks' else []), '--image-opts', node]
@@ -336,12 +362,14 @@ def cases():
             yield f'cut data {fmt}', lambda: case_cut_data(fmt)
         yield f'locked {fmt}', lambda: case_locked(fmt)
         yield f'limit {fmt}', lambda: case_limit(fmt)
+        yield f'limit keeps {fmt}', lambda: case_limit_keeps(fmt)
         if fmt in ('vdi', 'vpc'):
             yield f'limit behind {fmt}', lambda: case_limit_behind(fmt)
         yield f'full disk {fmt}', lambda: case_full_disk(fmt)
         if fmt in BACKED:
             yield f'missing backing file {fmt}', lambda: case_missing_backing(fmt)
     yield 'limit bitmap', case_limit_bitmap
+    yield 'limit create', case_limit_create
     yield 'loop', case_loop
     yield 'amend backing', case_amend_backing
     yield 'untouched', case_untouched

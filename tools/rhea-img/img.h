@@ -34,6 +34,8 @@ bool image_close(Image *image);
 /* At the end of a command that came to STATUS: the exit status.  A failed flush is not told of after
  * another error, which is the reason. */
 int image_finish(Image *image, int status);
+/* No extents, no data file: who has claimed its name (image_claim()) may remove it as a whole. */
+bool image_is_one_file(const Image *image);
 
 typedef struct Progress {
     bool on;

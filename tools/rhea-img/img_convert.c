@@ -30,6 +30,7 @@ typedef struct Convert {
     uint64_t run_end;              /* what is known from next on: the flags of all up to there */
     uint32_t run_flags;
     bool compressed, target_zero, has_base, salvage, quiet, out_of_order, offload, async;
+    bool claimed;                      /* the target was not there before, and is one file */
     CoMutex taking;                /* of the next run: asking for its status may wait */
     unsigned running;
     int ret;
@@ -527,6 +528,7 @@ static bool make_target(Convert *m, const ConvertArgs *a, NodeOpts *create)
     if (a->backing_format) {
         node_opts_set(create, "backing_fmt", a->backing_format);
     }
+    m->claimed = image_claim(a->target);
     if (!image_create(a->target, a->format, create, &error)) {
         error_report("%s: error while converting %s: %s", a->target, a->format, error->message);
         g_error_free(error);
@@ -583,20 +585,13 @@ static bool run_workers(Convert *m, const ConvertArgs *a)
     return m->ret == 0;
 }
 
-static int convert(ConvertArgs *a)
+/* The target, once it is made: open, filled and closed. */
+static int fill_target(Convert *m, ConvertArgs *a, NodeOpts *keys)
 {
-    Convert *m = &a->run;
     OpenArgs out = a->out;
-    g_autoptr(NodeOpts) keys = node_opts_copy(a->create);
     Image target;
     bool ok;
 
-    if (a->bitmaps && !check_bitmaps(a, m->sources[0].image.node)) {
-        return 1;
-    }
-    if (!make_target(m, a, a->create)) {
-        return 1;
-    }
     out.format = a->target_opts ? NULL : a->format;
     out.image_opts = a->target_opts;
     out.writable = out.resize = true;
@@ -606,9 +601,27 @@ static int convert(ConvertArgs *a)
         return 1;
     }
     m->target = target.node;
+    m->claimed = m->claimed && image_is_one_file(&target);
     ok = check_target(m, a) && run_workers(m, a) &&
          (!a->bitmaps || copy_bitmaps(a, m->sources[0].image.node, m->target));
     return image_finish(&target, ok ? 0 : 1);
+}
+
+/* A new file that has not become the image goes; one that was there before, or is one of several, stays as it is. */
+static int convert(ConvertArgs *a)
+{
+    Convert *m = &a->run;
+    g_autoptr(NodeOpts) keys = node_opts_copy(a->create);
+    int status;
+
+    if (a->bitmaps && !check_bitmaps(a, m->sources[0].image.node)) {
+        return 1;
+    }
+    status = make_target(m, a, a->create) ? fill_target(m, a, keys) : 1;
+    if (status && m->claimed) {
+        image_unclaim(a->target);
+    }
+    return status;
 }
 
 /* With -B: where the source already has that very backing file, only the difference goes. */

@@ -94,23 +94,30 @@ static int dd_copy(DdArgs *m)
     g_autofree char *size = NULL;
     GError *error = NULL;
     Image out;
+    bool claimed;
     int status;
 
     dd_range(m, node_length(m->in));
     size = g_strdup_printf("%" PRIu64, m->length);
     node_opts_set(create, "size", size);
     m->out_args.format = m->format;
+    claimed = image_claim(m->out_name);
     if (!image_create(m->out_name, m->format, create, &error)) {
         error_report("%s: error while creating output image: %s", m->out_name, error->message);
         g_error_free(error);
-        return 1;
+        status = 1;
+    } else if (!image_open(&out, m->out_name, &m->out_args)) {
+        status = 1;
+    } else {
+        m->out = out.node;
+        claimed = claimed && image_is_one_file(&out);
+        status = run_job(co_dd_run, m);
+        status = image_finish(&out, status);
     }
-    if (!image_open(&out, m->out_name, &m->out_args)) {
-        return 1;
+    if (status && claimed) {
+        image_unclaim(m->out_name);
     }
-    m->out = out.node;
-    status = run_job(co_dd_run, m);
-    return image_finish(&out, status);
+    return status;
 }
 
 static int img_dd(const ImgCommand *command, int argc, char **argv)

@@ -146,6 +146,19 @@ bool image_open(Image *image, const char *filename, const OpenArgs *args)
     return true;
 }
 
+bool image_is_one_file(const Image *image)
+{
+    const GPtrArray *children = image->node->children;
+    unsigned files = 0;
+
+    for (unsigned i = 0; i < children->len; i++) {
+        const BlockChild *child = children->pdata[i];
+
+        files += !g_str_equal(child->name, "backing");
+    }
+    return files == 1;
+}
+
 int image_finish(Image *image, int status)
 {
     int ret = 0;
