@@ -350,6 +350,14 @@ def full_disk(fmt):
         assert p.returncode in (0, 3), f'check: {p.returncode}: {p.stdout}{p.stderr}'
 
 
+def case_io_usage():
+    """What is wrong with a command of rhea-io's is no part of its output, as with qemu-io."""
+    for command, message in (('nope', 'command "nope" not found'), ('read', 'bad argument count 0 to read'),
+                             ('flush now', 'bad argument count 1 to flush')):
+        p = run(IO, '-f', 'raw', '-c', command, 'src.raw')
+        assert p.returncode == 1 and not p.stdout and message in p.stderr, f'{command}: {p.stdout!r}, {p.stderr!r}'
+
+
 def cases():
     for fmt in CREATE:
         yield f'magic {fmt}', lambda: case_unopenable(fmt, 'magic', bad_magic(fmt))
@@ -369,6 +377,7 @@ def cases():
         if fmt in BACKED:
             yield f'missing backing file {fmt}', lambda: case_missing_backing(fmt)
     yield 'limit bitmap', case_limit_bitmap
+    yield 'io usage', case_io_usage
     yield 'limit create', case_limit_create
     yield 'loop', case_loop
     yield 'amend backing', case_amend_backing

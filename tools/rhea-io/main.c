@@ -128,12 +128,12 @@ static bool right_count(const IoCommand *c, int n)
         return true;
     }
     if (c->max == IO_ANY_COUNT) {
-        printf("bad argument count %d to %s, expected at least %d arguments\n", n, c->name, c->min);
+        fprintf(stderr, "bad argument count %d to %s, expected at least %d arguments\n", n, c->name, c->min);
     } else if (c->min == c->max) {
-        printf("bad argument count %d to %s, expected %d arguments\n", n, c->name, c->min);
+        fprintf(stderr, "bad argument count %d to %s, expected %d arguments\n", n, c->name, c->min);
     } else {
-        printf("bad argument count %d to %s, expected between %d and %d arguments\n", n, c->name,
-               c->min, c->max);
+        fprintf(stderr, "bad argument count %d to %s, expected between %d and %d arguments\n", n, c->name,
+                c->min, c->max);
     }
     return false;
 }
@@ -146,7 +146,7 @@ static bool run_words(Io *io, int argc, char **argv)
         return help(argc, argv);
     }
     if (!c) {
-        printf("command \"%s\" not found\n", argv[0]);
+        fprintf(stderr, "command \"%s\" not found\n", argv[0]);
         return false;
     }
     if (!right_count(c, argc - 1)) {
