@@ -19,7 +19,10 @@ static bool must_be_aligned(const Insn *insn)
     return (insn->def->attrs & A_ALIGN) || ((insn->def->attrs & A_LEGALIGN) && !insn->vex);
 }
 
-/* Does it store a power of two of bytes, read nothing there, and raise nothing? */
+/*
+ * Does it store a power of two of bytes, read nothing there, and raise nothing?  Out of line nobody catches a host's #UD: MOVBE
+ * and MOVDIRI a guest may have that the host has not.
+ */
 static bool only_stores(const Insn *insn, unsigned size)
 {
     uint64_t a = insn->def->attrs;
@@ -27,8 +30,8 @@ static bool only_stores(const Insn *insn, unsigned size)
     if ((size & (size - 1)) || tcg_is_masked(insn)) {
         return false;
     }
-    if (insn->sem == sem_mov || insn->sem == sem_movbe) {
-        return true;
+    if (insn->sem == sem_mov) {
+        return insn->map != MAP_0F38;
     }
     if (insn->map == MAP_VEX0F3A && insn->opcode == 0x1d) {
         return false;           /* VCVTPS2PH; that of EVEX has A_SAE */
