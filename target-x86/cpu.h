@@ -100,7 +100,7 @@ G_STATIC_ASSERT(sizeof(X86TlbEntry) == 32);
 /* A tag for set SET that no address which looks there can match, not even one of the last page:
  * it names a page of another set. */
 #define X86_TLB_POISON_TAG(set) ((uint64_t)((set) ^ 1) << 12)
-/* At least 6; a build with CFLAGS=-DX86_TLB_BITS=6 misses all the time, which is good for tests. */
+/* 6 to 12; a build with CFLAGS=-DX86_TLB_BITS=6 misses all the time, which is good for tests. */
 #ifndef X86_TLB_BITS
 #define X86_TLB_BITS 12
 #endif
@@ -346,6 +346,7 @@ struct X86Cpu {
     X86TlbPhys tlb_phys[X86_MMU_COUNT][X86_TLB_SIZE];
     uint32_t tlb_lost[X86_MMU_COUNT][X86_TLB_SIZE];         /* number of the page that was last dropped */
     uint64_t tlb_used[X86_MMU_COUNT][X86_TLB_SIZE / 64];    /* sets with pages that are not global */
+    uint64_t tlb_used_words[X86_MMU_COUNT];     /* which of its words are not 0; perhaps more */
     uint64_t tlb_global[X86_MMU_COUNT][X86_TLB_SIZE / 64];  /* sets with global pages */
     struct { uint64_t start, len; uint8_t *host; } ram[3];  /* plain memory: mmu.c */
     uint64_t debug_hits;        /* DR6 bits of the instruction being executed: debug.h */

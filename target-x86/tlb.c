@@ -32,6 +32,7 @@ static void note_used(X86Cpu *cpu, unsigned idx, unsigned set, bool global)
 
     __atomic_store_n(there, *there | BIT64(set % 64), __ATOMIC_RELAXED);
     __atomic_store_n(not_there, *not_there & ~BIT64(set % 64), __ATOMIC_RELAXED);
+    cpu->tlb_used_words[idx] |= global ? 0 : BIT64(set / 64);
 }
 
 /* Tags as the page's rights allow; no store may come before close_if_code(). */
@@ -185,17 +186,33 @@ static void code_page_forget(X86Cpu *cpu, uint64_t va, bool large)
 
 /* ---- invalidation ----------------------------------------------------------------------------- */
 
-static void drop_all(X86Cpu *cpu, uint64_t sets[X86_MMU_COUNT][X86_TLB_SIZE / 64])
+_Static_assert(X86_TLB_SIZE / 64 <= 64, "a bit of tlb_used_words for each word of tlb_used");
+
+static void drop_word(X86Cpu *cpu, unsigned idx, unsigned word, uint64_t *sets)
+{
+    for (uint64_t used = *sets; used; used &= used - 1) {
+        x86_tlb_drop(cpu, idx, word * 64 + __builtin_ctzll(used));
+    }
+    __atomic_store_n(sets, 0, __ATOMIC_RELAXED);
+}
+
+static void drop_not_global(X86Cpu *cpu)
+{
+    for (unsigned idx = 0; idx < X86_MMU_COUNT; idx++) {
+        for (uint64_t words = cpu->tlb_used_words[idx]; words; words &= words - 1) {
+            unsigned word = __builtin_ctzll(words);
+
+            drop_word(cpu, idx, word, &cpu->tlb_used[idx][word]);
+        }
+        cpu->tlb_used_words[idx] = 0;
+    }
+}
+
+static void drop_global(X86Cpu *cpu)
 {
     for (unsigned idx = 0; idx < X86_MMU_COUNT; idx++) {
         for (unsigned word = 0; word < X86_TLB_SIZE / 64; word++) {
-            if (!sets[idx][word]) {
-                continue;
-            }
-            for (uint64_t used = sets[idx][word]; used; used &= used - 1) {
-                x86_tlb_drop(cpu, idx, word * 64 + __builtin_ctzll(used));
-            }
-            __atomic_store_n(&sets[idx][word], 0, __ATOMIC_RELAXED);
+            drop_word(cpu, idx, word, &cpu->tlb_global[idx][word]);
         }
     }
 }
@@ -209,9 +226,9 @@ void x86_tlb_flush(X86Cpu *cpu, bool globals_too)
         code_pages_forget(cpu, 0);
         cpu->tx.kernel_not_global = false;
     }
-    drop_all(cpu, cpu->tlb_used);
+    drop_not_global(cpu);
     if (globals_too) {
-        drop_all(cpu, cpu->tlb_global);
+        drop_global(cpu);
         x86_contexts_forget_all(cpu);
         cpu->tlb_large[0] = cpu->tlb_large[1] = false;
         memset(cpu->ram, 0, sizeof(cpu->ram));

@@ -82,10 +82,9 @@ static void save_pages(X86Cpu *cpu, Context *c)
 {
     c->pages = 0;
     for (unsigned idx = 0; idx < X86_MMU_COUNT; idx++) {
-        for (unsigned word = 0; word < X86_TLB_SIZE / 64; word++) {
-            if (!cpu->tlb_used[idx][word]) {
-                continue;
-            }
+        for (uint64_t words = cpu->tlb_used_words[idx]; words; words &= words - 1) {
+            unsigned word = __builtin_ctzll(words);
+
             for (uint64_t used = cpu->tlb_used[idx][word]; used; used &= used - 1) {
                 unsigned set = word * 64 + __builtin_ctzll(used);
 
@@ -96,6 +95,7 @@ static void save_pages(X86Cpu *cpu, Context *c)
                 x86_tlb_drop(cpu, idx, set);
             }
             __atomic_store_n(&cpu->tlb_used[idx][word], 0, __ATOMIC_RELAXED);
+            cpu->tlb_used_words[idx] &= ~BIT64(word);
         }
     }
 }
