@@ -126,6 +126,20 @@ static void edid(Qtest *q)
     g_assert_cmpuint(height, ==, 900);
 }
 
+static void reset(Qtest *q)
+{
+    static const QtestStep fill[] = { WINDOWS, READL(LFB, 0), WRITEL(LFB, 0x12345678), WRITEL(LFB + 0xfffffc, 0x9abcdef0),
+                                      READL(LFB + 0xfffffc, 0x9abcdef0) };
+    static const QtestStep expect[] = { WINDOWS, READL(LFB, 0), READL(LFB + 0xfffffc, 0) };
+
+    for (unsigned round = 0; round < 2; round++) {
+        qtest_run_steps(q, fill, G_N_ELEMENTS(fill));
+        g_free(qtest_qmp(q, "{'execute': 'system_reset'}"));
+        g_free(qtest_wait_event(q, "RESET"));
+        qtest_run_steps(q, expect, G_N_ELEMENTS(expect));
+    }
+}
+
 #define CARD "-device VGA,addr=02.0"
 
 static const QtestCase cases[] = {
@@ -141,6 +155,7 @@ static const QtestCase cases[] = {
     { "dispi/identity", CARD, .steps = QTEST_STEPS(dispi_identity) },
     { "dispi/mode", CARD, .steps = QTEST_STEPS(dispi_mode) },
     { "mmio", CARD, .steps = QTEST_STEPS(mmio) },
+    { "reset", CARD, .run = reset },
     { "edid", CARD ",xres=1600,yres=900", .run = edid },
 };
 
