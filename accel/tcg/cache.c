@@ -500,7 +500,9 @@ void tcg_leave_gate(Translator *tr)
 {
     g_mutex_lock(&tr->lock);
     tr->inside--;
-    g_cond_broadcast(&tr->gate);
+    if (tr->flushing) {         /* nobody else waits, and a broadcast is a system call even so */
+        g_cond_broadcast(&tr->gate);
+    }
     g_mutex_unlock(&tr->lock);
 }
 
