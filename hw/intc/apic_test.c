@@ -376,7 +376,7 @@ static void test_state_survives_save_and_load(Fixture *f, gconstpointer data)
 
 /* ---- CPUs on threads of their own ---- */
 
-enum { BALLS = 6, THROWS = 20000, MESSAGES = 500 };
+enum { BALLS = 6, THROWS = 3000, MESSAGES = 200 };
 
 typedef struct Player {
     Fixture *f;

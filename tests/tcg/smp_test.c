@@ -263,7 +263,7 @@ static void test_interrupts(void)
         atomic_store(&interrupts, 0);
         atomic_store(&over, false);
         thread = g_thread_new("second", be_interrupted, &s);
-        for (unsigned n = 0; n < 500; n++) {
+        for (unsigned n = 0; n < 100; n++) {
             x86_cpu_request(s.cpu, X86_REQ_INTR);
             tcg_wake(s.cpu);
             while (atomic_load(&interrupts) == n) {
