@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Rules of authorization by id, which come and go while services run. */
 #include "base/authz.h"
 
 #include "base/error.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Sets of descriptors, and host_open(), which knows them by path. */
 #include "base/fdset.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Shared objects that are loaded when first used: where they are looked for. */
 #include "base/module.h"
 
 #include <dlfcn.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Folders of firmware images, and which package has which. */
 #include "roms/firmware.h"
 
 #include <unistd.h>

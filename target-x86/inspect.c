@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Page tables as lists and instructions as text, for monitors.  [SDM3A 4] */
 #include "target-x86/inspect.h"
 
 #include <inttypes.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* A CPU's memory and ports in a real VM, by vm/memory.h, and stores to its decoded code. */
 #include "target-x86/vm_bus.h"
 
 #include "base/rcu.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Consoles and their listeners: surfaces, updates, cursors, text. */
 #include "ui/console.h"
 
 #include <string.h>

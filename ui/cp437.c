@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Code page 437 both ways. */
 #include "ui/cp437.h"
 
 #include <string.h>

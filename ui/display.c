@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Kinds of -display, built in or from a module. */
 #include "ui/display.h"
 
 #include "base/error.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Accelerators by name. */
 #include "vm/accel.h"
 
 #include "base/error.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Clocks and timers: order, replacement, stopping, threads; and the source for the main loop. */
 #include "vm/clock.h"
 
 typedef struct Log {

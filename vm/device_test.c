@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* What a device is given for its tables: registers, ports, inputs, timers, saved state, DMA; on a toy UART. */
 #include "vm/bench.h"
 #include "base/json.h"
 

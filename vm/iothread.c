@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The object "iothread" and who uses it. */
 #include "vm/iothread.h"
 
 #include "base/error.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Machine types by name; their common properties and RAM; the machine "none". */
 #include "vm/machine.h"
 
 #include "base/error.h"

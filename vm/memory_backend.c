@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Guest RAM as objects: how the host's memory is got, shared, filled and given back. */
 #include "vm/memory_backend.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The memory map: priorities, aliases, splits, access sizes, ROM, listeners, dirty bits, eventfds, readers under RCU. */
 #include <sys/eventfd.h>
 #include <sys/uio.h>
 #include <unistd.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Objects: hooks, properties as text and JSON, bad values, the tree, -global. */
 #include "base/json.h"
 #include "vm/object.h"
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Random bytes from the kernel's generator or a file, never waiting. */
 #include "vm/rng.h"
 
 #include <errno.h>

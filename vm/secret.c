@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The object "secret": data given, or read from a file when it is made. */
 #include "vm/secret.h"
 
 #include <string.h>

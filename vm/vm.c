@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The machine lock; a VM, its run state and requests about it, and who is told of them. */
 #include "vm/vm.h"
 
 #include "base/event_loop.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Saved state: QEMU's wire format, subsections, sections, and streams that are cut, damaged or random. */
 #include "base/json.h"
 #include "vm/bench.h"
 

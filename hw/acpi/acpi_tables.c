@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The blob of ACPI tables and the linker script that places and patches it.  [ACPI6.3 5.2] */
 #include "hw/acpi/acpi_tables.h"
 
 #define TABLES_FILE "etc/acpi/tables"

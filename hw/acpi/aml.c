@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* AML encodings: names, integers, package lengths, terms.  [ACPI6.3 20.2] */
 #include "hw/acpi/aml.h"
 
 enum { BLOCKS_MAX = 16 };

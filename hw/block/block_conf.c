@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Checks of a disk's properties, and the back end they lead to. */
 #include "hw/block/block_conf.h"
 
 #include "base/error.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The base block of an EDID: header, product, timings, descriptors, checksum.  [VESA E-EDID 1.4 3] */
 #include "hw/display/edid.h"
 
 /* Established (35-37), then standard timings (38-53) the monitor offers.  [E-EDID 3.8, 3.9] */

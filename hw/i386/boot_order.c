@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* bootindex= to fw_cfg's "bootorder": devices and added paths, sorted. */
 #include "hw/i386/boot_order.h"
 
 #include <stdio.h>

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * CPUs and local APICs of a board, joined: requests one way, TPR, MSRs, FERR# and deadlines the other; A20 and SMI for all.
+ */
 #include "hw/i386/x86_cpus.h"
 
 #include <string.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The board that fuzz targets of devices share. */
 #include "tests/fuzz/fuzz_machine.h"
 
 #include <stdio.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Lists of fields by format, and what hostile bytes do to them. */
 #include "tests/fuzz/image_fields.h"
 
 #include <string.h>

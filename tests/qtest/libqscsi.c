@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Requests and events of virtio-scsi, by rings of libqvirtio.  [VIRTIO1.1 5.6] */
 #include "tests/qtest/libqscsi.h"
 
 #include <string.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The driver's half of virtio over PCI: registers old and new, split and packed rings.  [VIRTIO1.1 2, 4.1] */
 #include "tests/qtest/libqvirtio.h"
 
 enum { NEXT = 1, WRITE = 2, INDIRECT = 4, AVAIL = 1 << 7, USED = 1 << 15 };
