@@ -18,7 +18,7 @@
 #define SPIN_NAP_NS 20000
 /* HLT looks for work that long before the thread sleeps: at first, and at most. */
 #define POLL_FIRST_NS 10000
-#define POLL_MOST_NS 100000
+#define POLL_MOST_NS 250000
 /*
  * So many looks whether an interrupted CPU has seen it: two to five microseconds, less than a signal costs the two of them.
  * Each time it has makes up for part of a time it has not; when that is used up, so many signals are sent without.
