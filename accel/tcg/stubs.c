@@ -39,19 +39,6 @@ static void test_byte(Emitter *e, HostMem mem, uint8_t imm) { byte_imm(e, 0xf6, 
 
 enum { CC_Z_ = 4, CC_NZ_ = 5 };
 
-/* A short forward jump; returns where its distance goes. */
-static uint8_t *jcc_short(Emitter *e, unsigned cond)
-{
-    emit8(e, 0x70 | cond);
-    emit8(e, 0);
-    return e->p - 1;
-}
-
-static void land(Emitter *e, uint8_t *at)
-{
-    *at = e->p - (at + 1);
-}
-
 static HostMem vector_slot(unsigned n, unsigned offset)
 {
     return HOST_GS(offsetof(X86Cpu, zmm) + n * sizeof(X86Vec) + offset);
@@ -328,9 +315,9 @@ static void to_c(Emitter *e, bool flags, const uint8_t *spill)
     emit_store(e, TX(return_stack), H_RSP);
     emit_load(e, H_RSP, TX(c_stack));
     test_byte(e, TX(live), LIVE_SIMD);
-    skip = jcc_short(e, CC_Z_);
+    skip = emit_short(e, 0x70 | CC_Z_);
     emit_call(e, spill);
-    land(e, skip);
+    emit_land(e, skip);
 }
 
 static void leave_c(Emitter *e)
@@ -353,10 +340,10 @@ static void come_back(Emitter *e, const uint8_t *go)
     uint8_t *leave;
 
     emit_rr(e, 0, true, 0x85, H_RAX, H_RAX);
-    leave = jcc_short(e, CC_Z_);
+    leave = emit_short(e, 0x70 | CC_Z_);
     emit_store(e, TX(resume), H_RAX);
     emit_jmp(e, go);
-    land(e, leave);
+    emit_land(e, leave);
     leave_c(e);
 }
 
@@ -367,21 +354,21 @@ static const uint8_t *emit_go(Emitter *e, const TcgStubs *s)
     uint8_t *stay, *unwanted, *narrow, *no_top;
 
     test_byte(e, TX(kicked), 1);
-    stay = jcc_short(e, CC_Z_);
+    stay = emit_short(e, 0x70 | CC_Z_);
     leave_c(e);
-    land(e, stay);
+    emit_land(e, stay);
     test_byte(e, TX(want), LIVE_SIMD);
-    unwanted = jcc_short(e, CC_Z_);
+    unwanted = emit_short(e, 0x70 | CC_Z_);
     emit_call(e, s->need_simd);
     test_byte(e, TX(want), LIVE_EVEX);
-    narrow = jcc_short(e, CC_Z_);
+    narrow = emit_short(e, 0x70 | CC_Z_);
     emit_call(e, s->need_evex);
     test_byte(e, TX(want), LIVE_TOP);
-    no_top = jcc_short(e, CC_Z_);
+    no_top = emit_short(e, 0x70 | CC_Z_);
     emit_call(e, s->need_top);
-    land(e, unwanted);
-    land(e, narrow);
-    land(e, no_top);
+    emit_land(e, unwanted);
+    emit_land(e, narrow);
+    emit_land(e, no_top);
     emit_load(e, H_RSP, TX(return_stack));
     emit_rm(e, 0, false, 0x0fb7, H_RAX, CPU(cc));
     emit_bytes(e, "\x04\x7f\x9e", 3);           /* add al, 127; sahf */
