@@ -199,6 +199,20 @@ static const Place stub_names[] = {
     { offsetof(TcgStubs, crossing_read[2]), "crossing_read_32" },
     { offsetof(TcgStubs, crossing_read[3]), "crossing_read_64" },
     { offsetof(TcgStubs, crossing_write), "crossing_write" },
+    { offsetof(TcgStubs, crossing_masked[0][0]), "crossing_masked_read_1" },
+    { offsetof(TcgStubs, crossing_masked[0][1]), "crossing_masked_read_2" },
+    { offsetof(TcgStubs, crossing_masked[0][2]), "crossing_masked_read_4" },
+    { offsetof(TcgStubs, crossing_masked[0][3]), "crossing_masked_read_8" },
+    { offsetof(TcgStubs, crossing_masked[1][0]), "crossing_masked_write_1" },
+    { offsetof(TcgStubs, crossing_masked[1][1]), "crossing_masked_write_2" },
+    { offsetof(TcgStubs, crossing_masked[1][2]), "crossing_masked_write_4" },
+    { offsetof(TcgStubs, crossing_masked[1][3]), "crossing_masked_write_8" },
+    { offsetof(TcgStubs, crossed[1]), "crossed_2" },
+    { offsetof(TcgStubs, crossed[2]), "crossed_4" },
+    { offsetof(TcgStubs, crossed[3]), "crossed_8" },
+    { offsetof(TcgStubs, crossed[4]), "crossed_16" },
+    { offsetof(TcgStubs, crossed[5]), "crossed_32" },
+    { offsetof(TcgStubs, crossed[6]), "crossed_64" },
 };
 
 typedef struct Field {
@@ -213,7 +227,7 @@ static const Field fields[] = {
     FIELD(cc, 0), FIELD(eflags, 0), FIELD(requests, 0), FIELD(segs[SEG_FS], 0), FIELD(segs[SEG_GS], 0), FIELD(segs, sizeof(X86Seg)),
     FIELD(seg_end, 16),
     FIELD(tlb[0], 0), FIELD(tlb[1], 0), FIELD(tlb[2], 0), FIELD(tx.group, 8), FIELD(tx.live, 0),
-    FIELD(tx.ranges, sizeof(X86Range)), FIELD(tx.loop_limit, 0), FIELD(tx.budget, 0), FIELD(tx.itlb, 0), FIELD(tx.jumps, 0),
+    FIELD(tx.ranges, sizeof(X86Range)), FIELD(tx.loop_limit, 0), FIELD(tx.crossing, 0), FIELD(tx.budget, 0), FIELD(tx.itlb, 0), FIELD(tx.jumps, 0),
 };
 
 /* The exit whose way out of line begins at TARGET, or NULL. */

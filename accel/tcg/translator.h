@@ -60,6 +60,7 @@ enum {
     TI_SHADOW = BIT(2),         /* STI came before: not a boundary to stop at */
     TI_GROUP_SHIFT = 4,
 };
+G_STATIC_ASSERT(X86_GROUPS << TI_GROUP_SHIFT <= UINT8_MAX);
 
 typedef struct TcgBlock TcgBlock;
 
