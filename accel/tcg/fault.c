@@ -119,6 +119,19 @@ static bool is_full_return_stack(const TcgCpu *tc, const siginfo_t *info)
     return info->si_code != SI_KERNEL && address >= low && address < low + sysconf(_SC_PAGESIZE);
 }
 
+/* The instruction that runs at PC, in its block or, a store to two pages, out of line; NULL: it is none. */
+static const TcgBlock *block_at(const X86Cpu *cpu, const uint8_t *pc, unsigned *n)
+{
+    Translator *tr = tcg_cpu(cpu->tx.self)->tr;
+    const TcgBlock *block = tcg_block_at(tr, pc, n);
+
+    if (!block && pc >= tr->stubs.end && cpu->tx.crossing.site) {
+        *n = cpu->tx.crossing.site % TCG_BLOCK_MAX;
+        block = tcg_named(tr, cpu->tx.crossing.site & ~(TCG_BLOCK_MAX - 1));
+    }
+    return block;
+}
+
 static void on_fault(int sig, siginfo_t *info, void *context)
 {
     X86Cpu *cpu = own_cpu;
@@ -136,7 +149,7 @@ static void on_fault(int sig, siginfo_t *info, void *context)
         uc->uc_mcontext.gregs[REG_RSP] = cpu->tx.return_stack_base;
         return;
     }
-    block = tcg_block_at(tc->tr, pc, &n);
+    block = block_at(cpu, pc, &n);
     if (!block) {
         chain(sig, info, context);
         return;

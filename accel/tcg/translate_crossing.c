@@ -5,7 +5,7 @@
  * A read goes on behind its check with an operand in tx.crossing.bytes, where a stub has put the two pieces; faults and
  * kicks are as if they were in place. A write is there once more, out of line: it stores to those bytes, from where
  * a stub moves the pieces to their pages. With a writemask whose enabled elements lie in one of the pages either is done in
- * place: what the others would be beyond the page, the host does not touch. What also reads its memory operand, or may fault behind the check, is
+ * place: what the others would be beyond the page, the host does not touch. What also reads its memory operand is
  * left to C, as are accesses of which a page is missing, not RAM, or has code.
  * Locking: Translator.lock while emitting.
  */
@@ -19,10 +19,7 @@ static bool must_be_aligned(const Insn *insn)
     return (insn->def->attrs & A_ALIGN) || ((insn->def->attrs & A_LEGALIGN) && !insn->vex);
 }
 
-/*
- * Does it store a power of two of bytes, read nothing there, and raise nothing?  Out of line nobody catches a host's #UD: MOVBE
- * and MOVDIRI a guest may have that the host has not.
- */
+/* Does it store a power of two of bytes, and read nothing there?  The x87's would leave the address of the copy in FIP. */
 static bool only_stores(const Insn *insn, unsigned size)
 {
     uint64_t a = insn->def->attrs;
@@ -30,14 +27,10 @@ static bool only_stores(const Insn *insn, unsigned size)
     if ((size & (size - 1)) || tcg_is_masked(insn)) {
         return false;
     }
-    if (insn->sem == sem_mov) {
-        return insn->map != MAP_0F38;
+    if (insn->sem == sem_mov || insn->sem == sem_movbe) {
+        return true;
     }
-    if (insn->map == MAP_VEX0F3A && insn->opcode == 0x1d) {
-        return false;           /* VCVTPS2PH; that of EVEX has A_SAE */
-    }
-    return (a & (A_SSE | A_AVX | A_EVEX)) && !(a & (A_MMX | A_RDST | A_SAE | A_RC)) && !is_mem(insn, 1) && !is_mem(insn, 2) &&
-           !is_mem(insn, 3);
+    return (a & (A_SSE | A_AVX | A_EVEX)) && !(a & (A_MMX | A_RDST)) && !is_mem(insn, 1) && !is_mem(insn, 2) && !is_mem(insn, 3);
 }
 
 /* Are elements of the operand accessed one by one, as the writemask says? */
@@ -67,6 +60,8 @@ static void emit_write(Translation *t, const Insn *insn, unsigned size)
     emit_call(e, t->tr->stubs.crossing_write);
     missed = emit_jcc(e, COND_NE, t->tr->rx);
     tcg_flags_out_of_line(t);
+    emit_rm(e, 0, false, 0xc7, 0, TX(crossing.site));
+    emit32(e, tcg_name(t->tr, t->block) | t->n);
     tcg_reemit(e, insn, &mem);
     emit_bytes(e, "\x4c\x8d\x2d", 3);                           /* lea r13, [rip + ...] */
     emit32(e, 0);
