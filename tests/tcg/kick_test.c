@@ -462,7 +462,7 @@ int main(int argc, char **argv)
 
         g_test_add_data_func(path, GUINT_TO_POINTER(n), test_every_host_pc);
     }
+    g_test_add_func("/tcg/kick/crash", test_crash);    /* before the others take the signals */
     g_test_add_func("/tcg/kick/thread", test_thread);
-    g_test_add_func("/tcg/kick/crash", test_crash);
     return g_test_run();
 }
