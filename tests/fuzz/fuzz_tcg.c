@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "target-x86/cpu_models.h"
 #include "tests/insn/maker.h"
 #include "tests/tcg/engines.h"
 
@@ -66,6 +67,8 @@ static void close_the_rest(void)
 
 static void get_ready(Fuzz *f)
 {
+    uint32_t leaf[4];
+
     if (!engines_init(&f->e)) {
         g_error("This host lets nobody translate");
     }
@@ -75,6 +78,7 @@ static void get_ready(Fuzz *f)
     f->e.anywhere = true;
     f->before = guard_at(BENCH_BASE - GUARD);
     f->behind = guard_at(BENCH_BASE + BENCH_SIZE);
+    x86_cpuid(f->e.cpu, 0, 0, leaf);            /* makes its tables when it is first run */
     memcpy(f->own, f->e.cpu->features, sizeof(f->own));
     f->ready = true;
 }
