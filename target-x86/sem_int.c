@@ -195,6 +195,29 @@ static unsigned __int128 dividend(const X86Cpu *cpu, unsigned size)
            (cpu->gpr[R_RAX] & size_mask(size));
 }
 
+/* The flags are undefined: they become what the host's division makes of them, as in translated code.  It does not fault. */
+#define DIVISION(insn, by)                                                                  \
+    __asm__(CC_LOAD "movq %2, %%rax\n\t" insn " " by "\n\t" CC_SAVE                          \
+            : "+&a"(cc), "+&d"(high) : "r"(low), "r"(divisor) : "cc")
+
+static void division_flags(X86Cpu *cpu, bool is_signed, unsigned size, uint64_t divisor)
+{
+    uint64_t low = cpu->gpr[R_RAX], high = cpu->gpr[R_RDX];
+    uint32_t cc = cpu->cc;
+
+    switch (is_signed << 4 | size) {
+    case 0x01: DIVISION("divb", "%b3"); break;
+    case 0x02: DIVISION("divw", "%w3"); break;
+    case 0x04: DIVISION("divl", "%k3"); break;
+    case 0x08: DIVISION("divq", "%q3"); break;
+    case 0x11: DIVISION("idivb", "%b3"); break;
+    case 0x12: DIVISION("idivw", "%w3"); break;
+    case 0x14: DIVISION("idivl", "%k3"); break;
+    default: DIVISION("idivq", "%q3"); break;
+    }
+    cpu->cc = (uint16_t)cc;
+}
+
 void sem_div(X86Cpu *cpu, const Insn *insn)
 {
     unsigned size = insn->op[1].size;
@@ -204,6 +227,7 @@ void sem_div(X86Cpu *cpu, const Insn *insn)
     if (by == 0 || n / by > size_mask(size)) {
         cpu_raise(cpu, VEC_DE, 0);
     }
+    division_flags(cpu, false, size, by);
     set_ax_dx(cpu, size, n / by, n % by);
 }
 
@@ -221,6 +245,7 @@ void sem_idiv(X86Cpu *cpu, const Insn *insn)
     if (q != sign_extended(q, size)) {
         cpu_raise(cpu, VEC_DE, 0);
     }
+    division_flags(cpu, true, size, by);
     set_ax_dx(cpu, size, q, n % by);
 }
 
