@@ -190,7 +190,7 @@ typedef struct X86Translated {
         uint64_t first;         /* bytes in the first page */
         uint64_t mask;          /* the writemask of the access */
         uint64_t back;          /* behind the store */
-        uint32_t site;          /* of the latest store out of line: fault.c */
+        uint32_t site;          /* of the store that runs out of line, or 0: fault.c */
     } crossing;
     uint64_t loop_limit;        /* the loop's counter, where its checks are to be made again */
     struct X86Cpu *self;

@@ -264,6 +264,8 @@ static const uint8_t *emit_write(Emitter *e, unsigned size, const uint8_t *copy)
 {
     const uint8_t *start = emit_here(e);
 
+    emit_rm(e, 0, false, 0xc7, 0, CROSSING(site));              /* the store is done: what faults now is not its */
+    emit32(e, 0);
     emit_store(e, CROSSING(back), H_R13);
     emit_store(e, CROSSING(saved[0]), H_RAX);
     emit_bytes(e, "\x9f\x0f\x90\xc0", 4);                       /* lahf; seto al */
