@@ -40,6 +40,11 @@ static void put_modrm(InsnMaker *m, bool mem)
         put(m, 0xc0 | reg << 3 | (match & M_HAS_RM ? match >> 27 & 7 : rm));
         return;
     }
+    /* The operand is the address, too, or a high byte of it. */
+    if (!(m->def->attrs & A_VSIB) && pick(m->rand, 8) == 0) {
+        rm = pick(m->rand, 2) ? reg : reg & 3;
+        mod = 0;
+    }
     if (rm == 5 && mod == 0 && !(m->how & MAKE_FAR)) {
         mod = 1;
     }
