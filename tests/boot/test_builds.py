@@ -23,7 +23,8 @@ SLOW = ' no_timer_check'
 
 ROMS = ('roms/rhea-linuxboot.bin', 'roms/rhea-multiboot.bin', 'roms/rhea-pvh.bin')
 ENGINES = ('tests/tcg/row_diff_test', 'tests/tcg/block_test', 'tests/tcg/change_test',
-           'tests/tcg/call_test', 'tests/tcg/kick_test', 'tests/tcg/smp_test')
+           'tests/tcg/call_test', 'tests/tcg/kick_test', 'tests/tcg/smp_test', 'tests/tcg/crossing_test',
+           'tests/tcg/avx512_test')
 
 
 def make(name, *options, cc=None):
